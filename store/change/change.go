@@ -1,0 +1,66 @@
+package change
+
+import "time"
+
+// Op is what happened to a row, with Debezium's letters.
+type Op byte
+
+// The operations.
+const (
+	Create   Op = 'c'
+	Update   Op = 'u'
+	Delete   Op = 'd'
+	Read     Op = 'r' // a row of the initial copy
+	Truncate Op = 't'
+)
+
+// String returns the letter.
+func (o Op) String() string { return string(rune(o)) }
+
+// Change is one change of one row, or a TRUNCATE of one table.
+//
+// As it comes from the source, Before holds what the source sent: nothing, the
+// key only (other columns NULL), or the whole old row; After may hold unchanged
+// values. As it stands in the changelog, Before is the whole old row for Update
+// and Delete, After the whole new row for Create, Update and Read, and a change
+// of the key is a Delete followed by a Create.
+type Change struct {
+	Op       Op
+	Relation *Relation
+	Before   Row
+	After    Row
+	LSN      LSN // position of this row's WAL record, for display only: many rows share one
+}
+
+// Txn is one source transaction, or one bounded part of a large one. The parts
+// of a transaction arrive in order and are never mixed with another's.
+type Txn struct {
+	XID        uint32
+	CommitLSN  LSN       // LSN of the commit record, known from the first part on
+	EndLSN     LSN       // end of the commit record; set on the final part
+	CommitTime time.Time // clock of the source, not monotone
+	First      bool      // this part begins the transaction
+	Final      bool      // this part ends it; until then nothing of it is visible
+	Snapshot   *Snapshot // set on every part of an initial copy
+	Changes    []Change
+}
+
+// Snapshot marks a Txn as an initial copy of all tables: when its final part is
+// applied, rows that the copy did not contain are gone, and the changelog
+// belongs to Source from then on.
+type Snapshot struct {
+	Source Source
+}
+
+// Record is a change as it stands in the changelog.
+type Record struct {
+	Change
+	Offset     Offset
+	XID        uint32
+	CommitLSN  LSN
+	EndLSN     LSN // 0 when the reader has not seen the end of a large transaction yet
+	CommitTime time.Time
+	Snapshot   bool
+	Order      uint64 // ordinal inside its transaction, from 1
+	Last       bool   // the last record of its transaction
+}

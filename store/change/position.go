@@ -1,0 +1,60 @@
+package change
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// LSN is a log sequence number: a byte position in the WAL of one Postgres
+// cluster. Zero means "none" and is never acknowledged.
+type LSN uint64
+
+// String returns the Postgres form, two hexadecimal halves: "16/B374D848".
+func (l LSN) String() string {
+	return fmt.Sprintf("%X/%X", uint32(l>>32), uint32(l))
+}
+
+// ParseLSN reads the Postgres form "16/B374D848".
+func ParseLSN(s string) (LSN, error) {
+	hi, lo, ok := strings.Cut(s, "/")
+	if !ok {
+		return 0, fmt.Errorf("parse LSN %q: want two hexadecimal numbers joined by a slash", s)
+	}
+	h, err := strconv.ParseUint(hi, 16, 32)
+	if err != nil {
+		return 0, fmt.Errorf("parse LSN %q: %w", s, err)
+	}
+	l, err := strconv.ParseUint(lo, 16, 32)
+	if err != nil {
+		return 0, fmt.Errorf("parse LSN %q: %w", s, err)
+	}
+	return LSN(h<<32 | l), nil
+}
+
+// Offset is a position in the changelog. The first change has offset 1 and
+// every later change the next number, over all topics; zero means "before the
+// first change".
+type Offset uint64
+
+// Source names where the changes of a changelog come from. A changelog belongs
+// to one source for life, unless it is re-copied on purpose.
+type Source struct {
+	SystemID string // system identifier of the Postgres cluster, "" in embedded mode
+	Database string
+	Slot     string
+}
+
+// Embedded reports whether no Postgres stands behind the changelog.
+func (s Source) Embedded() bool { return s.SystemID == "" }
+
+// Position is what the changelog has made durable.
+type Position struct {
+	Offset     Offset    // last visible offset
+	LSN        LSN       // commit-end LSN up to which everything is on disk, or a later idle position
+	CommitTime time.Time // source commit time of the last transaction, zero when none
+	Source     Source
+	// Copied is set once the initial copy of this source has committed.
+	Copied bool
+}
