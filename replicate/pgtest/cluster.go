@@ -1,0 +1,380 @@
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Name and password of the superuser of every started cluster. Connections
+// over 127.0.0.1 must give the password (scram-sha-256), those over the unix
+// socket need none.
+const (
+	User     = "postgres"
+	Password = "carbond-test"
+)
+
+// Mode is how Postgres is asked to stop.
+type Mode string
+
+// The shutdown modes of pg_ctl.
+const (
+	Smart     Mode = "smart"     // waits until clients have gone
+	Fast      Mode = "fast"      // rolls back and disconnects clients, waits for walsenders
+	Immediate Mode = "immediate" // recovery at next start
+)
+
+// Cluster is a running Postgres.
+type Cluster struct {
+	dir      string // folder of everything; "" for an external server
+	port     int
+	base     url.URL // superuser URL; Path is replaced by the database
+	programs string
+	cred     *syscall.Credential
+
+	mu   sync.Mutex // guards proc
+	proc *process
+
+	databases atomic.Int64
+}
+
+// Start makes and starts a private cluster that is stopped and removed with the
+// test. Each conf is a line of postgresql.conf, such as "wal_level=replica"; it
+// overrides the defaults (wal_level=logical, fsync=off and generous limits).
+func Start(tb testing.TB, conf ...string) *Cluster {
+	tb.Helper()
+	bin, err := findPrograms()
+	if err != nil {
+		missing(tb, err)
+	}
+	c, err := start(bin, conf)
+	if err != nil {
+		tb.Fatalf("start a private Postgres: %v", err)
+	}
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("end of the Postgres log:\n%s", c.LogTail(4000))
+		}
+		if err := c.remove(); err != nil {
+			tb.Errorf("remove the private Postgres: %v", err)
+		}
+	})
+	return c
+}
+
+func missing(tb testing.TB, err error) {
+	tb.Helper()
+	if os.Getenv("CARBOND_TEST_REQUIRE") == "1" {
+		tb.Fatalf("CARBOND_TEST_REQUIRE=1, but %v", err)
+	}
+	tb.Skip(err)
+}
+
+// URL returns the superuser URL of a database over 127.0.0.1 with password.
+func (c *Cluster) URL(db string) string {
+	u := c.base
+	u.Path = "/" + db
+	return u.String()
+}
+
+// UserURL returns the URL of a database for another role.
+func (c *Cluster) UserURL(user, password, db string) string {
+	u := c.base
+	u.User = url.UserPassword(user, password)
+	u.Path = "/" + db
+	return u.String()
+}
+
+// SocketURL returns the superuser URL of a database over the unix socket.
+func (c *Cluster) SocketURL(db string) string {
+	return fmt.Sprintf("postgres:///%s?host=%s&port=%d&user=%s", db, url.QueryEscape(c.dir), c.port, User)
+}
+
+// Dir returns the folder that holds the cluster ("data"), its log and socket.
+func (c *Cluster) Dir() string { return c.dir }
+
+// Port returns the TCP port on 127.0.0.1.
+func (c *Cluster) Port() int { return c.port }
+
+// External reports whether the server was given by CARBOND_TEST_DSN, so that
+// it cannot be stopped, restarted or reconfigured.
+func (c *Cluster) External() bool { return c.dir == "" }
+
+// Database creates a database with a fresh name and returns its URL. It is
+// dropped, with every replication slot on it, when the test ends.
+func (c *Cluster) Database(tb testing.TB) string {
+	tb.Helper()
+	name := fmt.Sprintf("t%d_%d", os.Getpid(), c.databases.Add(1))
+	Exec(tb, c.URL("postgres"), "CREATE DATABASE "+name)
+	tb.Cleanup(func() { c.dropDatabase(tb, name) })
+	return c.URL(name)
+}
+
+func (c *Cluster) dropDatabase(tb testing.TB, name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, c.URL("postgres"))
+	if err != nil {
+		return // stopped or killed by the test; the whole cluster goes away
+	}
+	defer conn.Close(ctx)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err = conn.Exec(ctx, `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = $1 AND active_pid IS NOT NULL`, name)
+		if err == nil {
+			_, err = conn.Exec(ctx, `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1`, name)
+		}
+		if err == nil {
+			_, err = conn.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)")
+		}
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tb.Errorf("drop database %s: %v", name, err)
+			return
+		}
+	}
+}
+
+// Stop stops the server in the given mode and waits until it is gone.
+func (c *Cluster) Stop(tb testing.TB, mode Mode) {
+	tb.Helper()
+	if err := c.stop(mode, time.Minute); err != nil {
+		tb.Fatalf("stop Postgres: %v", err)
+	}
+}
+
+// Kill ends every server process with SIGKILL and waits until they are gone.
+func (c *Cluster) Kill(tb testing.TB) {
+	tb.Helper()
+	p := c.process()
+	if p == nil {
+		return
+	}
+	if err := p.kill(); err != nil {
+		tb.Fatalf("kill Postgres: %v", err)
+	}
+	c.setProcess(nil)
+}
+
+// Resume starts a stopped or killed server again.
+func (c *Cluster) Resume(tb testing.TB) {
+	tb.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := c.launch()
+		if err == nil {
+			return
+		}
+		// Children of a killed postmaster need a moment to end.
+		if !strings.Contains(c.LogTail(2000), "still in use") {
+			tb.Fatalf("start Postgres again: %v", err)
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			tb.Fatalf("start Postgres again: %v", err)
+		}
+	}
+}
+
+// Restart stops the server in fast mode and starts it again.
+func (c *Cluster) Restart(tb testing.TB) {
+	tb.Helper()
+	c.Stop(tb, Fast)
+	c.Resume(tb)
+}
+
+// Configure appends lines to postgresql.conf; Restart or pg_reload_conf()
+// makes them count.
+func (c *Cluster) Configure(tb testing.TB, conf ...string) {
+	tb.Helper()
+	f, err := os.OpenFile(filepath.Join(c.dir, "data", "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		tb.Fatalf("open postgresql.conf: %v", err)
+	}
+	_, err = f.WriteString(strings.Join(conf, "\n") + "\n")
+	if err = errors.Join(err, f.Close()); err != nil {
+		tb.Fatalf("write postgresql.conf: %v", err)
+	}
+}
+
+// LogTail returns the last n bytes of the server's log.
+func (c *Cluster) LogTail(n int) string {
+	b, err := os.ReadFile(filepath.Join(c.dir, "log"))
+	if err != nil {
+		return err.Error()
+	}
+	if len(b) > n {
+		b = b[len(b)-n:]
+	}
+	return string(b)
+}
+
+func start(bin string, conf []string) (*Cluster, error) {
+	cred, err := credential()
+	if err != nil {
+		return nil, err
+	}
+	// Not tb.TempDir: its parent is closed to other users, and a socket path
+	// may have 107 bytes only.
+	dir, err := os.MkdirTemp("", "carbond-pg-")
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{dir: dir, programs: bin, cred: cred}
+	if err := c.create(conf); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	for attempt := 0; ; attempt++ {
+		if c.port, err = freePort(); err != nil {
+			break
+		}
+		c.base = url.URL{
+			Scheme: "postgres", User: url.UserPassword(User, Password),
+			Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)), RawQuery: "sslmode=disable",
+		}
+		if err = c.launch(); err == nil || attempt == 3 || !strings.Contains(c.LogTail(2000), "could not bind") {
+			break // somebody may have taken the port in between
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%w\n%s", err, c.LogTail(2000)), c.remove())
+	}
+	return c, nil
+}
+
+func (c *Cluster) create(conf []string) error {
+	pw := filepath.Join(c.dir, "password")
+	if err := os.WriteFile(pw, []byte(Password+"\n"), 0o644); err != nil {
+		return err
+	}
+	if c.cred != nil {
+		if err := os.Chown(c.dir, int(c.cred.Uid), int(c.cred.Gid)); err != nil {
+			return err
+		}
+	}
+	cmd := exec.Command(filepath.Join(c.programs, "initdb"), "-D", filepath.Join(c.dir, "data"), "-U", User,
+		"-E", "UTF8", "--locale=C", "--no-sync", "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile="+pw)
+	cmd.Dir = c.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("run initdb: %w\n%s", err, out)
+	}
+	lines := append([]string{
+		"", "listen_addresses = '127.0.0.1'", "unix_socket_directories = '" + c.dir + "'",
+		"wal_level = logical", "fsync = off", "shared_buffers = 32MB",
+		"max_connections = 100", "max_wal_senders = 30", "max_replication_slots = 30",
+		"max_prepared_transactions = 10", "autovacuum = off", "max_wal_size = 2GB",
+		"log_min_messages = info", "log_line_prefix = '%m [%p] '", "timezone = 'Europe/Berlin'",
+	}, conf...)
+	f, err := os.OpenFile(filepath.Join(c.dir, "data", "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(strings.Join(lines, "\n") + "\n")
+	return errors.Join(err, f.Close())
+}
+
+// launch starts the postmaster and waits until it answers.
+func (c *Cluster) launch() error {
+	p, err := launch(c)
+	if err != nil {
+		return err
+	}
+	c.setProcess(p)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := pgconn.Connect(ctx, c.SocketURL("postgres"))
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		select {
+		case <-tick.C:
+		case <-p.done:
+			c.setProcess(nil)
+			return fmt.Errorf("postgres ended at once: %w\n%s", p.err, c.LogTail(2000))
+		case <-ctx.Done():
+			return fmt.Errorf("wait for postgres: %w", err)
+		}
+	}
+}
+
+func (c *Cluster) stop(mode Mode, patience time.Duration) error {
+	p := c.process()
+	if p == nil {
+		return nil
+	}
+	sig := map[Mode]syscall.Signal{Smart: syscall.SIGTERM, Fast: syscall.SIGINT, Immediate: syscall.SIGQUIT}[mode]
+	if sig == 0 {
+		return fmt.Errorf("unknown stop mode %q", mode)
+	}
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-p.done:
+		c.setProcess(nil)
+		return nil
+	case <-time.After(patience):
+		return fmt.Errorf("postgres still runs %v after a %s stop", patience, mode)
+	}
+}
+
+func (c *Cluster) remove() error {
+	if c.External() {
+		return nil
+	}
+	err := c.stop(Immediate, 20*time.Second)
+	if err != nil {
+		if p := c.process(); p != nil {
+			err = errors.Join(err, p.kill())
+		}
+	}
+	return errors.Join(err, os.RemoveAll(c.dir))
+}
+
+func (c *Cluster) process() *process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.proc
+}
+
+func (c *Cluster) setProcess(p *process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.proc = p
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
