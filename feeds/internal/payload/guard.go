@@ -31,6 +31,33 @@ var (
 	ErrTooMany = errors.New("body has too many elements")
 )
 
+// Named errors of a sweep, see CheckCount.
+var (
+	// ErrIncomplete is a sweep that brought fewer rows than the upstream said
+	// it has.
+	ErrIncomplete = errors.New("sweep is incomplete")
+	// ErrShrunk is a sweep that is too small against the one before it to be
+	// believed.
+	ErrShrunk = errors.New("upstream shrank suddenly")
+)
+
+// MaxShrink is the part of its rows that an upstream may lose from one sweep to
+// the next before the sweep is refused.
+const MaxShrink = 0.02
+
+// CheckCount judges a full sweep of an upstream before anything is replaced:
+// got rows arrived, the upstream announced that many (negative when it does not
+// say), and the last good sweep had last (0 when there was none).
+func CheckCount(got, announced, last int) error {
+	if announced >= 0 && got < announced {
+		return fmt.Errorf("%w: %d of %d rows arrived", ErrIncomplete, got, announced)
+	}
+	if float64(got) < float64(last)*(1-MaxShrink) {
+		return fmt.Errorf("%w: %d rows where the last sweep had %d", ErrShrunk, got, last)
+	}
+	return nil
+}
+
 // Shape is the outermost JSON value that a parser accepts.
 type Shape uint8
 

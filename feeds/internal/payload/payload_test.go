@@ -137,12 +137,12 @@ func TestNumberBetween(t *testing.T) {
 
 func TestNumberInt(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]int64{"934": 934, "934.0": 934, "-3": -3, "1,000": 1000} {
+	for in, want := range map[string]int64{"934": 934, "934.0": 934, "-3": -3, "1,000": 1000, "110200000671397": 110200000671397, "9007199254740993": 9007199254740993} {
 		if v, ok := payload.ParseNumber(in).Int(); !ok || v != want {
 			t.Errorf("%q: %d %v", in, v, ok)
 		}
 	}
-	for _, in := range []string{"", "9.5", "1e300", "x", "1000000000000000"} {
+	for _, in := range []string{"", "9.5", "1e300", "x", "99999999999999999999", "1e16"} {
 		if v, ok := payload.ParseNumber(in).Int(); ok {
 			t.Errorf("%q: accepted as %d", in, v)
 		}
@@ -246,4 +246,25 @@ func FuzzDecode(f *testing.F) {
 		}
 		_ = payload.Each(v.L, 100, func(json.RawMessage) error { return nil })
 	})
+}
+
+func TestCheckCount(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		got, announced, last int
+		err                  error
+	}{
+		"first sweep":           {20, 20, 0, nil},
+		"grew while sweeping":   {21, 20, 19, nil},
+		"lost two of a hundred": {98, 98, 100, nil},
+		"not announced":         {12, -1, 12, nil},
+		"pages missing":         {12, 20, 0, payload.ErrIncomplete},
+		"shrank":                {2, 2, 20, payload.ErrShrunk},
+		"shrank by three":       {97, 97, 100, payload.ErrShrunk},
+	}
+	for name, c := range cases {
+		if err := payload.CheckCount(c.got, c.announced, c.last); !errors.Is(err, c.err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

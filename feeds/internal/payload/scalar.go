@@ -85,11 +85,14 @@ func (n Number) Between(low, high float64) (v *float64, refused bool) {
 	return &f, false
 }
 
-// Int returns the value when it is a whole number of at most 15 digits; 934.0
-// and "934" count.
+// Int returns the value when it is a whole number that fits: 934.0 and "934"
+// count, and integers keep all their digits.
 func (n Number) Int() (v int64, ok bool) {
+	if v, err := strconv.ParseInt(n.text, 10, 64); err == nil {
+		return v, true
+	}
 	f, ok := n.Float()
-	if !ok || f != math.Trunc(f) || math.Abs(f) >= 1e15 {
+	if !ok || f != math.Trunc(f) || math.Abs(f) >= 1<<53 {
 		return 0, false
 	}
 	return int64(f), true
