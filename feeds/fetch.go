@@ -1,0 +1,326 @@
+package feeds
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Limits of one request.
+const (
+	connectTimeout = 5 * time.Second
+	totalTimeout   = 20 * time.Second
+	maxHeader      = 256 << 10
+	maxRedirects   = 5
+	maxAPIBody     = 8 << 20
+	maxFeedBody    = 4 << 20
+	retryPause     = 2 * time.Second // before the one retry inside a cycle, ± half
+)
+
+var (
+	errTooLarge = errors.New("body is larger than the limit")
+	errResting  = errors.New("the host rests after a rate limit or repeated failures")
+)
+
+// validators are what a feed answered with, kept verbatim for the next request.
+type validators struct {
+	ETag         string `json:"etag,omitempty"`
+	LastModified string `json:"last_modified,omitempty"`
+}
+
+// request is one exchange with an upstream, redirects and the retry included.
+type request struct {
+	Method     string
+	URL        *url.URL
+	Configured *url.URL // the configured URL that led here; nil = URL
+	Header     http.Header
+	Body       []byte
+	MaxBody    int64 // bytes after decompression
+	Validators validators
+	Group      string        // group of hosts that rest together, "" = the host alone
+	FirstPause time.Duration // first pause after a 429 without Retry-After, 0 = default
+	Spacing    time.Duration // least time to the next request of the group
+	NoRetry    bool
+}
+
+// response is an accepted answer: 200 with its body, or 304.
+type response struct {
+	Status      int
+	Header      http.Header
+	Body        []byte
+	NotModified bool
+	Validators  validators
+	Moved       *url.URL // where permanent redirects led, nil without any
+}
+
+// ContentType is the header of that name.
+func (r *response) ContentType() string { return r.Header.Get("Content-Type") }
+
+// client talks to upstreams under the rules of conduct. It is safe for use by
+// many goroutines.
+type client struct {
+	userAgent string
+	transport http.RoundTripper
+	groups    *groups
+	clock     Clock
+	log       *slog.Logger
+	local     map[string]bool
+	requests  func() // called before each request that really goes out
+}
+
+// newTransport returns the transport that enforces timeouts and addresses.
+func newTransport(local map[string]bool) *http.Transport {
+	d := &dialer{local: local, timeout: connectTimeout}
+	return &http.Transport{
+		Proxy:                  d.proxy,
+		DialContext:            d.DialContext,
+		TLSHandshakeTimeout:    connectTimeout,
+		ResponseHeaderTimeout:  totalTimeout,
+		IdleConnTimeout:        90 * time.Second,
+		MaxIdleConnsPerHost:    1,
+		MaxConnsPerHost:        2,
+		MaxResponseHeaderBytes: maxHeader,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true, // decompressed here, where bytes are counted
+	}
+}
+
+// do performs r: at most one retry, for broken connections and 502, 503, 504
+// answers that name no time to wait.
+func (c *client) do(ctx context.Context, r *request) (*response, error) {
+	res, err := c.follow(ctx, r)
+	if err == nil || r.NoRetry || !worthRetry(err) {
+		return res, err
+	}
+	pause := retryPause/2 + rand.N(retryPause)
+	if c.isLocal(r.URL) {
+		pause /= 20
+	}
+	if c.clock.Sleep(ctx, pause) != nil {
+		return nil, err
+	}
+	return c.follow(ctx, r)
+}
+
+// worthRetry reports whether the same request may succeed seconds later.
+func worthRetry(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || e.RetryAfter > 0 {
+		return false
+	}
+	switch e.Kind {
+	case KindNetwork, KindTruncated:
+		return true
+	case KindHTTPStatus:
+		return e.Status == 502 || e.Status == 503 || e.Status == 504
+	}
+	return false
+}
+
+// follow performs r and its redirects. Every hop takes its turn at its host.
+func (c *client) follow(ctx context.Context, r *request) (*response, error) {
+	configured := r.Configured
+	if configured == nil {
+		configured = r.URL
+	}
+	target, permanent := r.URL, true
+	var moved *url.URL
+	for hop := 0; ; hop++ {
+		op := r.Method + " " + shown(target)
+		if err := checkURL(target, configured); err != nil {
+			return nil, &Error{Kind: KindBlocked, Op: op, Err: err}
+		}
+		res, err := c.exchange(ctx, r, target, op)
+		if err != nil {
+			return nil, err
+		}
+		next, err := redirect(r, res, target, op)
+		if err != nil {
+			return nil, err
+		}
+		if next == nil {
+			res.Moved = moved
+			return res, nil
+		}
+		if hop == maxRedirects {
+			return nil, fail(KindRedirect, op, "more than %d redirects", maxRedirects)
+		}
+		permanent = permanent && (res.Status == http.StatusMovedPermanently || res.Status == http.StatusPermanentRedirect)
+		if permanent {
+			moved = next
+		}
+		target = next
+	}
+}
+
+// redirect returns where res leads, nil when it is an answer.
+func redirect(r *request, res *response, from *url.URL, op string) (*url.URL, error) {
+	switch res.Status {
+	case 301, 302, 303:
+		if r.Method != http.MethodGet {
+			return nil, fail(KindRedirect, op, "a %s is answered by a redirect", r.Method)
+		}
+	case 307, 308:
+	default:
+		return nil, nil
+	}
+	next, err := from.Parse(res.Header.Get("Location"))
+	if err != nil || res.Header.Get("Location") == "" {
+		return nil, fail(KindRedirect, op, "redirect without a usable location")
+	}
+	next.Fragment = ""
+	return next, nil
+}
+
+// exchange sends one request and reads its answer, in its turn.
+func (c *client) exchange(ctx context.Context, r *request, target *url.URL, op string) (*response, error) {
+	name, spacing := r.Group, r.Spacing
+	if target.Host != r.URL.Host {
+		name, spacing = "", 0
+	}
+	if c.isLocal(target) {
+		spacing = 0 // a machine of the user's own needs no sparing
+	}
+	g := c.groups.of(target, name, r.FirstPause)
+	if err := g.enter(ctx, c.clock, op); err != nil {
+		return nil, err
+	}
+	defer func() { g.leave(c.clock, spacing) }()
+	c.requests()
+	res, err := c.roundTrip(ctx, r, target)
+	now := c.clock.Now()
+	if err != nil {
+		kind := transportKind(err)
+		if kind == KindNetwork || kind == KindTimeout || kind == KindTruncated {
+			g.bad(now)
+		}
+		return nil, &Error{Kind: kind, Op: op, Err: plainCause(err)}
+	}
+	return res, c.judge(g, res, op, now)
+}
+
+// judge turns statuses that are no answer into errors and keeps the host's
+// record.
+func (c *client) judge(g *group, res *response, op string, now time.Time) error {
+	after := retryAfter(res.Header, now)
+	e := &Error{Op: op, Status: res.Status, RetryAfter: after}
+	switch s := res.Status; {
+	case s == http.StatusOK, s == http.StatusNotModified, s >= 301 && s <= 308 && s != 304 && s != 305 && s != 306:
+		g.good(now)
+		return nil
+	case s == http.StatusTooManyRequests, s == 999: // 999 is Yahoo's own way to say it
+		e.Kind, e.RetryAfter = KindRateLimited, g.limited(now, after)
+		return e
+	case s == http.StatusUnauthorized, s == http.StatusForbidden:
+		e.Kind = KindAuth
+	case s == http.StatusNotFound:
+		e.Kind = KindNotFound
+	case s == http.StatusGone:
+		e.Kind = KindGone
+	default:
+		e.Kind = KindHTTPStatus
+	}
+	if res.Status >= 500 {
+		g.bad(now)
+	} else {
+		g.good(now)
+	}
+	e.Err = bodyHint(res)
+	return e
+}
+
+// bodyHint names the form of an error body. The body itself stays out: it may
+// carry anything.
+func bodyHint(res *response) error {
+	b := bytes.TrimSpace(res.Body)
+	switch {
+	case len(b) == 0:
+		return errors.New("answer without a body")
+	case b[0] == '<':
+		return errors.New("answer is a web page")
+	case b[0] == '{', b[0] == '[':
+		return errors.New("answer is JSON")
+	}
+	return errors.New("answer is text")
+}
+
+// roundTrip is the request itself, at most totalTimeout long, body included.
+func (c *client) roundTrip(ctx context.Context, r *request, target *url.URL) (*response, error) {
+	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
+	defer cancel()
+	req, err := c.build(ctx, r, target)
+	if err != nil {
+		return nil, err
+	}
+	hr, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return nil, timeoutCause(ctx, err)
+	}
+	defer hr.Body.Close()
+	res := &response{Status: hr.StatusCode, Header: hr.Header}
+	res.Validators = validators{hr.Header.Get("ETag"), hr.Header.Get("Last-Modified")}
+	if hr.StatusCode == http.StatusNotModified {
+		if r.Validators == (validators{}) {
+			return nil, &Error{Kind: KindInvalid, Op: "read answer", Err: errors.New("304 to a request without validators")}
+		}
+		res.NotModified, res.Validators = true, r.Validators
+		return res, nil
+	}
+	limit := r.MaxBody
+	if limit <= 0 {
+		limit = maxAPIBody
+	}
+	if hr.StatusCode != http.StatusOK {
+		limit = 64 << 10
+	}
+	res.Body, err = readBody(hr, limit)
+	if err != nil && hr.StatusCode == http.StatusOK {
+		return nil, timeoutCause(ctx, err)
+	}
+	return res, nil
+}
+
+// build makes the request. Headers of the caller (keys, cookies) go only to the
+// origin that they were meant for.
+func (c *client) build(ctx context.Context, r *request, target *url.URL) (*http.Request, error) {
+	u := *target
+	u.User = nil
+	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("build request for %s: %w", target.Host, errors.Unwrap(err))
+	}
+	if r.Body != nil {
+		req.Body = io.NopCloser(bytes.NewReader(r.Body))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(r.Body)), nil }
+		req.ContentLength = int64(len(r.Body))
+	}
+	if origin(target) == origin(r.URL) {
+		for k, v := range r.Header {
+			req.Header[k] = v
+		}
+		if p, ok := r.URL.User.Password(); ok {
+			req.SetBasicAuth(r.URL.User.Username(), p)
+		}
+	} else if a := r.Header.Get("Accept"); a != "" {
+		req.Header.Set("Accept", a)
+	}
+	req.Header.Set("User-Agent", c.userAgent)
+	req.Header.Set("Accept-Encoding", "gzip")
+	if r.Validators.ETag != "" {
+		req.Header.Set("If-None-Match", r.Validators.ETag)
+	}
+	if r.Validators.LastModified != "" {
+		req.Header.Set("If-Modified-Since", r.Validators.LastModified)
+	}
+	return req, nil
+}
+
+// isLocal reports whether u names a machine of the user's own, as configured.
+func (c *client) isLocal(u *url.URL) bool { return c.local[lowerHost(u)] }
