@@ -1,0 +1,14 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// commands lists the command tree in the order of the help.
+func (a *app) commands() []*cobra.Command {
+	return []*cobra.Command{
+		a.cmdCheckConfig(),
+		a.cmdHealthcheck(),
+		a.cmdVersion(),
+		a.cmdCompletion(),
+		a.cmdMan(),
+	}
+}

@@ -1,0 +1,125 @@
+package config
+
+import "time"
+
+// Config is a complete, valid configuration.
+type Config struct {
+	DataDir    string
+	Postgres   Postgres
+	Store      Store
+	Retention  Retention
+	Checkpoint Checkpoint
+	GRPC       GRPC
+	HTTP       HTTP
+	Feeds      Feeds
+	Cache      Cache
+	Log        Log
+	Limits     Limits
+
+	file string            // the file that was read, "" when none
+	from map[string]string // key name -> where its value came from
+}
+
+// Postgres says which server to tail; an empty URL means embedded mode.
+type Postgres struct {
+	URL          Secret
+	Password     Secret // wins over a password inside URL
+	Slot         string
+	Publication  string
+	Migrate      string // "auto" or "off"
+	OnGap        string // "stop" or "recopy"
+	QueryTimeout time.Duration
+	MaxConns     int
+}
+
+// Store sizes the changelog.
+type Store struct {
+	SegmentBytes int64
+}
+
+// Retention bounds the changelog; zero means no bound.
+type Retention struct {
+	Age   time.Duration
+	Bytes int64
+}
+
+// Checkpoint says how often state is saved.
+type Checkpoint struct {
+	Interval time.Duration
+}
+
+// GRPC is the API listener.
+type GRPC struct {
+	Listen     string
+	TLS        TLS
+	TokensFile string
+	RateLimit  float64 // requests per second and peer, 0 = none
+	Reflection bool
+}
+
+// TLS names PEM files; all empty means plain text.
+type TLS struct {
+	Cert, Key, ClientCA string
+}
+
+// Enabled reports whether the listener speaks TLS.
+func (t TLS) Enabled() bool { return t.Cert != "" }
+
+// HTTP is the admin listener.
+type HTTP struct {
+	Listen string
+	TLS    TLS
+	Pprof  bool
+}
+
+// Feeds configures the pollers.
+type Feeds struct {
+	Enabled          []string
+	Interval         time.Duration
+	VerraURL         string
+	CarbonmarkURL    string
+	FinanceURL       string
+	NewsURLs         []NamedURL
+	GraphKey         Secret
+	UserAgentContact string
+	FinanceHistory   time.Duration
+	NewsHistory      time.Duration
+	StaleAfter       time.Duration
+}
+
+// NamedURL is one news feed.
+type NamedURL struct {
+	Name, URL string
+}
+
+// Cache bounds the cache of encoded replies.
+type Cache struct {
+	TTL      time.Duration
+	MaxBytes int64
+}
+
+// Log configures standard error.
+type Log struct {
+	Format string // "text" or "json"
+	Level  string // "debug", "info", "warn" or "error"
+}
+
+// Limits says when the daemon calls itself not ready.
+type Limits struct {
+	LagSeconds float64
+}
+
+// Embedded reports whether no Postgres is configured.
+func (c *Config) Embedded() bool { return c.Postgres.URL.Empty() }
+
+// File returns the path of the file that was read, or "" when there was none.
+func (c *Config) File() string { return c.file }
+
+// Origin says where the value of a key came from: "default", "/path:LINE",
+// "environment CARBOND_X", "credential NAME" or "flag --x".
+func (c *Config) Origin(key string) string {
+	if from, ok := c.from[key]; ok {
+		return from
+	}
+	return "default"
+}

@@ -1,0 +1,129 @@
+package config
+
+import "time"
+
+// FeedNames lists the feeds in display order.
+func FeedNames() []string { return []string{"verra", "carbonmark", "finance", "news"} }
+
+// Keys returns the table of all keys with the values of c.
+func (c *Config) Keys() []Key { return c.keys() }
+
+// keys is the one table that drives parsing, documentation and reload.
+func (c *Config) keys() []Key {
+	var keys []Key
+	keys = append(keys, c.sourceKeys()...)
+	keys = append(keys, c.storeKeys()...)
+	keys = append(keys, c.listenerKeys()...)
+	keys = append(keys, c.feedKeys()...)
+	return append(keys, c.otherKeys()...)
+}
+
+func (c *Config) sourceKeys() []Key {
+	p := &c.Postgres
+	return []Key{
+		path("data_dir", "", &c.DataDir).example("/var/lib/carbond").
+			doc("Directory of the changelog and the checkpoint; one daemon at a time. Default: $STATE_DIRECTORY or /var/lib/carbond as a service, ./carbond-data otherwise."),
+		secret("postgres.url", &p.URL).example("postgres://carbond@db.example.org/carbon?sslmode=verify-full").
+			doc("Any libpq URL or keyword string of the database to tail. Empty means embedded mode: carbond keeps the tables itself."),
+		secret("postgres.password", &p.Password).
+			doc("Password for postgres.url, so that the URL can stay free of it."),
+		slot("postgres.slot", "carbond", &p.Slot).
+			doc("Logical replication slot. A slot keeps WAL on the server until carbond has it: drop it with `carbond teardown` when carbond goes for good."),
+		identifier("postgres.publication", "carbond", &p.Publication).
+			doc("Publication of the four tables."),
+		oneOf("postgres.migrate", "auto", &p.Migrate, "auto", "off").
+			doc("auto: serve creates or upgrades tables, publication and slot. off: that is left to `carbond migrate` or to you."),
+		oneOf("postgres.on_gap", "stop", &p.OnGap, "stop", "recopy").
+			doc("What to do when the slot was lost or moved past what carbond has. stop: keep serving the last good data, not ready, and say so. recopy: copy the tables again."),
+		duration("postgres.query_timeout", "5s", &p.QueryTimeout, 10*time.Millisecond).
+			doc("Longest run of one SQL query for the NonStreaming calls."),
+		integer("postgres.max_conns", "4", &p.MaxConns, 1, 1000).
+			doc("Most connections for queries and feed writes, beside the one of replication."),
+	}
+}
+
+func (c *Config) storeKeys() []Key {
+	return []Key{
+		size("store.segment_bytes", "64MiB", &c.Store.SegmentBytes, 1<<20, 1<<30).
+			doc("Size at which a changelog segment is sealed and the next begun."),
+		duration("retention.age", "0s", &c.Retention.Age, 0).example("7d").
+			doc("Sealed segments whose newest record is older than this are removed; 0s keeps them."),
+		size("retention.bytes", "1GiB", &c.Retention.Bytes, 0, 0).
+			doc("Oldest sealed segments are removed while the changelog is larger than this; 0 means no bound. Views and offsets never depend on removed segments."),
+		duration("checkpoint.interval", "1s", &c.Checkpoint.Interval, 10*time.Millisecond).
+			doc("How often changed rows are saved. Longer means less writing and a longer replay after a crash."),
+	}
+}
+
+func (c *Config) listenerKeys() []Key {
+	g, h := &c.GRPC, &c.HTTP
+	return []Key{
+		listen("grpc.listen", "127.0.0.1:50051", &g.Listen).
+			doc("Address of the gRPC API. Use 0.0.0.0:50051 for all interfaces, with TLS or tokens."),
+		path("grpc.tls_cert", "", &g.TLS.Cert).example("/etc/carbond/tls.crt").reload().
+			doc("PEM certificate chain; with grpc.tls_key it turns TLS on. The files are read again on reload."),
+		path("grpc.tls_key", "", &g.TLS.Key).example("/etc/carbond/tls.key").reload().
+			doc("PEM private key of grpc.tls_cert."),
+		path("grpc.client_ca", "", &g.TLS.ClientCA).example("/etc/carbond/clients.crt").reload().
+			doc("PEM certificates of the authorities that sign client certificates; clients then must present one."),
+		path("grpc.tokens_file", "", &g.TokensFile).example("/etc/carbond/tokens").reload().
+			doc("Bearer tokens that callers must present; the file is read again on reload."),
+		number("grpc.rate_limit", "0", &g.RateLimit).
+			doc("Requests per second that one peer may make; 0 means no limit."),
+		boolean("grpc.reflection", "true", &g.Reflection).
+			doc("Serve gRPC reflection, which lets grpcurl work without proto files."),
+		listen("http.listen", "127.0.0.1:50080", &h.Listen).
+			doc("Address of /metrics, /healthz, /readyz, /status.json and the console page."),
+		path("http.tls_cert", "", &h.TLS.Cert).example("/etc/carbond/tls.crt").reload().
+			doc("PEM certificate chain for the HTTP listener; with http.tls_key it turns TLS on."),
+		path("http.tls_key", "", &h.TLS.Key).example("/etc/carbond/tls.key").reload().
+			doc("PEM private key of http.tls_cert."),
+		path("http.client_ca", "", &h.TLS.ClientCA).example("/etc/carbond/clients.crt").reload().
+			doc("PEM certificates of the authorities that sign client certificates for the HTTP listener."),
+		boolean("http.pprof", "false", &h.Pprof).reload().
+			doc("Serve /debug/pprof/ on the HTTP listener. Profiles show memory contents: only behind loopback or client certificates."),
+	}
+}
+
+func (c *Config) feedKeys() []Key {
+	f := &c.Feeds
+	return []Key{
+		words("feeds.enabled", "verra,carbonmark,finance,news", &f.Enabled, FeedNames()...).
+			doc("Feeds to poll; none switches all of them off."),
+		duration("feeds.interval", "60s", &f.Interval, time.Second).
+			doc("How often a feed is polled; each source's own least interval still holds."),
+		webURL("feeds.verra_url", "", &f.VerraURL).example("https://registry.verra.org").
+			doc("Base URL of the Verra registry; empty means the built-in one."),
+		webURL("feeds.carbonmark_url", "", &f.CarbonmarkURL).example("https://v20.api.carbonmark.com").
+			doc("Base URL of the Carbonmark API; empty means the built-in one."),
+		webURL("feeds.finance_url", "", &f.FinanceURL).example("https://query1.finance.yahoo.com").
+			doc("Base URL of the price source; empty means the built-in one."),
+		namedURLs("feeds.news_urls", "", &f.NewsURLs).example("Carbon Pulse=https://carbon-pulse.com/feed/").
+			doc("News feeds as name=url; empty means the built-in list."),
+		secret("feeds.graph_key", &f.GraphKey).
+			doc("API key of The Graph; with it the Carbonmark feed falls back to the subgraph."),
+		text("feeds.user_agent_contact", "", &f.UserAgentContact).example("mailto:ops@example.org").
+			doc("Contact that the pollers send in their User-Agent, so that an upstream can reach you."),
+		duration("feeds.finance_history", "90d", &f.FinanceHistory, 0).
+			doc("Older prices are pruned, except the latest of each ticker; 0s keeps them."),
+		duration("feeds.news_history", "90d", &f.NewsHistory, 0).
+			doc("Older news items are pruned; 0s keeps them."),
+		duration("feeds.stale_after", "6h", &f.StaleAfter, time.Minute).
+			doc("A feed without a success for this long is named in /readyz."),
+	}
+}
+
+func (c *Config) otherKeys() []Key {
+	return []Key{
+		duration("cache.ttl", "300s", &c.Cache.TTL, 0).
+			doc("Upper bound of a cached reply's age. A reply never outlives a change of its data, whatever this says."),
+		size("cache.max_bytes", "64MiB", &c.Cache.MaxBytes, 0, 0).
+			doc("Memory for encoded replies."),
+		oneOf("log.format", "text", &c.Log.Format, "text", "json").
+			doc("Form of the log lines on standard error."),
+		oneOf("log.level", "info", &c.Log.Level, "debug", "info", "warn", "error").reload().
+			doc("Least level that is logged."),
+		number("limits.lag_seconds", "30", &c.Limits.LagSeconds).reload().
+			doc("The API calls itself NOT_SERVING while the views are further than this behind Postgres; 0 means no limit."),
+	}
+}

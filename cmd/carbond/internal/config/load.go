@@ -1,0 +1,198 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// DefaultPath is the file that is read when none is named.
+const DefaultPath = "/etc/carbond/carbond.yaml"
+
+// maxFile bounds the configuration file and secret files.
+const maxFile = 1 << 20
+
+// Options says where to look. The zero Options read only the defaults.
+type Options struct {
+	Path  string            // "" means DefaultPath, which may be missing
+	Env   []string          // "K=V" as os.Environ gives them
+	Flags map[string]string // key name -> value, strongest layer
+}
+
+// Load reads all layers and checks them together. The error wraps ErrInvalid
+// and is a Problems when the settings are at fault. Warnings are things that
+// are allowed but probably not meant.
+func Load(opt Options) (*Config, []Problem, error) {
+	l := &loader{
+		cfg: &Config{from: map[string]string{}},
+		env: envMap(opt.Env),
+	}
+	l.keys = l.cfg.keys()
+	l.byName = make(map[string]*Key, len(l.keys))
+	for i := range l.keys {
+		l.byName[l.keys[i].Name] = &l.keys[i]
+	}
+	l.defaults()
+	l.credentials()
+	l.file(opt.Path)
+	l.environment()
+	for name, value := range opt.Flags {
+		l.set(name, value, "flag --"+strings.ReplaceAll(name, ".", "-"), 0)
+	}
+	l.check()
+	if len(l.problems) > 0 {
+		l.problems.sort()
+		return nil, l.warnings, l.problems
+	}
+	return l.cfg, l.warnings, nil
+}
+
+// Default returns the configuration of an empty file in an empty environment.
+func Default() *Config {
+	l := &loader{cfg: &Config{from: map[string]string{}}}
+	l.keys = l.cfg.keys()
+	l.defaults()
+	return l.cfg
+}
+
+type loader struct {
+	cfg      *Config
+	keys     []Key
+	byName   map[string]*Key
+	env      map[string]string
+	problems Problems
+	warnings Problems
+	bad      map[string]bool // keys with a problem, not checked further
+}
+
+func envMap(env []string) map[string]string {
+	m := make(map[string]string, len(env))
+	for _, kv := range env {
+		if k, v, ok := strings.Cut(kv, "="); ok && v != "" {
+			m[k] = v
+		}
+	}
+	return m
+}
+
+func (l *loader) defaults() {
+	l.bad = map[string]bool{}
+	for _, k := range l.keys {
+		if k.Default == "" {
+			continue
+		}
+		if err := k.set(k.Default); err != nil {
+			panic(fmt.Sprintf("config: default of %s: %v", k.Name, err))
+		}
+	}
+	l.cfg.DataDir = "./carbond-data"
+	switch {
+	case l.env["STATE_DIRECTORY"] != "":
+		first, _, _ := strings.Cut(l.env["STATE_DIRECTORY"], ":")
+		l.cfg.DataDir = first
+	case l.env["INVOCATION_ID"] != "":
+		l.cfg.DataDir = "/var/lib/carbond"
+	}
+}
+
+// set gives a key a value and remembers where it came from.
+func (l *loader) set(name, value, where string, line int) {
+	k := l.byName[name]
+	if err := k.set(value); err != nil {
+		l.bad[name] = true
+		text := err.Error()
+		if k.Secret() {
+			text = "malformed secret"
+		}
+		l.problems.add(where, line, "%s: %s", name, text)
+		return
+	}
+	l.cfg.from[name] = where
+}
+
+// secretFile gives a secret key the content of a file, without the line end
+// that editors add.
+func (l *loader) secretFile(name, path, where string, line int) {
+	b, err := readFile(path)
+	if err != nil {
+		l.bad[name] = true
+		l.problems.add(where, line, "%s_file: %s", name, errText(err))
+		return
+	}
+	v := strings.TrimRight(string(b), "\r\n")
+	if v == "" {
+		l.bad[name] = true
+		l.problems.add(where, line, "%s_file: %s is empty", name, path)
+		return
+	}
+	l.set(name, v, where+" ("+path+")", line)
+}
+
+// credentials reads $CREDENTIALS_DIRECTORY/<key name> for every secret key.
+func (l *loader) credentials() {
+	dir := l.env["CREDENTIALS_DIRECTORY"]
+	if dir == "" {
+		return
+	}
+	for _, k := range l.keys {
+		if !k.Secret() {
+			continue
+		}
+		p := filepath.Join(dir, k.Name)
+		if _, err := os.Stat(p); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		l.secretFile(k.Name, p, "credential "+k.Name, 0)
+	}
+}
+
+// file reads the YAML file. Only the default one may be missing.
+func (l *loader) file(path string) {
+	explicit := path != ""
+	if !explicit {
+		path = DefaultPath
+	}
+	b, err := readFile(path)
+	if err != nil {
+		if !explicit && errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		l.problems.add("", 0, "%s", errText(err))
+		return
+	}
+	l.cfg.file = path
+	l.yaml(path, b)
+}
+
+// readFile reads a regular (or piped) file of bounded size.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return nil, fmt.Errorf("%s is a directory, not a file", path)
+	}
+	if info.Size() > maxFile {
+		return nil, fmt.Errorf("%s has %d bytes, more than the limit of %d", path, info.Size(), maxFile)
+	}
+	return os.ReadFile(path)
+}
+
+// errText says what an operating-system error means in this place.
+func errText(err error) string {
+	var pe *fs.PathError
+	if !errors.As(err, &pe) {
+		return err.Error()
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("%s does not exist", pe.Path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("%s cannot be read: permission denied (owner and mode must let this user read it)", pe.Path)
+	}
+	return fmt.Sprintf("read %s: %v", pe.Path, pe.Err)
+}

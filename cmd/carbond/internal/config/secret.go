@@ -1,0 +1,83 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// redacted stands for a secret wherever one would be printed.
+const redacted = "[redacted]"
+
+// Secret is a text that prints as "[redacted]" (or "" when empty) in every way
+// that fmt, encoding/json, yaml and log/slog have of printing it.
+type Secret struct{ v string }
+
+// NewSecret wraps v.
+func NewSecret(v string) Secret { return Secret{v} }
+
+// Reveal returns the secret text.
+func (s Secret) Reveal() string { return s.v }
+
+// Empty reports whether there is no secret.
+func (s Secret) Empty() bool { return s.v == "" }
+
+// String hides the secret.
+func (s Secret) String() string {
+	if s.v == "" {
+		return ""
+	}
+	return redacted
+}
+
+// Format hides the secret from every verb, %#v and %x included.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// MarshalText hides the secret from encoders.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue hides the secret from log/slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+var (
+	urlPassword = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s:/@"'<>]*):[^\s"'<>]*@`)
+	dsnPassword = regexp.MustCompile(`(?i)\b((?:ssl)?password)(\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&"]+)`)
+)
+
+// RedactURL hides the passwords in a connection URL or keyword string, and in
+// any text that quotes one.
+func RedactURL(s string) string {
+	s = urlPassword.ReplaceAllString(s, "$1:xxxxx@")
+	return dsnPassword.ReplaceAllString(s, "$1${2}xxxxx")
+}
+
+// Redactor returns a function that removes the secrets of c from a text:
+// passwords in URLs by their shape, everything else by its value. Values
+// shorter than 8 characters are left to the shapes, since replacing them would
+// also maim ordinary words.
+func (c *Config) Redactor() func(string) string {
+	var pairs []string
+	add := func(v, with string) {
+		if len(v) >= 8 {
+			pairs = append(pairs, v, with, url.QueryEscape(v), with)
+		}
+	}
+	for _, k := range c.keys() {
+		if s := k.secret; s != nil && !s.Empty() {
+			add(s.Reveal(), redacted)
+		}
+	}
+	if u := c.Postgres.URL.Reveal(); u != "" {
+		pairs = append([]string{u, RedactURL(u)}, pairs...)
+		if p, err := url.Parse(u); err == nil && p.User != nil {
+			if pw, ok := p.User.Password(); ok && pw != p.User.Username() {
+				add(pw, redacted)
+			}
+		}
+	}
+	r := strings.NewReplacer(pairs...)
+	return func(s string) string { return RedactURL(r.Replace(s)) }
+}

@@ -1,0 +1,40 @@
+// Command carbond is an edge appliance for carbon-market data: it tails
+// Postgres (or polls the feeds itself), keeps a changelog and three views of
+// it, and serves them over gRPC.
+//
+// This package is the only one that knows more than one stage: it reads the
+// configuration, builds the stages in flow order and stops them in numbered
+// steps. See `carbond help`.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// stdio is the process's surroundings, so that tests can replace them.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+	env      []string
+	tty      bool     // in is a terminal: questions may be asked
+	errFile  *os.File // err as a file, nil in tests; journald is told by it
+	signals  chan os.Signal
+}
+
+func main() { os.Exit(realMain()) }
+
+func realMain() int {
+	sig := make(chan os.Signal, 4)
+	signal.Notify(sig, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(sig)
+	info, err := os.Stdin.Stat()
+	return run(context.Background(), os.Args[1:], stdio{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Environ(),
+		tty:     err == nil && info.Mode()&os.ModeCharDevice != 0,
+		errFile: os.Stderr, signals: sig,
+	})
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"carbond/cmd/carbond/internal/config"
+)
+
+// Exit codes of the contract (DESIGN 3.1); 64 and 78 are those of sysexits(3).
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 64
+	exitConfig  = 78
+)
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// errQuiet ends a command with exit code 1 after it has said everything itself.
+var errQuiet = errors.New("failed")
+
+// daemonMark is the annotation of commands that handle signals themselves.
+const daemonMark = "daemon"
+
+// app is one run of the program.
+type app struct {
+	stdio
+	configPath string
+	redact     func(string) string
+}
+
+// run executes one command line and returns the exit code.
+func run(ctx context.Context, args []string, std stdio) int {
+	a := &app{stdio: std, redact: config.RedactURL}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	root := a.root()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	return a.exit(cmd, err)
+}
+
+// exit prints the error, if any, and chooses the exit code.
+func (a *app) exit(cmd *cobra.Command, err error) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errQuiet):
+		return exitFailure
+	case errors.Is(err, syscall.EPIPE):
+		return exitOK // the reader of a pipe (head) has enough
+	case errors.As(err, &usage):
+		fmt.Fprintf(a.err, "%s: %s\nSee '%s --help'.\n", cmd.CommandPath(), a.redact(err.Error()), cmd.CommandPath())
+		return exitUsage
+	case errors.Is(err, config.ErrInvalid):
+		fmt.Fprintf(a.err, "%s: invalid configuration:\n", cmd.CommandPath())
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintf(a.err, "  %s\n", a.redact(line))
+		}
+		return exitConfig
+	}
+	fmt.Fprintf(a.err, "%s: %s\n", cmd.CommandPath(), a.redact(err.Error()))
+	return exitFailure
+}
+
+// root builds the command tree.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "carbond",
+		Short: "Carbon-market data from feeds or Postgres, joined and served over gRPC",
+		Long: "carbond tails a Postgres database (or polls the feeds itself), keeps a changelog and\n" +
+			"three views of it, and serves them over gRPC. It is one program without a broker.",
+		Example:           "  carbond demo\n  carbond serve --config /etc/carbond/carbond.yaml\n  carbond view projects",
+		Version:           build().String(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Args:              unknownCommand,
+		RunE:              help,
+		PersistentPreRunE: a.prepare,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetHelpCommand(a.helpCommand())
+	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", "",
+		"configuration file; default $CARBOND_CONFIG or "+config.DefaultPath+" (which may be missing)")
+	root.AddCommand(a.commands()...)
+	for _, c := range root.Commands() {
+		finish(c)
+	}
+	return root
+}
+
+// finish gives a command what every command has.
+func finish(c *cobra.Command) {
+	if args := c.Args; args != nil {
+		c.Args = func(cmd *cobra.Command, list []string) error {
+			if err := args(cmd, list); err != nil {
+				var usage usageError
+				if errors.As(err, &usage) {
+					return err
+				}
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		finish(sub)
+	}
+}
+
+// prepare makes signals end every command that does not handle them itself.
+func (a *app) prepare(cmd *cobra.Command, _ []string) error {
+	if cmd.Annotations[daemonMark] != "" || a.signals == nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(cmd.Context())
+	go func() {
+		select {
+		case s := <-a.signals:
+			cancel(fmt.Errorf("stopped by signal: %s", s))
+		case <-ctx.Done():
+		}
+	}()
+	cmd.SetContext(ctx)
+	return nil
+}
+
+// unknownCommand refuses arguments of a command that only has subcommands.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("unknown command %q", args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		text += " (did you mean " + strings.Join(near, " or ") + "?)"
+	}
+	return usageError{errors.New(text)}
+}
+
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
+// noArgs refuses any argument.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unexpected argument %q", args[0])}
+	}
+	return nil
+}
+
+// helpCommand is cobra's, except that an unknown topic is a usage error.
+func (a *app) helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Print the help of a command",
+		Example: "  carbond help serve",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil || found == nil || len(rest) > 0 {
+				return usageError{fmt.Errorf("unknown command %q", strings.Join(args, " "))}
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
+}
+
+// load reads the configuration and prints its warnings. Flags are the
+// strongest layer, by key name.
+func (a *app) load(flags map[string]string) (*config.Config, error) {
+	cfg, warnings, err := config.Load(a.sources(flags))
+	for _, w := range warnings {
+		fmt.Fprintf(a.err, "warning: %s\n", a.redact(w.String()))
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.redact = cfg.Redactor()
+	return cfg, nil
+}
+
+// sources says where the configuration of this run comes from.
+func (a *app) sources(flags map[string]string) config.Options {
+	path := a.configPath
+	if path == "" {
+		path = config.Path(a.env)
+	}
+	return config.Options{Path: path, Env: a.env, Flags: flags}
+}
+
+// getenv reads a variable of this run's environment.
+func (a *app) getenv(name string) string {
+	for i := len(a.env) - 1; i >= 0; i-- {
+		if k, v, ok := strings.Cut(a.env[i], "="); ok && k == name {
+			return v
+		}
+	}
+	return ""
+}
+
+// stderrFile is the file behind standard error, for journald's test.
+func (a *app) stderrFile() *os.File { return a.errFile }
