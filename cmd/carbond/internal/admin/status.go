@@ -1,0 +1,91 @@
+package admin
+
+import "time"
+
+// Check is one condition of being ready.
+type Check struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Reason string `json:"reason,omitempty"` // why not, or a remark when ok
+}
+
+// Status is what /status.json and the console page show.
+type Status struct {
+	Version     Version      `json:"version"`
+	Mode        string       `json:"mode"` // "postgres", "embedded" or "demo"
+	Sample      bool         `json:"sample_data"`
+	Started     time.Time    `json:"started"`
+	UptimeSec   float64      `json:"uptime_seconds"`
+	Ready       bool         `json:"ready"`
+	Checks      []Check      `json:"checks"`
+	Data        Data         `json:"data"`
+	Position    Position     `json:"position"`
+	Replication *Replication `json:"replication,omitempty"` // nil without Postgres
+	Views       []View       `json:"views"`
+	Feeds       []Feed       `json:"feeds,omitempty"`
+	Listen      Listen       `json:"listen"`
+	Config      Config       `json:"config"`
+}
+
+// Version is the build.
+type Version struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision"`
+	Date     string `json:"date"`
+	Go       string `json:"go"`
+}
+
+// Data is the data directory.
+type Data struct {
+	Dir   string `json:"dir"`
+	Bytes int64  `json:"bytes"`
+}
+
+// Position is how far the changelog has come.
+type Position struct {
+	Offset     uint64     `json:"offset"`
+	LSN        string     `json:"lsn,omitempty"`
+	CommitTime *time.Time `json:"commit_time,omitempty"`
+	AgeSec     *float64   `json:"age_seconds,omitempty"`
+	SystemID   string     `json:"system_id,omitempty"`
+	Database   string     `json:"database,omitempty"`
+	Slot       string     `json:"slot,omitempty"`
+}
+
+// Replication is the link to Postgres.
+type Replication struct {
+	State      string  `json:"state"`
+	Reason     string  `json:"reason,omitempty"`
+	Connected  bool    `json:"connected"`
+	LagBytes   uint64  `json:"lag_bytes"`
+	LagSeconds float64 `json:"lag_seconds"`
+}
+
+// View is one view.
+type View struct {
+	Name string `json:"name"`
+	Rows int    `json:"rows"`
+}
+
+// Feed is one poller.
+type Feed struct {
+	Name        string     `json:"name"`
+	State       string     `json:"state"`
+	LastSuccess *time.Time `json:"last_success,omitempty"`
+	NextDue     *time.Time `json:"next_due,omitempty"`
+	Items       int        `json:"items"`
+	LastError   string     `json:"last_error,omitempty"`
+}
+
+// Listen is the bound addresses.
+type Listen struct {
+	GRPC string `json:"grpc"`
+	HTTP string `json:"http"`
+}
+
+// Config is the configuration file's state.
+type Config struct {
+	File       string    `json:"file,omitempty"`
+	ReloadedAt time.Time `json:"reloaded_at"`
+	ReloadOK   bool      `json:"reload_ok"`
+}
