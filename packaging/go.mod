@@ -1,0 +1,3 @@
+module carbond/packaging
+
+go 1.26.0
