@@ -47,6 +47,7 @@ pkg_sboms := $(foreach a,$(ARCHS),$(DIST)/carbond_$(VERSION)_linux_$(a).spdx.jso
 pkg_oci   := $(DIST)/carbond_$(VERSION)_oci.tar
 pkg_tools := $(DIST)/tools
 pkg_host  := $(shell $(GO) env GOHOSTARCH)
+pkg_date  := $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 pkg_tag   := $(subst +,-,$(subst ~,-,$(VERSION)))
 
 .PHONY: binaries deb image sbom dist dist-check size-check unit-check deb-test systemd-test image-test \
@@ -58,7 +59,7 @@ pkg_tag   := $(subst +,-,$(subst ~,-,$(VERSION)))
 $(pkg_bins): $(DIST)/bin/%/carbond:
 	@mkdir -p $(@D)
 	cd $(PROGRAM_DIR) && CGO_ENABLED=0 GOOS=linux GOFLAGS= $(GOENV_$*) $(GO) build -trimpath -buildvcs=false -tags timetzdata \
-		-ldflags "-s -w -buildid= -X main.version=$(VERSION) -X main.revision=$(REVISION) -X main.date=$(SOURCE_DATE_EPOCH)" \
+		-ldflags "-s -w -buildid= -X main.version=$(VERSION) -X main.revision=$(REVISION) -X main.date=$(pkg_date)" \
 		-o $(abspath $@) $(PROGRAM)
 
 binaries: $(pkg_bins)
@@ -73,14 +74,14 @@ TOOLMOD_mkimage := mkimage
 TOOLPKG_mkimage := .
 FORCE:
 
-# Manual pages, completions and the list of licences come from the program
+# Manual pages, completions, the sample configuration and the licences come from the program
 # itself; the host's build of it is asked, also for the other architectures.
 .PHONY: $(DIST)/docs
 $(DIST)/docs: $(DIST)/bin/$(pkg_host)/carbond $(pkg_tools)/mkcopyright
 	@rm -rf $@ && mkdir -p $@/man $@/completion
 	$< man $@/man
-	cp packaging/man/*.5 $@/man/
 	for shell in bash zsh fish; do $< completion $$shell > $@/completion/$$shell || exit 1; done
+	$< check-config --print-defaults | sed 's/ *$$//' > $@/carbond.yaml
 	$(pkg_tools)/mkcopyright -binary $< > $@/copyright
 
 deb: $(pkg_debs)

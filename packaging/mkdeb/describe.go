@@ -60,13 +60,14 @@ func describe(o options, work string) (*nfpm.Info, error) {
 	}), nil
 }
 
-// list is where everything goes. Only the configuration is a conffile.
+// list is where everything goes. Only the configuration is a conffile: the
+// sample that the program prints, in which everything is commented out.
 func list(o options, work string) (files.Contents, error) {
 	l := lister{options: o, work: work}
 	src := func(parts ...string) string { return filepath.Join(append([]string{o.sources}, parts...)...) }
 
 	l.add(o.binary, "/usr/bin/carbond", 0o755, files.TypeFile)
-	l.add(src("deb", "carbond.yaml"), "/etc/carbond/carbond.yaml", 0o640, files.TypeConfig)
+	l.add(filepath.Join(o.docs, "carbond.yaml"), "/etc/carbond/carbond.yaml", 0o640, files.TypeConfig)
 	l.add(src("systemd", "carbond.service"), "/usr/lib/systemd/system/carbond.service", 0o644, files.TypeFile)
 	l.add(src("deb", "carbond.sysusers"), "/usr/lib/sysusers.d/carbond.conf", 0o644, files.TypeFile)
 	l.add(src("deb", "carbond.tmpfiles"), "/usr/lib/tmpfiles.d/carbond.conf", 0o644, files.TypeFile)

@@ -24,7 +24,7 @@ type options struct {
 	arch       string // Debian's name: amd64, arm64, armhf
 	version    string // upstream version; the Debian revision is -1
 	binary     string // the linked program for arch
-	docs       string // folder with man/, completion/ and copyright
+	docs       string // folder with man/, completion/, carbond.yaml and copyright
 	sources    string // the packaging folder of the repository
 	changelog  string // CHANGELOG.md, may be absent
 	out        string // folder to write the .deb to
