@@ -102,7 +102,7 @@ func session(t time.Time) (end int, trading bool) {
 	if wd == time.Saturday || wd == time.Sunday || holiday(y, m, d, wd) {
 		return closes, false
 	}
-	if early(y, m, d, wd) {
+	if early(m, d, wd) {
 		return closesEarly, true
 	}
 	return closes, true
@@ -145,7 +145,7 @@ func holiday(y int, m time.Month, d int, wd time.Weekday) bool {
 // early reports the days that end at 13:00: 3 July and 24 December when they
 // are trading days before a Tuesday to Friday holiday, and the day after
 // Thanksgiving. Holidays are known not to be asked for.
-func early(y int, m time.Month, d int, wd time.Weekday) bool {
+func early(m time.Month, d int, wd time.Weekday) bool {
 	switch {
 	case m == time.July && d == 3, m == time.December && d == 24:
 		return wd >= time.Monday && wd <= time.Thursday
