@@ -37,6 +37,7 @@ type app struct {
 	stdio
 	configPath string
 	redact     func(string) string
+	began      bool // the command line was right and its command runs
 }
 
 // run executes one command line and returns the exit code.
@@ -60,7 +61,7 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 		return exitFailure
 	case errors.Is(err, syscall.EPIPE):
 		return exitOK // the reader of a pipe (head) has enough
-	case errors.As(err, &usage):
+	case !a.began || errors.As(err, &usage):
 		fmt.Fprintf(a.err, "%s: %s\nSee '%s --help'.\n", cmd.CommandPath(), a.redact(err.Error()), cmd.CommandPath())
 		return exitUsage
 	case errors.Is(err, config.ErrInvalid):
@@ -96,33 +97,25 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.SetHelpCommand(a.helpCommand())
 	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", "",
 		"configuration file; default $CARBOND_CONFIG or "+config.DefaultPath+" (which may be missing)")
 	root.AddCommand(a.commands()...)
-	for _, c := range root.Commands() {
-		finish(c)
-	}
+	a.finish(root)
 	return root
 }
 
-// finish gives a command what every command has.
-func finish(c *cobra.Command) {
-	if args := c.Args; args != nil {
-		c.Args = func(cmd *cobra.Command, list []string) error {
-			if err := args(cmd, list); err != nil {
-				var usage usageError
-				if errors.As(err, &usage) {
-					return err
-				}
-				return usageError{err}
-			}
-			return nil
+// finish makes a command note that it began: every error before that is one of
+// usage, wherever in cobra it came from.
+func (a *app) finish(c *cobra.Command) {
+	if run := c.RunE; run != nil {
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			a.began = true
+			return run(cmd, args)
 		}
 	}
 	for _, sub := range c.Commands() {
-		finish(sub)
+		a.finish(sub)
 	}
 }
 
