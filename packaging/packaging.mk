@@ -47,6 +47,7 @@ pkg_sboms := $(foreach a,$(ARCHS),$(DIST)/carbond_$(VERSION)_linux_$(a).spdx.jso
 pkg_oci   := $(DIST)/carbond_$(VERSION)_oci.tar
 pkg_tools := $(DIST)/tools
 pkg_host  := $(shell $(GO) env GOHOSTARCH)
+pkg_deb   := $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
 pkg_date  := $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 pkg_tag   := $(subst +,-,$(subst ~,-,$(VERSION)))
 
@@ -77,7 +78,7 @@ FORCE:
 # Manual pages, completions, the sample configuration and the licences come from the program
 # itself; the host's build of it is asked, also for the other architectures.
 .PHONY: $(DIST)/docs
-$(DIST)/docs: $(DIST)/bin/$(pkg_host)/carbond $(pkg_tools)/mkcopyright
+$(DIST)/docs: $(DIST)/bin/$(pkg_deb)/carbond $(pkg_tools)/mkcopyright
 	@rm -rf $@ && mkdir -p $@/man $@/completion
 	$< man $@/man
 	for shell in bash zsh fish; do $< completion $$shell > $@/completion/$$shell || exit 1; done
@@ -130,24 +131,27 @@ unit-check:
 deb-test: deb unit-check
 	packaging/test/deb.sh $(pkg_debs)
 
-# Root and podman: a Debian with systemd as PID 1.
-systemd-test: deb $(pkg_tools)/grpcurl
-	packaging/test/systemd.sh $(DIST) '$(VERSION)'
+# Root and podman: a Debian with systemd as PID 1. The second package has a
+# higher version, so that an upgrade is a real one.
+systemd-test: $(DIST)/carbond_$(VERSION)-1_$(pkg_deb).deb $(pkg_tools)/grpcurl
+	rm -rf $(DIST)/upgrade
+	$(MAKE) $(DIST)/upgrade/carbond_$(VERSION)+up-1_$(pkg_deb).deb DIST=$(DIST)/upgrade VERSION=$(VERSION)+up
+	packaging/test/systemd.sh $< $(DIST)/upgrade/carbond_$(VERSION)+up-1_$(pkg_deb).deb $(pkg_tools)
 
 image-test: image
 	packaging/test/image.sh $(DIST) '$(pkg_tag)'
 
 $(pkg_tools)/grpcurl: packaging/tools/go.mod
 	@mkdir -p $(@D)
-	cd packaging/tools && GOFLAGS= GOBIN=$(abspath $(@D)) CGO_ENABLED=0 $(GO) install github.com/fullstorydev/grpcurl/cmd/grpcurl
+	cd packaging/tools && GOFLAGS= CGO_ENABLED=0 $(GO) build -trimpath -o $(abspath $@) github.com/fullstorydev/grpcurl/cmd/grpcurl
 
 rules-check:
 	promtool check rules packaging/alerts/carbond.rules.yml
 	promtool test rules packaging/alerts/carbond.rules_test.yml
 
 # The daemon, Debian's prometheus, every query of the dashboard and the alerts.
-prom-test: rules-check $(DIST)/bin/$(pkg_host)/carbond
-	cd packaging && GOFLAGS= CARBOND_BINARY=$(abspath $(DIST)/bin/$(pkg_host)/carbond) $(GO) test -count=1 ./promtest/...
+prom-test: rules-check $(DIST)/bin/$(pkg_deb)/carbond
+	cd packaging && GOFLAGS= CARBOND_BINARY=$(abspath $(DIST)/bin/$(pkg_deb)/carbond) $(GO) test -count=1 ./promtest/...
 
 compose-check:
 	cd packaging && GOFLAGS= $(GO) test -count=1 ./compose/...
@@ -155,10 +159,10 @@ compose-check:
 dashboard:
 	cd packaging && GOFLAGS= $(GO) run ./mkdash > grafana/dashboards/carbond.json.part && mv grafana/dashboards/carbond.json.part grafana/dashboards/carbond.json
 
-docs: $(DIST)/bin/$(pkg_host)/carbond
+docs: $(DIST)/bin/$(pkg_deb)/carbond
 	cd packaging && GOFLAGS= $(GO) run ./mkdocs -binary $(abspath $<) > docs/metrics.md.part && mv docs/metrics.md.part docs/metrics.md
 
-docs-check: $(DIST)/bin/$(pkg_host)/carbond
+docs-check: $(DIST)/bin/$(pkg_deb)/carbond
 	cd packaging && GOFLAGS= $(GO) run ./mkdocs -binary $(abspath $<) | diff docs/metrics.md -
 	cd packaging && GOFLAGS= $(GO) run ./mkdash | diff grafana/dashboards/carbond.json -
 
