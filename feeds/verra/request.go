@@ -3,11 +3,12 @@ package verra
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/http"
 	"strconv"
 	"strings"
+
+	"carbond/feeds/internal/payload"
 )
 
 // Resource is one of the registry's public ledgers.
@@ -28,27 +29,9 @@ const (
 	MaxStart = 10_000 // first row of a page; larger results must be split by filters
 )
 
-// Request is one call, ready for an HTTP client: method, address, body (nil for
-// GET) and headers. Header carries the values of the configuration document and
-// is not to be logged; String leaves it out.
-type Request struct {
-	Method string
-	URL    string
-	Body   []byte
-	Header map[string]string
-}
-
-// String prints method and address only.
-func (r Request) String() string { return r.Method + " " + r.URL }
-
-// GoString is String, so that %#v shows no header value.
-func (r Request) GoString() string { return r.String() }
-
-// LogValue keeps header values out of structured logs.
-func (r Request) LogValue() slog.Value { return slog.StringValue(r.String()) }
-
-// MarshalText keeps header values out of encoded state.
-func (r Request) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+// Request is one call of the registry. Its headers carry the values of the
+// configuration document.
+type Request = payload.Request
 
 // Filter narrows a search to rows whose Field equals Value. Only the two
 // comparisons that the service was seen to honour can be built; it ignores any

@@ -1,0 +1,221 @@
+package carbonmark_test
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"carbond/feeds/carbonmark"
+	"carbond/feeds/internal/payload"
+	"carbond/feeds/internal/payload/golden"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const jsonType = "application/json; charset=utf-8"
+
+// withRows puts the table rows beside what a parser returned.
+type withRows struct {
+	Parsed any              `json:"parsed"`
+	Rows   []carbonmark.Row `json:"table_rows"`
+}
+
+func rowsOf[T interface{ Row() carbonmark.Row }](list []T) []carbonmark.Row {
+	rows := []carbonmark.Row{}
+	for _, v := range list {
+		rows = append(rows, v.Row())
+	}
+	return rows
+}
+
+// parsers name each way to read a body, for the golden and the fuzz tests.
+var parsers = map[string]func([]byte, string) (any, error){
+	"projects": func(b []byte, ct string) (any, error) {
+		p, err := carbonmark.ParseProjects(b, ct)
+		return withRows{p, rowsOf(p.Rows)}, err
+	},
+	"project": func(b []byte, ct string) (any, error) {
+		p, tally, err := carbonmark.ParseProject(b, ct)
+		return withRows{map[string]any{"project": p, "tally": tally}, []carbonmark.Row{p.Row()}}, err
+	},
+	"prices": func(b []byte, ct string) (any, error) {
+		p, err := carbonmark.ParsePrices(b, ct)
+		return withRows{p, carbonmark.CreditRows(p.Rows, map[string]string{"VCS-934": "Blue Heron"})}, err
+	},
+	"countries":  func(b []byte, ct string) (any, error) { v, err := carbonmark.ParseCountries(b, ct); return v, err },
+	"categories": func(b []byte, ct string) (any, error) { v, err := carbonmark.ParseCategories(b, ct); return v, err },
+	"vintages":   func(b []byte, ct string) (any, error) { v, err := carbonmark.ParseVintages(b, ct); return v, err },
+	"error": func(b []byte, ct string) (any, error) {
+		err := carbonmark.ParseError(b, ct)
+		e, _ := carbonmark.IsAPIError(err)
+		return e, err
+	},
+	"credits": func(b []byte, ct string) (any, error) {
+		p, err := carbonmark.ParseCredits(b, ct)
+		return withRows{p, rowsOf(p.Rows)}, err
+	},
+	"graph projects": func(b []byte, ct string) (any, error) {
+		p, err := carbonmark.ParseGraphProjects(b, ct)
+		return withRows{p, rowsOf(p.Rows)}, err
+	},
+	"offsets": func(b []byte, ct string) (any, error) {
+		p, err := carbonmark.ParseOffsets(b, ct)
+		return withRows{p, rowsOf(p.Rows)}, err
+	},
+}
+
+// fixtures says by which parser each file is read, and which named error it
+// must give.
+var fixtures = map[string]struct {
+	parser string
+	err    error
+}{
+	"v20_carbonProjects_page1.json":              {parser: "projects"},
+	"v20_carbonProjects_page2.json":              {parser: "projects"},
+	"v20_carbonProjects_page_past_end.json":      {parser: "projects"},
+	"v20_carbonProjects_empty.json":              {parser: "projects"},
+	"v20_carbonProjects_nasty.json":              {parser: "projects"},
+	"v16_carbonProjects_bare_array.json":         {parser: "projects"},
+	"v20_carbonProjects_items_null.json":         {"projects", payload.ErrShape},
+	"v20_carbonProject_detail.json":              {parser: "project"},
+	"v20_prices.json":                            {parser: "prices"},
+	"v20_prices_empty.json":                      {parser: "prices"},
+	"v20_countries.json":                         {parser: "countries"},
+	"v20_categories.json":                        {parser: "categories"},
+	"v20_vintages.json":                          {parser: "vintages"},
+	"error_400.json":                             {"error", payload.ErrShape},
+	"error_401.json":                             {"error", payload.ErrShape},
+	"error_404.json":                             {"error", payload.ErrShape},
+	"error_429.http":                             {"error", payload.ErrShape},
+	"error_500.json":                             {"error", payload.ErrShape},
+	"html_200_instead_of_json.html":              {"projects", payload.ErrHTML},
+	"html_502.html":                              {"projects", payload.ErrHTML},
+	"truncated.json":                             {"projects", payload.ErrTruncated},
+	"subgraph/carbonProjects_page1.json":         {parser: "graph projects"},
+	"subgraph/carbonProjects_page2.json":         {parser: "graph projects"},
+	"subgraph/carbonProjects_nasty.json":         {parser: "graph projects"},
+	"subgraph/empty.json":                        {parser: "graph projects"},
+	"subgraph/carbonCredits.json":                {parser: "credits"},
+	"subgraph/bridged_carbonOffsets_legacy.json": {parser: "offsets"},
+	"subgraph/data_null_200.json":                {"credits", payload.ErrShape},
+	"subgraph/error_429.http":                    {"credits", carbonmark.ErrRate},
+	"subgraph/error_auth_invalid_200.json":       {"credits", carbonmark.ErrAuth},
+	"subgraph/error_auth_missing_200.json":       {"credits", carbonmark.ErrAuth},
+	"subgraph/error_bad_indexers_200.json":       {"credits", carbonmark.ErrIndexers},
+	"subgraph/error_endpoint_removed_200.json":   {"credits", carbonmark.ErrRemoved},
+	"subgraph/error_first_too_big_200.json":      {"credits", carbonmark.ErrQuery},
+	"subgraph/error_payment_200.json":            {"credits", carbonmark.ErrPayment},
+	"subgraph/error_query_200.json":              {"credits", carbonmark.ErrQuery},
+	"subgraph/error_subgraph_not_found_200.json": {"credits", carbonmark.ErrNoGraph},
+	"subgraph/error_timeout_200.json":            {"credits", carbonmark.ErrIndexers},
+	"subgraph/html_502.html":                     {"credits", payload.ErrHTML},
+	"subgraph/partial_data_with_errors_200.json": {"graph projects", carbonmark.ErrPartial},
+	"subgraph/truncated.json":                    {"graph projects", payload.ErrTruncated},
+}
+
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	for _, name := range golden.Fixtures(t) {
+		f, ok := fixtures[name]
+		if !ok {
+			t.Errorf("%s: no test reads this fixture", name)
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v, err := parsers[f.parser](body(t, name), jsonType)
+			if !errors.Is(err, f.err) {
+				t.Fatalf("error %v, want %v", err, f.err)
+			}
+			if err != nil && f.parser != "error" {
+				v = nil // a failed call has no result
+			}
+			golden.Check(t, name, v, err)
+		})
+	}
+}
+
+// body returns what an HTTP client would hand on of a fixture.
+func body(tb testing.TB, name string) []byte {
+	b := golden.Read(tb, name)
+	if !strings.HasSuffix(name, ".http") {
+		return b
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(b)), nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err = io.ReadAll(resp.Body); err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+func TestForeignBodiesGiveNamedErrors(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]error{
+		"html_502.html": payload.ErrHTML, "html_200_instead_of_json.html": payload.ErrHTML, "truncated.json": payload.ErrTruncated,
+	} {
+		for name, parse := range parsers {
+			if _, err := parse(golden.Read(t, file), jsonType); !errors.Is(err, want) {
+				t.Errorf("%s of %s: %v, want %v", name, file, err, want)
+			}
+		}
+	}
+	for body, want := range map[string]error{
+		"": payload.ErrEmpty, " \n": payload.ErrEmpty, "null": payload.ErrNull, "Too Many Requests\r\n": payload.ErrNotJSON,
+		`"text"`: payload.ErrShape, "17": payload.ErrShape, "{}": payload.ErrShape, `{"statusCode":503}`: payload.ErrShape,
+	} {
+		for name, parse := range parsers {
+			if _, err := parse([]byte(body), "text/plain"); !errors.Is(err, want) {
+				t.Errorf("%s of %q: %v, want %v", name, body, err, want)
+			}
+		}
+	}
+}
+
+// A parser that wanted data names the error object that it got.
+func TestErrorObjectsInPlaceOfData(t *testing.T) {
+	t.Parallel()
+	for file, status := range map[string]int{"error_400.json": 400, "error_401.json": 401, "error_404.json": 404, "error_500.json": 0} {
+		for _, parser := range []string{"projects", "project", "prices", "countries", "vintages"} {
+			_, err := parsers[parser](golden.Read(t, file), jsonType)
+			e, ok := carbonmark.IsAPIError(err)
+			if !ok || e.Status != status || e.Message == "" || !errors.Is(err, payload.ErrShape) {
+				t.Errorf("%s of %s: %v", parser, file, err)
+			}
+		}
+	}
+}
+
+func TestTransientErrors(t *testing.T) {
+	t.Parallel()
+	for name, f := range fixtures {
+		if !strings.HasPrefix(name, "subgraph/") || f.err == nil {
+			continue
+		}
+		_, err := parsers[f.parser](body(t, name), jsonType)
+		want := errors.Is(f.err, carbonmark.ErrIndexers) || errors.Is(f.err, carbonmark.ErrPartial)
+		if carbonmark.Transient(err) != want {
+			t.Errorf("%s: transient %v: %v", name, !want, err)
+		}
+	}
+}
+
+// An answer that repeats the key it was given must not bring it into a log.
+func TestKeyErrorsAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, message := range []string{"auth error: malformed API key: 0123secret", "payment required for 0123secret"} {
+		_, err := carbonmark.ParseCredits([]byte(`{"errors":[{"message":"`+message+`"}]}`), jsonType)
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", message, err)
+		}
+	}
+}
