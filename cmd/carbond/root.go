@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"syscall"
 
@@ -207,6 +206,3 @@ func (a *app) getenv(name string) string {
 	}
 	return ""
 }
-
-// stderrFile is the file behind standard error, for journald's test.
-func (a *app) stderrFile() *os.File { return a.errFile }

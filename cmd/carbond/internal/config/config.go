@@ -27,7 +27,7 @@ type Postgres struct {
 	Slot         string
 	Publication  string
 	Migrate      string // "auto" or "off"
-	OnGap        string // "stop" or "recopy"
+	OnGap        string // "stop" or "resnapshot"
 	QueryTimeout time.Duration
 	MaxConns     int
 }
@@ -80,6 +80,9 @@ type Feeds struct {
 	CarbonmarkURL    string
 	FinanceURL       string
 	NewsURLs         []NamedURL
+	FinanceTickers   []string
+	GoogleNews       bool
+	CarbonmarkKey    Secret
 	GraphKey         Secret
 	UserAgentContact string
 	FinanceHistory   time.Duration

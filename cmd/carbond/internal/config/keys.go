@@ -33,8 +33,8 @@ func (c *Config) sourceKeys() []Key {
 			doc("Publication of the four tables."),
 		oneOf("postgres.migrate", "auto", &p.Migrate, "auto", "off").
 			doc("auto: serve creates or upgrades tables, publication and slot. off: that is left to `carbond migrate` or to you."),
-		oneOf("postgres.on_gap", "stop", &p.OnGap, "stop", "recopy").
-			doc("What to do when the slot was lost or moved past what carbond has. stop: keep serving the last good data, not ready, and say so. recopy: copy the tables again."),
+		oneOf("postgres.on_gap", "stop", &p.OnGap, "stop", "resnapshot").
+			doc("What to do when the slot was lost or moved past what carbond has. stop: keep serving the last good data, not ready, and say so. resnapshot: copy the tables again and record the differences."),
 		duration("postgres.query_timeout", "5s", &p.QueryTimeout, 10*time.Millisecond).
 			doc("Longest run of one SQL query for the NonStreaming calls."),
 		integer("postgres.max_conns", "4", &p.MaxConns, 1, 1000).
@@ -46,9 +46,9 @@ func (c *Config) storeKeys() []Key {
 	return []Key{
 		size("store.segment_bytes", "64MiB", &c.Store.SegmentBytes, 1<<20, 1<<30).
 			doc("Size at which a changelog segment is sealed and the next begun."),
-		duration("retention.age", "0s", &c.Retention.Age, 0).example("7d").
+		duration("retention.age", "0s", &c.Retention.Age, 0).example("7d").reload().
 			doc("Sealed segments whose newest record is older than this are removed; 0s keeps them."),
-		size("retention.bytes", "1GiB", &c.Retention.Bytes, 0, 0).
+		size("retention.bytes", "1GiB", &c.Retention.Bytes, 0, 0).reload().
 			doc("Oldest sealed segments are removed while the changelog is larger than this; 0 means no bound. Views and offsets never depend on removed segments."),
 		duration("checkpoint.interval", "1s", &c.Checkpoint.Interval, 10*time.Millisecond).
 			doc("How often changed rows are saved. Longer means less writing and a longer replay after a crash."),
@@ -100,16 +100,22 @@ func (c *Config) feedKeys() []Key {
 			doc("Base URL of the price source; empty means the built-in one."),
 		namedURLs("feeds.news_urls", "", &f.NewsURLs).example("Carbon Pulse=https://carbon-pulse.com/feed/").
 			doc("News feeds as name=url; empty means the built-in list."),
+		texts("feeds.finance_tickers", "", &f.FinanceTickers).example("KRBN,GRN").
+			doc("Ticker symbols to follow; empty means the built-in 47."),
+		boolean("feeds.google_news", "false", &f.GoogleNews).
+			doc("Allow feeds of news.google.com, whose terms are for personal, non-commercial use."),
+		secret("feeds.carbonmark_key", &f.CarbonmarkKey).
+			doc("API key of Carbonmark; reading works without one."),
 		secret("feeds.graph_key", &f.GraphKey).
 			doc("API key of The Graph; with it the Carbonmark feed falls back to the subgraph."),
-		text("feeds.user_agent_contact", "", &f.UserAgentContact).example("mailto:ops@example.org").
+		text("feeds.user_agent_contact", "", &f.UserAgentContact).example("+https://example.org; ops@example.org").
 			doc("Contact that the pollers send in their User-Agent, so that an upstream can reach you."),
-		duration("feeds.finance_history", "90d", &f.FinanceHistory, 0).
-			doc("Older prices are pruned, except the latest of each ticker; 0s keeps them."),
-		duration("feeds.news_history", "90d", &f.NewsHistory, 0).
-			doc("Older news items are pruned; 0s keeps them."),
-		duration("feeds.stale_after", "6h", &f.StaleAfter, time.Minute).
-			doc("A feed without a success for this long is named in /readyz."),
+		duration("feeds.finance_history", "0s", &f.FinanceHistory, 0).example("30d").
+			doc("Older prices are pruned, except the latest of each ticker. 0s keeps all in Postgres, and 7d in embedded mode, where history costs memory."),
+		duration("feeds.news_history", "0s", &f.NewsHistory, 0).example("90d").
+			doc("Older news items are pruned. 0s keeps all in Postgres, and 90d in embedded mode."),
+		duration("feeds.stale_after", "0s", &f.StaleAfter, 0).example("6h").
+			doc("A feed without a success for this long is named in /readyz; 0s means ten of its intervals, at least 30 minutes."),
 	}
 }
 

@@ -284,10 +284,25 @@ func words(name, def string, f *[]string, known ...string) Key {
 	return k
 }
 
+// texts is a list of any words.
+func texts(name, def string, f *[]string) Key {
+	k := bind(name, "list", def, f, func(s string) ([]string, error) {
+		if s == "none" {
+			return nil, nil
+		}
+		return splitList(s), nil
+	}, func(v []string) string { return strings.Join(v, ",") })
+	k.list = true
+	return k
+}
+
 // namedURLs is a list of name=url.
 func namedURLs(name, def string, f *[]NamedURL) Key {
 	k := bind(name, "list of name=url", def, f, func(s string) ([]NamedURL, error) {
 		var out []NamedURL
+		if s == "none" {
+			return nil, nil
+		}
 		for _, item := range splitList(s) {
 			n, u, ok := strings.Cut(item, "=")
 			n, u = strings.TrimSpace(n), strings.TrimSpace(u)

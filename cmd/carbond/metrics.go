@@ -1,0 +1,94 @@
+package main
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sys/unix"
+
+	"carbond/cmd/carbond/internal/certs"
+)
+
+// metrics are the daemon's own; each stage registers its own beside them.
+type metrics struct {
+	reg         *prometheus.Registry
+	reloadOK    prometheus.Gauge
+	reloadAt    prometheus.Gauge
+	watchdogOK  prometheus.Gauge
+	ready       *prometheus.GaugeVec
+	serving     prometheus.Gauge
+	certExpires *prometheus.GaugeVec
+}
+
+// newMetrics makes the only registry of the process.
+func newMetrics(mode string, started time.Time) *metrics {
+	reg := prometheus.NewRegistry()
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
+	m := &metrics{
+		reg:        reg,
+		reloadOK:   gauge("carbond_config_last_reload_successful", "Whether the last read of the configuration was good (1) or refused (0)."),
+		reloadAt:   gauge("carbond_config_last_reload_success_timestamp_seconds", "When the configuration in force was read."),
+		watchdogOK: gauge("carbond_watchdog_healthy", "Whether replication, store and gRPC made progress at the last look of the watchdog."),
+		serving:    gauge("carbond_serving", "Whether the API calls itself SERVING."),
+		ready: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "carbond_ready", Help: "Whether a check of /readyz is ok, by check.",
+		}, []string{"check"}),
+		certExpires: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "carbond_tls_certificate_expiry_timestamp_seconds", Help: "When a listener's certificate expires.",
+		}, []string{"listener"}),
+	}
+	b := build()
+	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "carbond_build_info", Help: "Build of the running binary; always 1.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Revision, "goversion": b.Go, "mode": mode},
+	}, func() float64 { return 1 })
+	start := gauge("carbond_start_timestamp_seconds", "When the daemon started.")
+	start.Set(seconds(started))
+	reg.MustRegister(info, start, m.reloadOK, m.reloadAt, m.watchdogOK, m.serving, m.ready, m.certExpires,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// watchDir adds the free space of the data directory.
+func (m *metrics) watchDir(dir string) {
+	m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "carbond_data_dir_free_bytes", Help: "Bytes free for carbond on the file system of the data directory.",
+	}, func() float64 { return float64(freeBytes(dir)) }))
+}
+
+// reloaded notes the outcome of reading the configuration.
+func (m *metrics) reloaded(ok bool, at time.Time) {
+	m.reloadOK.Set(flag(ok))
+	if ok {
+		m.reloadAt.Set(seconds(at))
+	}
+}
+
+// certificate notes when the certificate of a listener expires; a nil source
+// means plain text.
+func (m *metrics) certificate(listener string, s *certs.Source) {
+	if s != nil {
+		m.certExpires.WithLabelValues(listener).Set(seconds(s.NotAfter()))
+	}
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+func flag(ok bool) float64 {
+	if ok {
+		return 1
+	}
+	return 0
+}
+
+// freeBytes returns the space that is left for this user, 0 when unknown.
+func freeBytes(dir string) uint64 {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return 0
+	}
+	return st.Bavail * uint64(st.Bsize)
+}
