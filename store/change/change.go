@@ -12,6 +12,10 @@ const (
 	Delete   Op = 'd'
 	Read     Op = 'r' // a row of the initial copy
 	Truncate Op = 't'
+	// Retract is the end of one row through a TRUNCATE. The changelog holds one
+	// for each row behind the Truncate, so that the log can be read backwards;
+	// consumers see the Truncate alone.
+	Retract Op = 'x'
 )
 
 // String returns the letter.
@@ -22,7 +26,7 @@ func (o Op) String() string { return string(rune(o)) }
 // As it comes from the source, Before holds what the source sent: nothing, the
 // key only (other columns NULL), or the whole old row; After may hold unchanged
 // values. As it stands in the changelog, Before is the whole old row for Update
-// and Delete, After the whole new row for Create, Update and Read, and a change
+// Delete and Retract, After the whole new row for Create, Update and Read, and a change
 // of the key is a Delete followed by a Create.
 type Change struct {
 	Op       Op

@@ -1,0 +1,207 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"carbond/store/change"
+	"carbond/store/internal/changelog"
+)
+
+const (
+	blockBytes = 64 << 10 // a block is closed at this size
+	spillBytes = 4 << 20  // blocks in memory before they go to disk, visible or not
+)
+
+// Apply makes transactions durable and visible, in one commit for as many as
+// fit. When it returns nil, every transaction whose final part was in txns is
+// on disk and in the views; one without its final part is on disk but
+// invisible. A transaction that is durable already is dropped whole. After an
+// error nothing of txns is visible that was not before, parts of an unfinished
+// transaction are discarded, and the caller starts again at Position().LSN.
+func (s *Store) Apply(ctx context.Context, txns []change.Txn) error {
+	s.writer.Lock()
+	defer s.writer.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	g := s.group()
+	err := g.stageAll(ctx, txns)
+	if err == nil && s.open != nil {
+		err = g.spill()
+	} else if err == nil {
+		err = g.commit()
+	}
+	if err != nil {
+		s.discard()
+		s.met.failed()
+		return fmt.Errorf("apply: %w", err)
+	}
+	return nil
+}
+
+// Advance makes an idle position durable: the source has nothing for carbond up
+// to lsn. It does nothing when lsn is not ahead, or inside a transaction.
+func (s *Store) Advance(_ context.Context, lsn change.LSN) error {
+	s.writer.Lock()
+	defer s.writer.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if s.open != nil || lsn <= s.tail.LSN {
+		return nil
+	}
+	g := s.group()
+	g.stage.LSN = lsn
+	if err := g.commit(); err != nil {
+		s.discard()
+		s.met.failed()
+		return fmt.Errorf("advance to %s: %w", lsn, err)
+	}
+	return nil
+}
+
+// group is what is staged but not committed. Its stage outlives one call of
+// Apply while a transaction is open.
+type group struct {
+	s      *Store
+	stage  *tailState // the tail once everything staged is committed
+	blocks []changelog.Block
+	bytes  int
+	first  change.Offset // of the block in s.enc
+}
+
+func (s *Store) group() *group {
+	g := &group{s: s, first: s.changelog.Tail().Next}
+	if s.open != nil {
+		g.stage = &s.open.stage
+		return g
+	}
+	t := s.tail
+	g.stage = &t
+	return g
+}
+
+// next returns the offset that the next staged change gets.
+func (g *group) next() change.Offset {
+	n := g.first + change.Offset(g.s.enc.Count())
+	if g.s.open != nil && g.s.open.held != nil {
+		n++
+	}
+	return n
+}
+
+// stageAll stages the transactions. Before one that does not end here it
+// commits what is whole, so that readers can have that much.
+func (g *group) stageAll(ctx context.Context, txns []change.Txn) error {
+	s := g.s
+	for i := range txns {
+		t := &txns[i]
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if t.First {
+			if s.open != nil {
+				s.discard() // its end will not come: the source began anew
+				*g = *s.group()
+			}
+			s.skip = s.durable(t)
+		}
+		if s.skip {
+			s.skip = !t.Final
+			continue
+		}
+		if t.First && !t.Final {
+			if err := g.commit(); err != nil {
+				return err
+			}
+			*g = *s.group()
+		}
+		if err := g.txn(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// durable reports whether a transaction that begins is on disk already. Its
+// commit record begins before a position that is durable exactly when its end
+// does not come after it: WAL records do not overlap.
+func (s *Store) durable(t *change.Txn) bool {
+	if t.Snapshot != nil || t.CommitLSN == 0 {
+		return false
+	}
+	if t.Final && t.EndLSN <= s.tail.LSN {
+		return true
+	}
+	return t.CommitLSN < s.tail.LSN
+}
+
+// cut closes the block in the encoder.
+func (g *group) cut() {
+	if g.s.enc.Count() == 0 {
+		return
+	}
+	data, n := g.s.enc.Take()
+	g.blocks = append(g.blocks, changelog.Block{First: g.first, Count: n, Data: data})
+	g.first += change.Offset(n)
+	g.bytes += len(data)
+}
+
+// spill puts the staged blocks on disk, invisible.
+func (g *group) spill() error {
+	g.cut()
+	if len(g.blocks) == 0 {
+		return nil
+	}
+	visible := g.s.changelog.Tail().Visible
+	return g.append(changelog.Tail{Next: g.first, Visible: visible, State: g.s.tail.encode()})
+}
+
+// commit makes everything staged durable and visible.
+func (g *group) commit() error {
+	s := g.s
+	g.cut()
+	visible := s.changelog.Tail().Visible
+	if g.first-1 == visible && *g.stage == s.tail {
+		return nil
+	}
+	if err := g.append(changelog.Tail{Next: g.first, Visible: g.first - 1, State: g.stage.encode()}); err != nil {
+		return err
+	}
+	s.tail = *g.stage
+	s.publish(g.first - 1)
+	return nil
+}
+
+func (g *group) append(tail changelog.Tail) error {
+	s := g.s
+	began := time.Now()
+	if err := s.changelog.Append(g.blocks, s.shapes.fresh, tail); err != nil {
+		return err
+	}
+	s.met.committed(time.Since(began), g.bytes)
+	s.lastOK.Store(time.Now().UnixNano())
+	clear(s.shapes.fresh)
+	g.blocks, g.bytes = nil, 0
+	if s.changelog.Full() {
+		// The data is safe in the full segment; a failure is tried again with
+		// the next commit.
+		if err := s.changelog.Rotate(); err != nil {
+			s.log.Warn("cannot start a new changelog segment", "error", err)
+			s.met.failed()
+		}
+	}
+	return nil
+}
+
+// discard returns to what is durable and visible.
+func (s *Store) discard() {
+	s.enc.Reset()
+	s.open, s.skip = nil, false
+	s.work = s.published.Load().state.Copy()
+	if err := s.changelog.Cut(); err != nil {
+		s.log.Warn("cannot cut the unfinished transaction off the changelog", "error", err)
+	}
+}

@@ -1,0 +1,265 @@
+package changelog
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	bolt "go.etcd.io/bbolt"
+
+	"carbond/store/change"
+)
+
+// Options tune a Log. The zero value has production defaults.
+type Options struct {
+	// SegmentBytes is the size at which a segment is sealed, 64 MiB by default.
+	// It must stay far below 2 GB, which is what a 32-bit machine can map.
+	SegmentBytes int64
+	// OpenSealed bounds how many sealed segments stay mapped, 4 by default.
+	OpenSealed int
+	// NoSync skips fsync. For tests of everything but durability.
+	NoSync bool
+	// Crash is called at named points of every commit, for crash tests.
+	Crash func(point string)
+}
+
+func (o Options) crash(point string) {
+	if o.Crash != nil {
+		o.Crash(point)
+	}
+}
+
+// mmap is the address space that the open segment reserves. Growing beyond it
+// would make a commit wait for every reader, so it is twice the target.
+func (o Options) mmap() int { return int(2*o.SegmentBytes) + 16<<20 }
+
+// Log is an append-only sequence of blocks.
+type Log struct {
+	dir string
+	opt Options
+	dec *zstd.Decoder
+
+	mu       sync.Mutex // guards what follows
+	idle     *sync.Cond // a reader left
+	segments []*segment // by first offset; the last one is open for writing
+	tail     Tail       // as on disk
+	dict     map[uint32][]byte
+	mapped   []*segment // sealed segments that are mapped, oldest use first
+	closed   bool
+
+	// Touched by the writer only.
+	broken  bool   // the last commit failed: the segment is reopened before the next
+	sum     uint32 // running checksum of the open segment's frames
+	blocks  uint64
+	written int64 // payload bytes in the open segment
+}
+
+// Dir returns the folder of the segments.
+func (l *Log) Dir() string { return l.dir }
+
+// Tail returns what the last commit made durable.
+func (l *Log) Tail() Tail {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tail
+}
+
+// Oldest returns the first offset that is kept; Tail().Next when none is.
+func (l *Log) Oldest() change.Offset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.segments[0].first
+}
+
+// Dictionary returns a copy of the dictionary.
+func (l *Log) Dictionary() map[uint32][]byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.dict)
+}
+
+// Append commits blocks, new dictionary entries and the tail at once. blocks
+// must begin at Tail().Next and have no gaps. On an error nothing was appended
+// and the next Append starts from the last durable state.
+func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
+	if err := l.check(blocks, tail); err != nil {
+		return err
+	}
+	if l.broken {
+		if err := l.reopen(); err != nil {
+			return err
+		}
+	}
+	s := l.open()
+	sum, written := l.sum, l.written
+	var size int64
+	l.opt.crash("append.begin")
+	err := s.update(func(tx *bolt.Tx) error {
+		for id, v := range dict {
+			if err := tx.Bucket(bucketDict).Put(dictKey(id), sealed(v)); err != nil {
+				return err
+			}
+		}
+		bucket := tx.Bucket(bucketBlocks)
+		bucket.FillPercent = 1 // keys only grow
+		for _, b := range blocks {
+			key := offsetKey(b.First)
+			f := encodeFrame(key, b)
+			if err := bucket.Put(key, f); err != nil {
+				return err
+			}
+			sum = addSum(sum, f)
+			written += int64(len(f))
+		}
+		if err := tx.Bucket(bucketMeta).Put(keyTail, sealed(encodeTail(tail))); err != nil {
+			return err
+		}
+		size = tx.Size()
+		l.opt.crash("append.commit")
+		return nil
+	})
+	if err != nil {
+		l.broken = true
+		return fmt.Errorf("append to %s: %w", s.path, err)
+	}
+	l.opt.crash("append.done")
+	l.sum, l.written, l.blocks = sum, written, l.blocks+uint64(len(blocks))
+	l.mu.Lock()
+	l.tail = tail
+	maps.Copy(l.dict, dict)
+	s.last, s.size = tail.Next-1, max(size, s.size)
+	l.mu.Unlock()
+	return nil
+}
+
+// Full reports whether the open segment has reached its size.
+func (l *Log) Full() bool { return l.written >= l.opt.SegmentBytes }
+
+// check refuses appends that would break an invariant: bugs of the caller.
+func (l *Log) check(blocks []Block, tail Tail) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	next := l.tail.Next
+	for _, b := range blocks {
+		if b.First != next || b.Count <= 0 {
+			return fmt.Errorf("append: block at %d with %d changes, want one at %d", b.First, b.Count, next)
+		}
+		next = b.Last() + 1
+	}
+	if tail.Next != next || tail.Visible >= next || tail.Visible < l.tail.Visible {
+		return fmt.Errorf("append: tail %d/%d does not follow %d/%d", tail.Next, tail.Visible, next, l.tail.Visible)
+	}
+	return nil
+}
+
+// open returns the segment that is written.
+func (l *Log) open() *segment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.segments[len(l.segments)-1]
+}
+
+// reopen maps the open segment anew after a failed commit, so that what bbolt
+// held in memory is what the disk holds.
+func (l *Log) reopen() error {
+	s := l.open()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for s.refs > 0 { // readers copy one batch; this is short
+		l.idle.Wait()
+	}
+	err := s.close()
+	if err == nil {
+		err = s.open(false, l.opt.mmap(), l.opt.NoSync)
+	}
+	if err != nil {
+		return fmt.Errorf("reopen after a failed commit: %w", err)
+	}
+	l.broken = false
+	return nil
+}
+
+// Rotate seals the open segment and begins the next one. It does nothing on an
+// empty segment.
+func (l *Log) Rotate() error {
+	s, tail := l.open(), l.Tail()
+	if tail.Next == s.first {
+		return nil
+	}
+	if l.broken {
+		if err := l.reopen(); err != nil {
+			return err
+		}
+	}
+	l.opt.crash("rotate.begin")
+	err := s.update(func(tx *bolt.Tx) error {
+		v := encodeSeal(seal{blocks: l.blocks, last: tail.Next - 1, sum: l.sum})
+		return tx.Bucket(bucketMeta).Put(keySeal, sealed(v))
+	})
+	if err != nil {
+		l.broken = true
+		return fmt.Errorf("seal %s: %w", s.path, err)
+	}
+	l.opt.crash("rotate.sealed")
+	next, err := createSegment(l.dir, tail, l.Dictionary(), l.opt)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.segments = append(l.segments, next)
+	s.born = time.Now()
+	l.sum, l.blocks, l.written = 0, 0, 0
+	l.touch(s)
+	l.mu.Unlock()
+	l.opt.crash("rotate.done")
+	return nil
+}
+
+// Close unmaps every segment. Readers get ErrClosed.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	var errs []error
+	for _, s := range l.segments {
+		if s.refs == 0 {
+			errs = append(errs, s.close())
+		} else {
+			s.dropped = true // the last reader closes it
+		}
+	}
+	l.mu.Unlock()
+	l.dec.Close()
+	return errors.Join(errs...)
+}
+
+// Stats describes the files.
+type Stats struct {
+	Segments int
+	Bytes    int64
+	Oldest   change.Offset
+}
+
+// Stats returns the number and size of the segment files.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := Stats{Segments: len(l.segments), Oldest: l.segments[0].first}
+	for _, s := range l.segments {
+		if fi, err := os.Stat(s.path); err == nil {
+			s.size = fi.Size()
+		}
+		st.Bytes += s.size
+	}
+	return st
+}

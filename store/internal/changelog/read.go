@@ -1,0 +1,111 @@
+package changelog
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+
+	bolt "go.etcd.io/bbolt"
+
+	"carbond/store/change"
+)
+
+// Read returns copies of visible blocks from the one that holds offset from,
+// at least one and then up to about maxBytes, all of one segment. It returns
+// none when from is behind the high-water mark, and *CompactedError when from
+// is no longer kept. The read transaction ends before Read returns.
+func (l *Log) Read(from change.Offset, maxBytes int) ([]Block, error) {
+	s, visible, err := l.enter(from)
+	if err != nil || s == nil {
+		return nil, err
+	}
+	defer l.leave(s)
+	var keys, frames [][]byte
+	var at []int64
+	err = s.view(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucketBlocks).Cursor()
+		want := offsetKey(from)
+		k, v := c.Seek(want)
+		if k == nil || string(k) != string(want) {
+			k, v = c.Prev()
+		}
+		for n := 0; k != nil && n < maxBytes; k, v = c.Next() {
+			if string(k) > string(offsetKey(visible)) {
+				break
+			}
+			keys, frames = append(keys, slices.Clone(k)), append(frames, slices.Clone(v))
+			at = append(at, s.place(v))
+			n += len(v)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read offset %d: %w", from, err)
+	}
+	blocks := make([]Block, 0, len(frames))
+	for i, f := range frames {
+		b, err := decodeFrame(keys[i], f, l.dec)
+		if err != nil {
+			return nil, s.corrupt(b.First, at[i], err)
+		}
+		blocks = append(blocks, b)
+	}
+	if len(blocks) == 0 || blocks[0].First > from || blocks[0].Last() < from {
+		return nil, s.corrupt(from, -1, errors.New("the block is missing"))
+	}
+	return blocks, nil
+}
+
+// enter pins the segment that holds from. It returns nil when from is not
+// visible yet.
+func (l *Log) enter(from change.Offset) (*segment, change.Offset, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, 0, ErrClosed
+	}
+	if oldest := l.segments[0].first; from < oldest {
+		return nil, 0, &CompactedError{Wanted: from, Oldest: oldest}
+	}
+	if from > l.tail.Visible {
+		return nil, 0, nil
+	}
+	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].first > from }) - 1
+	s := l.segments[i]
+	if s.db == nil {
+		if err := s.open(true, 0, false); err != nil {
+			return nil, 0, err
+		}
+	}
+	s.refs++
+	if i < len(l.segments)-1 {
+		l.touch(s)
+	}
+	return s, l.tail.Visible, nil
+}
+
+func (l *Log) leave(s *segment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.refs--
+	l.idle.Broadcast()
+	if s.dropped && s.refs == 0 {
+		_ = s.close() // nothing is lost: it was read only, or is closing
+	}
+}
+
+// touch marks a sealed segment as used and unmaps the least used ones beyond
+// the bound. Callers hold mu.
+func (l *Log) touch(s *segment) {
+	l.mapped = append(slices.DeleteFunc(l.mapped, func(o *segment) bool { return o == s }), s)
+	for i := 0; len(l.mapped) > l.opt.OpenSealed && i < len(l.mapped); {
+		old := l.mapped[i]
+		if old.refs > 0 {
+			i++
+			continue
+		}
+		_ = old.close()
+		l.mapped = slices.Delete(l.mapped, i, i+1)
+	}
+}

@@ -1,0 +1,274 @@
+package changelog
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+	bolt "go.etcd.io/bbolt"
+
+	"carbond/store/change"
+)
+
+// Open opens the log in dir, or starts one, and cuts off what no transaction
+// end made visible. It removes left-overs of a crash and refuses directories
+// with gaps, damage or a newer format, which it leaves untouched.
+func Open(dir string, opt Options) (*Log, error) {
+	if opt.SegmentBytes <= 0 {
+		opt.SegmentBytes = 64 << 20
+	}
+	if opt.OpenSealed <= 0 {
+		opt.OpenSealed = 4
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make log directory: %w", err)
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPayload))
+	if err != nil {
+		return nil, fmt.Errorf("make decompressor: %w", err)
+	}
+	l := &Log{dir: dir, opt: opt, dec: dec, dict: map[uint32][]byte{}}
+	l.idle = sync.NewCond(&l.mu)
+	if l.segments, err = scan(dir); err == nil {
+		err = l.recover()
+	}
+	if err != nil {
+		for _, s := range l.segments {
+			_ = s.close()
+		}
+		dec.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// scan lists the segments by first offset and removes half-made files.
+func scan(dir string) ([]*segment, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read log directory: %w", err)
+	}
+	var segs []*segment
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if strings.HasSuffix(e.Name(), tempSuffix) {
+			if err := os.Remove(path); err != nil {
+				return nil, fmt.Errorf("remove left-over: %w", err)
+			}
+			continue
+		}
+		first, ok := parseSegmentName(e.Name())
+		if !ok {
+			continue
+		}
+		s := &segment{path: path, first: first}
+		if fi, err := e.Info(); err == nil {
+			s.size, s.born = fi.Size(), fi.ModTime()
+		}
+		segs = append(segs, s)
+	}
+	slices.SortFunc(segs, func(a, b *segment) int {
+		if a.first < b.first {
+			return -1
+		}
+		return 1
+	})
+	return segs, nil
+}
+
+func (l *Log) recover() error {
+	if len(l.segments) == 0 {
+		l.tail = Tail{Next: 1}
+		s, err := createSegment(l.dir, l.tail, nil, l.opt)
+		if err != nil {
+			return err
+		}
+		l.segments = []*segment{s}
+		return nil
+	}
+	for i, s := range l.segments[:len(l.segments)-1] {
+		s.last = l.segments[i+1].first - 1
+	}
+	// Whole segments behind the high-water mark belong to a transaction that
+	// never ended.
+	for {
+		s := l.segments[len(l.segments)-1]
+		tail, err := l.load(s)
+		if err != nil {
+			return err
+		}
+		if tail.Visible+1 >= s.first || len(l.segments) == 1 {
+			return l.resume(s, tail)
+		}
+		if err := s.close(); err != nil {
+			return err
+		}
+		if err := os.Remove(s.path); err != nil {
+			return fmt.Errorf("cut unfinished segment: %w", err)
+		}
+		if err := syncDir(l.dir); err != nil {
+			return err
+		}
+		l.segments = l.segments[:len(l.segments)-1]
+	}
+}
+
+// load opens a segment for writing and reads its header, tail and dictionary.
+func (l *Log) load(s *segment) (Tail, error) {
+	if err := s.open(false, l.opt.mmap(), l.opt.NoSync); err != nil {
+		return Tail{}, err
+	}
+	var tail Tail
+	err := s.view(func(tx *bolt.Tx) (err error) {
+		meta, dict := tx.Bucket(bucketMeta), tx.Bucket(bucketDict)
+		if meta == nil || dict == nil || tx.Bucket(bucketBlocks) == nil {
+			return s.corrupt(0, -1, errors.New("buckets are missing"))
+		}
+		v := meta.Get(keyHeader)
+		first, err := decodeHeader(v)
+		if errors.Is(err, ErrTooNew) {
+			return fmt.Errorf("%s: %w; use the newer version, nothing was changed", s.path, err)
+		}
+		if err == nil && first != s.first {
+			err = fmt.Errorf("header says first offset %d", first)
+		}
+		if err != nil {
+			return s.corrupt(0, s.place(v), err)
+		}
+		v = meta.Get(keyTail)
+		if tail, err = decodeTail(v); err != nil {
+			return s.corrupt(0, s.place(v), err)
+		}
+		return s.readDict(dict, l.dict)
+	})
+	return tail, err
+}
+
+func (s *segment) readDict(b *bolt.Bucket, into map[uint32][]byte) error {
+	return b.ForEach(func(k, v []byte) error {
+		d, err := unseal(v)
+		if err != nil || len(k) != 4 {
+			return s.corrupt(0, s.place(v), fmt.Errorf("dictionary: %w", errors.Join(err, errKey(k, 4))))
+		}
+		into[uint32(k[0])<<24|uint32(k[1])<<16|uint32(k[2])<<8|uint32(k[3])] = append([]byte(nil), d...)
+		return nil
+	})
+}
+
+func errKey(k []byte, want int) error {
+	if len(k) != want {
+		return fmt.Errorf("key has %d bytes, want %d", len(k), want)
+	}
+	return nil
+}
+
+// resume cuts s at the high-water mark, recomputes its running checksum and
+// makes it the open segment; a sealed one is followed by a fresh one.
+func (l *Log) resume(s *segment, tail Tail) error {
+	cut := tail.Next != tail.Visible+1
+	tail.Next = tail.Visible + 1
+	var wasSealed bool
+	err := s.view(func(tx *bolt.Tx) error {
+		wasSealed = tx.Bucket(bucketMeta).Get(keySeal) != nil
+		return s.tally(tx, l, &cut, tail.Next)
+	})
+	if err != nil {
+		return err
+	}
+	if cut {
+		if err := s.update(func(tx *bolt.Tx) error { return cutAt(tx, tail) }); err != nil {
+			return fmt.Errorf("cut unfinished transaction in %s: %w", s.path, err)
+		}
+	}
+	l.tail, s.last = tail, tail.Next-1
+	if wasSealed && !cut {
+		l.opt.crash("recover.sealed")
+		next, err := createSegment(l.dir, tail, l.dict, l.opt)
+		if err != nil {
+			return err
+		}
+		l.segments = append(l.segments, next)
+		l.sum, l.blocks, l.written = 0, 0, 0
+		l.touch(s)
+	}
+	return nil
+}
+
+// tally recomputes what the seal of s will say and checks that the blocks run
+// on without gaps. Blocks from end on are to be cut.
+func (s *segment) tally(tx *bolt.Tx, l *Log, cut *bool, end change.Offset) error {
+	next := s.first
+	c := tx.Bucket(bucketBlocks).Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		b, err := decodeFrame(k, v, l.dec)
+		if err != nil {
+			return s.corrupt(b.First, s.place(v), err)
+		}
+		if b.First >= end {
+			*cut = true
+			break
+		}
+		if b.First != next {
+			return s.corrupt(next, s.place(v), fmt.Errorf("gap: next block is at %d", b.First))
+		}
+		next = b.Last() + 1
+		l.sum = addSum(l.sum, v)
+		l.blocks++
+		l.written += int64(len(v))
+	}
+	if next != end {
+		return s.corrupt(next, -1, fmt.Errorf("changes %d to %d are missing", next, end-1))
+	}
+	return nil
+}
+
+func cutAt(tx *bolt.Tx, tail Tail) error {
+	c := tx.Bucket(bucketBlocks).Cursor()
+	for k, _ := c.Seek(offsetKey(tail.Next)); k != nil; k, _ = c.Seek(offsetKey(tail.Next)) {
+		if err := c.Delete(); err != nil {
+			return err
+		}
+	}
+	meta := tx.Bucket(bucketMeta)
+	if err := meta.Delete(keySeal); err != nil {
+		return err
+	}
+	return meta.Put(keyTail, sealed(encodeTail(tail)))
+}
+
+// Cut discards the blocks behind the high-water mark, after the transaction
+// that they belong to was given up.
+func (l *Log) Cut() error {
+	l.mu.Lock()
+	tail := l.tail
+	l.mu.Unlock()
+	if tail.Next == tail.Visible+1 && !l.broken {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	// A transaction can reach back over several segments, and a sealed one is
+	// opened for writing again: nobody may be inside any of them.
+	for slices.ContainsFunc(l.segments, func(s *segment) bool { return s.refs > 0 }) {
+		l.idle.Wait()
+	}
+	for _, s := range l.segments {
+		if err := s.close(); err != nil {
+			return err
+		}
+	}
+	l.mapped = nil
+	l.sum, l.blocks, l.written, l.broken = 0, 0, 0, false
+	return l.recover()
+}
+
+func addSum(sum uint32, frame []byte) uint32 { return crc32.Update(sum, castagnoli, frame) }

@@ -1,0 +1,108 @@
+package changelog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"carbond/store/change"
+)
+
+// Block is a run of Count changes whose first has offset First.
+type Block struct {
+	First change.Offset
+	Count int
+	Data  []byte
+}
+
+// Last returns the offset of the block's last change.
+func (b Block) Last() change.Offset { return b.First + change.Offset(b.Count) - 1 }
+
+// Tail is what every Append replaces, in the same commit as its blocks.
+type Tail struct {
+	Next    change.Offset // offset of the next change, visible or not
+	Visible change.Offset // high-water mark: the last change that readers may see
+	State   []byte        // the caller's words about Visible, opaque here
+}
+
+func encodeTail(t Tail) []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(t.Next))
+	b = binary.BigEndian.AppendUint64(b, uint64(t.Visible))
+	return append(b, t.State...)
+}
+
+func decodeTail(v []byte) (Tail, error) {
+	v, err := unseal(v)
+	if err != nil {
+		return Tail{}, fmt.Errorf("tail: %w", err)
+	}
+	if len(v) < 16 {
+		return Tail{}, errors.New("tail is cut short")
+	}
+	t := Tail{
+		Next:    change.Offset(binary.BigEndian.Uint64(v)),
+		Visible: change.Offset(binary.BigEndian.Uint64(v[8:])),
+		State:   append([]byte(nil), v[16:]...),
+	}
+	if t.Next == 0 || t.Visible >= t.Next {
+		return Tail{}, fmt.Errorf("tail is impossible: next %d, visible %d", t.Next, t.Visible)
+	}
+	return t, nil
+}
+
+// header: format number, first offset, tail at birth.
+func encodeHeader(first change.Offset, t Tail) []byte {
+	b := binary.BigEndian.AppendUint32(nil, FormatVersion)
+	b = binary.BigEndian.AppendUint64(b, uint64(first))
+	return append(b, encodeTail(t)...)
+}
+
+func decodeHeader(v []byte) (change.Offset, error) {
+	// The format number comes before the checksum's verdict, so that a newer
+	// layout is told from damage.
+	if len(v) >= 8 {
+		if f := binary.BigEndian.Uint32(v[4:]); f > FormatVersion && f < 1<<16 {
+			return 0, fmt.Errorf("segment format %d: %w", f, ErrTooNew)
+		}
+	}
+	v, err := unseal(v)
+	if err != nil {
+		return 0, fmt.Errorf("header: %w", err)
+	}
+	if len(v) < 12 || binary.BigEndian.Uint32(v) != FormatVersion {
+		return 0, errors.New("header is not one of carbond's")
+	}
+	return change.Offset(binary.BigEndian.Uint64(v[4:])), nil
+}
+
+// seal: number of blocks, last offset, CRC-32C over all frames in order.
+type seal struct {
+	blocks uint64
+	last   change.Offset
+	sum    uint32
+}
+
+func encodeSeal(s seal) []byte {
+	b := binary.BigEndian.AppendUint64(nil, s.blocks)
+	b = binary.BigEndian.AppendUint64(b, uint64(s.last))
+	return binary.BigEndian.AppendUint32(b, s.sum)
+}
+
+func decodeSeal(v []byte) (seal, error) {
+	v, err := unseal(v)
+	if err != nil {
+		return seal{}, fmt.Errorf("seal: %w", err)
+	}
+	if len(v) != 20 {
+		return seal{}, errors.New("seal is cut short")
+	}
+	return seal{binary.BigEndian.Uint64(v), change.Offset(binary.BigEndian.Uint64(v[8:])), binary.BigEndian.Uint32(v[16:])}, nil
+}
+
+// isSpace reports whether the file system is full or refuses writes: trouble
+// of the machine, not damage of the file.
+func isSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS) ||
+		errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENOMEM)
+}

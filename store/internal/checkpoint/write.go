@@ -1,0 +1,167 @@
+package checkpoint
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"carbond/store/change"
+)
+
+// Batch collects what happened to rows between two offsets, the last word on
+// each key only.
+type Batch struct {
+	rows    map[string]put // table byte and stored key
+	cleared map[byte]bool
+	words   map[uint32][]byte
+	bytes   int
+}
+
+type put struct {
+	relation uint32
+	row      change.Row // "" deletes
+}
+
+// NewBatch returns an empty Batch.
+func NewBatch() *Batch {
+	return &Batch{rows: map[string]put{}, cleared: map[byte]bool{}, words: map[uint32][]byte{}}
+}
+
+// Put stores a row.
+func (b *Batch) Put(table byte, key string, relation uint32, row change.Row) {
+	b.set(table, key, put{relation, row})
+}
+
+// Delete removes a row.
+func (b *Batch) Delete(table byte, key string) { b.set(table, key, put{}) }
+
+// maxKey keeps stored keys below bbolt's limit of 32,768 bytes. A longer key is
+// cut and told apart by its hash; the row itself still holds all of it.
+const maxKey = 4096
+
+func (b *Batch) set(table byte, key string, p put) {
+	if len(key) > maxKey {
+		sum := sha256.Sum256([]byte(key))
+		key = key[:maxKey] + string(sum[:])
+	}
+	k := string([]byte{table}) + key
+	b.rows[k] = p
+	b.bytes += len(k) + len(p.row) + 64
+}
+
+// Clear removes every row of a table.
+func (b *Batch) Clear(table byte) {
+	b.cleared[table] = true
+	for k := range b.rows {
+		if k[0] == table {
+			delete(b.rows, k)
+		}
+	}
+}
+
+// Word adds a dictionary entry.
+func (b *Batch) Word(number uint32, relation []byte) { b.words[number] = relation }
+
+// Bytes estimates the memory that the batch holds.
+func (b *Batch) Bytes() int { return b.bytes }
+
+// Apply commits the batch together with the offset that it leads to.
+func (f *File) Apply(b *Batch, applied change.Offset) (err error) {
+	defer f.guard(&err)()
+	keys := make([]string, 0, len(b.rows))
+	for k := range b.rows {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys) // bbolt writes neighbouring keys for the price of one
+	err = f.db.Update(func(tx *bolt.Tx) error {
+		rows, dict := tx.Bucket(bucketRows), tx.Bucket(bucketDict)
+		for number, w := range b.words {
+			k := binary.BigEndian.AppendUint32(nil, number)
+			if err := dict.Put(k, protect(k, w)); err != nil {
+				return err
+			}
+		}
+		for table := range b.cleared {
+			if err := clearTable(rows, table); err != nil {
+				return err
+			}
+		}
+		for _, k := range keys {
+			if err := putRow(rows, k[0], []byte(k[1:]), b.rows[k]); err != nil {
+				return err
+			}
+		}
+		return putApplied(tx, applied)
+	})
+	if err != nil {
+		return fmt.Errorf("write checkpoint %s: %w", f.path, err)
+	}
+	return nil
+}
+
+func putRow(rows *bolt.Bucket, table byte, k []byte, p put) error {
+	t, err := rows.CreateBucketIfNotExists([]byte{table})
+	if err != nil {
+		return err
+	}
+	if p.row == "" {
+		return t.Delete(k)
+	}
+	v := binary.AppendUvarint(make([]byte, 0, len(p.row)+5), uint64(p.relation))
+	return t.Put(k, protect(k, append(v, p.row...)))
+}
+
+func clearTable(rows *bolt.Bucket, table byte) error {
+	if err := rows.DeleteBucket([]byte{table}); err != nil && !errors.Is(err, berrors.ErrBucketNotFound) {
+		return err
+	}
+	return nil
+}
+
+// Stats returns the size of the file and the bytes in it that are free.
+func (f *File) Stats() (size, free int64) {
+	st := f.db.Stats()
+	if fi, err := os.Stat(f.path); err == nil {
+		size = fi.Size()
+	}
+	return size, int64(st.FreePageN) * int64(f.db.Info().PageSize)
+}
+
+// Compact rewrites the file into a temporary one and takes its place, when more
+// than half of a large file is free. The File must be closed by the caller.
+func Compact(path string) error {
+	f, err := Open(path, Options{})
+	if err != nil {
+		return err
+	}
+	size, free := f.Stats()
+	if size < 64<<20 || free < size/2 {
+		return f.Close()
+	}
+	tmp := path + ".tmp"
+	_ = os.Remove(tmp)
+	dst, err := bolt.Open(tmp, 0o640, nil)
+	if err != nil {
+		return fmt.Errorf("compact checkpoint: %w", err)
+	}
+	err = bolt.Compact(dst, f.db, 4<<20)
+	if cerr := dst.Close(); err == nil {
+		err = cerr
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return fmt.Errorf("compact checkpoint: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package record
+
+import (
+	"encoding/binary"
+	"time"
+
+	"carbond/store/change"
+)
+
+// Entry kinds that are not operations.
+const (
+	entryBegin byte = 0x01
+	entryEnd   byte = 0x02
+)
+
+// Head flags.
+const headInside byte = 1 // the block begins inside a transaction
+
+// Transaction flags.
+const txnSnapshot byte = 1
+
+// Txn is what a block says of a transaction.
+type Txn struct {
+	XID        uint32
+	CommitLSN  change.LSN
+	CommitTime time.Time
+	Snapshot   bool
+}
+
+// Entry is one change as it is stored: complete, with its relation's number.
+type Entry struct {
+	Op       change.Op
+	Relation uint32
+	LSN      change.LSN
+	Before   change.Row // for Update, Delete and Retract
+	After    change.Row // for Create, Update and Read
+}
+
+// Builder collects entries into blocks. The zero Builder is ready.
+type Builder struct {
+	buf   []byte
+	count int
+
+	open   bool // inside a transaction
+	txn    Txn
+	order  uint64 // ordinal of the last entry in the transaction
+	headed bool
+}
+
+// Count returns the number of changes in the unfinished block.
+func (b *Builder) Count() int { return b.count }
+
+// Size returns the bytes of the unfinished block.
+func (b *Builder) Size() int { return len(b.buf) }
+
+// Empty reports whether there is nothing to Take.
+func (b *Builder) Empty() bool { return !b.headed }
+
+func (b *Builder) head() {
+	if b.headed {
+		return
+	}
+	b.headed = true
+	b.buf = b.buf[:0]
+	if !b.open {
+		b.buf = append(b.buf, 0)
+		return
+	}
+	b.buf = append(b.buf, headInside)
+	b.appendTxn(b.txn)
+	b.buf = binary.AppendUvarint(b.buf, b.order)
+}
+
+func (b *Builder) appendTxn(t Txn) {
+	b.buf = binary.AppendUvarint(b.buf, uint64(t.XID))
+	b.buf = binary.AppendUvarint(b.buf, uint64(t.CommitLSN))
+	b.buf = binary.AppendVarint(b.buf, micros(t.CommitTime))
+	var flags byte
+	if t.Snapshot {
+		flags |= txnSnapshot
+	}
+	b.buf = append(b.buf, flags)
+}
+
+// Begin opens a transaction.
+func (b *Builder) Begin(t Txn) {
+	b.head()
+	b.buf = append(b.buf, entryBegin)
+	b.appendTxn(t)
+	b.open, b.txn, b.order = true, t, 0
+}
+
+// Add appends a change of the open transaction.
+func (b *Builder) Add(e Entry) {
+	b.head()
+	b.buf = append(b.buf, byte(e.Op))
+	b.buf = binary.AppendUvarint(b.buf, uint64(e.Relation))
+	b.buf = binary.AppendVarint(b.buf, int64(b.txn.CommitLSN-e.LSN))
+	if hasBefore(e.Op) {
+		b.appendRow(e.Before)
+	}
+	if hasAfter(e.Op) {
+		b.appendRow(e.After)
+	}
+	b.count++
+	b.order++
+}
+
+// End closes the transaction at its commit-end LSN.
+func (b *Builder) End(end change.LSN) {
+	b.head()
+	b.buf = append(b.buf, entryEnd)
+	b.buf = binary.AppendUvarint(b.buf, uint64(end))
+	b.open = false
+}
+
+// Take returns the finished block and its number of changes, and starts the
+// next one. The block is a copy.
+func (b *Builder) Take() ([]byte, int) {
+	block, n := append([]byte(nil), b.buf...), b.count
+	b.buf, b.count, b.headed = b.buf[:0], 0, false
+	return block, n
+}
+
+// Reset forgets everything, an open transaction included.
+func (b *Builder) Reset() { *b = Builder{buf: b.buf[:0]} }
+
+func (b *Builder) appendRow(r change.Row) {
+	b.buf = binary.AppendUvarint(b.buf, uint64(len(r)))
+	b.buf = append(b.buf, r...)
+}
+
+func hasBefore(op change.Op) bool {
+	return op == change.Update || op == change.Delete || op == change.Retract
+}
+
+func hasAfter(op change.Op) bool {
+	return op == change.Create || op == change.Update || op == change.Read
+}
+
+// micros maps a time to microseconds since 1970; the zero time is 0.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

@@ -1,0 +1,87 @@
+package view
+
+import "carbond/store/change"
+
+// Views in the order of State.whole.
+const (
+	projects = iota
+	news
+	finance
+)
+
+func viewOf(t Table) int {
+	switch t {
+	case Finance:
+		return finance
+	case News:
+		return news
+	}
+	return projects
+}
+
+func viewNumber(v change.View) (int, bool) {
+	switch v {
+	case change.ViewProjects:
+		return projects, true
+	case change.ViewNews:
+		return news, true
+	case change.ViewFinance:
+		return finance, true
+	}
+	return 0, false
+}
+
+// maxVersions bounds the filters whose last change is remembered. Beyond it all
+// answers count as changed once, which costs a cache, not correctness.
+const maxVersions = 1 << 16
+
+var viewLetter = [...]string{projects: "p", news: "n", finance: "f"}
+
+// touch marks the answers that read a row with fields f as changed.
+func (s *State) touch(t Table, f *fields, at change.Offset) {
+	if at == 0 { // while loading: Rebase follows
+		return
+	}
+	v := viewOf(t)
+	s.whole[v] = at
+	var filter string
+	switch t {
+	case Verra:
+		filter = f[vCountry].Text
+	case Carbonmark:
+		// The country is the Verra row's. A row that joins nothing changes no
+		// answer; when its partner appears, that is a change of its own.
+		if e, ok := s.rows[Verra].Get(Entry{Key: f[cProjectID].Text}); ok {
+			vf := e.Shape.read(e.Row)
+			filter = vf[vCountry].Text
+		}
+	case Finance:
+		filter = f[fTicker].Text
+	case News:
+		filter = f[nSource].Text
+	}
+	if filter != "" {
+		if s.versions.Len() >= maxVersions {
+			s.Rebase(at)
+		}
+		s.versions.Set(version{viewLetter[v] + filter, at})
+	}
+}
+
+// Version returns the offset of the last change to anything that the answer of
+// view v for the filter reads; "" is the whole view. Two equal versions mean
+// two equal answers.
+func (s *State) Version(v change.View, filter string) change.Offset {
+	n, ok := viewNumber(v)
+	if !ok {
+		return 0
+	}
+	if filter == "" {
+		return s.whole[n]
+	}
+	at := s.base[n]
+	if e, ok := s.versions.Get(version{key: viewLetter[n] + filter}); ok {
+		at = max(at, e.at)
+	}
+	return at
+}

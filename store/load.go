@@ -1,0 +1,167 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"carbond/store/change"
+	"carbond/store/internal/changelog"
+	"carbond/store/internal/checkpoint"
+	"carbond/store/internal/record"
+	"carbond/store/internal/view"
+)
+
+// load brings the store to where the log ends.
+func (s *Store) load() (err error) {
+	if s.changelog, err = changelog.Open(logDir(s.dir), s.logOptions()); err != nil {
+		return err
+	}
+	s.shapes = newShapes()
+	for number, word := range s.changelog.Dictionary() {
+		if err := s.shapes.load(number, word); err != nil {
+			return err
+		}
+	}
+	if s.tail, err = decodeTailState(s.changelog.Tail().State); err != nil {
+		return err
+	}
+	if err := s.openCheckpoint(); err != nil {
+		return err
+	}
+	end := s.changelog.Tail().Visible
+	if err := s.replay(s.work, s.ckpt.applied+1, end); err != nil {
+		return err
+	}
+	s.work.Rebase(max(end, 1))
+	s.publish(end)
+	return nil
+}
+
+// openCheckpoint loads the checkpoint into the state and checks it against the
+// log: it may not stand ahead of it, nor before its oldest segment.
+func (s *Store) openCheckpoint() (err error) {
+	path := checkpointPath(s.dir)
+	if err := checkpoint.Compact(path); err != nil && !errors.Is(err, checkpoint.ErrDamaged) {
+		return err
+	}
+	_ = os.Remove(path + ".tmp")
+	f, err := checkpoint.Open(path, checkpoint.Options{NoSync: s.opt.NoSync})
+	if err != nil {
+		return err
+	}
+	s.ckpt.file = f
+	s.work = view.New(0)
+	s.progress("load checkpoint", 0)
+	applied, err := f.Load(&loader{s})
+	if err != nil {
+		return err
+	}
+	tail, oldest := s.changelog.Tail(), s.changelog.Oldest()
+	switch {
+	case applied > tail.Visible:
+		return fmt.Errorf("%s: %w: it stands at offset %d, ahead of the changelog's end at %d; the changelog has lost its end. Restore the data directory from a backup, or move it aside to copy everything anew from Postgres",
+			path, checkpoint.ErrDamaged, applied, tail.Visible)
+	case applied+1 < oldest:
+		return fmt.Errorf("%s: %w: it stands at offset %d, but the changelog begins at %d. Restore the data directory from a backup, or move it aside to copy everything anew from Postgres",
+			path, checkpoint.ErrDamaged, applied, oldest)
+	}
+	s.ckpt.applied = applied
+	return nil
+}
+
+// loader feeds a checkpoint into the state.
+type loader struct{ s *Store }
+
+func (l *loader) Word(number uint32, word []byte) error { return l.s.shapes.load(number, word) }
+
+func (l *loader) Row(number uint32, row change.Row) error {
+	sh, ok := l.s.shapes.byNumber[number]
+	if !ok {
+		return fmt.Errorf("%w: a row names relation %d, which is not in its dictionary", checkpoint.ErrDamaged, number)
+	}
+	key, err := sh.Key(row)
+	if err != nil {
+		return fmt.Errorf("%w: %w", checkpoint.ErrDamaged, err)
+	}
+	l.s.work.Put(view.Entry{Key: key, Row: row, Shape: sh}, 0)
+	return nil
+}
+
+// replay applies the log from one offset to another, both included.
+func (s *Store) replay(to *view.State, from, end change.Offset) error {
+	r := replayer{shapes: &s.shapes, to: to}
+	for at := from; at <= end; {
+		blocks, err := s.changelog.Read(at, readBytes)
+		if err != nil {
+			return fmt.Errorf("replay: %w", err)
+		}
+		for _, b := range blocks {
+			r.next, r.from = b.First, at
+			if err := record.Decode(b.Data, &r); err != nil {
+				return fmt.Errorf("replay offset %d: %w", r.next, err)
+			}
+			at = b.Last() + 1
+		}
+		s.progress("replay changelog", float64(at-from)/float64(end-from+1))
+	}
+	return nil
+}
+
+// readBytes is how much of the log one read copies.
+const readBytes = 1 << 20
+
+func (s *Store) progress(what string, done float64) {
+	if s.opt.Progress != nil {
+		s.opt.Progress(what, done)
+	}
+}
+
+// replayer applies records, which are complete, to a state.
+type replayer struct {
+	shapes *shapes
+	to     *view.State
+	next   change.Offset // offset of the next record
+	from   change.Offset // records before it are skipped
+}
+
+// Change implements record.Visitor.
+func (r *replayer) Change(_ record.Txn, _ uint64, e record.Entry) error {
+	at := r.next
+	r.next++
+	if at < r.from {
+		return nil
+	}
+	sh, ok := r.shapes.byNumber[e.Relation]
+	if !ok {
+		return fmt.Errorf("relation %d is not in the dictionary", e.Relation)
+	}
+	return apply(r.to, sh, e, at)
+}
+
+// End implements record.Visitor.
+func (r *replayer) End(record.Txn, change.LSN) error { return nil }
+
+// apply gives a state the effect of one complete record.
+func apply(to *view.State, sh *view.Shape, e record.Entry, at change.Offset) error {
+	switch e.Op {
+	case change.Truncate:
+		to.Clear(sh.Table, at)
+		return nil
+	case change.Retract: // its Truncate has cleared the table
+		return nil
+	case change.Delete:
+		key, err := sh.Key(e.Before)
+		if err != nil {
+			return err
+		}
+		to.Remove(sh.Table, key, at)
+		return nil
+	}
+	key, err := sh.Key(e.After)
+	if err != nil {
+		return err
+	}
+	to.Put(view.Entry{Key: key, Row: e.After, Shape: sh}, at)
+	return nil
+}

@@ -1,0 +1,65 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"carbond/store/change"
+	"carbond/store/internal/view"
+)
+
+// tailState is what the changelog's tail says of its visible part, as JSON so
+// that later versions can add to it.
+type tailState struct {
+	LSN        change.LSN    `json:"lsn"`
+	CommitTime int64         `json:"commit_time"` // microseconds since 1970, 0 when none
+	Source     change.Source `json:"source"`
+	Copied     bool          `json:"copied"`
+	Topics     [4]topicState `json:"topics"` // by view.Table
+	Serial     int64         `json:"serial"` // last verra.id given out in embedded mode
+}
+
+// topicState counts what was ever written to a topic and is visible.
+type topicState struct {
+	Records uint64        `json:"records"`
+	Bytes   uint64        `json:"bytes"`
+	Last    change.Offset `json:"last"`
+	Time    int64         `json:"time"` // commit time of the last change, microseconds
+}
+
+func (t *tailState) encode() []byte {
+	b, err := json.Marshal(t)
+	if err != nil {
+		panic(fmt.Sprintf("store: encode tail: %v", err)) // plain data cannot fail
+	}
+	return b
+}
+
+func decodeTailState(b []byte) (t tailState, err error) {
+	if len(b) == 0 {
+		return t, nil
+	}
+	if err := json.Unmarshal(b, &t); err != nil {
+		return t, fmt.Errorf("read changelog tail: %w", err)
+	}
+	return t, nil
+}
+
+func (t *tailState) position(at change.Offset) change.Position {
+	p := change.Position{Offset: at, LSN: t.LSN, Source: t.Source, Copied: t.Copied}
+	if t.CommitTime != 0 {
+		p.CommitTime = time.UnixMicro(t.CommitTime).UTC()
+	}
+	return p
+}
+
+func (t *tailState) count(tab view.Table, at change.Offset, bytes int, commit time.Time) {
+	p := &t.Topics[tab]
+	p.Records++
+	p.Bytes += uint64(bytes)
+	p.Last = at
+	if !commit.IsZero() {
+		p.Time = commit.UnixMicro()
+	}
+}

@@ -1,0 +1,138 @@
+package store
+
+import (
+	"fmt"
+	"time"
+
+	"carbond/store/change"
+	"carbond/store/internal/record"
+	"carbond/store/internal/view"
+)
+
+// Topic describes one topic of the changelog.
+type Topic struct {
+	Name    string        // "carbon.public.<table>"
+	Table   string        // without the schema
+	First   change.Offset // oldest offset that the log keeps, of any topic
+	Next    change.Offset // one past the topic's last change
+	Records uint64        // changes ever written, as far as this log goes back
+	Bytes   uint64        // bytes of their rows
+	Last    time.Time     // commit time of the last change, zero when none
+}
+
+// Topics lists the topics with their figures at the newest version.
+func (s *Store) Topics() []Topic {
+	s.writer.Lock()
+	tail := s.tail
+	s.writer.Unlock()
+	oldest := s.changelog.Oldest()
+	out := make([]Topic, 0, len(tail.Topics))
+	for i, name := range change.Tables() {
+		t := tail.Topics[i]
+		p := Topic{Name: change.Topic(name), Table: name, First: oldest, Next: t.Last + 1, Records: t.Records, Bytes: t.Bytes}
+		if t.Time != 0 {
+			p.Last = time.UnixMicro(t.Time).UTC()
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// Oldest returns the oldest offset that can be read.
+func (s *Store) Oldest() change.Offset { return s.changelog.Oldest() }
+
+// Reader reads changes from the log. It belongs to one goroutine and holds no
+// file open between calls.
+type Reader struct {
+	s      *Store
+	next   change.Offset // offset of the next record to return
+	shapes map[uint32]*view.Shape
+}
+
+// NewReader returns a reader that begins at offset from, 1 being the first.
+func (s *Store) NewReader(from change.Offset) *Reader {
+	return &Reader{s: s, next: max(from, 1), shapes: map[uint32]*view.Shape{}}
+}
+
+// Next returns the offset at which the reader stands.
+func (r *Reader) Next() change.Offset { return r.next }
+
+// Read returns the next visible records, about maxBytes of them, or none when
+// the reader has caught up. It returns *CompactedError when retention has
+// passed the reader. EndLSN and Last of a record are set when its transaction
+// ends in the same block, which is always so for the last record of a
+// transaction. The rows behind a TRUNCATE come as Retract records.
+func (r *Reader) Read(maxBytes int) ([]change.Record, error) {
+	blocks, err := r.s.changelog.Read(r.next, maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	g := gatherer{reader: r}
+	for _, b := range blocks {
+		g.at = b.First
+		if err := record.Decode(b.Data, &g); err != nil {
+			return nil, fmt.Errorf("read offset %d: %w", g.at, err)
+		}
+		g.open = len(g.out)
+	}
+	if n := len(blocks); n > 0 {
+		r.next = blocks[n-1].Last() + 1
+	}
+	return g.out, nil
+}
+
+// gatherer turns a block's entries into records.
+type gatherer struct {
+	reader *Reader
+	out    []change.Record
+	at     change.Offset
+	open   int // index of the first record whose transaction's end may still come in this block
+}
+
+// Change implements record.Visitor.
+func (g *gatherer) Change(t record.Txn, order uint64, e record.Entry) error {
+	at := g.at
+	g.at++
+	if at < g.reader.next {
+		return nil
+	}
+	sh, err := g.reader.shape(e.Relation)
+	if err != nil {
+		return err
+	}
+	g.out = append(g.out, change.Record{
+		Change: change.Change{Op: e.Op, Relation: sh.Relation, Before: e.Before, After: e.After, LSN: e.LSN},
+		Offset: at, XID: t.XID, CommitLSN: t.CommitLSN, CommitTime: t.CommitTime, Snapshot: t.Snapshot, Order: order,
+	})
+	return nil
+}
+
+// End implements record.Visitor.
+func (g *gatherer) End(_ record.Txn, end change.LSN) error {
+	for i := g.open; i < len(g.out); i++ {
+		g.out[i].EndLSN = end
+	}
+	if n := len(g.out); n > g.open {
+		g.out[n-1].Last = true
+	}
+	g.open = len(g.out)
+	return nil
+}
+
+func (r *Reader) shape(number uint32) (*view.Shape, error) {
+	if sh, ok := r.shapes[number]; ok {
+		return sh, nil
+	}
+	d := newShapes()
+	for n, w := range r.s.changelog.Dictionary() {
+		if err := d.load(n, w); err != nil {
+			return nil, err
+		}
+	}
+	r.shapes = d.byNumber
+	sh, ok := r.shapes[number]
+	if !ok {
+		return nil, fmt.Errorf("relation %d is not in the dictionary", number)
+	}
+	return sh, nil
+}

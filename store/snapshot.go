@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+
+	"carbond/store/change"
+	"carbond/store/internal/view"
+)
+
+// Snapshot is one immutable version of the views, at a transaction boundary.
+// It may be kept and read by any number of goroutines.
+type Snapshot struct {
+	state *view.State
+	pos   change.Position
+}
+
+// Offset returns the last changelog offset that the snapshot reflects.
+func (s *Snapshot) Offset() change.Offset { return s.pos.Offset }
+
+// LSN returns the commit-end LSN that it reflects, 0 in embedded mode.
+func (s *Snapshot) LSN() change.LSN { return s.pos.LSN }
+
+// CommitTime returns the source's commit time of its last transaction.
+func (s *Snapshot) CommitTime() time.Time { return s.pos.CommitTime }
+
+// Version returns the offset of the last change to what view v reads under a
+// filter; "" is the whole view. Equal versions mean equal answers.
+func (s *Snapshot) Version(v change.View, filter string) change.Offset {
+	return s.state.Version(v, filter)
+}
+
+// Projects yields the projects view in byte order of project_id, strictly after
+// the id after. Country "" means all.
+func (s *Snapshot) Projects(country, after string) iter.Seq[change.Project] {
+	return s.state.Projects(country, after)
+}
+
+// News yields the newest change.NewsLimit items, newest first. Source "" means
+// all.
+func (s *Snapshot) News(source string) iter.Seq[change.NewsItem] { return s.state.News(source) }
+
+// Quotes yields the latest row of each ticker in byte order, strictly after the
+// ticker after. Ticker "" means all.
+func (s *Snapshot) Quotes(ticker, after string) iter.Seq[change.Quote] {
+	return s.state.Quotes(ticker, after)
+}
+
+// Project returns all that is known of one project.
+func (s *Snapshot) Project(id string) (change.ProjectDetail, bool) { return s.state.Project(id) }
+
+// Rows returns the number of stored rows of a source table.
+func (s *Snapshot) Rows(table string) int {
+	t, ok := view.TableOf(table)
+	if !ok {
+		return 0
+	}
+	return s.state.Len(t)
+}
+
+// ViewRows returns the number of rows of a view without a filter.
+func (s *Snapshot) ViewRows(v change.View) int {
+	switch v {
+	case change.ViewProjects:
+		return s.state.Len(view.Verra)
+	case change.ViewNews:
+		return min(s.state.Len(view.News), change.NewsLimit)
+	}
+	n := 0
+	for range s.state.Quotes("", "") {
+		n++
+	}
+	return n
+}
+
+// Snapshot returns the newest version.
+func (s *Store) Snapshot() *Snapshot { return s.published.Load() }
+
+// publish shows the writer's state to readers. The copy goes to the readers, so
+// that what they hold is never written.
+func (s *Store) publish(visible change.Offset) {
+	s.published.Store(&Snapshot{state: s.work.Copy(), pos: s.tail.position(visible)})
+	s.wake.all()
+}
+
+// WaitLSN blocks until a snapshot with LSN() >= lsn is visible, or ctx ends.
+func (s *Store) WaitLSN(ctx context.Context, lsn change.LSN) error {
+	return s.wait(ctx, func(p change.Position) bool { return p.LSN >= lsn })
+}
+
+// WaitOffset blocks until a snapshot with Offset() >= off is visible, or ctx
+// ends.
+func (s *Store) WaitOffset(ctx context.Context, off change.Offset) error {
+	return s.wait(ctx, func(p change.Position) bool { return p.Offset >= off })
+}
+
+func (s *Store) wait(ctx context.Context, ok func(change.Position) bool) error {
+	for {
+		woken, open := s.wake.next()
+		if ok(s.Position()) {
+			return nil
+		}
+		if !open {
+			return ErrClosed
+		}
+		select {
+		case <-woken:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Changed returns a channel that is closed at the next publication, and false
+// when there will be none. Take it before reading the position.
+func (s *Store) Changed() (<-chan struct{}, bool) { return s.wake.next() }
+
+// wake tells any number of waiters that something happened. It is lossy:
+// waiters read for themselves how far things are.
+type wake struct {
+	mu   sync.Mutex // guards what follows
+	ch   chan struct{}
+	done bool
+}
+
+func (w *wake) init() { w.ch = make(chan struct{}) }
+
+func (w *wake) next() (<-chan struct{}, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ch, !w.done
+}
+
+func (w *wake) all() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.done {
+		close(w.ch)
+		w.ch = make(chan struct{})
+	}
+}
+
+func (w *wake) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.done {
+		w.done = true
+		close(w.ch)
+	}
+}

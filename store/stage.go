@@ -1,0 +1,276 @@
+package store
+
+import (
+	"fmt"
+
+	"carbond/store/change"
+	"carbond/store/internal/record"
+	"carbond/store/internal/view"
+)
+
+// openTxn is the transaction that is being staged.
+type openTxn struct {
+	head  record.Txn
+	snap  *change.Snapshot
+	began bool // its begin is in a block
+	// held is the last entry. It is kept back so that the end of a transaction
+	// always shares a block with a change.
+	held  *record.Entry
+	entry record.Entry // where held points
+	stage tailState
+	// seen are the keys that an initial copy has brought, for tables that were
+	// not empty before it.
+	seen [4]map[string]struct{}
+}
+
+// txn stages one part of a transaction.
+func (g *group) txn(t *change.Txn) error {
+	s := g.s
+	if t.First {
+		g.begin(t)
+	}
+	if s.open == nil {
+		return fmt.Errorf("a part of transaction %d came without its beginning", t.XID)
+	}
+	for i := range t.Changes {
+		if err := g.change(&t.Changes[i]); err != nil {
+			return err
+		}
+		if g.bytes >= spillBytes {
+			if err := g.spill(); err != nil {
+				return err
+			}
+		}
+	}
+	if t.Final {
+		return g.end(t)
+	}
+	return nil
+}
+
+func (g *group) begin(t *change.Txn) {
+	o := &openTxn{
+		head:  record.Txn{XID: t.XID, CommitLSN: t.CommitLSN, CommitTime: t.CommitTime, Snapshot: t.Snapshot != nil},
+		snap:  t.Snapshot,
+		stage: *g.stage,
+	}
+	g.stage = &o.stage
+	g.s.open = o
+	if t.Snapshot == nil {
+		return
+	}
+	for tab := range o.seen {
+		if g.s.work.Len(view.Table(tab)) > 0 {
+			o.seen[tab] = map[string]struct{}{}
+		}
+	}
+}
+
+func (g *group) end(t *change.Txn) error {
+	s, o := g.s, g.s.open
+	if o.snap != nil {
+		if err := g.endCopy(); err != nil {
+			return err
+		}
+	}
+	if o.held != nil {
+		g.write(*o.held)
+		s.enc.End(t.EndLSN)
+	}
+	if t.EndLSN != 0 {
+		o.stage.LSN = t.EndLSN
+	}
+	if !t.CommitTime.IsZero() {
+		o.stage.CommitTime = t.CommitTime.UnixMicro()
+	}
+	s.open = nil
+	if s.enc.Size() >= blockBytes {
+		g.cut()
+	}
+	return nil
+}
+
+// endCopy removes the rows that an initial copy did not bring.
+func (g *group) endCopy() error {
+	o := g.s.open
+	for tab, seen := range o.seen {
+		if seen == nil {
+			continue
+		}
+		var gone []view.Entry
+		g.s.work.Scan(view.Table(tab), "", func(e view.Entry) bool {
+			if _, ok := seen[e.Key]; !ok {
+				gone = append(gone, e)
+			}
+			return true
+		})
+		for _, e := range gone {
+			if err := g.remove(e, 0); err != nil {
+				return err
+			}
+		}
+	}
+	o.stage.Source, o.stage.Copied = o.snap.Source, true
+	return nil
+}
+
+// change stages one change of the source: it completes it from the state,
+// changes the state, and records the result.
+func (g *group) change(c *change.Change) error {
+	sh, err := g.s.shapes.of(c.Relation)
+	if err != nil {
+		return err
+	}
+	switch c.Op {
+	case change.Create, change.Read:
+		return g.insert(c, sh)
+	case change.Update:
+		return g.update(c, sh)
+	case change.Delete:
+		key, err := sh.Key(c.Before)
+		if err != nil {
+			return err
+		}
+		old, ok := g.s.work.Get(sh.Table, key)
+		if !ok {
+			g.s.met.anomaly("delete_missing")
+			return nil
+		}
+		return g.remove(old, c.LSN)
+	case change.Truncate:
+		return g.truncate(sh, c.LSN)
+	}
+	return fmt.Errorf("unknown operation %q on %s", c.Op, c.Relation.Name)
+}
+
+func (g *group) insert(c *change.Change, sh *view.Shape) error {
+	key, err := sh.Key(c.After)
+	if err != nil {
+		return err
+	}
+	old, had := g.s.work.Get(sh.Table, key)
+	if o := g.s.open; o.snap != nil && o.seen[sh.Table] != nil {
+		o.seen[sh.Table][key] = struct{}{}
+		if had && old.Row == c.After && old.Shape == sh {
+			return nil // as it was: a copy anew records differences only
+		}
+	} else if had {
+		g.s.met.anomaly("create_existing")
+	}
+	e := view.Entry{Key: key, Row: c.After, Shape: sh}
+	if had {
+		return g.put(e, record.Entry{Op: change.Update, Before: reshape(old, sh), LSN: c.LSN})
+	}
+	return g.put(e, record.Entry{Op: c.Op, LSN: c.LSN})
+}
+
+func (g *group) update(c *change.Change, sh *view.Shape) error {
+	was := c.Before
+	if was == "" {
+		was = c.After
+	}
+	oldKey, err := sh.Key(was)
+	if err != nil {
+		return err
+	}
+	old, had := g.s.work.Get(sh.Table, oldKey)
+	oldRow, oldRel := old.Row, sh.Relation
+	if had {
+		oldRel = old.Shape.Relation
+	} else {
+		g.s.met.anomaly("update_missing")
+		oldRow = c.Before // whole under REPLICA IDENTITY FULL
+	}
+	after, err := c.After.Complete(sh.Relation, oldRow, oldRel)
+	if err != nil {
+		return fmt.Errorf("%w: %w; the tables must be copied anew (postgres.on_gap: resnapshot)", ErrDiverged, err)
+	}
+	key, err := sh.Key(after)
+	if err != nil {
+		return err
+	}
+	e := view.Entry{Key: key, Row: after, Shape: sh}
+	switch {
+	case had && key == oldKey:
+		return g.put(e, record.Entry{Op: change.Update, Before: reshape(old, sh), LSN: c.LSN})
+	case had:
+		if err := g.remove(old, c.LSN); err != nil {
+			return err
+		}
+	}
+	return g.put(e, record.Entry{Op: change.Create, LSN: c.LSN})
+}
+
+// truncate records the TRUNCATE and, behind it, the end of every row.
+func (g *group) truncate(sh *view.Shape, lsn change.LSN) (err error) {
+	at := g.add(sh, record.Entry{Op: change.Truncate, LSN: lsn})
+	g.s.work.Scan(sh.Table, "", func(e view.Entry) bool {
+		g.add(e.Shape, record.Entry{Op: change.Retract, Before: e.Row, LSN: lsn})
+		if g.bytes >= spillBytes {
+			err = g.spill()
+		}
+		return err == nil
+	})
+	g.s.work.Clear(sh.Table, at)
+	return err
+}
+
+func (g *group) put(e view.Entry, r record.Entry) error {
+	r.After = e.Row
+	at := g.add(e.Shape, r)
+	g.s.work.Put(e, at)
+	return nil
+}
+
+func (g *group) remove(old view.Entry, lsn change.LSN) error {
+	at := g.add(old.Shape, record.Entry{Op: change.Delete, Before: old.Row, LSN: lsn})
+	g.s.work.Remove(old.Shape.Table, old.Key, at)
+	return nil
+}
+
+// add records an entry and returns its offset.
+func (g *group) add(sh *view.Shape, r record.Entry) change.Offset {
+	o := g.s.open
+	at := g.next()
+	r.Relation = sh.Number
+	if r.LSN == 0 {
+		r.LSN = o.head.CommitLSN
+	}
+	if o.held != nil {
+		g.write(*o.held)
+	}
+	o.entry = r
+	o.held = &o.entry
+	o.stage.count(sh.Table, at, len(r.Before)+len(r.After), o.head.CommitTime)
+	return at
+}
+
+func (g *group) write(r record.Entry) {
+	o, enc := g.s.open, &g.s.enc
+	if !o.began {
+		o.began = true
+		enc.Begin(o.head)
+	}
+	enc.Add(r)
+	if enc.Size() >= blockBytes {
+		g.cut()
+	}
+}
+
+// reshape returns the row of e in the columns of another shape of its table:
+// by name, NULL for columns that it lacks.
+func reshape(e view.Entry, to *view.Shape) change.Row {
+	if e.Shape == to {
+		return e.Row
+	}
+	var b change.RowBuilder
+	b.Reset(len(to.Relation.Columns))
+	for _, c := range to.Relation.Columns {
+		if i := e.Shape.Relation.Index(c.Name); i >= 0 {
+			b.Value(e.Row.Value(i))
+		} else {
+			b.Null()
+		}
+	}
+	return b.Row()
+}

@@ -1,0 +1,171 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"carbond/store/change"
+	"carbond/store/internal/changelog"
+	"carbond/store/internal/record"
+	"carbond/store/internal/view"
+)
+
+// Options tune a Store. The zero value has production defaults.
+type Options struct {
+	Logger     *slog.Logger          // nil discards
+	Registerer prometheus.Registerer // nil keeps no metrics
+
+	// SegmentBytes is the size at which a changelog segment is sealed, 64 MiB
+	// by default.
+	SegmentBytes int64
+	// CheckpointInterval is the least time between checkpoints, 1 s by default.
+	CheckpointInterval time.Duration
+	// Retention limits the changelog. The zero value keeps everything.
+	Retention Retention
+
+	// Progress is called with what a long start is doing and how far it is,
+	// from 0 to 1. It may be nil.
+	Progress func(what string, done float64)
+
+	// NoSync skips fsync: for tests of everything but durability.
+	NoSync bool
+	// Crash is called at named points of every write, for crash tests.
+	Crash func(point string)
+}
+
+// Retention limits the changelog by whole sealed segments. A segment goes when
+// either limit says so and the checkpoint has passed it. Zero is no limit.
+type Retention struct {
+	Age   time.Duration
+	Bytes int64
+}
+
+// Store is an open data directory.
+type Store struct {
+	dir  string
+	opt  Options
+	log  *slog.Logger
+	met  *metrics
+	lock *os.File
+
+	changelog *changelog.Log
+
+	published atomic.Pointer[Snapshot]
+	wake      wake
+
+	writer sync.Mutex // held by the one who writes; guards what follows
+	work   *view.State
+	tail   tailState // of the last commit
+	enc    record.Builder
+	shapes shapes
+	open   *openTxn // a transaction whose final part has not come
+	skip   bool     // the parts of a transaction that is already durable are dropped
+	closed bool
+
+	ckpt   checkpointer
+	retain atomic.Pointer[Retention]
+	lastOK atomic.Int64 // unix nanoseconds of the last commit that worked
+}
+
+// Open opens the data directory, or starts one: it takes the lock, cuts off
+// what a crash left unfinished, loads the checkpoint and replays the log behind
+// it. Errors: ErrLocked, *CorruptionError, ErrCheckpoint, ErrTooNew.
+func Open(dir string, opt Options) (*Store, error) {
+	if opt.CheckpointInterval <= 0 {
+		opt.CheckpointInterval = time.Second
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{dir: dir, opt: opt, log: opt.Logger, lock: lock}
+	s.retain.Store(&opt.Retention)
+	s.wake.init()
+	if err := s.load(); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	s.met = newMetrics(s, opt.Registerer)
+	return s, nil
+}
+
+func (s *Store) logOptions() changelog.Options {
+	return changelog.Options{SegmentBytes: s.opt.SegmentBytes, NoSync: s.opt.NoSync, Crash: s.opt.Crash}
+}
+
+func logDir(dir string) string         { return filepath.Join(dir, "log") }
+func checkpointPath(dir string) string { return filepath.Join(dir, "checkpoint.db") }
+
+// Run writes checkpoints and applies retention until ctx ends.
+func (s *Store) Run(ctx context.Context) error {
+	t := time.NewTicker(s.opt.CheckpointInterval)
+	defer t.Stop()
+	next := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-t.C:
+			if now.Before(next) {
+				continue
+			}
+			began := time.Now()
+			s.maintain(ctx)
+			// Checkpoints take at most about a tenth of one core, so that a
+			// catch-up is not slowed by its own safety net.
+			next = now.Add(9 * time.Since(began))
+		}
+	}
+}
+
+// Close writes a last checkpoint and closes the files. Readers get ErrClosed.
+func (s *Store) Close() error {
+	s.writer.Lock()
+	defer s.writer.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	err := s.checkpoint(context.Background())
+	s.wake.close()
+	return errors.Join(err, s.release())
+}
+
+// release closes whatever is open.
+func (s *Store) release() error {
+	var errs []error
+	if s.changelog != nil {
+		errs = append(errs, s.changelog.Close())
+	}
+	errs = append(errs, s.ckpt.close())
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Dir returns the data directory.
+func (s *Store) Dir() string { return s.dir }
+
+// SetRetention replaces the retention limits.
+func (s *Store) SetRetention(r Retention) { s.retain.Store(&r) }
+
+// LastCommit returns when the changelog last took a commit, for a watchdog.
+func (s *Store) LastCommit() time.Time { return time.Unix(0, s.lastOK.Load()) }
+
+// Position reports what is durable and visible.
+func (s *Store) Position() change.Position { return s.published.Load().pos }
