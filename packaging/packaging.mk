@@ -46,7 +46,6 @@ pkg_debs  := $(foreach a,$(ARCHS),$(DIST)/carbond_$(VERSION)-1_$(a).deb)
 pkg_sboms := $(foreach a,$(ARCHS),$(DIST)/carbond_$(VERSION)_linux_$(a).spdx.json)
 pkg_oci   := $(DIST)/carbond_$(VERSION)_oci.tar
 pkg_tools := $(DIST)/tools
-pkg_host  := $(shell $(GO) env GOHOSTARCH)
 pkg_deb   := $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
 pkg_date  := $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 pkg_tag   := $(subst +,-,$(subst ~,-,$(VERSION)))
@@ -122,7 +121,7 @@ dist-check: dist
 size-check:
 	@packaging/test/size.sh $(LIMIT_BINARY) $(DIST)/bin/*/carbond
 	@packaging/test/size.sh $(LIMIT_DEB) $(DIST)/*.deb
-	@packaging/test/size.sh $(LIMIT_IMAGE) $(DIST)/*.docker.tar.gz
+	@packaging/test/size.sh $(LIMIT_IMAGE) $(DIST)/*.docker.tar
 
 unit-check:
 	systemd-analyze security --offline=true --threshold=15 packaging/systemd/carbond.service | tail -n 1
@@ -138,8 +137,8 @@ systemd-test: $(DIST)/carbond_$(VERSION)-1_$(pkg_deb).deb $(pkg_tools)/grpcurl
 	$(MAKE) $(DIST)/upgrade/carbond_$(VERSION)+up-1_$(pkg_deb).deb DIST=$(DIST)/upgrade VERSION=$(VERSION)+up
 	packaging/test/systemd.sh $< $(DIST)/upgrade/carbond_$(VERSION)+up-1_$(pkg_deb).deb $(pkg_tools)
 
-image-test: image
-	packaging/test/image.sh $(DIST) '$(pkg_tag)'
+image-test: image $(pkg_tools)/grpcurl
+	packaging/test/image.sh $(DIST) '$(pkg_tag)' $(pkg_tools)/grpcurl
 
 $(pkg_tools)/grpcurl: packaging/tools/go.mod
 	@mkdir -p $(@D)

@@ -60,7 +60,7 @@ func run() error {
 		if err != nil {
 			return fmt.Errorf("build %s: %w", b.name(), err)
 		}
-		target := filepath.Join(o.out, fmt.Sprintf("carbond_%s_linux_%s.docker.tar.gz", o.version, b.name()))
+		target := filepath.Join(o.out, fmt.Sprintf("carbond_%s_linux_%s.docker.tar", o.version, b.name()))
 		if err := saveDocker(target, o.version, img); err != nil {
 			return fmt.Errorf("write %s: %w", target, err)
 		}

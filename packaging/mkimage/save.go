@@ -2,7 +2,6 @@ package main
 
 import (
 	"archive/tar"
-	"compress/gzip"
 	"errors"
 	"io"
 	"io/fs"
@@ -16,7 +15,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // replace writes target through fill, and only as a whole.
@@ -37,13 +35,8 @@ func saveDocker(target, version string, img v1.Image) error {
 	if err != nil {
 		return err
 	}
-	return replace(target, func(w io.Writer) error {
-		z, err := gzip.NewWriterLevel(w, gzip.BestSpeed) // the layers are compressed already
-		if err != nil {
-			return err
-		}
-		return errors.Join(tarball.Write(tag, img, z), z.Close())
-	})
+	// Not compressed once more: the layers are, and podman 4 does not read it.
+	return replace(target, func(w io.Writer) error { return tarball.Write(tag, img, w) })
 }
 
 // saveLayout writes one OCI layout whose index names every platform.
@@ -54,7 +47,9 @@ func saveLayout(target string, o options, images []v1.Image) (v1.Hash, error) {
 	}
 	defer os.RemoveAll(dir)
 
-	index := mutate.IndexMediaType(empty.Index, types.DockerManifestList)
+	// empty.Index has OCI's media type, which is what readers of a layout look
+	// for; the images in it keep Docker's, for the sake of the health check.
+	var index v1.ImageIndex = empty.Index
 	for i, img := range images {
 		platform := o.binaries[i].platform
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
