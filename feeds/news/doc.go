@@ -1,0 +1,33 @@
+// Package news reads RSS, Atom, RDF, JSON Feed and GDELT answers into headline
+// rows: it repairs charsets and dates, cleans links, keeps only stories about
+// carbon markets, and gives every story one identity however often and however
+// decorated it arrives.
+//
+// Everything here is pure: bytes and a time in, items or a named error out. It
+// opens no connection, reads no clock and starts no goroutine; package feeds
+// does the fetching, scheduling and writing.
+//
+// Invariants
+//
+//  1. Only headline, link, short summary, outlet and time leave the package. No
+//     article body, no image and no e-mail address: author and editor fields
+//     are never read, and addresses in text or links are dropped.
+//  2. GUID is the md5, in hexadecimal, of the canonical link: https, host in
+//     lower case, no fragment, no utm_*, at_* or CMP parameter, no trailing
+//     slash. Two items with one GUID are one story. An item without a usable
+//     link is identified by its feed and its own id, and an item with neither
+//     is dropped.
+//  3. A Link is http or https with a host, or empty.
+//  4. PublishedAt lies between 1990 and the time of fetching plus one hour. A
+//     date that is missing, unreadable or outside becomes the time of fetching
+//     and is marked DateEstimated: a writer keeps the date of a row that it
+//     already has, else every poll would move the story.
+//  5. Published is PublishedAt in RFC 822 form with the four-digit year of RFC
+//     1123 and a numeric zone, always UTC: "Mon, 23 Nov 2026 10:00:00 +0000".
+//  6. Work and memory are bounded by the size of the body: depth, elements,
+//     attributes and namespaces are counted before anything is built, and
+//     entities of a document type are never expanded.
+//
+// Stories that reach carbond through GDELT carry its attribution, see
+// GDELTAttribution.
+package news
