@@ -187,13 +187,21 @@ func (p *planner) remove(sh *view.Shape, key change.Row) error {
 	if err := p.claim(sh, k); err != nil {
 		return err
 	}
-	old, had := p.state.Get(sh.Table, k)
-	if !had {
+	if _, had := p.state.Get(sh.Table, k); !had {
 		p.written.Unchanged++
 		return nil
 	}
 	p.written.Deleted++
-	p.changes = append(p.changes, change.Change{Op: change.Delete, Relation: old.Shape.Relation, Before: old.Row})
+	var b change.RowBuilder
+	b.Reset(len(sh.Relation.Columns))
+	for _, c := range sh.Relation.Columns {
+		if i := slices.Index(names, c.Name); i >= 0 {
+			b.Value(key.Value(i))
+		} else {
+			b.Null()
+		}
+	}
+	p.changes = append(p.changes, change.Change{Op: change.Delete, Relation: sh.Relation, Before: b.Row()})
 	return nil
 }
 

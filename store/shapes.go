@@ -12,7 +12,8 @@ import (
 // the log or in the state has.
 type shapes struct {
 	byNumber map[uint32]*view.Shape
-	byPtr    map[*change.Relation]*view.Shape // relations seen since the start
+	current  map[view.Table]*view.Shape       // the newest of each table
+	byPtr    map[*change.Relation]*view.Shape // relations that a current shape stands for
 	fresh    map[uint32][]byte                // not yet in the log's dictionary
 	words    map[uint32][]byte                // encoded, for the checkpoint
 	next     uint32
@@ -20,7 +21,7 @@ type shapes struct {
 
 func newShapes() shapes {
 	return shapes{
-		byNumber: map[uint32]*view.Shape{}, byPtr: map[*change.Relation]*view.Shape{},
+		byNumber: map[uint32]*view.Shape{}, current: map[view.Table]*view.Shape{}, byPtr: map[*change.Relation]*view.Shape{},
 		fresh: map[uint32][]byte{}, words: map[uint32][]byte{}, next: 1,
 	}
 }
@@ -39,20 +40,27 @@ func (d *shapes) load(number uint32, word []byte) error {
 		return fmt.Errorf("relation %d: %w", number, err)
 	}
 	d.byNumber[number], d.words[number] = sh, word
+	if c := d.current[sh.Table]; c == nil || c.Number < number {
+		d.current[sh.Table] = sh
+	}
 	d.next = max(d.next, number+1)
 	return nil
 }
 
-// of returns the shape of a relation, numbering it if it is new.
+// of returns the shape of a relation, numbering it if it is not its table's
+// current one. A shape that comes back after another gets a new number: only so
+// do the numbers tell whether a column was there all the time.
 func (d *shapes) of(rel *change.Relation) (*view.Shape, error) {
-	if sh, ok := d.byPtr[rel]; ok {
+	if sh, ok := d.byPtr[rel]; ok && d.current[sh.Table] == sh {
 		return sh, nil
 	}
-	for _, sh := range d.byNumber {
-		if sh.Relation.Equal(rel) {
-			d.byPtr[rel] = sh
-			return sh, nil
+	t, ok := view.TableOf(rel.Name)
+	if cur := d.current[t]; ok && cur != nil && cur.Relation.Equal(rel) {
+		if len(d.byPtr) > 64 { // equal relations of many connections
+			clear(d.byPtr)
 		}
+		d.byPtr[rel] = cur
+		return cur, nil
 	}
 	sh, err := view.NewShape(rel, d.next)
 	if err != nil {
@@ -60,7 +68,34 @@ func (d *shapes) of(rel *change.Relation) (*view.Shape, error) {
 	}
 	word := record.EncodeRelation(rel)
 	d.next++
-	d.byNumber[sh.Number], d.byPtr[rel] = sh, sh
+	d.byNumber[sh.Number], d.current[sh.Table] = sh, sh
 	d.fresh[sh.Number], d.words[sh.Number] = word, word
+	clear(d.byPtr) // of earlier connections, or of shapes that are history now
+	d.byPtr[rel] = sh
 	return sh, nil
+}
+
+// reshape returns the row of e in the columns of a later shape of its table, by
+// name. A column that was missing in any shape between the two is another
+// column of the same name, and NULL here.
+func (d *shapes) reshape(e view.Entry, to *view.Shape) change.Row {
+	if e.Shape == to {
+		return e.Row
+	}
+	var b change.RowBuilder
+	b.Reset(len(to.Relation.Columns))
+	for _, c := range to.Relation.Columns {
+		i := e.Shape.Relation.Index(c.Name)
+		for n := e.Shape.Number + 1; i >= 0 && n < to.Number; n++ {
+			if sh := d.byNumber[n]; sh != nil && sh.Table == to.Table && sh.Relation.Index(c.Name) < 0 {
+				i = -1
+			}
+		}
+		if i >= 0 {
+			b.Value(e.Row.Value(i))
+		} else {
+			b.Null()
+		}
+	}
+	return b.Row()
 }

@@ -105,7 +105,7 @@ func (g *group) endCopy() error {
 			return true
 		})
 		for _, e := range gone {
-			if err := g.remove(e, 0); err != nil {
+			if err := g.remove(e, e.Shape, 0); err != nil {
 				return err
 			}
 		}
@@ -136,7 +136,7 @@ func (g *group) change(c *change.Change) error {
 			g.s.met.anomaly("delete_missing")
 			return nil
 		}
-		return g.remove(old, c.LSN)
+		return g.remove(old, sh, c.LSN)
 	case change.Truncate:
 		return g.truncate(sh, c.LSN)
 	}
@@ -159,7 +159,7 @@ func (g *group) insert(c *change.Change, sh *view.Shape) error {
 	}
 	e := view.Entry{Key: key, Row: c.After, Shape: sh}
 	if had {
-		return g.put(e, record.Entry{Op: change.Update, Before: reshape(old, sh), LSN: c.LSN})
+		return g.put(e, record.Entry{Op: change.Update, Before: g.s.shapes.reshape(old, sh), LSN: c.LSN})
 	}
 	return g.put(e, record.Entry{Op: c.Op, LSN: c.LSN})
 }
@@ -174,14 +174,13 @@ func (g *group) update(c *change.Change, sh *view.Shape) error {
 		return err
 	}
 	old, had := g.s.work.Get(sh.Table, oldKey)
-	oldRow, oldRel := old.Row, sh.Relation
+	oldRow := c.Before // whole under REPLICA IDENTITY FULL
 	if had {
-		oldRel = old.Shape.Relation
+		oldRow = g.s.shapes.reshape(old, sh)
 	} else {
 		g.s.met.anomaly("update_missing")
-		oldRow = c.Before // whole under REPLICA IDENTITY FULL
 	}
-	after, err := c.After.Complete(sh.Relation, oldRow, oldRel)
+	after, err := c.After.Complete(sh.Relation, oldRow, sh.Relation)
 	if err != nil {
 		return fmt.Errorf("%w: %w; the tables must be copied anew (postgres.on_gap: resnapshot)", ErrDiverged, err)
 	}
@@ -192,9 +191,9 @@ func (g *group) update(c *change.Change, sh *view.Shape) error {
 	e := view.Entry{Key: key, Row: after, Shape: sh}
 	switch {
 	case had && key == oldKey:
-		return g.put(e, record.Entry{Op: change.Update, Before: reshape(old, sh), LSN: c.LSN})
+		return g.put(e, record.Entry{Op: change.Update, Before: oldRow, LSN: c.LSN})
 	case had:
-		if err := g.remove(old, c.LSN); err != nil {
+		if err := g.remove(old, sh, c.LSN); err != nil {
 			return err
 		}
 	}
@@ -222,8 +221,8 @@ func (g *group) put(e view.Entry, r record.Entry) error {
 	return nil
 }
 
-func (g *group) remove(old view.Entry, lsn change.LSN) error {
-	at := g.add(old.Shape, record.Entry{Op: change.Delete, Before: old.Row, LSN: lsn})
+func (g *group) remove(old view.Entry, sh *view.Shape, lsn change.LSN) error {
+	at := g.add(sh, record.Entry{Op: change.Delete, Before: g.s.shapes.reshape(old, sh), LSN: lsn})
 	g.s.work.Remove(old.Shape.Table, old.Key, at)
 	return nil
 }
@@ -255,22 +254,4 @@ func (g *group) write(r record.Entry) {
 	if enc.Size() >= blockBytes {
 		g.cut()
 	}
-}
-
-// reshape returns the row of e in the columns of another shape of its table:
-// by name, NULL for columns that it lacks.
-func reshape(e view.Entry, to *view.Shape) change.Row {
-	if e.Shape == to {
-		return e.Row
-	}
-	var b change.RowBuilder
-	b.Reset(len(to.Relation.Columns))
-	for _, c := range to.Relation.Columns {
-		if i := e.Shape.Relation.Index(c.Name); i >= 0 {
-			b.Value(e.Row.Value(i))
-		} else {
-			b.Null()
-		}
-	}
-	return b.Row()
 }

@@ -1,0 +1,232 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"carbond/store/change"
+	"carbond/store/internal/changelog"
+	"carbond/store/internal/checkpoint"
+	"carbond/store/internal/record"
+	"carbond/store/internal/view"
+)
+
+// Report is what Check found.
+type Report struct {
+	Segments   int
+	Records    uint64
+	Oldest     change.Offset
+	Position   change.Position
+	Checkpoint change.Offset
+	Rows       map[string]int // rows in the state that checkpoint and log lead to
+	// Rebuilt is set when the log reaches back to its beginning, so that the
+	// checkpoint could be compared with a replay from nothing.
+	Rebuilt  bool
+	Problems []error
+}
+
+// Check walks every segment, the checkpoint and the invariants that tie them
+// together, without changing anything: structure, checksums, gaps, seals, the
+// completeness of each record against the state it applies to, the checkpoint's
+// offset against the log, and, while the log reaches back to offset 1, that the
+// checkpoint equals a replay. The daemon must not have the directory open.
+func Check(dir string) (*Report, error) {
+	if _, err := os.Stat(logDir(dir)); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s holds no changelog", dir)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	r := &Report{Rows: map[string]int{}}
+	ck, ckErr := readCheckpoint(checkpointPath(dir))
+	if ckErr != nil {
+		r.Problems = append(r.Problems, ckErr)
+	}
+	w := &walker{report: r, shapes: newShapes(), full: view.New(0), ck: ck}
+	tail, errs := changelog.Check(logDir(dir), w.block)
+	r.Problems = append(r.Problems, errs...)
+	state, err := decodeTailState(tail.State)
+	if err != nil {
+		r.Problems = append(r.Problems, err)
+	}
+	r.Position = state.position(tail.Visible)
+	w.finish(tail)
+	return r, nil
+}
+
+// content is a checkpoint read into memory.
+type content struct {
+	applied change.Offset
+	shapes  shapes
+	state   *view.State
+}
+
+// Word implements checkpoint.Loader.
+func (c *content) Word(number uint32, word []byte) error { return c.shapes.load(number, word) }
+
+// Row implements checkpoint.Loader.
+func (c *content) Row(number uint32, row change.Row) error {
+	sh, ok := c.shapes.byNumber[number]
+	if !ok {
+		return fmt.Errorf("%w: a row names relation %d, which is not in its dictionary", ErrCheckpoint, number)
+	}
+	key, err := sh.Key(row)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCheckpoint, err)
+	}
+	c.state.Put(view.Entry{Key: key, Row: row, Shape: sh}, 0)
+	return nil
+}
+
+func readCheckpoint(path string) (*content, error) {
+	f, err := checkpoint.Open(path, checkpoint.Options{ReadOnly: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // a start replays the log from its beginning
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if errs := f.Check(); len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	c := &content{shapes: newShapes(), state: view.New(0)}
+	if c.applied, err = f.Load(c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// walker checks what the blocks mean.
+type walker struct {
+	report *Report
+	shapes shapes
+	full   *view.State // replay from nothing, while the log begins at 1
+	ck     *content    // checkpoint, brought forward by the log; nil when there is none
+	at     change.Offset
+}
+
+func (w *walker) block(b changelog.Block, words map[uint32][]byte) error {
+	if w.report.Oldest == 0 {
+		w.report.Oldest = b.First
+		w.report.Rebuilt = b.First == 1
+	}
+	for number, word := range words {
+		if err := w.shapes.load(number, word); err != nil {
+			return err
+		}
+	}
+	w.at = b.First
+	if err := record.Decode(b.Data, w); err != nil {
+		return err
+	}
+	if w.at != b.Last()+1 {
+		return fmt.Errorf("block holds %d changes, its frame says %d", w.at-b.First, b.Count)
+	}
+	return nil
+}
+
+// Change implements record.Visitor.
+func (w *walker) Change(_ record.Txn, _ uint64, e record.Entry) error {
+	at := w.at
+	w.at++
+	w.report.Records++
+	sh, ok := w.shapes.byNumber[e.Relation]
+	if !ok {
+		return fmt.Errorf("offset %d: relation %d is not in the dictionary", at, e.Relation)
+	}
+	for _, r := range []change.Row{e.Before, e.After} {
+		for i, v := range r.All() {
+			if v.Kind == change.Unchanged || i >= len(sh.Relation.Columns) {
+				return fmt.Errorf("offset %d: a row of %s is not complete", at, sh.Relation.Name)
+			}
+		}
+	}
+	if w.report.Rebuilt {
+		if err := apply(w.full, sh, e, at); err != nil {
+			return fmt.Errorf("offset %d: %w", at, err)
+		}
+		if w.ck != nil && at == w.ck.applied {
+			w.compareStates()
+		}
+	}
+	if w.ck != nil && at > w.ck.applied {
+		return apply(w.ck.state, sh, e, at)
+	}
+	return nil
+}
+
+// End implements record.Visitor.
+func (w *walker) End(record.Txn, change.LSN) error {
+	return nil
+}
+
+// compareStates checks that the checkpoint equals the replay at its offset.
+func (w *walker) compareStates() {
+	for i, name := range change.Tables() {
+		t := view.Table(i)
+		if a, b := w.full.Len(t), w.ck.state.Len(t); a != b {
+			w.problem("checkpoint has %d rows of %s at offset %d, a replay has %d", b, name, w.ck.applied, a)
+		}
+		w.full.Scan(t, "", func(e view.Entry) bool {
+			c, ok := w.ck.state.Get(t, e.Key)
+			if !ok || c.Row != e.Row || c.Shape.Number != e.Shape.Number {
+				w.problem("checkpoint differs from a replay at offset %d: %s %q", w.ck.applied, name, e.Key)
+				return false
+			}
+			return true
+		})
+	}
+}
+
+func (w *walker) problem(format string, args ...any) {
+	w.report.Problems = append(w.report.Problems, fmt.Errorf("%w: %s", ErrCheckpoint, fmt.Sprintf(format, args...)))
+}
+
+func (w *walker) finish(tail changelog.Tail) {
+	r := w.report
+	end := w.full
+	if w.ck != nil {
+		r.Checkpoint = w.ck.applied
+		end = w.ck.state
+		if w.ck.applied > tail.Visible {
+			w.problem("checkpoint stands at offset %d, ahead of the log's end at %d", w.ck.applied, tail.Visible)
+		}
+	}
+	if r.Oldest > r.Checkpoint+1 {
+		w.problem("checkpoint stands at offset %d, but the log begins at %d", r.Checkpoint, r.Oldest)
+	}
+	for i, name := range change.Tables() {
+		r.Rows[name] = end.Len(view.Table(i))
+	}
+}
+
+// RebuildCheckpoint sets the checkpoint aside and lets the next Open replay the
+// whole log. It refuses when the log does not reach back to its beginning.
+func RebuildCheckpoint(dir string) error {
+	lock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	l, err := changelog.Open(logDir(dir), changelog.Options{})
+	if err != nil {
+		return err
+	}
+	oldest := l.Oldest()
+	if err := l.Close(); err != nil {
+		return err
+	}
+	if oldest > 1 {
+		return fmt.Errorf("rebuild checkpoint: the changelog begins at offset %d, so the checkpoint cannot be made from it; restore %s from a backup, or move it aside to copy everything anew from Postgres", oldest, dir)
+	}
+	path := checkpointPath(dir)
+	if err := os.Rename(path, path+".damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("rebuild checkpoint: %w", err)
+	}
+	return nil
+}

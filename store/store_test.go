@@ -1,0 +1,150 @@
+package store_test
+
+import (
+	"context"
+	"flag"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"carbond/store"
+	"carbond/store/change"
+	"carbond/store/storetest"
+)
+
+var seedFlag = flag.Uint64("seed", 0, "seed of the random tests, 0 draws one")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func seed(t *testing.T) uint64 {
+	s := *seedFlag
+	if s == 0 {
+		s = rand.Uint64()
+	}
+	t.Logf("seed %d (repeat with -seed)", s)
+	return s
+}
+
+func open(t *testing.T, dir string, opt store.Options) *store.Store {
+	t.Helper()
+	s, err := store.Open(dir, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func mustApply(t *testing.T, s *store.Store, txns ...change.Txn) {
+	t.Helper()
+	if err := s.Apply(context.Background(), txns); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logLines reads the whole changelog in the model's form, hidden records left
+// out, and checks that offsets run on and that transactions end once.
+func logLines(t *testing.T, s *store.Store) []string {
+	t.Helper()
+	r := s.NewReader(1)
+	var lines []string
+	next := change.Offset(1)
+	for {
+		recs, err := r.Read(1 << 12)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(recs) == 0 {
+			return lines
+		}
+		for _, rec := range recs {
+			if rec.Offset != next {
+				t.Fatalf("offset %d, want %d", rec.Offset, next)
+			}
+			next++
+			if l := storetest.RecordLine(rec); l != "" {
+				lines = append(lines, l)
+			}
+		}
+	}
+}
+
+// TestModel runs random source transactions, whole and in parts, through a
+// store that is closed, reopened and checkpointed at random, and compares every
+// view with the naive model after each step and the log with the model's log at
+// the end.
+func TestModel(t *testing.T) {
+	sd := seed(t)
+	rng := rand.New(rand.NewPCG(sd, 1))
+	src := storetest.NewSource(sd)
+	dir := t.TempDir()
+	opt := store.Options{NoSync: true, SegmentBytes: 8 << 10, CheckpointInterval: time.Millisecond}
+	s := open(t, dir, opt)
+	defer func() { s.Close() }()
+	var last []change.Txn
+	for step := range 400 {
+		var batch []change.Txn
+		for range 1 + rng.IntN(4) {
+			txn := src.Next()
+			if rng.IntN(3) == 0 {
+				batch = append(batch, storetest.Split(txn, 1+rng.IntN(2))...)
+			} else {
+				batch = append(batch, txn)
+			}
+		}
+		last = batch
+		for len(batch) > 0 { // hand over in pieces that may end inside a transaction
+			n := 1 + rng.IntN(len(batch))
+			mustApply(t, s, batch[:n]...)
+			batch = batch[n:]
+		}
+		if d := src.Model.Diff(s.Snapshot()); d != "" {
+			t.Fatalf("step %d: %s", step, d)
+		}
+		switch rng.IntN(12) {
+		case 0:
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, dir, opt)
+		case 1: // redelivery: nothing may happen
+			at := s.Position()
+			mustApply(t, s, last...)
+			if got := s.Position(); got != at {
+				t.Fatalf("step %d: redelivery moved the position from %+v to %+v", step, at, got)
+			}
+		case 2: // an unfinished transaction that the source begins anew
+			txn := src.Next()
+			if len(txn.Changes) > 1 {
+				parts := storetest.Split(txn, 1)
+				before := s.Snapshot()
+				mustApply(t, s, parts[:len(parts)-1]...)
+				if s.Snapshot() != before {
+					t.Fatalf("step %d: a part became visible", step)
+				}
+				if rng.IntN(2) == 0 {
+					s.Close()
+					s = open(t, dir, opt)
+				}
+			}
+			mustApply(t, s, txn)
+		case 3:
+			if err := s.Advance(context.Background(), s.Position().LSN); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if d := src.Model.Diff(s.Snapshot()); d != "" {
+			t.Fatalf("step %d, after: %s", step, d)
+		}
+	}
+	got := logLines(t, s)
+	for i := range min(len(got), len(src.Model.Log)) {
+		if got[i] != src.Model.Log[i] {
+			t.Fatalf("log line %d:\n got %s\nwant %s", i, got[i], src.Model.Log[i])
+		}
+	}
+	if len(got) != len(src.Model.Log) {
+		t.Fatalf("log has %d changes, want %d", len(got), len(src.Model.Log))
+	}
+}

@@ -1,0 +1,37 @@
+package storetest
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+
+	"carbond/store/change"
+)
+
+// Views is what can be compared with a model.
+type Views interface {
+	Projects(country, after string) iter.Seq[change.Project]
+	News(source string) iter.Seq[change.NewsItem]
+	Quotes(ticker, after string) iter.Seq[change.Quote]
+}
+
+// Diff compares every answer of the views with the model's and describes the
+// first difference, "" when there is none.
+func (m *Model) Diff(v Views) string {
+	for _, c := range append([]string{"Nowhere"}, Countries...) {
+		if got, want := slices.Collect(v.Projects(c, "")), m.Projects(c); !slices.Equal(got, want) {
+			return fmt.Sprintf("projects %q:\n got %+v\nwant %+v", c, got, want)
+		}
+	}
+	for _, o := range append([]string{"Nobody"}, Outlets...) {
+		if got, want := slices.Collect(v.News(o)), m.News(o); !slices.Equal(got, want) {
+			return fmt.Sprintf("news %q:\n got %+v\nwant %+v", o, got, want)
+		}
+	}
+	for _, t := range append([]string{"", "NONE"}, Tickers...) {
+		if got, want := slices.Collect(v.Quotes(t, "")), m.Quotes(t); !slices.Equal(got, want) {
+			return fmt.Sprintf("finance %q:\n got %+v\nwant %+v", t, got, want)
+		}
+	}
+	return ""
+}
