@@ -66,7 +66,7 @@ type collector struct {
 	feed Feed
 	at   map[string]int // GUID -> index in kept
 	kept []Item
-	skip []bool // dropped after all, by index
+	fate []fate // what becomes of it, by index
 }
 
 func collect(src Source, now time.Time) *collector {
@@ -95,17 +95,17 @@ func (c *collector) add(d draft) {
 	it.PublishedAt, it.DateEstimated = c.when(d.at)
 	it.Published = it.PublishedAt.Format(Layout)
 	it.Summary = text.Clean(footer(d.summary), MaxSummary)
-	keep := c.judge(d, it)
+	f := c.judge(d, it)
 	if i, seen := c.at[it.GUID]; seen {
 		c.feed.Dropped.Duplicate++
 		if !better(it, c.kept[i]) {
 			return
 		}
-		c.kept[i], c.skip[i] = it, !keep
+		c.kept[i], c.fate[i] = it, f
 		return
 	}
 	c.at[it.GUID] = len(c.kept)
-	c.kept, c.skip = append(c.kept, it), append(c.skip, !keep)
+	c.kept, c.fate = append(c.kept, it), append(c.fate, f)
 }
 
 // better reports whether a later copy of a story replaces the earlier one: only
@@ -117,22 +117,30 @@ func better(later, earlier Item) bool {
 	return later.PublishedAt.After(earlier.PublishedAt)
 }
 
-// judge reports whether a story is wanted.
-func (c *collector) judge(d draft, it Item) bool {
+// fate is what becomes of a story.
+type fate uint8
+
+const (
+	wanted fate = iota
+	paidFor
+	unrelated
+)
+
+// judge decides about a story. The whole summary counts, not only the part that
+// is kept.
+func (c *collector) judge(d draft, it Item) fate {
 	if d.sponsored {
-		c.feed.Dropped.Sponsored++
-		return false
+		return paidFor
 	}
 	if c.src.Everything || Match(it.Title, text.Clean(d.summary, 0)) {
-		return true
+		return wanted
 	}
 	for _, s := range d.categories {
 		if Match(text.Clean(s, MaxTitle)) {
-			return true
+			return wanted
 		}
 	}
-	c.feed.Dropped.Unrelated++
-	return false
+	return unrelated
 }
 
 // oldest is the earliest date that is believed.
@@ -151,8 +159,13 @@ func (c *collector) when(at *time.Time) (t time.Time, estimated bool) {
 func (c *collector) finish() *Feed {
 	items := make([]Item, 0, len(c.kept))
 	for i, it := range c.kept {
-		if !c.skip[i] {
+		switch c.fate[i] {
+		case wanted:
 			items = append(items, it)
+		case paidFor:
+			c.feed.Dropped.Sponsored++
+		case unrelated:
+			c.feed.Dropped.Unrelated++
 		}
 	}
 	slices.SortStableFunc(items, func(a, b Item) int {
@@ -166,12 +179,15 @@ func (c *collector) finish() *Feed {
 	return &c.feed
 }
 
-// footer cuts the line that WordPress adds to every summary: "The post <a
-// href=...>title</a> appeared first on <a href=...>site</a>."
+// footer cuts what publishers add to every summary: WordPress "The post <a
+// href=...>title</a> appeared first on <a href=...>site</a>.", and the link that
+// continues the story.
 func footer(summary string) string {
-	i := strings.LastIndex(summary, "The post ")
-	if i < 0 || !strings.Contains(summary[i:], "appeared first on") {
-		return summary
+	if i := strings.LastIndex(summary, "The post "); i >= 0 && strings.Contains(summary[i:], "appeared first on") {
+		summary = summary[:i]
 	}
-	return summary[:i]
+	if i := strings.LastIndex(summary, "Continue reading"); i >= 0 && len(summary)-i < 40 {
+		summary = summary[:i]
+	}
+	return summary
 }
