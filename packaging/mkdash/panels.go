@@ -1,0 +1,135 @@
+package main
+
+import "strings"
+
+// section is a titled row of panels.
+type section struct {
+	title  string
+	panels []panel
+}
+
+// panel is one picture: what it asks and how it is read.
+type panel struct {
+	kind, title, help, unit string
+	width                   int
+	min                     any
+	queries                 []query
+	// Only for stat: limits between colours, and words for single values.
+	limits  []float64
+	colours []string
+	states  object
+}
+
+type query struct{ expr, legend string }
+
+// q writes $S for the selector of all queries.
+func q(legend, expr string) query {
+	return query{strings.ReplaceAll(expr, "$S", selector), legend}
+}
+
+func graph(title, unit, help string, queries ...query) panel {
+	return panel{kind: "timeseries", title: title, unit: unit, help: help, width: 8, min: 0, queries: queries}
+}
+
+// state is a yes or no with words.
+func state(title, help, yes, no, expr string) panel {
+	return panel{
+		kind: "stat", title: title, help: help, unit: "none", width: 4, queries: []query{q("{{instance}}", expr)},
+		limits: []float64{1}, colours: []string{"red", "green"},
+		states: object{"1": object{"text": yes, "index": 0}, "0": object{"text": no, "index": 1}},
+	}
+}
+
+// level is a number that is fine below warn and bad above crit.
+func level(title, unit, help string, warn, crit float64, expr string) panel {
+	return panel{
+		kind: "stat", title: title, help: help, unit: unit, width: 4, queries: []query{q("{{instance}}", expr)},
+		limits: []float64{warn, crit}, colours: []string{"green", "orange", "red"},
+	}
+}
+
+func sections() []section {
+	return []section{overview(), replication(), feeds(), store(), api(), process()}
+}
+
+func overview() section {
+	return section{"Overview", []panel{
+		state("Serving", "Whether the API calls itself SERVING; the reasons are at /readyz?verbose.", "SERVING", "NOT SERVING", `carbond_serving{$S}`),
+		state("Progress", "What the watchdog saw of replication, store and gRPC.", "moving", "stalled", `carbond_watchdog_healthy{$S}`),
+		state("Configuration", "Whether the last reload was accepted.", "in force", "refused", `carbond_config_last_reload_successful{$S}`),
+		level("Checks that fail", "none", "Number of checks of /readyz that are not ok.", 1, 1, `count by (instance) (carbond_ready{$S}) - sum by (instance) (carbond_ready{$S})`),
+		level("Replication lag", "s", "Seconds behind Postgres; 0 while level. Empty in embedded mode.", 5, 30, `carbond_replication_lag_seconds{$S}`),
+		level("Up for", "s", "Time since the start.", 1e12, 1e13, `time() - carbond_start_timestamp_seconds{$S}`),
+	}}
+}
+
+func replication() section {
+	return section{"Replication (Postgres mode)", []panel{
+		graph("Lag", "s", "Seconds since everything committed on the server was durable here.", q("{{instance}}", `carbond_replication_lag_seconds{$S}`)),
+		graph("Lag in WAL", "bytes", "WAL between the server's end and what is durable here.", q("{{instance}}", `carbond_replication_lag_bytes{$S}`)),
+		graph("Connection", "none", "1 while the stream is established; copies at the start are shown too.",
+			q("connected {{instance}}", `carbond_replication_connected{$S}`), q("copying {{instance}}", `carbond_replication_snapshot_in_progress{$S}`)),
+		graph("WAL kept by the slot", "bytes", "It fills the disk of Postgres while carbond does not take it.",
+			q("kept {{instance}}", `carbond_replication_slot_retained_wal_bytes{$S}`), q("reserve {{instance}}", `carbond_replication_slot_safe_wal_bytes{$S}`)),
+		graph("Changes", "ops", "Changes taken, by table and operation.", q("{{table}} {{op}}", `sum by (table, op) (rate(carbond_replication_changes_total{$S}[$__rate_interval]))`)),
+		graph("Transactions", "ops", "Source transactions taken.", q("{{instance}}", `rate(carbond_replication_transactions_total{$S}[$__rate_interval])`)),
+		graph("Interruptions", "short", "By kind, and attempts to connect again.",
+			q("{{kind}}", `sum by (kind) (increase(carbond_replication_errors_total{$S}[$__rate_interval])) > 0`),
+			q("reconnect", `sum(increase(carbond_replication_reconnects_total{$S}[$__rate_interval]))`)),
+		graph("Last sign of life", "s", "Age of the last message from Postgres.", q("{{instance}}", `time() - carbond_replication_last_event_timestamp_seconds{$S}`)),
+		graph("WAL written by the server", "Bps", "Against what is confirmed to it.",
+			q("written {{instance}}", `deriv(carbond_replication_server_lsn_bytes{$S}[$__rate_interval])`),
+			q("confirmed {{instance}}", `deriv(carbond_replication_confirmed_lsn_bytes{$S}[$__rate_interval])`)),
+	}}
+}
+
+func feeds() section {
+	return section{"Feeds", []panel{
+		graph("Age of the last success", "s", "Per feed.", q("{{feed}}", `time() - carbond_feed_last_success_timestamp_seconds{$S}`)),
+		graph("Polls", "ops", "By result.", q("{{feed}} {{result}}", `sum by (feed, result) (rate(carbond_feed_polls_total{$S}[$__rate_interval]))`)),
+		graph("Failures in a row", "none", "0 when the feed is well; switched-off feeds are shown as such.",
+			q("{{feed}}", `carbond_feed_consecutive_failures{$S}`), q("{{feed}} off", `carbond_feed_disabled{$S} > 0`)),
+		graph("Duration of a poll", "s", "95th percentile, requests and writing included.",
+			q("{{feed}}", `histogram_quantile(0.95, sum by (feed, le) (rate(carbond_feed_poll_duration_seconds_bucket{$S}[$__rate_interval])))`)),
+		graph("Items upstream", "short", "What the last good poll found.", q("{{feed}}", `carbond_feed_items{$S}`)),
+		graph("Rows written", "ops", "By table and operation.", q("{{table}} {{op}}", `sum by (table, op) (rate(carbond_feed_rows_written_total{$S}[$__rate_interval]))`)),
+	}}
+}
+
+func store() section {
+	return section{"Changelog, views, checkpoint", []panel{
+		graph("Commits", "s", "Time of a changelog commit with its fsync: median and 99th percentile.",
+			q("p50 {{instance}}", `histogram_quantile(0.5, sum by (instance, le) (rate(carbond_changelog_commit_duration_seconds_bucket{$S}[$__rate_interval])))`),
+			q("p99 {{instance}}", `histogram_quantile(0.99, sum by (instance, le) (rate(carbond_changelog_commit_duration_seconds_bucket{$S}[$__rate_interval])))`)),
+		graph("Records", "ops", "Growth of the newest offset.", q("{{instance}}", `deriv(carbond_changelog_head_offset{$S}[$__rate_interval])`)),
+		graph("Size and free space", "bytes", "Segments, checkpoint, and what is left on the file system.",
+			q("segments {{instance}}", `carbond_changelog_size_bytes{$S}`), q("checkpoint {{instance}}", `carbond_checkpoint_size_bytes{$S}`),
+			q("free {{instance}}", `carbond_data_dir_free_bytes{$S}`)),
+		graph("Rows", "short", "Of source tables and of views.", q("table {{table}}", `carbond_table_rows{$S}`), q("view {{view}}", `carbond_view_rows{$S}`)),
+		graph("Age of the newest change", "s", "Commit time that the views reflect; it grows while nothing is written.", q("{{instance}}", `time() - carbond_view_watermark_timestamp_seconds{$S}`)),
+		graph("Replay at a start", "short", "Changes since the checkpoint.", q("{{instance}}", `carbond_checkpoint_lag_records{$S}`)),
+		graph("Errors and repairs", "short", "Failed commits and checkpoints, repaired rows.",
+			q("commit {{instance}}", `increase(carbond_changelog_errors_total{$S}[$__rate_interval])`),
+			q("checkpoint {{instance}}", `increase(carbond_checkpoint_errors_total{$S}[$__rate_interval])`),
+			q("repair {{kind}}", `sum by (kind) (increase(carbond_store_anomalies_total{$S}[$__rate_interval]))`)),
+	}}
+}
+
+func api() section {
+	return section{"API", []panel{
+		graph("Calls", "reqps", "By method.", q("{{grpc_method}}", `sum by (grpc_method) (rate(grpc_server_handled_total{$S, grpc_service=~"carbon[.].*"}[$__rate_interval]))`)),
+		graph("Calls that did not end in OK", "reqps", "By code.", q("{{grpc_code}}", `sum by (grpc_code) (rate(grpc_server_handled_total{$S, grpc_code!="OK"}[$__rate_interval]))`)),
+		graph("Duration", "s", "99th percentile by method.",
+			q("{{grpc_method}}", `histogram_quantile(0.99, sum by (grpc_method, le) (rate(grpc_server_handling_seconds_bucket{$S, grpc_service=~"carbon[.].*", grpc_type="unary"}[$__rate_interval])))`)),
+	}}
+}
+
+func process() section {
+	return section{"Process", []panel{
+		graph("Memory", "bytes", "Resident, and what the Go runtime holds.",
+			q("resident {{instance}}", `process_resident_memory_bytes{$S}`), q("heap {{instance}}", `go_memstats_heap_inuse_bytes{$S}`)),
+		graph("CPU", "percentunit", "1 is one core.", q("{{instance}}", `rate(process_cpu_seconds_total{$S}[$__rate_interval])`)),
+		graph("Goroutines and files", "short", "Both should stay flat.",
+			q("goroutines {{instance}}", `go_goroutines{$S}`), q("files {{instance}}", `process_open_fds{$S}`)),
+	}}
+}
