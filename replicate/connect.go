@@ -1,0 +1,263 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"carbond/store/change"
+)
+
+// settings make values come in one text form whatever the server, the database
+// or the role say, and keep the server from ending a connection that waits for
+// our disk.
+var settings = map[string]string{
+	"client_encoding":    "UTF8",
+	"datestyle":          "ISO",
+	"timezone":           "UTC",
+	"intervalstyle":      "postgres",
+	"extra_float_digits": "1", // shortest text that reads back as the same number
+	"bytea_output":       "hex",
+
+	"statement_timeout":                   "0",
+	"lock_timeout":                        "0",
+	"idle_in_transaction_session_timeout": "0",
+	"idle_session_timeout":                "0",
+}
+
+// config parses the URL and adds our settings.
+func (o *Options) config() (*pgconn.Config, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	cfg, err := pgconn.ParseConfig(o.URL)
+	if err != nil {
+		return nil, fault(KindOptions, "", err, "the Postgres URL is unusable")
+	}
+	o.adjust(cfg)
+	return cfg, nil
+}
+
+func (o *Options) adjust(cfg *pgconn.Config) {
+	for k, v := range settings {
+		cfg.RuntimeParams[k] = v
+	}
+	if cfg.RuntimeParams["application_name"] == "" {
+		cfg.RuntimeParams["application_name"] = "carbond"
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = o.ConnectTimeout
+	}
+	dialer := &net.Dialer{Timeout: cfg.ConnectTimeout, KeepAlive: 15 * time.Second}
+	cfg.DialFunc = dialer.DialContext
+}
+
+// connect opens an ordinary connection.
+func (o *Options) connect(ctx context.Context) (*pgx.Conn, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	cfg, err := pgx.ParseConfig(o.URL)
+	if err != nil {
+		return nil, fault(KindOptions, "", err, "the Postgres URL is unusable")
+	}
+	o.adjust(&cfg.Config)
+	// No prepared statements: they would outlive DDL, and we ask rarely.
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, o.classify(err)
+	}
+	return conn, nil
+}
+
+// connectReplication opens a replication connection, with the wire under it
+// that will read the stream.
+func (o *Options) connectReplication(ctx context.Context) (*pgconn.PgConn, *wire, error) {
+	cfg, err := o.config()
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg.RuntimeParams["replication"] = "database"
+	w := newWire(nil)
+	cfg.BuildFrontend = w.frontend
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, nil, o.classify(err)
+	}
+	return conn, w, nil
+}
+
+// control is the ordinary connection of a session. It reconnects by itself, so
+// that a lost probe does not end the stream.
+type control struct {
+	opt *Options
+
+	mu   sync.Mutex // guards conn, held during a call
+	conn *pgx.Conn
+}
+
+// do calls f with a live connection.
+func (c *control) do(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil || c.conn.IsClosed() {
+		conn, err := c.opt.connect(ctx)
+		if err != nil {
+			return err
+		}
+		c.conn = conn
+	}
+	return f(ctx, c.conn)
+}
+
+// close ends the connection, if there is one.
+func (c *control) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = c.conn.Close(ctx) // nothing depends on how it ends
+	}
+}
+
+// classify names the trouble in an error of Postgres or the network. The texts
+// contain no secrets: pgconn leaves the password out of its errors.
+func (o *Options) classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return o.classifyNetwork(err)
+	}
+	switch pe.Code {
+	case "28P01":
+		return fault(KindAuth, "correct the user or password in the Postgres URL", err, "Postgres refuses the login")
+	case "28000":
+		if strings.Contains(pe.Message, "replication") && strings.Contains(pe.Message, "must be") {
+			return o.lacksReplication(err)
+		}
+		return fault(KindAuth, "add a line for this user, database and address to pg_hba.conf, or correct the URL", err, "Postgres refuses the login")
+	case "3D000":
+		return fault(KindDatabase, "create the database or correct the Postgres URL", err, "the database does not exist")
+	case "53300":
+		return fault(KindCapacity, "raise max_connections or max_wal_senders, or end unused connections", err, "Postgres has no free connection or walsender")
+	case "53400":
+		return fault(KindCapacity, "raise max_replication_slots (needs a restart) or drop an unused slot: SELECT slot_name, active FROM pg_replication_slots", err, "Postgres has no free replication slot")
+	case "55006":
+		return fault(KindSlotInUse, "stop the other process, or SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = "+literal(o.Slot), err, "replication slot %q is in use by another process", o.Slot)
+	case "42501":
+		if strings.Contains(pe.Message, "replication") || strings.Contains(pe.Message, "REPLICATION") {
+			return o.lacksReplication(err)
+		}
+		return fault(KindSelectRight, "grant what the message names; carbond doctor prints the SQL", err, "Postgres denies a right")
+	case "08P01":
+		if strings.Contains(pe.Message, "startup parameter") || strings.Contains(pe.Message, "replication") {
+			return o.pooler(err)
+		}
+	case "42704", "55000":
+		return o.classifySlot(pe, err)
+	case "57P01", "57P02", "57P03":
+		return fault(KindConnect, "", err, "Postgres is stopping or starting")
+	}
+	return fault(KindServer, "", err, "Postgres reports an error")
+}
+
+func (o *Options) classifySlot(pe *pgconn.PgError, err error) error {
+	switch {
+	case strings.Contains(pe.Message, "wal_level"):
+		return o.walLevel(err)
+	case pe.Code == "42704" && strings.Contains(pe.Message, "replication slot"):
+		return o.slotMissing(err)
+	case pe.Code == "42704" && strings.Contains(pe.Message, "publication"):
+		return fault(KindPublicationChange, o.resnapshotAdvice(), err, "publication %q did not exist at a position that is still to be read: it was created, or dropped and created again, after the slot", o.Publication)
+	case pe.Code == "55000" && (strings.Contains(pe.Message, "can no longer") || strings.Contains(pe.Message, "cannot read from") || strings.Contains(pe.Message, "invalidated") || strings.Contains(pe.Message, "has been lost")):
+		return o.slotLost(err)
+	}
+	return fault(KindServer, "", err, "Postgres reports an error")
+}
+
+func (o *Options) classifyNetwork(err error) error {
+	msg := err.Error()
+	switch {
+	case strings.Contains(msg, "server refused TLS"):
+		return fault(KindConnect, "enable ssl in Postgres or change sslmode in the URL", err, "Postgres does not speak TLS")
+	case strings.Contains(msg, "tls error"), strings.Contains(msg, "x509"):
+		return fault(KindConnect, "check sslmode, sslrootcert and the host name in the URL", err, "the TLS connection to Postgres fails")
+	case strings.Contains(msg, "password authentication failed"), strings.Contains(msg, "SCRAM"):
+		return fault(KindAuth, "correct the user or password in the Postgres URL", err, "Postgres refuses the login")
+	}
+	return fault(KindConnect, "check that Postgres runs and that host and port in the URL are right", err, "there is no connection to Postgres")
+}
+
+func (o *Options) lacksReplication(err error) *Error {
+	return fault(KindReplicationRight, "ALTER ROLE <the role in the URL> REPLICATION", err, "the role may not replicate")
+}
+
+func (o *Options) pooler(err error) *Error {
+	return fault(KindPooler, "connect to Postgres itself, not through pgbouncer or another pooler", err, "the connection goes through something that cannot carry replication")
+}
+
+func (o *Options) walLevel(err error) *Error {
+	return fault(KindWALLevel, "ALTER SYSTEM SET wal_level = 'logical'; then restart Postgres", err, "wal_level is not logical")
+}
+
+func (o *Options) slotMissing(err error) *Error {
+	return fault(KindSlotMissing, o.resnapshotAdvice(), err, "replication slot %q does not exist any more, so the changes since the last durable position cannot be read", o.Slot)
+}
+
+func (o *Options) slotLost(err error) *Error {
+	return fault(KindSlotLost, o.resnapshotAdvice()+"; raise max_slot_wal_keep_size so that it does not happen again", err, "replication slot %q is lost: Postgres has removed WAL that it needs", o.Slot)
+}
+
+func (o *Options) resnapshotAdvice() string {
+	return "set the gap action to resnapshot, so that the slot is created anew and the tables are copied again"
+}
+
+// literal quotes an SQL string.
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// ident quotes an SQL name.
+func ident(parts ...string) string { return pgx.Identifier(parts).Sanitize() }
+
+// lsnText scans a pg_lsn that was cast to text; NULL is 0.
+type lsnText struct{ lsn *change.LSN }
+
+// Scan implements sql.Scanner.
+func (t lsnText) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		*t.lsn = 0
+		return nil
+	case string:
+		l, err := change.ParseLSN(v)
+		*t.lsn = l
+		return err
+	}
+	return fmt.Errorf("read an LSN: unexpected %T", src)
+}
+
+// parseGUCTime reads what pg_settings says of a setting in milliseconds.
+func parseGUCTime(ms string) (time.Duration, error) {
+	n, err := strconv.ParseInt(ms, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read a setting: %w", err)
+	}
+	return time.Duration(n) * time.Millisecond, nil
+}

@@ -1,0 +1,102 @@
+package replicate
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Kind is the short, stable name of a class of trouble. It is the value of the
+// metric label kind and the Name of the Finding that would report it.
+type Kind string
+
+// The kinds.
+const (
+	KindOptions           Kind = "options"            // a setting is unusable, such as the slot's name or the URL
+	KindConnect           Kind = "connect"            // no connection, or it broke
+	KindAuth              Kind = "auth"               // wrong user or password, or pg_hba.conf refuses
+	KindDatabase          Kind = "database"           // the database does not exist
+	KindPooler            Kind = "pooler"             // something in between cannot carry replication
+	KindVersion           Kind = "version"            // Postgres is too old
+	KindStandby           Kind = "standby"            // the server is in recovery
+	KindWALLevel          Kind = "wal_level"          // wal_level is not logical
+	KindReplicationRight  Kind = "replication_right"  // the role lacks REPLICATION
+	KindTables            Kind = "tables"             // a table is missing or of the wrong sort
+	KindColumns           Kind = "columns"            // a column of the views is missing
+	KindReplicaIdentity   Kind = "replica_identity"   // UPDATE and DELETE would not carry the key
+	KindSelectRight       Kind = "select_right"       // the first copy may not read a table
+	KindRowSecurity       Kind = "row_security"       // the first copy would silently miss rows
+	KindPublication       Kind = "publication"        // the publication is missing
+	KindPublicationTables Kind = "publication_tables" // a table is not in it, or filtered
+	KindPublicationOps    Kind = "publication_ops"    // it leaves out an operation
+	KindCapacity          Kind = "capacity"           // no slot, walsender or connection is free
+	KindMigrate           Kind = "migrate"            // tables or publication could not be created
+	KindSlotInUse         Kind = "slot_in_use"        // another process holds the slot
+	KindSlotForeign       Kind = "slot_foreign"       // the slot is not a pgoutput slot of this database
+	KindSlotMissing       Kind = "slot_missing"       // a position is held, but the slot is gone
+	KindSlotLost          Kind = "slot_lost"          // Postgres has removed WAL that the slot needs
+	KindSlotAhead         Kind = "slot_ahead"         // the slot was confirmed beyond what is durable here
+	KindServerBehind      Kind = "server_behind"      // the server's WAL ends before what is durable here
+	KindPublicationChange Kind = "publication_change" // changes since the position are not, or not fully, published
+	KindOtherCluster      Kind = "other_cluster"      // the changelog belongs to another cluster or database
+	KindProtocol          Kind = "protocol"           // the server sent something that cannot be
+	KindSilent            Kind = "silent"             // the server stopped answering
+	KindSink              Kind = "sink"               // the changelog could not take a transaction
+	KindServer            Kind = "server"             // any other error of the server
+)
+
+// ErrGap is wrapped by errors that say that changes between the durable
+// position and the stream may be missing. Only a new snapshot heals it, unless
+// the operator brings the slot back.
+var ErrGap = errors.New("changes are missing between the changelog and the stream")
+
+// ErrOtherCluster is wrapped when the changelog belongs to another cluster or
+// database than the one connected to.
+var ErrOtherCluster = errors.New("the changelog belongs to another database")
+
+// Error is an error that an operator can act upon.
+type Error struct {
+	Kind    Kind
+	Message string // what is wrong, naming the thing
+	Repair  string // SQL or advice that repairs it, "" when unknown
+	Err     error  // cause, may be nil
+}
+
+// Error returns message, cause and remedy in one line.
+func (e *Error) Error() string {
+	s := e.Message
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	if e.Repair != "" {
+		s += "; remedy: " + e.Repair
+	}
+	return s
+}
+
+// Unwrap returns the cause, with ErrGap or ErrOtherCluster beside it for the
+// kinds that mean it.
+func (e *Error) Unwrap() []error {
+	var out []error
+	if e.Err != nil {
+		out = append(out, e.Err)
+	}
+	switch e.Kind {
+	case KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange:
+		out = append(out, ErrGap)
+	case KindOtherCluster:
+		out = append(out, ErrOtherCluster)
+	}
+	return out
+}
+
+func fault(kind Kind, repair string, err error, format string, args ...any) *Error {
+	return &Error{Kind: kind, Message: fmt.Sprintf(format, args...), Repair: repair, Err: err}
+}
+
+// kindOf returns the kind of err, KindServer when it has none.
+func kindOf(err error) Kind {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Kind
+	}
+	return KindServer
+}

@@ -1,0 +1,85 @@
+package replicate
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+
+	"carbond/store/change"
+)
+
+// Exported is a read-only transaction that sees the database exactly as it was
+// at LSN: every transaction that ended at or before it, and no other. Close it.
+type Exported struct {
+	LSN  change.LSN
+	Name string // of the snapshot, as pg_export_snapshot gives it
+
+	conn *pgx.Conn
+}
+
+// ExportSnapshot pins a moment of the database to an LSN by way of a temporary
+// replication slot, which is gone again when the call returns. Like every
+// creation of a slot it waits for older writing transactions to end.
+func ExportSnapshot(ctx context.Context, opt Options) (*Exported, error) {
+	opt = opt.withDefaults()
+	conn, err := opt.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := &Exported{conn: conn}
+	if err := e.open(ctx, &opt); err != nil {
+		return nil, errors.Join(opt.classify(err), e.Close(ctx))
+	}
+	return e, nil
+}
+
+func (e *Exported) open(ctx context.Context, opt *Options) error {
+	srv, err := readServer(ctx, e.conn)
+	if err != nil {
+		return err
+	}
+	repl, _, err := opt.connectReplication(ctx)
+	if err != nil {
+		return err
+	}
+	// The temporary slot goes with its connection. Once a transaction has
+	// taken the snapshot over, it needs neither.
+	defer repl.Close(context.WithoutCancel(ctx))
+	var tag [6]byte
+	_, _ = rand.Read(tag[:]) // never fails
+	name := opt.Slot[:min(len(opt.Slot), 40)] + "_verify_" + hex.EncodeToString(tag[:])
+	res, err := pglogrepl.ParseCreateReplicationSlot(repl.Exec(ctx, opt.createSlotSQL(name, srv.version, true)))
+	if err != nil {
+		return fmt.Errorf("create temporary replication slot %q: %w", name, err)
+	}
+	if e.LSN, err = change.ParseLSN(res.ConsistentPoint); err != nil {
+		return err
+	}
+	e.Name = res.SnapshotName
+	for _, sql := range []string{
+		"SET row_security = off",
+		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+		"SET TRANSACTION SNAPSHOT " + literal(e.Name),
+		"SELECT 1", // takes the snapshot for good
+	} {
+		if _, err := e.conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("open snapshot %s: %w", e.Name, err)
+		}
+	}
+	return nil
+}
+
+// Query runs a query inside the snapshot. One query at a time.
+func (e *Exported) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return e.conn.Query(ctx, sql, args...)
+}
+
+// Close ends the transaction and the connection.
+func (e *Exported) Close(ctx context.Context) error {
+	return e.conn.Close(context.WithoutCancel(ctx))
+}

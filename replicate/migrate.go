@@ -1,0 +1,228 @@
+package replicate
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/tern/v2/migrate"
+
+	"carbond/store/change"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+const (
+	// versionTable holds the number of the last migration, in our schema.
+	versionTable = "carbond_schema_version"
+	// migrateLock is the advisory lock that makes concurrent migrations take
+	// turns; an arbitrary number of our own.
+	migrateLock = int64(7_302_112_950_631)
+)
+
+// Migrate creates or upgrades the schema, the four tables, their indexes and
+// the publication. It never drops or changes what it finds: tables, columns and
+// rows of others stay. Concurrent calls take turns.
+func Migrate(ctx context.Context, opt Options) error {
+	opt = opt.withDefaults()
+	conn, err := opt.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	findings, err := preflight(ctx, conn, &opt)
+	if err != nil {
+		return err
+	}
+	if err := basics(findings); err != nil && kindOf(err) == KindStandby {
+		return err // everything else can be repaired later
+	}
+	needed, err := migrationNeeded(ctx, conn, &opt, findings)
+	if err != nil || !needed {
+		return err
+	}
+	_, err = migrateOn(ctx, conn, &opt)
+	return err
+}
+
+// migrationNeeded reports whether anything is missing that a migration makes.
+// Tables that somebody else has made and that are complete are left alone: the
+// role may not own them.
+func migrationNeeded(ctx context.Context, conn *pgx.Conn, opt *Options, findings []Finding) (bool, error) {
+	for _, f := range findings {
+		switch Kind(f.Name) {
+		case KindTables, KindColumns, KindPublication, KindPublicationTables, KindPublicationOps:
+			if !f.OK {
+				return true, nil
+			}
+		}
+	}
+	var exists bool
+	name := ident(opt.Schema, versionTable)
+	if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL AND has_table_privilege(to_regclass($1), 'SELECT')", name).Scan(&exists); err != nil || !exists {
+		return false, opt.classify(err)
+	}
+	var version, latest int
+	if err := conn.QueryRow(ctx, "SELECT COALESCE(max(version), 0) FROM "+name).Scan(&version); err != nil {
+		return false, opt.classify(err)
+	}
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return false, err
+	}
+	latest = len(files)
+	return version < latest, nil
+}
+
+// migrateOn does the work on an open connection. It reports whether a
+// publication that existed before got more tables.
+func migrateOn(ctx context.Context, conn *pgx.Conn, opt *Options) (extended bool, err error) {
+	defer func() {
+		if err != nil && kindOf(err) == KindServer {
+			err = fault(KindMigrate, "grant the role CREATE on the database and ownership of the tables, or run carbond migrate with a URL of such a role and switch automatic migration off", err, "tables and publication could not be created")
+		}
+	}()
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", migrateLock); err != nil {
+		return false, fmt.Errorf("wait for another migration: %w", err)
+	}
+	defer func() {
+		ctx := context.WithoutCancel(ctx)
+		_, uerr := conn.Exec(ctx, "SELECT pg_advisory_unlock($1)", migrateLock)
+		_, rerr := conn.Exec(ctx, "RESET search_path")
+		if err == nil {
+			err = errors.Join(uerr, rerr)
+		}
+	}()
+	if err := migrateTables(ctx, conn, opt); err != nil {
+		return false, err
+	}
+	return migratePublication(ctx, conn, opt)
+}
+
+func migrateTables(ctx context.Context, conn *pgx.Conn, opt *Options) error {
+	var exists bool
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", opt.Schema).Scan(&exists); err != nil {
+		return err
+	}
+	if !exists {
+		if _, err := conn.Exec(ctx, "CREATE SCHEMA "+ident(opt.Schema)); err != nil {
+			return fmt.Errorf("create schema %q: %w", opt.Schema, err)
+		}
+	}
+	// Names without a schema lead to ours alone.
+	if _, err := conn.Exec(ctx, "SET search_path = "+ident(opt.Schema)); err != nil {
+		return err
+	}
+	m, err := migrate.NewMigrator(ctx, conn, versionTable)
+	if err != nil {
+		return fmt.Errorf("create table %s: %w", versionTable, err)
+	}
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	if err := m.LoadMigrations(dir); err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	current, err := m.GetCurrentVersion(ctx)
+	if err != nil {
+		return fmt.Errorf("read the schema version: %w", err)
+	}
+	latest := int32(len(m.Migrations))
+	switch {
+	case current > latest:
+		return nil // a newer carbond was here; its tables have all that we need
+	case current == latest:
+		// The version is up to date, yet a table or column is missing: somebody
+		// dropped it. Every step can be repeated.
+		for _, step := range m.Migrations {
+			if _, err := conn.Exec(ctx, step.UpSQL); err != nil {
+				return fmt.Errorf("repeat migration %s: %w", step.Name, err)
+			}
+		}
+		return nil
+	}
+	if err := m.Migrate(ctx); err != nil {
+		return fmt.Errorf("migrate the tables: %w", err)
+	}
+	return nil
+}
+
+func migratePublication(ctx context.Context, conn *pgx.Conn, opt *Options) (extended bool, err error) {
+	p, err := readPublication(ctx, conn, opt)
+	if err != nil {
+		return false, err
+	}
+	if !p.exists {
+		if _, err := conn.Exec(ctx, publicationSQL(opt)); err != nil {
+			return false, fmt.Errorf("create publication %q: %w", opt.Publication, err)
+		}
+		return false, nil
+	}
+	for _, name := range change.Tables() {
+		if p.tables[name] || p.all {
+			continue
+		}
+		if _, err := conn.Exec(ctx, opt.addTable(name)); err != nil {
+			return extended, fmt.Errorf("add table %s to publication %q: %w", name, opt.Publication, err)
+		}
+		extended = true
+	}
+	for op, on := range p.ops {
+		if !on {
+			if _, err := conn.Exec(ctx, opsSQL(opt)); err != nil {
+				return extended, fmt.Errorf("add %s to publication %q: %w", op, opt.Publication, err)
+			}
+			return true, nil
+		}
+	}
+	return extended, nil
+}
+
+func publicationSQL(opt *Options) string {
+	var names []string
+	for _, t := range change.Tables() {
+		names = append(names, ident(opt.Schema, t))
+	}
+	return "CREATE PUBLICATION " + ident(opt.Publication) + " FOR TABLE " + strings.Join(names, ", ") +
+		" WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"
+}
+
+func opsSQL(opt *Options) string {
+	return "ALTER PUBLICATION " + ident(opt.Publication) + " SET (publish = 'insert, update, delete, truncate')"
+}
+
+// createSQL returns the statement that makes one table, for people who do not
+// let carbond migrate.
+func createSQL(schema, table string) string {
+	var cols []string
+	for _, c := range change.Standard(table).Columns {
+		cols = append(cols, ident(c.Name)+" "+columnType(table, c.Name))
+	}
+	return "CREATE TABLE " + ident(schema, table) + " (" + strings.Join(cols, ", ") + ", PRIMARY KEY (" + strings.Join(change.KeyColumns(table), ", ") + "))"
+}
+
+// columnType returns the SQL type of a column of section 3.4.
+func columnType(table, column string) string {
+	rel := change.Standard(table)
+	i := rel.Index(column)
+	if i < 0 {
+		return "text"
+	}
+	switch rel.Columns[i].Type {
+	case change.OIDInt8:
+		return "bigint"
+	case change.OIDInt4:
+		return "int"
+	case change.OIDFloat8:
+		return "double precision"
+	case change.OIDTimestamptz:
+		return "timestamptz"
+	}
+	return "text"
+}

@@ -1,0 +1,194 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+)
+
+// Finding is the result of one preflight check.
+type Finding struct {
+	Name    string // the Kind of trouble that the check looks for
+	OK      bool
+	Warning bool   // with !OK: worth repairing, but replication works
+	Detail  string // what was found
+	Repair  string // SQL or advice, "" when OK
+}
+
+// Preflight checks everything that replication needs and returns one finding
+// per check, in the order in which they matter. When there is no connection at
+// all the findings say why; the error is for a context that ended or a
+// connection that broke in the middle.
+func Preflight(ctx context.Context, opt Options) ([]Finding, error) {
+	opt = opt.withDefaults()
+	conn, err := opt.connect(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return []Finding{failure(err)}, nil
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	findings, err := preflight(ctx, conn, &opt)
+	if err != nil {
+		return findings, err
+	}
+	slot, err := checkSlot(ctx, conn, &opt)
+	if err != nil {
+		return findings, err
+	}
+	findings = append(findings, slot...)
+	return append(findings, opt.checkReplicationConnection(ctx)), nil
+}
+
+// failure turns an error into a finding.
+func failure(err error) Finding {
+	f := Finding{Name: string(kindOf(err)), Detail: err.Error()}
+	if e, ok := errors.AsType[*Error](err); ok {
+		f.Repair = e.Repair
+		bare := *e
+		bare.Repair = ""
+		f.Detail = bare.Error()
+	}
+	return f
+}
+
+// firstFault returns the first finding that stops replication, as an error.
+func firstFault(findings []Finding) error {
+	for _, f := range findings {
+		if !f.OK && !f.Warning {
+			return &Error{Kind: Kind(f.Name), Message: f.Detail, Repair: f.Repair}
+		}
+	}
+	return nil
+}
+
+// basics returns the first fault that no migration can repair.
+func basics(findings []Finding) error {
+	for _, f := range findings {
+		switch Kind(f.Name) {
+		case KindVersion, KindStandby, KindWALLevel, KindReplicationRight:
+			if err := firstFault([]Finding{f}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// preflight runs the checks that an ordinary connection can make.
+func preflight(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, error) {
+	var out []Finding
+	for _, check := range []func(context.Context, *pgx.Conn, *Options) ([]Finding, error){
+		checkServer, checkTables, checkPublication,
+	} {
+		f, err := check(ctx, conn, opt)
+		out = append(out, f...)
+		if err != nil {
+			return out, opt.classify(fmt.Errorf("preflight: %w", err))
+		}
+		if len(out) > 0 && !out[len(out)-1].OK && Kind(out[len(out)-1].Name) == KindStandby {
+			break // nothing else can be asked
+		}
+	}
+	return out, nil
+}
+
+func finding(kind Kind, ok bool, detail, repair string) Finding {
+	f := Finding{Name: string(kind), OK: ok, Detail: detail}
+	if !ok {
+		f.Repair = repair
+	}
+	return f
+}
+
+// checkServer looks at version, role and settings.
+func checkServer(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, error) {
+	var (
+		version               int
+		text, level, user     string
+		recovery, replication bool
+		slots, maxSlots       int
+		senders, maxSenders   int
+		mine                  bool
+	)
+	err := conn.QueryRow(ctx, `
+SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
+       current_setting('wal_level'), current_user::text, r.rolreplication OR r.rolsuper
+         OR EXISTS (SELECT FROM pg_roles x WHERE x.rolname = 'rds_replication' AND pg_has_role(current_user, x.oid, 'MEMBER')),
+       (SELECT count(*) FROM pg_replication_slots), current_setting('max_replication_slots')::int,
+       (SELECT count(*) FROM pg_stat_replication), current_setting('max_wal_senders')::int,
+       EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)
+FROM pg_roles r WHERE r.rolname = current_user`, opt.Slot).Scan(
+		&version, &text, &recovery, &level, &user, &replication, &slots, &maxSlots, &senders, &maxSenders, &mine)
+	if err != nil {
+		return nil, err
+	}
+	out := []Finding{
+		finding(KindConnect, true, "connected as role "+user, ""),
+		finding(KindVersion, version >= 140000, "Postgres "+text, "upgrade to Postgres 14 or later"),
+	}
+	if recovery {
+		return append(out, finding(KindStandby, false, "the server is a standby", "connect to the primary, or add target_session_attrs=read-write to a URL with several hosts")), nil
+	}
+	return append(out,
+		finding(KindStandby, true, "the server is a primary", ""),
+		finding(KindWALLevel, level == "logical", "wal_level is "+level, "ALTER SYSTEM SET wal_level = 'logical'; then restart Postgres"),
+		finding(KindReplicationRight, replication, fmt.Sprintf("role %s %s replicate", user, may(replication)), "ALTER ROLE "+ident(user)+" REPLICATION"),
+		finding(KindCapacity, mine || slots < maxSlots, fmt.Sprintf("%d of %d replication slots are taken", slots, maxSlots),
+			fmt.Sprintf("ALTER SYSTEM SET max_replication_slots = %d; then restart Postgres, or drop an unused slot", maxSlots+4)),
+		finding(KindCapacity, maxSenders > 0, fmt.Sprintf("at least %d of %d walsenders are busy", senders, maxSenders),
+			"ALTER SYSTEM SET max_wal_senders = 10; then restart Postgres"),
+	), nil
+}
+
+func may(ok bool) string {
+	if ok {
+		return "may"
+	}
+	return "may not"
+}
+
+// checkSlot looks at the slot. A missing one is fine: it is created at start.
+func checkSlot(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, error) {
+	slot, err := readSlot(ctx, conn, opt.Slot)
+	if err != nil {
+		return nil, opt.classify(err)
+	}
+	switch {
+	case slot == nil:
+		return []Finding{finding(KindSlotMissing, true, fmt.Sprintf("replication slot %q does not exist yet; the first start creates it", opt.Slot), "")}, nil
+	case slot.plugin != "pgoutput":
+		return []Finding{finding(KindSlotForeign, false, fmt.Sprintf("replication slot %q uses plugin %q", opt.Slot, slot.plugin), "choose another slot name")}, nil
+	case slot.walStatus == "lost":
+		return []Finding{failure(opt.slotLost(nil))}, nil
+	}
+	detail := fmt.Sprintf("replication slot %q is confirmed up to %s and retains %d bytes of WAL (%s)", opt.Slot, slot.confirmed, slot.retained(), slot.walStatus)
+	if slot.pid != 0 {
+		detail += fmt.Sprintf("; server process %d uses it", slot.pid)
+	}
+	out := []Finding{finding(KindSlotMissing, true, detail, "")}
+	if slot.walStatus == "unreserved" {
+		f := finding(KindSlotLost, false, fmt.Sprintf("replication slot %q is about to be lost", opt.Slot), "start carbond now, or raise max_slot_wal_keep_size and reload")
+		f.Warning = true
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+// checkReplicationConnection tries what the stream needs.
+func (o *Options) checkReplicationConnection(ctx context.Context) Finding {
+	conn, _, err := o.connectReplication(ctx)
+	if err != nil {
+		return failure(err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	id, err := pglogrepl.IdentifySystem(ctx, conn)
+	if err != nil {
+		return failure(o.classify(err))
+	}
+	return finding(KindConnect, true, "a replication connection works; cluster "+id.SystemID, "")
+}

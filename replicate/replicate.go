@@ -1,0 +1,121 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"carbond/store/change"
+)
+
+// Sink keeps source transactions durably. One goroutine calls it.
+type Sink interface {
+	// Position is what is durable now.
+	Position() change.Position
+	// Apply returns when every complete transaction of txns is durable and
+	// visible, and an incomplete one is staged, but invisible. Transactions
+	// whose EndLSN <= Position().LSN are dropped whole by the sink
+	// (redelivery); the parts of an initial copy never are. A part with First
+	// set discards whatever is staged: its transaction was cut off by a lost
+	// connection and comes again. After an error the staged part is discarded
+	// too; the caller reconnects and restarts at Position().LSN.
+	Apply(ctx context.Context, txns []change.Txn) error
+	// Advance makes an idle position durable: there is nothing to store up to
+	// lsn. It does nothing if lsn is not ahead.
+	Advance(ctx context.Context, lsn change.LSN) error
+}
+
+// Replicator tails one database into a Sink.
+type Replicator struct {
+	sink    Sink
+	opt     Options
+	log     *slog.Logger
+	st      *state
+	metrics *metrics
+
+	// Used by the goroutine of Run alone.
+	shapes  map[string]*change.Relation // last shape of each kept table, over connections
+	ignored map[string]bool             // tables of the publication that were reported as ignored
+}
+
+// New makes a Replicator. It starts nothing; call Run.
+func New(sink Sink, opt Options) *Replicator {
+	opt = opt.withDefaults()
+	r := &Replicator{
+		sink: sink, opt: opt, log: opt.Logger, st: newState(time.Now),
+		shapes: map[string]*change.Relation{}, ignored: map[string]bool{},
+	}
+	r.metrics = newMetrics(opt.Registerer, opt, r.st)
+	return r
+}
+
+// Run copies and streams until ctx ends, whatever goes wrong in between: it
+// reports trouble by Status, log and metrics, waits and tries again. When ctx
+// ends it lets the sink finish what it has begun, confirms the durable position
+// to Postgres for the last time and returns nil. Call it once.
+func (r *Replicator) Run(ctx context.Context) error {
+	defer r.st.stopped()
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval = 200 * time.Millisecond
+	wait.MaxInterval = r.opt.MaxBackoff
+	complain := complainer{log: r.log}
+	for {
+		s := newSession(r, func() {
+			wait.Reset()
+			complain.recovered()
+		})
+		err := s.run(ctx)
+		if ctx.Err() != nil {
+			if err != nil && !errors.Is(err, context.Canceled) {
+				r.log.Warn("replication stopped uncleanly", "error", err)
+			}
+			return nil
+		}
+		kind := kindOf(err)
+		r.metrics.errors.WithLabelValues(string(kind)).Inc()
+		pause := wait.NextBackOff()
+		r.st.broken(kind, err)
+		complain.about(kind, err, pause)
+		t := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+		r.metrics.reconnects.Inc()
+	}
+}
+
+// complainer logs a lasting trouble without filling the log: a kind of trouble
+// at once, its repetition once a minute.
+type complainer struct {
+	log   *slog.Logger
+	kind  Kind
+	count int
+	first time.Time
+	last  time.Time
+}
+
+func (c *complainer) about(kind Kind, err error, pause time.Duration) {
+	now := time.Now()
+	if c.count == 0 {
+		c.first = now
+	}
+	c.count++
+	if kind == c.kind && c.count > 1 && now.Sub(c.last) < time.Minute {
+		return
+	}
+	c.kind, c.last = kind, now
+	c.log.Error("replication interrupted", "kind", string(kind), "error", err, "attempts", c.count, "retry_in", pause)
+}
+
+func (c *complainer) recovered() {
+	if c.count > 0 {
+		c.log.Info("replication recovered", "kind", string(c.kind), "attempts", c.count, "after", time.Since(c.first))
+	}
+	c.count = 0
+}

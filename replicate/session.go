@@ -1,0 +1,311 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"carbond/store/change"
+)
+
+// session is one attempt: connect, check, copy when needed, stream until
+// something breaks or the context ends.
+type session struct {
+	*Replicator
+	ctl     control
+	started func() // called once the stream is established
+
+	srv  server
+	repl *pgconn.PgConn
+	wire *wire
+	pipe *pipe
+}
+
+func newSession(r *Replicator, started func()) *session {
+	return &session{Replicator: r, ctl: control{opt: &r.opt}, started: started}
+}
+
+// run works until ctx ends or something breaks. It returns when every goroutine
+// it has started has ended.
+func (s *session) run(ctx context.Context) error {
+	s.st.enter(PhaseConnecting, "connecting to Postgres")
+	s.st.calm()
+	defer s.ctl.close()
+	plan, err := s.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	if s.repl, s.wire, err = s.opt.connectReplication(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = s.repl.Close(ctx) // a hijacked or broken connection says so; nothing to do
+	}()
+	if err := s.sameServer(ctx); err != nil {
+		return err
+	}
+
+	// The sink may finish what it has begun when ctx ends.
+	sinkCtx, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	pipeCtx, stopPipe := context.WithCancel(ctx)
+	defer stopPipe()
+	var broke sync.Once
+	failed := make(chan struct{})
+	s.pipe = newPipe(s.sink, s.opt.QueueBytes, s.applied, func() {
+		broke.Do(func() { close(failed) })
+		s.wire.poke()
+	})
+	go s.pipe.run(pipeCtx, sinkCtx)
+
+	if err = s.work(ctx, plan, failed); errors.Is(err, errSinkFailed) {
+		err = s.pipe.fault()
+	}
+	stopPipe()
+	select {
+	case <-s.pipe.done:
+	case <-time.After(s.opt.StopTimeout):
+		giveUp()
+		<-s.pipe.done
+	}
+	s.farewell()
+	return err
+}
+
+// errSinkFailed says that the pipe holds the error of the sink.
+var errSinkFailed = errors.New("the sink failed")
+
+// work copies when needed and streams.
+func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) error {
+	if p == planCopy {
+		if err := s.copyAll(ctx, failed); err != nil {
+			return err
+		}
+	}
+	pos := s.sink.Position()
+	if err := s.startStream(ctx, pos.LSN); err != nil {
+		return err
+	}
+	probeCtx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.probeLoop(probeCtx) })
+	defer wg.Wait()
+	defer stop()
+	return newStream(s, failed).run(ctx)
+}
+
+// prepare checks the server, migrates when told to, and decides what to do.
+func (s *session) prepare(ctx context.Context) (p plan, err error) {
+	err = s.ctl.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		s.st.enter(PhaseChecking, "checking the server")
+		extended, err := s.check(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if s.srv, err = readServer(ctx, conn); err != nil {
+			return err
+		}
+		slot, err := readSlot(ctx, conn, s.opt.Slot)
+		if err != nil {
+			return err
+		}
+		pos := s.sink.Position()
+		if p, err = s.opt.decide(pos, s.srv, slot); err != nil {
+			return err
+		}
+		if p == planStream && extended {
+			// What was in the table before it was published is not in the stream.
+			if s.opt.OnGap != GapResnapshot {
+				return fault(KindPublicationChange, s.opt.resnapshotAdvice(), nil, "tables were added to publication %q after the copy was made", s.opt.Publication)
+			}
+			p = planCopy
+		}
+		if p == planStream || slot == nil {
+			return nil
+		}
+		s.log.Info("dropping the replication slot before a new copy", "slot", s.opt.Slot, "confirmed_lsn", slot.confirmed.String(), "durable_lsn", pos.LSN.String())
+		if _, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", s.opt.Slot); err != nil {
+			return fmt.Errorf("drop replication slot %q: %w", s.opt.Slot, err)
+		}
+		return nil
+	})
+	return p, s.opt.classify(err)
+}
+
+// check runs the preflight, and the migrations when they are wanted and needed.
+// It reports whether an existing publication got more tables.
+func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err error) {
+	findings, err := preflight(ctx, conn, &s.opt)
+	if err != nil {
+		return false, err
+	}
+	if s.opt.Migrate {
+		if err := basics(findings); err != nil {
+			return false, err
+		}
+		needed, err := migrationNeeded(ctx, conn, &s.opt, findings)
+		if err != nil {
+			return false, err
+		}
+		if needed {
+			s.log.Info("creating or upgrading tables and publication", "schema", s.opt.Schema, "publication", s.opt.Publication)
+			if extended, err = migrateOn(ctx, conn, &s.opt); err != nil {
+				return false, err
+			}
+			if findings, err = preflight(ctx, conn, &s.opt); err != nil {
+				return false, err
+			}
+		}
+	}
+	for _, f := range findings {
+		if !f.OK && f.Warning {
+			s.st.warn(f.Detail)
+			s.log.Warn("preflight warning", "check", f.Name, "detail", f.Detail, "repair", f.Repair)
+		}
+	}
+	return extended, firstFault(findings)
+}
+
+// sameServer makes sure that both connections lead to the same place: behind a
+// list of hosts or a proxy they need not.
+func (s *session) sameServer(ctx context.Context) error {
+	id, err := pglogrepl.IdentifySystem(ctx, s.repl)
+	if err != nil {
+		return s.opt.classify(fmt.Errorf("identify the server: %w", err))
+	}
+	if id.SystemID != s.srv.systemID || id.DBName != s.srv.database {
+		return fault(KindConnect, "give one host, or target_session_attrs=read-write", nil,
+			"two connections lead to different servers (%s/%s and %s/%s)", s.srv.systemID, s.srv.database, id.SystemID, id.DBName)
+	}
+	return nil
+}
+
+// startStream starts the stream at pos and makes sure that Postgres did not
+// start it later: since version 15 it does so silently when the slot is ahead.
+func (s *session) startStream(ctx context.Context, pos change.LSN) error {
+	args := []string{"proto_version '1'", "publication_names " + literal(ident(s.opt.Publication))}
+	err := pglogrepl.StartReplication(ctx, s.repl, s.opt.Slot, pglogrepl.LSN(pos), pglogrepl.StartReplicationOptions{PluginArgs: args})
+	if err != nil {
+		return s.opt.classify(fmt.Errorf("start the stream: %w", err))
+	}
+	err = s.ctl.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		slot, err := readSlot(ctx, conn, s.opt.Slot)
+		if err != nil {
+			return err
+		}
+		if slot == nil {
+			return s.opt.slotMissing(nil)
+		}
+		if slot.confirmed > pos {
+			return s.opt.slotAhead(pos, slot.confirmed)
+		}
+		return nil
+	})
+	if err != nil {
+		return s.opt.classify(err)
+	}
+	hijacked, err := s.repl.Hijack()
+	if err != nil {
+		return fmt.Errorf("take over the replication connection: %w", err)
+	}
+	s.wire.takeOver(hijacked.Conn)
+	s.st.streaming(pos)
+	s.log.Info("streaming", "slot", s.opt.Slot, "publication", s.opt.Publication, "from_lsn", pos.String())
+	s.started()
+	return nil
+}
+
+// applied notes what the sink has taken. It runs on the goroutine of the pipe.
+func (s *session) applied(txns []change.Txn, pos change.Position) {
+	s.st.move(func(p *progress) { p.persisted(pos.LSN) })
+	s.st.alive(s.st.now())
+	s.metrics.applied(txns)
+	if len(txns) == 0 {
+		// An idle position is durable: the receiver may confirm it at once.
+		s.wire.poke()
+	}
+}
+
+// farewell confirms the durable position for the last time and ends the stream.
+// The connection may be broken already; then the slot stays where it was, and
+// what was durable is dropped when it comes again.
+func (s *session) farewell() {
+	conn := s.wire.conn
+	if conn == nil {
+		return
+	}
+	defer conn.Close()
+	lsn := s.sink.Position().LSN
+	if lsn == 0 {
+		return
+	}
+	now := time.Now()
+	if err := s.wire.windUp(now.Add(time.Second)); err != nil {
+		return
+	}
+	msg := appendStatus(nil, lsn, now, false)
+	msg = append(msg, 'c', 0, 0, 0, 4) // CopyDone
+	if _, err := conn.Write(msg); err != nil {
+		return
+	}
+	s.st.update(func(st *Status) { st.AckedLSN = max(st.AckedLSN, lsn) })
+	// Closing with unread data would reset the connection and could destroy
+	// the status on its way. Read until the server has answered.
+	for {
+		kind, _, want, err := s.wire.next()
+		if err == nil && want > 0 {
+			err = s.wire.more(want)
+		}
+		if err != nil {
+			return
+		}
+		if want == 0 && kind == 'c' {
+			_, _ = conn.Write([]byte{'X', 0, 0, 0, 4}) // Terminate; it ends either way
+			return
+		}
+	}
+}
+
+// probeLoop looks at the server's WAL end and the slot from time to time.
+func (s *session) probeLoop(ctx context.Context) {
+	t := time.NewTicker(s.opt.ProbeInterval)
+	defer t.Stop()
+	quiet := false
+	for {
+		err := s.probe(ctx)
+		if err != nil && ctx.Err() == nil && !quiet {
+			s.log.Warn("the probe of the server's WAL position does not work", "error", err)
+		}
+		quiet = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+func (s *session) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return s.ctl.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		at := s.st.now()
+		slot, err := readSlot(ctx, conn, s.opt.Slot)
+		if err != nil || slot == nil {
+			return err
+		}
+		s.st.update(func(st *Status) {
+			st.SlotRetained, st.SlotSafe, st.WALStatus = slot.retained(), slot.safe, slot.walStatus
+		})
+		s.st.probed(at, slot.server)
+		return nil
+	})
+}

@@ -1,0 +1,51 @@
+package replicate
+
+import (
+	"fmt"
+	"strings"
+
+	"carbond/store/change"
+)
+
+// intern returns an equal, earlier relation when there is one, so that a
+// reconnect does not look like a change of the table.
+func (r *Replicator) intern(rel *change.Relation) *change.Relation {
+	if old := r.shapes[rel.Name]; old != nil && old.Equal(rel) {
+		return old
+	}
+	r.shapes[rel.Name] = rel
+	return rel
+}
+
+// shape notes the description of a relation.
+func (r *Replicator) shape(rel *change.Relation, kept bool) {
+	name := rel.Schema + "." + rel.Name
+	if !kept {
+		if !r.ignored[name] {
+			r.ignored[name] = true
+			r.log.Info("ignoring a table of the publication that carbond does not keep", "table", name)
+		}
+		return
+	}
+	if missing := missingColumns(rel); len(missing) > 0 {
+		text := fmt.Sprintf("table %s has no column %s: the views show NULL in its place", name, strings.Join(missing, ", "))
+		r.st.warn(text)
+		r.log.Warn("a table lost columns that the views need", "table", name, "columns", missing)
+	}
+}
+
+// missingColumns lists the columns of section 3.4 that rel lacks.
+func missingColumns(rel *change.Relation) []string {
+	want := change.Standard(rel.Name)
+	if want == nil {
+		return nil
+	}
+	var out []string
+	for _, c := range want.Columns {
+		// verra.id is a number for humans; nothing reads it.
+		if rel.Index(c.Name) < 0 && (rel.Name != change.Verra || c.Name != "id") {
+			out = append(out, c.Name)
+		}
+	}
+	return out
+}

@@ -1,0 +1,161 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"carbond/store/change"
+)
+
+// slotInfo is a row of pg_replication_slots.
+type slotInfo struct {
+	plugin    string
+	database  string
+	temporary bool
+	pid       int32 // of the walsender that uses it, 0 when none
+	restart   change.LSN
+	confirmed change.LSN
+	walStatus string
+	safe      int64 // bytes, -1 unlimited
+	server    change.LSN
+}
+
+const slotSQL = `
+SELECT COALESCE(s.plugin, ''), COALESCE(s.database, ''), s.temporary, COALESCE(s.active_pid, 0),
+       COALESCE(s.restart_lsn, '0/0')::text, COALESCE(s.confirmed_flush_lsn, '0/0')::text,
+       COALESCE(s.wal_status, ''), COALESCE(s.safe_wal_size, -1), pg_current_wal_flush_lsn()::text
+FROM pg_replication_slots s WHERE s.slot_name = $1`
+
+// readSlot returns the slot, or nil when there is none.
+func readSlot(ctx context.Context, conn *pgx.Conn, name string) (*slotInfo, error) {
+	var s slotInfo
+	err := conn.QueryRow(ctx, slotSQL, name).Scan(&s.plugin, &s.database, &s.temporary, &s.pid,
+		lsnText{&s.restart}, lsnText{&s.confirmed}, &s.walStatus, &s.safe, lsnText{&s.server})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read replication slot %q: %w", name, err)
+	}
+	return &s, nil
+}
+
+// retained returns the bytes of WAL that the slot holds back.
+func (s *slotInfo) retained() int64 {
+	if s.restart == 0 || s.server < s.restart {
+		return 0
+	}
+	return int64(s.server - s.restart)
+}
+
+// server is what the control connection says about the other side.
+type server struct {
+	systemID  string
+	database  string
+	version   int
+	timeout   time.Duration // wal_sender_timeout, 0 for never
+	flushed   change.LSN
+	migration bool // carbond's migrations may be outdated
+}
+
+func readServer(ctx context.Context, conn *pgx.Conn) (server, error) {
+	var s server
+	var ms string
+	err := conn.QueryRow(ctx, `
+SELECT system_identifier::text, current_database()::text, current_setting('server_version_num')::int,
+       (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'), pg_current_wal_flush_lsn()::text
+FROM pg_control_system()`).Scan(&s.systemID, &s.database, &s.version, &ms, lsnText{&s.flushed})
+	if err != nil {
+		return s, fmt.Errorf("read the identity of the server: %w", err)
+	}
+	if s.timeout, err = parseGUCTime(ms); err != nil {
+		return s, err
+	}
+	return s, nil
+}
+
+// plan is what the start of a session has to do.
+type plan int
+
+const (
+	planStream plan = iota // the slot continues at our position
+	planCopy               // create the slot and copy
+)
+
+// decide compares our position with the server and its slot. It is pure. slot
+// is nil when there is none.
+func (o *Options) decide(pos change.Position, srv server, slot *slotInfo) (plan, error) {
+	if slot != nil && (slot.plugin != "pgoutput" || slot.database != srv.database || slot.temporary) {
+		return 0, fault(KindSlotForeign, "choose another slot name, or drop it: SELECT pg_drop_replication_slot("+literal(o.Slot)+")", nil,
+			"replication slot %q belongs to somebody else (plugin %q, database %q)", o.Slot, slot.plugin, slot.database)
+	}
+	if slot != nil && slot.pid != 0 {
+		return 0, fault(KindSlotInUse, fmt.Sprintf("stop the other process, or SELECT pg_terminate_backend(%d)", slot.pid), nil,
+			"replication slot %q is in use by server process %d", o.Slot, slot.pid)
+	}
+	if !pos.Copied || pos.Source.Embedded() {
+		return planCopy, nil
+	}
+	if pos.Source.SystemID != srv.systemID || pos.Source.Database != srv.database {
+		return 0, fault(KindOtherCluster, "correct the Postgres URL, or give carbond an empty data directory", nil,
+			"the data directory belongs to database %q of cluster %s, but the URL leads to database %q of cluster %s",
+			pos.Source.Database, pos.Source.SystemID, srv.database, srv.systemID)
+	}
+	err := o.gap(pos, srv, slot)
+	if err != nil && o.OnGap == GapResnapshot {
+		return planCopy, nil
+	}
+	return planStream, err
+}
+
+// gap says why the stream cannot continue at our position, or nil.
+func (o *Options) gap(pos change.Position, srv server, slot *slotInfo) error {
+	switch {
+	case slot == nil:
+		return o.slotMissing(nil)
+	case slot.walStatus == "lost":
+		return o.slotLost(nil)
+	case slot.confirmed > pos.LSN:
+		return o.slotAhead(pos.LSN, slot.confirmed)
+	case srv.flushed < pos.LSN:
+		return fault(KindServerBehind, o.resnapshotAdvice(), nil,
+			"the server's WAL ends at %s, before the durable position %s: it was restored from a backup, or an older standby was promoted", srv.flushed, pos.LSN)
+	}
+	return nil
+}
+
+func (o *Options) slotAhead(pos, confirmed change.LSN) *Error {
+	return fault(KindSlotAhead, o.resnapshotAdvice(), nil,
+		"replication slot %q stands at %s, ahead of the durable position %s: it was advanced by somebody else, or this data directory is an older copy", o.Slot, confirmed, pos)
+}
+
+// createSlotSQL is the command for a replication connection.
+func (o *Options) createSlotSQL(name string, version int, temporary bool) string {
+	sql := "CREATE_REPLICATION_SLOT " + name
+	if temporary {
+		sql += " TEMPORARY"
+	}
+	switch {
+	case version >= 170000 && o.Failover && !temporary:
+		return sql + " LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)"
+	case version >= 150000:
+		return sql + " LOGICAL pgoutput (SNAPSHOT 'export')"
+	}
+	return sql + " LOGICAL pgoutput EXPORT_SNAPSHOT"
+}
+
+// blockers describes the oldest transactions that the creation of a slot waits
+// for, or "".
+func blockers(ctx context.Context, conn *pgx.Conn) (string, error) {
+	var text string
+	err := conn.QueryRow(ctx, `
+SELECT COALESCE(string_agg(format('pid %s (%s, %s, for %s s)', pid, COALESCE(NULLIF(application_name, ''), usename::text), state, age), ', '), '')
+FROM (SELECT pid, application_name, usename, state, extract(epoch FROM now() - xact_start)::int AS age
+      FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+      ORDER BY xact_start LIMIT 3) AS x`).Scan(&text)
+	return text, err
+}

@@ -1,0 +1,282 @@
+package replicate
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+
+	"carbond/store/change"
+)
+
+// copyAll creates the slot and copies the tables inside the snapshot that it
+// exports, so that the stream continues exactly where the copy ends. The copy
+// is one transaction for the sink, in bounded parts. A crash before its last
+// part leaves a slot behind; the next start finds no copy, drops the slot and
+// begins anew.
+func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) error {
+	point, snapshot, err := s.createSlot(ctx)
+	if err != nil {
+		return err
+	}
+	s.st.enter(PhaseCopying, "copying the tables")
+	s.st.update(func(st *Status) { st.CopiedRows = 0 })
+	s.log.Info("copying the tables", "slot", s.opt.Slot, "lsn", point.String())
+	probeCtx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.probeLoop(probeCtx) })
+	defer wg.Wait()
+	defer stop()
+
+	conn, err := s.opt.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = conn.Close(ctx) // read only
+	}()
+	c := &copier{session: s, conn: conn, failed: failed, txn: change.Txn{
+		CommitLSN: point, First: true,
+		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.systemID, Database: s.srv.database, Slot: s.opt.Slot}},
+	}}
+	if err := c.begin(ctx, snapshot); err != nil {
+		return s.opt.classify(fmt.Errorf("begin the copy: %w", err))
+	}
+	for _, table := range change.Tables() {
+		if err := c.table(ctx, table); err != nil {
+			return s.opt.classify(fmt.Errorf("copy table %s.%s: %w", s.opt.Schema, table, err))
+		}
+	}
+	if err := c.finish(ctx, point); err != nil {
+		return err
+	}
+	s.log.Info("copied the tables", "rows", c.rows, "lsn", point.String())
+	return nil
+}
+
+// createSlot creates the slot on the replication connection and returns its
+// consistent point and the name of the snapshot, which lives until the next
+// command on that connection.
+func (s *session) createSlot(ctx context.Context) (change.LSN, string, error) {
+	s.st.enter(PhaseCreatingSlot, "creating the replication slot")
+	watchCtx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.watchBlockers(watchCtx) })
+	defer wg.Wait()
+	defer stop()
+	res, err := pglogrepl.ParseCreateReplicationSlot(s.repl.Exec(ctx, s.opt.createSlotSQL(s.opt.Slot, s.srv.version, false)))
+	if err != nil {
+		return 0, "", s.opt.classify(fmt.Errorf("create replication slot %q: %w", s.opt.Slot, err))
+	}
+	point, err := change.ParseLSN(res.ConsistentPoint)
+	if err != nil {
+		return 0, "", fault(KindProtocol, "", err, "the new slot has no readable position")
+	}
+	return point, res.SnapshotName, nil
+}
+
+// watchBlockers tells for whom the creation of the slot waits: Postgres waits
+// silently for every older transaction to end.
+func (s *session) watchBlockers(ctx context.Context) {
+	t := time.NewTicker(2 * time.Second)
+	defer t.Stop()
+	told := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		var who string
+		err := s.ctl.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			who, err = blockers(ctx, conn)
+			return err
+		})
+		if err != nil || who == "" {
+			continue
+		}
+		reason := "the new replication slot waits for older transactions to end: " + who
+		s.st.update(func(st *Status) { st.Reason = reason })
+		if !told {
+			told = true
+			s.log.Warn("the new replication slot waits for older transactions to end", "transactions", who)
+		}
+	}
+}
+
+// copier reads the tables into the parts of one transaction.
+type copier struct {
+	*session
+	conn   *pgx.Conn
+	failed <-chan struct{}
+	txn    change.Txn
+	size   int
+	rows   uint64
+	build  change.RowBuilder
+}
+
+// begin opens the snapshot. Row security is off: where a policy would hide
+// rows, Postgres reports an error in place of a copy that lacks them.
+func (c *copier) begin(ctx context.Context, snapshot string) error {
+	for _, sql := range []string{
+		"SET row_security = off",
+		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+		"SET TRANSACTION SNAPSHOT " + literal(snapshot),
+	} {
+		if _, err := c.conn.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return c.conn.QueryRow(ctx, "SELECT transaction_timestamp()").Scan(&c.txn.CommitTime)
+}
+
+// table copies one table. The simple protocol gives values in the text form of
+// the stream, row by row, with no cursor and no escaping.
+func (c *copier) table(ctx context.Context, name string) error {
+	rel, sql, err := describe(ctx, c.conn, &c.opt, c.srv.version, name)
+	if err != nil {
+		return err
+	}
+	rel = c.intern(rel)
+	c.shape(rel, true)
+	results := c.conn.PgConn().Exec(ctx, sql)
+	for results.NextResult() {
+		rows := results.ResultReader()
+		for rows.NextRow() {
+			if err := c.row(ctx, rel, rows.Values()); err != nil {
+				_ = c.conn.PgConn().Conn().Close() // do not read the rest of the table
+				_ = results.Close()
+				return err
+			}
+		}
+		if _, err := rows.Close(); err != nil {
+			_ = results.Close() // the same error
+			return err
+		}
+	}
+	return results.Close()
+}
+
+func (c *copier) row(ctx context.Context, rel *change.Relation, values [][]byte) error {
+	if len(values) != len(rel.Columns) {
+		return fault(KindProtocol, "", nil, "a row has %d columns, not %d", len(values), len(rel.Columns))
+	}
+	c.build.Reset(len(values))
+	for _, v := range values {
+		if v == nil {
+			c.build.Null()
+		} else {
+			c.build.Bytes(v)
+		}
+	}
+	ch := change.Change{Op: change.Read, Relation: rel, After: c.build.Row(), LSN: c.txn.CommitLSN}
+	c.txn.Changes = append(c.txn.Changes, ch)
+	c.size += changeCost + len(ch.After)
+	c.rows++
+	if c.size >= c.opt.PartBytes || len(c.txn.Changes) >= c.opt.PartChanges {
+		return c.emit(ctx)
+	}
+	return nil
+}
+
+// emit hands over the present part and waits while the pipe is full.
+func (c *copier) emit(ctx context.Context) error {
+	c.pipe.put([]change.Txn{c.txn}, c.size+changeCost)
+	c.txn.First, c.txn.Changes, c.size = false, nil, 0
+	rows := c.rows
+	c.st.update(func(st *Status) { st.CopiedRows = rows })
+	return c.wait(ctx, c.pipe.full)
+}
+
+// wait waits until busy is false.
+func (c *copier) wait(ctx context.Context, busy func() bool) error {
+	for busy() {
+		select {
+		case <-c.pipe.room:
+		case <-c.failed:
+			return errSinkFailed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	select {
+	case <-c.failed:
+		return errSinkFailed
+	default:
+		return nil
+	}
+}
+
+// finish hands over the last part and waits until the copy is durable.
+func (c *copier) finish(ctx context.Context, point change.LSN) error {
+	c.txn.EndLSN, c.txn.Final = point, true
+	if err := c.emit(ctx); err != nil {
+		return err
+	}
+	if err := c.wait(ctx, func() bool { return !c.pipe.idle() }); err != nil {
+		return err
+	}
+	pos := c.sink.Position()
+	if !pos.Copied || pos.LSN != point || pos.Source != c.txn.Snapshot.Source {
+		return fault(KindSink, "", nil, "the changelog took the copy, but stands at %s of %+v, copied %t", pos.LSN, pos.Source, pos.Copied)
+	}
+	return nil
+}
+
+// describe reads the shape of a table as the publication shows it, with the
+// key flags that RELATION messages would carry, and makes the SQL that copies
+// it.
+func describe(ctx context.Context, conn *pgx.Conn, opt *Options, version int, table string) (*change.Relation, string, error) {
+	// Column lists exist since 15; from 18 on the list also says which
+	// generated columns are published.
+	published := "a.attgenerated = ''"
+	if version >= 150000 {
+		published = "a.attname = ANY (p.attnames)"
+		if version < 180000 {
+			published += " AND a.attgenerated = ''"
+		}
+	}
+	rows, err := conn.Query(ctx, `
+SELECT a.attname::text, a.atttypid, c.relreplident = 'f' OR COALESCE(a.attnum = ANY (i.indkey), false), c.relkind::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_publication_tables p ON p.pubname = $3 AND p.schemaname = n.nspname AND p.tablename = c.relname
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND `+published+`
+LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+  AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident)
+WHERE n.nspname = $1 AND c.relname = $2 ORDER BY a.attnum`, opt.Schema, table, opt.Publication)
+	if err != nil {
+		return nil, "", fmt.Errorf("read the columns: %w", err)
+	}
+	rel := &change.Relation{Schema: opt.Schema, Name: table}
+	var kind string
+	var col change.Column
+	_, err = pgx.ForEachRow(rows, []any{&col.Name, &col.Type, &col.Key, &kind}, func() error {
+		rel.Columns = append(rel.Columns, col)
+		return nil
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("read the columns: %w", err)
+	}
+	if len(rel.Columns) == 0 {
+		return nil, "", fault(KindPublicationTables, opt.addTable(table), nil, "table %s.%s is not in publication %q", opt.Schema, table, opt.Publication)
+	}
+	names := make([]string, len(rel.Columns))
+	for i, c := range rel.Columns {
+		names[i] = ident(c.Name)
+	}
+	only := "ONLY " // children of a plain table are tables of their own in the stream
+	if kind == "p" {
+		only = ""
+	}
+	return rel, "SELECT " + strings.Join(names, ", ") + " FROM " + only + ident(opt.Schema, table), nil
+}
+
+func (o *Options) addTable(table string) string {
+	return "ALTER PUBLICATION " + ident(o.Publication) + " ADD TABLE " + ident(o.Schema, table)
+}

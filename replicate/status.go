@@ -1,0 +1,216 @@
+package replicate
+
+import (
+	"sync"
+	"time"
+
+	"carbond/store/change"
+)
+
+// Phase is what a Replicator does at the moment.
+type Phase string
+
+// The phases.
+const (
+	PhaseIdle         Phase = "idle"          // Run has not begun
+	PhaseConnecting   Phase = "connecting"    // opening connections
+	PhaseChecking     Phase = "checking"      // preflight and migrations
+	PhaseCreatingSlot Phase = "creating_slot" // waits for older transactions to end
+	PhaseCopying      Phase = "copying"       // initial copy
+	PhaseStreaming    Phase = "streaming"     // tailing the WAL
+	PhaseWaiting      Phase = "waiting"       // after trouble, before the next attempt
+	PhaseStopped      Phase = "stopped"       // Run has returned
+)
+
+// Status is a Replicator's condition at one moment.
+type Status struct {
+	Connected bool // the replication stream is established
+	Phase     Phase
+	Kind      Kind     // class of the trouble in Reason, "" when there is none
+	Reason    string   // why it is not streaming, "" when it is
+	Warnings  []string // things to look at that do not stop it, such as a missing view column
+
+	LastEvent time.Time // last message from the server, or last success of the sink
+	LastLevel time.Time // everything committed on the server before this moment is durable here
+
+	DurableLSN  change.LSN // the sink's position
+	ReceivedLSN change.LSN // everything up to here has been received
+	AckedLSN    change.LSN // last position confirmed to Postgres by this process
+	ServerLSN   change.LSN // the server's WAL end at the last probe
+
+	LagBytes   uint64  // WAL between the server's end and what is durable or known to be empty
+	LagSeconds float64 // for how long something committed on the server has not been durable here; 0 while level
+
+	CopiedRows uint64 // rows of the initial copy under way or last done
+
+	SlotRetained int64  // bytes of WAL that the slot keeps on the server, -1 unknown
+	SlotSafe     int64  // bytes of WAL that may still be written before the slot is lost, -1 unlimited or unknown
+	WALStatus    string // reserved, extended, unreserved, lost, or "" unknown
+}
+
+// state is what a Status is made of. The receiver, the goroutine that calls the
+// sink and the probe write it.
+type state struct {
+	now func() time.Time
+
+	mu       sync.Mutex // guards all below
+	status   Status
+	progress progress
+	probes   []probe // looks at the server that are not reached yet, oldest first
+}
+
+// probe says that the server's WAL ended at end at the given time.
+type probe struct {
+	at  time.Time
+	end change.LSN
+}
+
+// maxProbes bounds the memory of a long catch-up; beyond it every second probe
+// is forgotten, which costs precision of the lag only.
+const maxProbes = 128
+
+func newState(now func() time.Time) *state {
+	return &state{now: now, status: Status{Phase: PhaseIdle, Reason: "not started", SlotRetained: -1, SlotSafe: -1}}
+}
+
+// Status returns the present condition. It is cheap and safe for concurrent use.
+func (r *Replicator) Status() Status { return r.st.snapshot() }
+
+func (s *state) snapshot() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.status
+	out.Warnings = append([]string(nil), s.status.Warnings...)
+	settled := s.progress.settled()
+	out.DurableLSN = s.progress.durable
+	out.ReceivedLSN = max(s.progress.received, settled)
+	if out.ServerLSN > settled {
+		out.LagBytes = uint64(out.ServerLSN - settled)
+	}
+	switch {
+	case !out.Connected && !out.LastLevel.IsZero():
+		out.LagSeconds = max(0, s.now().Sub(out.LastLevel).Seconds())
+	case out.Connected && len(s.probes) > 0:
+		out.LagSeconds = max(0, s.now().Sub(s.probes[0].at).Seconds())
+	}
+	return out
+}
+
+func (s *state) update(f func(*Status)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.status)
+}
+
+// enter begins a phase. Reasons of an earlier one stay until the stream runs.
+func (s *state) enter(p Phase, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.Phase = p
+	if reason != "" && s.status.Kind == "" {
+		s.status.Reason = reason
+	}
+}
+
+// streaming begins the streaming phase at the durable position.
+func (s *state) streaming(durable change.LSN) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.Phase, s.status.Connected = PhaseStreaming, true
+	s.status.Kind, s.status.Reason = "", ""
+	s.status.LastEvent = s.now()
+	s.progress = progress{durable: durable, received: durable}
+}
+
+// broken ends a session.
+func (s *state) broken(kind Kind, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.Phase, s.status.Connected = PhaseWaiting, false
+	s.status.Kind, s.status.Reason = kind, err.Error()
+	s.progress.open = false
+}
+
+func (s *state) stopped() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.Phase, s.status.Connected = PhaseStopped, false
+	if s.status.Reason == "" {
+		s.status.Reason = "stopped"
+	}
+}
+
+// move applies f to the positions and looks whether that makes us level.
+func (s *state) move(f func(*progress)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.progress)
+	s.checkLevel()
+}
+
+// positions returns a copy of the positions.
+func (s *state) positions() progress {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.progress
+}
+
+// alive notes a sign of life.
+func (s *state) alive(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at.After(s.status.LastEvent) {
+		s.status.LastEvent = at
+	}
+}
+
+// probed notes that the server's WAL ended at end when asked at the given time.
+func (s *state) probed(at time.Time, end change.LSN) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.ServerLSN = end
+	if len(s.probes) >= maxProbes {
+		kept := s.probes[:0]
+		for i := 0; i < len(s.probes); i += 2 {
+			kept = append(kept, s.probes[i])
+		}
+		s.probes = kept
+	}
+	s.probes = append(s.probes, probe{at, end})
+	s.checkLevel()
+}
+
+// checkLevel drops the probes that have been reached.
+func (s *state) checkLevel() {
+	if len(s.probes) == 0 {
+		return
+	}
+	settled := s.progress.settled()
+	n := 0
+	for n < len(s.probes) && s.probes[n].end <= settled {
+		if s.probes[n].at.After(s.status.LastLevel) {
+			s.status.LastLevel = s.probes[n].at
+		}
+		n++
+	}
+	s.probes = s.probes[:copy(s.probes, s.probes[n:])]
+}
+
+// warn keeps one warning, once.
+func (s *state) warn(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.status.Warnings {
+		if w == text {
+			return
+		}
+	}
+	s.status.Warnings = append(s.status.Warnings, text)
+}
+
+// calm forgets all warnings; the next preflight and stream find those that stay.
+func (s *state) calm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.Warnings = nil
+}

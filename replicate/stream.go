@@ -1,0 +1,287 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"carbond/replicate/internal/pgoutput"
+	"carbond/store/change"
+)
+
+// stream is the receiver: it owns the connection, decodes, hands transactions
+// to the pipe and answers the server, also while the sink is stuck.
+type stream struct {
+	*session
+	failed <-chan struct{} // closed when the sink has failed
+	dec    *pgoutput.Decoder
+	asm    assembler
+	ev     pgoutput.Event
+	out    []byte // status message under construction
+	stray  map[byte]bool
+
+	every       time.Duration // status interval
+	nextStatus  time.Time
+	heard       time.Time // last bytes from the server
+	asked       bool      // a reply was requested since then
+	owed        bool      // the server waits for an answer that an Advance will improve
+	lastAdvance time.Time
+}
+
+// urgentAdvance is the least time between two idle positions made durable when
+// the server asks for a reply: at its shutdown it waits for exactly that.
+const urgentAdvance = 100 * time.Millisecond
+
+func newStream(s *session, failed <-chan struct{}) *stream {
+	st := &stream{session: s, failed: failed, stray: map[byte]bool{}, every: s.opt.StatusInterval}
+	if t := s.srv.timeout / 4; t > 0 {
+		st.every = min(st.every, t)
+	}
+	st.dec = pgoutput.NewDecoder(s.opt.keeps, s.intern)
+	st.asm = assembler{maxBytes: s.opt.PartBytes, maxChanges: s.opt.PartChanges}
+	return st
+}
+
+// run receives until ctx ends, the sink fails or the connection breaks.
+func (s *stream) run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, s.wire.poke)
+	defer stop()
+	now := time.Now()
+	s.heard, s.nextStatus = now, now // the first status goes out at once
+	for {
+		want, err := s.drain(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.tick(ctx, time.Now()); err != nil {
+			return err
+		}
+		switch err := s.wire.fill(want, s.until()); {
+		case err == nil:
+			s.heard, s.asked = time.Now(), false
+			s.st.alive(s.heard)
+		case errors.Is(err, errTick):
+		case errors.Is(err, io.EOF):
+			return fault(KindConnect, "", io.ErrUnexpectedEOF, "Postgres closed the replication connection")
+		default:
+			return s.opt.classify(fmt.Errorf("receive: %w", err))
+		}
+	}
+}
+
+// drain handles every message that is completely buffered, then hands over what
+// has become complete. It returns how many bytes the next message wants.
+func (s *stream) drain(ctx context.Context) (want int, err error) {
+	for n := 1; ; n++ {
+		kind, body, want, err := s.wire.next()
+		if err != nil {
+			return 0, err
+		}
+		if want > 0 {
+			return want, s.publish(ctx)
+		}
+		if err := s.message(kind, body); err != nil {
+			return 0, err
+		}
+		if s.asm.readyBytes >= s.opt.QueueBytes/8 {
+			if err := s.publish(ctx); err != nil {
+				return 0, err
+			}
+		}
+		if n%512 == 0 {
+			if err := s.tick(ctx, time.Now()); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+// publish hands complete parts to the pipe and waits while it is full. The
+// connection is not read meanwhile, so TCP slows the server down, but it gets
+// its status messages.
+func (s *stream) publish(ctx context.Context) error {
+	s.pipe.put(s.asm.take())
+	if !s.pipe.full() {
+		return nil
+	}
+	t := time.NewTicker(s.every / 2)
+	defer t.Stop()
+	for s.pipe.full() {
+		select {
+		case <-s.pipe.room:
+		case <-t.C:
+		case <-s.failed:
+			return errSinkFailed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		now := time.Now()
+		s.heard, s.asked = now, false // it is us who do not listen
+		if err := s.tick(ctx, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tick does what is due: notices the end, sends the status, asks for a sign of
+// life, has an idle position made durable.
+func (s *stream) tick(ctx context.Context, now time.Time) error {
+	select {
+	case <-s.failed:
+		return errSinkFailed
+	default:
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	silence := now.Sub(s.heard)
+	if silence >= s.opt.SilenceTimeout && s.asked {
+		return fault(KindSilent, "", nil, "Postgres has said nothing for %v", silence.Round(time.Millisecond))
+	}
+	pos := s.st.positions()
+	if lsn := pos.advanceable(); lsn > 0 && s.pipe.idle() && !now.Before(s.advanceDue()) {
+		s.lastAdvance = now
+		s.pipe.askAdvance(lsn)
+	} else if s.owed && lsn == 0 && pos.quiet() {
+		// The better answer is there.
+		s.owed = false
+		return s.sendStatus(now, pos.confirmable(), false)
+	}
+	if !now.Before(s.nextStatus) {
+		s.nextStatus = now.Add(s.every)
+		// A quiet server is asked to answer: it shows that it lives, and how
+		// far its WAL has been read.
+		ask := silence >= s.every/2
+		return s.sendStatus(now, pos.confirmable(), ask)
+	}
+	return nil
+}
+
+// sendStatus confirms lsn; nothing is sent while nothing is durable.
+func (s *stream) sendStatus(now time.Time, lsn change.LSN, ask bool) error {
+	if lsn == 0 {
+		return nil
+	}
+	s.out = appendStatus(s.out[:0], lsn, now, ask)
+	if err := s.wire.send(s.out); err != nil {
+		return s.opt.classify(fmt.Errorf("send a status: %w", err))
+	}
+	s.asked = s.asked || ask
+	s.metrics.statusSent.Inc()
+	s.st.update(func(st *Status) { st.AckedLSN = lsn })
+	return nil
+}
+
+// message handles one message of the server.
+func (s *stream) message(kind byte, body []byte) error {
+	switch kind {
+	case 'd':
+		cd, err := parseCopyData(body)
+		if err != nil {
+			return err
+		}
+		switch cd.kind {
+		case 'w':
+			return s.data(cd)
+		case 'k':
+			return s.keepalive(cd)
+		}
+		s.strange("replication message", cd.kind)
+	case 'E':
+		var e pgproto3.ErrorResponse
+		if err := e.Decode(body); err != nil {
+			return fault(KindProtocol, "", err, "the server sent an unreadable error")
+		}
+		return s.opt.classify(fmt.Errorf("stream: %w", pgconn.ErrorResponseToPgError(&e)))
+	case 'c':
+		return fault(KindConnect, "", nil, "Postgres ended the stream")
+	case 'N', 'S', 'A': // notice, changed setting, notification
+	default:
+		s.strange("message", kind)
+	}
+	return nil
+}
+
+// strange logs a type that should not come, once for each connection.
+func (s *stream) strange(what string, kind byte) {
+	if !s.stray[kind] {
+		s.stray[kind] = true
+		s.log.Warn("ignoring what the server should not send", "what", what, "type", fmt.Sprintf("%q", kind))
+	}
+}
+
+func (s *stream) keepalive(cd copyData) error {
+	s.st.move(func(p *progress) { p.keepalive(cd.end) })
+	if !cd.reply {
+		return nil
+	}
+	now := time.Now()
+	pos := s.st.positions()
+	s.nextStatus = now.Add(s.every)
+	// Answer at once with what is durable, and once more when the position
+	// that the keepalive names is.
+	s.owed = pos.advanceable() > 0
+	return s.sendStatus(now, pos.confirmable(), false)
+}
+
+// data handles one pgoutput message.
+func (s *stream) data(cd copyData) error {
+	ev := &s.ev
+	if err := s.dec.Decode(cd.payload, ev); err != nil {
+		return fault(KindProtocol, "", err, "a change at %s cannot be read", cd.start)
+	}
+	switch ev.Kind {
+	case pgoutput.Row:
+		ev.Change.LSN = cd.start
+		return s.asm.add(ev.Change)
+	case pgoutput.Begin:
+		s.st.move((*progress).begin)
+		return s.asm.begin(ev)
+	case pgoutput.Commit:
+		kept, err := s.asm.commit(ev.EndLSN)
+		if err != nil {
+			return err
+		}
+		s.st.move(func(p *progress) { p.commit(ev.EndLSN, kept) })
+	case pgoutput.Truncate:
+		for _, rel := range ev.Truncated {
+			if err := s.asm.add(change.Change{Op: change.Truncate, Relation: rel, LSN: cd.start}); err != nil {
+				return err
+			}
+		}
+	case pgoutput.Shape:
+		s.shape(ev.Relation, ev.Kept)
+	case pgoutput.Other:
+		switch ev.Type {
+		case 'I', 'U', 'D', 'R', 'T', 'O', 'Y', 'M':
+		default:
+			s.strange("pgoutput message", ev.Type)
+		}
+	}
+	return nil
+}
+
+// advanceDue is when the next idle position may be made durable.
+func (s *stream) advanceDue() time.Time {
+	if s.owed {
+		return s.lastAdvance.Add(min(urgentAdvance, s.opt.AdvanceInterval))
+	}
+	return s.lastAdvance.Add(s.opt.AdvanceInterval)
+}
+
+// until is when tick has something to do at the latest.
+func (s *stream) until() time.Time {
+	pos := s.st.positions()
+	// While the sink works there is nothing to ask of it; its end of an
+	// Advance pokes.
+	if due := s.advanceDue(); due.Before(s.nextStatus) && pos.advanceable() > 0 && s.pipe.idle() {
+		return due
+	}
+	return s.nextStatus
+}

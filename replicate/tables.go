@@ -1,0 +1,226 @@
+package replicate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"carbond/store/change"
+)
+
+// tableInfo is what the catalog says of one of our tables.
+type tableInfo struct {
+	name     string
+	kind     string // r table, p partitioned, ...
+	persist  string // p permanent, u unlogged
+	identity string // d default, i index, f full, n nothing
+	columns  []string
+	keys     []string // columns that UPDATE and DELETE will carry
+	selects  bool
+	rowsec   bool // policies hide rows from this role
+}
+
+func readTables(ctx context.Context, conn *pgx.Conn, opt *Options) (map[string]*tableInfo, error) {
+	rows, err := conn.Query(ctx, `
+SELECT c.relname::text, c.relkind::text, c.relpersistence::text, c.relreplident::text,
+       ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
+       ARRAY(SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+             WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+               AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident) ORDER BY a.attnum),
+       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), row_security_active(c.oid)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`, opt.Schema, change.Tables())
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]*tableInfo{}
+	for rows.Next() {
+		var t tableInfo
+		if err := rows.Scan(&t.name, &t.kind, &t.persist, &t.identity, &t.columns, &t.keys, &t.selects, &t.rowsec); err != nil {
+			rows.Close()
+			return nil, err
+		}
+		out[t.name] = &t
+	}
+	return out, rows.Err()
+}
+
+// checkTables looks at the four tables.
+func checkTables(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, error) {
+	tables, err := readTables(ctx, conn, opt)
+	if err != nil {
+		return nil, err
+	}
+	var out []Finding
+	for _, name := range change.Tables() {
+		full := opt.Schema + "." + name
+		t := tables[name]
+		if t == nil {
+			out = append(out, finding(KindTables, false, "table "+full+" does not exist", "run carbond migrate, or "+createSQL(opt.Schema, name)))
+			continue
+		}
+		out = append(out, t.check(opt)...)
+	}
+	return out, nil
+}
+
+// check returns the findings about one table: every fault, or one "fine".
+func (t *tableInfo) check(opt *Options) []Finding {
+	full, quoted := opt.Schema+"."+t.name, ident(opt.Schema, t.name)
+	var out []Finding
+	bad := func(kind Kind, detail, repair string) { out = append(out, finding(kind, false, detail, repair)) }
+	if t.kind != "r" && t.kind != "p" {
+		bad(KindTables, full+" is not a table, so its changes are not replicated", "rename it and run carbond migrate")
+		return out
+	}
+	if t.persist != "p" {
+		bad(KindTables, "table "+full+" is unlogged, so its changes are not replicated", "ALTER TABLE "+quoted+" SET LOGGED")
+	}
+	rel := &change.Relation{Name: t.name}
+	for _, c := range t.columns {
+		rel.Columns = append(rel.Columns, change.Column{Name: c})
+	}
+	key := change.KeyColumns(t.name)
+	for _, c := range missingColumns(rel) {
+		f := finding(KindColumns, false, fmt.Sprintf("table %s has no column %s: the views show NULL in its place", full, c),
+			fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", quoted, ident(c), columnType(t.name, c)))
+		f.Warning = !slices.Contains(key, c)
+		out = append(out, f)
+	}
+	if !t.identityHolds(key) {
+		bad(KindReplicaIdentity, fmt.Sprintf("UPDATE and DELETE of %s would not carry its key (%s)", full, strings.Join(key, ", ")),
+			fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s); or ALTER TABLE %s REPLICA IDENTITY FULL", quoted, strings.Join(key, ", "), quoted))
+	}
+	if !t.selects {
+		bad(KindSelectRight, "the role may not read "+full+", which the first copy needs",
+			fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO <role>; GRANT SELECT ON %s TO <role>", ident(opt.Schema), quoted))
+	}
+	if t.rowsec {
+		bad(KindRowSecurity, "row security hides rows of "+full+" from the role, so the first copy would lack them",
+			"ALTER ROLE <role> BYPASSRLS; or ALTER TABLE "+quoted+" DISABLE ROW LEVEL SECURITY")
+	}
+	if len(out) == 0 {
+		out = append(out, finding(KindTables, true, "table "+full+" is fine", ""))
+	}
+	return out
+}
+
+// identityHolds reports whether old rows in the stream carry the key.
+func (t *tableInfo) identityHolds(key []string) bool {
+	if t.identity == "f" {
+		return true
+	}
+	for _, k := range key {
+		if !slices.Contains(t.keys, k) {
+			return false
+		}
+	}
+	return true
+}
+
+// publicationInfo is what the catalog says of our publication.
+type publicationInfo struct {
+	exists    bool
+	all       bool // FOR ALL TABLES
+	viaRoot   bool
+	ops       map[string]bool
+	tables    map[string]bool     // ours that it publishes
+	columns   map[string][]string // column list, absent before Postgres 15
+	filters   map[string]string
+	partition map[string]bool // published as leaves only, since the table is partitioned
+}
+
+func readPublication(ctx context.Context, conn *pgx.Conn, opt *Options) (publicationInfo, error) {
+	p := publicationInfo{ops: map[string]bool{}, tables: map[string]bool{}, columns: map[string][]string{}, filters: map[string]string{}}
+	var ins, upd, del, trunc bool
+	rows, err := conn.Query(ctx, `SELECT puballtables, pubviaroot, pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_publication WHERE pubname = $1`, opt.Publication)
+	if err != nil {
+		return p, err
+	}
+	_, err = pgx.ForEachRow(rows, []any{&p.all, &p.viaRoot, &ins, &upd, &del, &trunc}, func() error {
+		p.exists = true
+		p.ops = map[string]bool{"insert": ins, "update": upd, "delete": del, "truncate": trunc}
+		return nil
+	})
+	if err != nil || !p.exists {
+		return p, err
+	}
+	// Through jsonb, because the columns of the view differ between versions.
+	rows, err = conn.Query(ctx, `
+SELECT j->>'tablename', ARRAY(SELECT jsonb_array_elements_text(CASE WHEN jsonb_typeof(j->'attnames') = 'array' THEN j->'attnames' ELSE '[]' END)), COALESCE(j->>'rowfilter', '')
+FROM (SELECT to_jsonb(t) AS j FROM pg_publication_tables t WHERE t.pubname = $1 AND t.schemaname = $2 AND t.tablename = ANY ($3::text[])) x`,
+		opt.Publication, opt.Schema, change.Tables())
+	if err != nil {
+		return p, err
+	}
+	var name, filter string
+	var columns []string
+	_, err = pgx.ForEachRow(rows, []any{&name, &columns, &filter}, func() error {
+		p.tables[name] = true
+		p.columns[name] = slices.Clone(columns)
+		p.filters[name] = filter
+		return nil
+	})
+	return p, err
+}
+
+// checkPublication looks at the publication and what it holds of our tables.
+func checkPublication(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, error) {
+	p, err := readPublication(ctx, conn, opt)
+	if err != nil {
+		return nil, err
+	}
+	if !p.exists {
+		return []Finding{finding(KindPublication, false, fmt.Sprintf("publication %q does not exist", opt.Publication), "run carbond migrate, or "+publicationSQL(opt))}, nil
+	}
+	var out []Finding
+	var lacks []string
+	for _, op := range []string{"insert", "update", "delete", "truncate"} {
+		if !p.ops[op] {
+			lacks = append(lacks, op)
+		}
+	}
+	if lacks != nil {
+		out = append(out, finding(KindPublicationOps, false, fmt.Sprintf("publication %q leaves out %s", opt.Publication, strings.Join(lacks, ", ")), opsSQL(opt)))
+	}
+	tables, err := readTables(ctx, conn, opt)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range change.Tables() {
+		full := opt.Schema + "." + name
+		switch t := tables[name]; {
+		case !p.tables[name] && t != nil && t.kind == "p" && !p.viaRoot:
+			out = append(out, finding(KindPublicationTables, false, fmt.Sprintf("table %s is partitioned, but publication %q shows its partitions only", full, opt.Publication),
+				fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = true)", ident(opt.Publication))))
+		case !p.tables[name]:
+			out = append(out, finding(KindPublicationTables, false, fmt.Sprintf("table %s is not in publication %q", full, opt.Publication), opt.addTable(name)))
+		case p.filters[name] != "":
+			out = append(out, finding(KindPublicationTables, false, fmt.Sprintf("publication %q filters rows of %s", opt.Publication, full),
+				fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE %s; %s", ident(opt.Publication), ident(opt.Schema, name), opt.addTable(name))))
+		case len(p.columns[name]) > 0 && t != nil:
+			out = append(out, listedColumns(opt, name, t.columns, p.columns[name])...)
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, finding(KindPublication, true, fmt.Sprintf("publication %q is fine", opt.Publication), ""))
+	}
+	return out, nil
+}
+
+// listedColumns warns of view columns that exist but are not published.
+func listedColumns(opt *Options, table string, have, published []string) []Finding {
+	var out []Finding
+	for _, c := range change.Standard(table).Columns {
+		if slices.Contains(have, c.Name) && !slices.Contains(published, c.Name) {
+			f := finding(KindPublicationTables, false, fmt.Sprintf("publication %q leaves out column %s of %s.%s: the views show NULL in its place", opt.Publication, c.Name, opt.Schema, table),
+				fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE %s; %s", ident(opt.Publication), ident(opt.Schema, table), opt.addTable(table)))
+			f.Warning = !slices.Contains(change.KeyColumns(table), c.Name)
+			out = append(out, f)
+		}
+	}
+	return out
+}

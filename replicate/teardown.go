@@ -1,0 +1,81 @@
+package replicate
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"carbond/store/change"
+)
+
+// Teardown drops the replication slot and the publication, so that Postgres
+// keeps no WAL for a carbond that is gone. Tables and rows stay. What does not
+// exist is skipped. A slot in use is an error of KindSlotInUse.
+func Teardown(ctx context.Context, opt Options) error {
+	opt = opt.withDefaults()
+	conn, err := opt.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	slot, err := readSlot(ctx, conn, opt.Slot)
+	if err != nil {
+		return opt.classify(err)
+	}
+	if slot != nil {
+		if slot.plugin != "pgoutput" {
+			return fault(KindSlotForeign, "correct the slot name", nil, "replication slot %q uses plugin %q: it is not carbond's", opt.Slot, slot.plugin)
+		}
+		if slot.pid != 0 {
+			return fault(KindSlotInUse, fmt.Sprintf("stop carbond first, or SELECT pg_terminate_backend(%d)", slot.pid), nil,
+				"replication slot %q is in use by server process %d", opt.Slot, slot.pid)
+		}
+		if _, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", opt.Slot); err != nil {
+			return opt.classify(fmt.Errorf("drop replication slot %q: %w", opt.Slot, err))
+		}
+		opt.Logger.Info("dropped the replication slot", "slot", opt.Slot)
+	}
+	if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+ident(opt.Publication)); err != nil {
+		return opt.classify(fmt.Errorf("drop publication %q: %w", opt.Publication, err))
+	}
+	opt.Logger.Info("dropped the publication", "publication", opt.Publication)
+	return nil
+}
+
+// RoleSQL returns SQL that a superuser runs once to make a role that can do
+// what carbond needs and no more. The role's name and the database are those of
+// the URL; the password is left to the reader.
+func RoleSQL(opt Options) string {
+	opt = opt.withDefaults()
+	role, database := "carbond", "<database>"
+	if cfg, err := pgconn.ParseConfig(opt.URL); err == nil {
+		if cfg.User != "" {
+			role = cfg.User
+		}
+		if cfg.Database != "" {
+			database = cfg.Database
+		}
+	}
+	r, schema := ident(role), ident(opt.Schema)
+	tables := ""
+	for i, t := range change.Tables() {
+		if i > 0 {
+			tables += ", "
+		}
+		tables += ident(opt.Schema, t)
+	}
+	return fmt.Sprintf(`-- Run as superuser in database %[2]s, after the tables exist.
+CREATE ROLE %[1]s LOGIN REPLICATION PASSWORD 'choose one';
+GRANT CONNECT ON DATABASE %[3]s TO %[1]s;
+GRANT USAGE ON SCHEMA %[4]s TO %[1]s;
+GRANT SELECT ON %[5]s TO %[1]s;
+%[6]s;
+-- Only if carbond's feeds write the tables:
+GRANT INSERT, UPDATE, DELETE ON %[5]s TO %[1]s;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA %[4]s TO %[1]s;
+-- Only if carbond itself creates and upgrades tables and publication (it must own the tables then):
+-- GRANT CREATE ON DATABASE %[3]s TO %[1]s;
+-- GRANT CREATE ON SCHEMA %[4]s TO %[1]s;
+`, r, database, ident(database), schema, tables, publicationSQL(&opt))
+}
