@@ -1,0 +1,199 @@
+package rpc
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+
+	pb "carbond/proto/carbon"
+)
+
+// The tokens file has one token per line: a name, a scope (read or admin, admin
+// includes read) and the token itself or "sha256:" and the hexadecimal SHA-256
+// of it. Empty lines and lines that begin with # are skipped.
+//
+//	# name        scope  token
+//	dashboard     read   sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
+//	operations    admin  a-long-random-text
+//
+// Only hashes are kept in memory, and no error names a token.
+
+type scope uint8
+
+const (
+	scopeNone scope = iota
+	scopeRead
+	scopeAdmin
+)
+
+// String returns the word of the tokens file.
+func (s scope) String() string { return [...]string{"none", "read", "admin"}[s] }
+
+// minToken bounds a plain token from below: a shorter one can be guessed.
+const minToken = 16
+
+// maxTokens bounds the file: every call compares with every token.
+const maxTokens = 1024
+
+type bearer struct {
+	name  string
+	scope scope
+	sum   [sha256.Size]byte
+}
+
+func readTokens(path string) ([]bearer, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read tokens: %w", err)
+	}
+	defer f.Close()
+	tokens, err := parseTokens(f)
+	if err != nil {
+		return nil, fmt.Errorf("read tokens of %s: %w", path, err)
+	}
+	return tokens, nil
+}
+
+func parseTokens(r io.Reader) ([]bearer, error) {
+	var tokens []bearer
+	names := make(map[string]bool)
+	sc := bufio.NewScanner(r)
+	for line := 1; sc.Scan(); line++ {
+		text := strings.TrimSpace(sc.Text())
+		if text == "" || text[0] == '#' {
+			continue
+		}
+		t, err := parseToken(strings.Fields(text))
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", line, err)
+		}
+		if names[t.name] {
+			return nil, fmt.Errorf("line %d: the name %q is there twice", line, t.name)
+		}
+		names[t.name] = true
+		if tokens = append(tokens, t); len(tokens) > maxTokens {
+			return nil, fmt.Errorf("line %d: more than %d tokens", line, maxTokens)
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return nil, err
+	}
+	if len(tokens) == 0 {
+		return nil, fmt.Errorf("it holds no token, so nobody could call: add a line with name, scope and token, or unset the file")
+	}
+	return tokens, nil
+}
+
+func parseToken(f []string) (t bearer, err error) {
+	if len(f) != 3 {
+		return t, fmt.Errorf("want a name, a scope and a token, found %d words", len(f))
+	}
+	t.name = f[0]
+	switch f[1] {
+	case "read":
+		t.scope = scopeRead
+	case "admin":
+		t.scope = scopeAdmin
+	default:
+		return t, fmt.Errorf("token %q: the scope must be read or admin", t.name)
+	}
+	if sum, ok := strings.CutPrefix(f[2], "sha256:"); ok {
+		b, err := hex.DecodeString(sum)
+		if err != nil || len(b) != sha256.Size {
+			return t, fmt.Errorf("token %q: sha256: must be followed by 64 hexadecimal digits", t.name)
+		}
+		t.sum = [sha256.Size]byte(b)
+		return t, nil
+	}
+	if len(f[2]) < minToken {
+		return t, fmt.Errorf("token %q: shorter than %d characters; make one with: openssl rand -hex 32", t.name, minToken)
+	}
+	t.sum = sha256.Sum256([]byte(f[2]))
+	return t, nil
+}
+
+// auth decides who may call what. The zero auth lets everybody call everything.
+type auth struct {
+	path    string
+	current atomic.Pointer[[]bearer]
+	read    []string // methods and services of Options.ReadMethods
+}
+
+func newAuth(opt *Options) (*auth, error) {
+	a := &auth{path: opt.TokensFile, read: opt.ReadMethods}
+	if a.path == "" {
+		return a, nil
+	}
+	tokens, err := readTokens(a.path)
+	if err != nil {
+		return nil, err
+	}
+	a.current.Store(&tokens)
+	return a, nil
+}
+
+// need returns the scope that a method asks for. What nobody named asks for
+// admin, so that a forgotten service is closed rather than open.
+func (a *auth) need(method string) scope {
+	switch {
+	case strings.HasPrefix(method, "/grpc.health.v1.Health/"):
+		return scopeNone // probes have no tokens, and learn nothing else
+	case strings.HasPrefix(method, "/"+pb.CarbonService_ServiceDesc.ServiceName+"/"),
+		strings.HasPrefix(method, "/grpc.reflection."):
+		return scopeRead
+	}
+	for _, m := range a.read {
+		if m == method || strings.HasSuffix(m, "/") && strings.HasPrefix(method, m) {
+			return scopeRead
+		}
+	}
+	return scopeAdmin
+}
+
+// check refuses a call without the right token. refused is the metric's reason.
+func (a *auth) check(ctx context.Context, method string) (refused string, err error) {
+	tokens := a.current.Load()
+	if tokens == nil {
+		return "", nil
+	}
+	need := a.need(method)
+	if need == scopeNone {
+		return "", nil
+	}
+	var text string
+	for _, v := range metadata.ValueFromIncomingContext(ctx, "authorization") {
+		if k, t, ok := strings.Cut(v, " "); ok && strings.EqualFold(k, "bearer") {
+			text = strings.TrimSpace(t)
+		}
+	}
+	if text == "" {
+		return refusedToken, statusError(codes.Unauthenticated,
+			"a token is needed: send the metadata authorization: Bearer TOKEN", info(ReasonTokenMissing))
+	}
+	sum := sha256.Sum256([]byte(text))
+	have := scopeNone
+	for i := range *tokens { // all of them, so that the time tells nothing
+		t := &(*tokens)[i]
+		if subtle.ConstantTimeCompare(sum[:], t.sum[:]) == 1 {
+			have = max(have, t.scope)
+		}
+	}
+	switch {
+	case have == scopeNone:
+		return refusedToken, statusError(codes.Unauthenticated, "the token is not known here", info(ReasonTokenUnknown))
+	case have < need:
+		return refusedScope, statusError(codes.PermissionDenied,
+			"this call needs a token with the scope "+need.String(), info(ReasonScopeMissing, "scope", need.String()))
+	}
+	return "", nil
+}

@@ -1,0 +1,2 @@
+// Package rpc serves carbon.CarbonService.
+package rpc

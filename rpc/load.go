@@ -1,0 +1,228 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"google.golang.org/grpc/codes"
+
+	"carbond/store/change"
+)
+
+// page is the part of a list that a call asks for. The zero page is the whole
+// list.
+type page struct {
+	size   int  // largest number of items, 0 = all
+	resume bool // begin after the key after, or after the mark
+	after  string
+	mark   newsMark
+}
+
+// encoder turns the rows of one list, or of one page of it, into the encoded
+// reply. No message and no slice of rows is built on the way.
+type encoder struct {
+	ctx    context.Context // of the load; an encoder lives only as long as that
+	list   list
+	filter string
+	page   page
+	max    int // bytes
+
+	b    []byte
+	n    int    // items
+	last string // key of the last item
+	next []byte // body of the next page token, nil at the end of the list
+	err  error
+}
+
+// room reports whether one more item fits, and remembers that there was one.
+func (e *encoder) room() bool {
+	if e.page.size > 0 && e.n == e.page.size {
+		e.next = []byte(e.last)
+		if e.next == nil {
+			e.next = []byte{}
+		}
+		return false
+	}
+	if e.n%1024 == 1023 {
+		e.err = e.ctx.Err()
+	}
+	if len(e.b) > e.max {
+		e.err = statusError(codes.ResourceExhausted,
+			fmt.Sprintf("the reply is larger than %d bytes; set page_size", e.max), info(ReasonTooLarge))
+	}
+	return e.err == nil
+}
+
+func (e *encoder) project(p *change.Project) bool {
+	if !e.room() {
+		return false
+	}
+	e.b = appendProject(e.b, p)
+	e.n++
+	e.last = p.ProjectID
+	return true
+}
+
+func (e *encoder) quote(q *change.Quote) bool {
+	if !e.room() {
+		return false
+	}
+	e.b = appendQuote(e.b, q)
+	e.n++
+	e.last = q.Ticker
+	return true
+}
+
+// newsPage encodes the asked page of the at most 100 newest items.
+func (e *encoder) newsPage(items []change.NewsItem) {
+	from, to := 0, len(items)
+	if e.page.resume {
+		from = e.page.mark.start(items)
+	}
+	if e.page.size > 0 && to-from > e.page.size {
+		to = from + e.page.size
+		e.next = mark(items, to).encode()
+	}
+	for i := from; i < to; i++ {
+		e.b = appendNews(e.b, &items[i])
+		e.n++
+	}
+}
+
+// scratch holds buffers for encoding: a reply grows in one of them and is then
+// copied once, at its exact size.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxScratch bounds a buffer that is kept for the next reply.
+const maxScratch = 4 << 20
+
+// snapshot encodes from a snapshot.
+func (e *encoder) snapshot(snap Snapshot) {
+	switch e.list.view {
+	case change.ViewProjects:
+		feed(snap.Projects(e.filter, e.from()), e.project)
+	case change.ViewFinance:
+		feed(snap.Quotes(e.filter, e.from()), e.quote)
+	case change.ViewNews:
+		items := make([]change.NewsItem, 0, change.NewsLimit)
+		for n := range snap.News(e.filter) {
+			items = append(items, n)
+		}
+		e.newsPage(items)
+	}
+}
+
+func feed[T any](rows iter.Seq[T], use func(*T) bool) {
+	for v := range rows {
+		if !use(&v) {
+			return
+		}
+	}
+}
+
+// from returns the key to begin after. An empty key that was handed out is a
+// place in the list, while "" means its start; no text of Postgres lies between
+// "" and "\x00".
+func (e *encoder) from() string {
+	if e.page.resume && e.page.after == "" {
+		return "\x00"
+	}
+	return e.page.after
+}
+
+// finish returns the encoded reply.
+func (e *encoder) finish() ([]byte, error) {
+	if e.err != nil {
+		return nil, e.err
+	}
+	if e.list.view == change.ViewFinance {
+		e.b = appendInt(e.b, fieldCount, int64(e.n))
+	}
+	if e.next != nil {
+		e.b = appendString(e.b, fieldNextToken, encodeToken(e.list.key, e.filter, e.next))
+	}
+	if len(e.b) > e.max {
+		return nil, statusError(codes.ResourceExhausted,
+			fmt.Sprintf("the reply is larger than %d bytes; set page_size", e.max), info(ReasonTooLarge))
+	}
+	return e.b, nil
+}
+
+// runSQL encodes from SQL.
+func (c *core) runSQL(ctx context.Context, e *encoder) error {
+	qctx, cancel := context.WithTimeout(ctx, c.opt.QueryTimeout)
+	defer cancel()
+	e.ctx = qctx
+	var limit any
+	if e.page.size > 0 {
+		limit = int64(e.page.size) + 1 // one more tells whether there is a next page
+	}
+	var err error
+	switch e.list.view {
+	case change.ViewProjects:
+		err = each(qctx, c.opt.Pool, ScanProject, e.project, projectsPageSQL, e.filter, e.page.resume, e.page.after, limit)
+	case change.ViewFinance:
+		err = each(qctx, c.opt.Pool, ScanQuote, e.quote, financePageSQL, e.filter, e.page.resume, e.page.after, limit)
+	case change.ViewNews:
+		var items []change.NewsItem
+		err = each(qctx, c.opt.Pool, ScanNews, func(n *change.NewsItem) bool {
+			items = append(items, *n)
+			return true
+		}, NewsSQL, e.filter)
+		e.newsPage(items)
+	}
+	if err == nil && (e.err == nil || isStatus(e.err)) {
+		return nil // finish reports e.err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return c.sqlError(e.list, errors.Join(err, e.err))
+}
+
+// sqlError logs why a query failed, once in a while, and tells the caller no
+// more than the SQLSTATE: the whole text may name hosts, users and values.
+func (c *core) sqlError(l list, err error) error {
+	c.metrics.sqlErrors.Inc()
+	if n, ok := c.sqlLog.allow(c.opt.Now()); ok {
+		c.opt.Log.Warn("run the SQL of a call", "view", l.key, "error", err, "suppressed", n)
+	}
+	msg, kv := "Postgres cannot be reached for a NonStreaming call", []string(nil)
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg):
+		msg = "Postgres refused the query of a NonStreaming call with SQLSTATE " + pg.Code
+		kv = []string{"sqlstate", pg.Code}
+	case errors.Is(err, context.DeadlineExceeded):
+		msg = "Postgres did not answer a NonStreaming call within " + c.opt.QueryTimeout.String()
+	}
+	return statusError(codes.Unavailable, msg+"; the log has the details, and the streaming calls are served from memory",
+		info(ReasonSQL, kv...), retryAfter(2*time.Second))
+}
+
+// throttle lets one log line through in a while.
+type throttle struct {
+	mu         sync.Mutex // guards what follows
+	next       time.Time
+	suppressed int
+}
+
+// throttlePause is the time between two lines.
+const throttlePause = 10 * time.Second
+
+// allow reports whether to log now, and how many were not since the last time.
+func (t *throttle) allow(now time.Time) (suppressed int, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now.Before(t.next) {
+		t.suppressed++
+		return 0, false
+	}
+	suppressed, t.suppressed, t.next = t.suppressed, 0, now.Add(throttlePause)
+	return suppressed, true
+}

@@ -1,0 +1,117 @@
+package rpc
+
+import (
+	"errors"
+	"time"
+
+	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+
+	"carbond/rpc/internal/cache"
+)
+
+// metrics of the package, all registered by New.
+type metrics struct {
+	server    *grpcprom.ServerMetrics
+	panics    prometheus.Counter
+	sqlErrors prometheus.Counter
+	lsnWait   prometheus.Histogram
+	refused   *prometheus.CounterVec
+	reloads   *prometheus.CounterVec
+
+	// Resolved once: a lookup by label for every call costs more than the
+	// cache itself. Read-only after newMetrics.
+	byView map[string]viewMetrics
+}
+
+type viewMetrics struct {
+	results map[how]prometheus.Counter
+	load    prometheus.Observer
+}
+
+// Reasons in carbond_rpc_refused_total.
+const (
+	refusedRate  = "rate_limit"
+	refusedToken = "token"
+	refusedScope = "scope"
+)
+
+func newMetrics() *metrics {
+	buckets := []float64{.00001, .00003, .0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10}
+	m := &metrics{
+		server: grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram(grpcprom.WithHistogramBuckets(buckets))),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "carbond_rpc_panics_total", Help: "Calls that ended in a defect of carbond; the log has the stack.",
+		}),
+		sqlErrors: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "carbond_rpc_sql_errors_total", Help: "NonStreaming queries that Postgres did not answer.",
+		}),
+		lsnWait: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "carbond_rpc_min_lsn_wait_seconds", Help: "Time that calls waited for carbond-min-lsn.", Buckets: buckets,
+		}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "carbond_rpc_refused_total", Help: "Calls refused before they were handled, by reason.",
+		}, []string{"reason"}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "carbond_rpc_reloads_total", Help: "Reloads of certificates and tokens, by result.",
+		}, []string{"result"}),
+		byView: make(map[string]viewMetrics),
+	}
+	for _, r := range []string{refusedRate, refusedToken, refusedScope} {
+		m.refused.WithLabelValues(r)
+	}
+	for _, r := range []string{"ok", "error"} {
+		m.reloads.WithLabelValues(r)
+	}
+	return m
+}
+
+// register publishes the metrics, those of the cache and of the certificate.
+func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[stamp, proto.Message], expiry func() (time.Time, bool)) error {
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "carbond_cache_requests_total", Help: "Calls by cache view and by where the reply came from: hit, miss, shared (computed by a call at the same time) or bypass.",
+	}, []string{"view", "result"})
+	load := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "carbond_cache_load_duration_seconds", Help: "Time to compute an uncached list reply.",
+		Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3},
+	}, []string{"view"})
+	for _, l := range []list{projects, news, finance, projectsSQL, newsSQL, financeSQL, {key: projectKey}} {
+		v := viewMetrics{results: make(map[how]prometheus.Counter)}
+		for _, h := range []how{hit, miss, shared, bypass} {
+			v.results[h] = requests.WithLabelValues(l.key, string(h))
+		}
+		if l.view != "" {
+			v.load = load.WithLabelValues(l.key)
+		}
+		m.byView[l.key] = v
+	}
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
+	}
+	all := []prometheus.Collector{
+		m.server, m.panics, m.sqlErrors, m.lsnWait, m.refused, m.reloads, requests, load,
+		gauge("carbond_cache_entries", "Encoded replies in the cache.", func() float64 { return float64(c.Stats().Entries) }),
+		gauge("carbond_cache_bytes", "Bytes that the cache holds.", func() float64 { return float64(c.Stats().Bytes) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "carbond_cache_evictions_total", Help: "Replies that made room for others.",
+		},
+			func() float64 { return float64(c.Stats().Evictions) }),
+	}
+	if expiry != nil {
+		all = append(all, gauge("carbond_rpc_certificate_expiry_timestamp_seconds", "End of validity of the gRPC server certificate, in unix seconds.",
+			func() float64 {
+				t, _ := expiry()
+				return float64(t.Unix())
+			}))
+	}
+	var errs []error
+	for _, c := range all {
+		errs = append(errs, reg.Register(c))
+	}
+	return errors.Join(errs...)
+}
+
+func (m *metrics) requests(view string, h how) { m.byView[view].results[h].Inc() }
+
+func (m *metrics) loaded(view string, d time.Duration) { m.byView[view].load.Observe(d.Seconds()) }

@@ -1,0 +1,167 @@
+package rpc
+
+import (
+	"context"
+	"math"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	pb "carbond/proto/carbon"
+	"carbond/rpc/internal/cache"
+	"carbond/store/change"
+)
+
+// service is carbon.CarbonService. Every list call is one row of this table.
+type service struct {
+	pb.UnimplementedCarbonServiceServer
+	*core
+}
+
+// list is what tells one list call from another.
+type list struct {
+	view  change.View
+	key   string // of the cache, and the call that page tokens are bound to
+	field string // name of the filter in the query, for errors
+	sql   bool   // a NonStreaming call
+}
+
+var (
+	projects    = list{change.ViewProjects, "projects", "country", false}
+	news        = list{change.ViewNews, "news", "source", false}
+	finance     = list{change.ViewFinance, "finance", "ticker", false}
+	projectsSQL = list{change.ViewProjects, "nonstreaming_projects", "country", true}
+	newsSQL     = list{change.ViewNews, "nonstreaming_news", "source", true}
+	financeSQL  = list{change.ViewFinance, "nonstreaming_finance", "ticker", true}
+)
+
+// projectKey is the cache view of GetProjectDetail.
+const projectKey = "project"
+
+// GetProjects implements carbon.CarbonService.
+func (s service) GetProjects(ctx context.Context, q *pb.ProjectQuery) (*pb.ProjectResponse, error) {
+	m, err := s.list(ctx, projects, q.Country, q.PageSize, q.PageToken)
+	return reply[*pb.ProjectResponse](m, err)
+}
+
+// GetNews implements carbon.CarbonService.
+func (s service) GetNews(ctx context.Context, q *pb.NewsQuery) (*pb.NewsResponse, error) {
+	m, err := s.list(ctx, news, q.Source, q.PageSize, q.PageToken)
+	return reply[*pb.NewsResponse](m, err)
+}
+
+// GetFinanceData implements carbon.CarbonService.
+func (s service) GetFinanceData(ctx context.Context, q *pb.FinanceQuery) (*pb.FinanceResponse, error) {
+	m, err := s.list(ctx, finance, q.Ticker, q.PageSize, q.PageToken)
+	return reply[*pb.FinanceResponse](m, err)
+}
+
+// GetNonStreamingProjects implements carbon.CarbonService.
+func (s service) GetNonStreamingProjects(ctx context.Context, q *pb.ProjectQuery) (*pb.ProjectResponse, error) {
+	m, err := s.list(ctx, projectsSQL, q.Country, q.PageSize, q.PageToken)
+	return reply[*pb.ProjectResponse](m, err)
+}
+
+// GetNonStreamingNews implements carbon.CarbonService.
+func (s service) GetNonStreamingNews(ctx context.Context, q *pb.NewsQuery) (*pb.NewsResponse, error) {
+	m, err := s.list(ctx, newsSQL, q.Source, q.PageSize, q.PageToken)
+	return reply[*pb.NewsResponse](m, err)
+}
+
+// GetNonStreamingFinanceData implements carbon.CarbonService.
+func (s service) GetNonStreamingFinanceData(ctx context.Context, q *pb.FinanceQuery) (*pb.FinanceResponse, error) {
+	m, err := s.list(ctx, financeSQL, q.Ticker, q.PageSize, q.PageToken)
+	return reply[*pb.FinanceResponse](m, err)
+}
+
+func reply[M proto.Message](m proto.Message, err error) (M, error) {
+	if err != nil {
+		var none M
+		return none, err
+	}
+	return m.(M), nil
+}
+
+// newReply makes the reply message of a view around encoded bytes.
+func newReply(v change.View, raw []byte) proto.Message {
+	var m proto.Message
+	switch v {
+	case change.ViewNews:
+		m = new(pb.NewsResponse)
+	case change.ViewFinance:
+		m = new(pb.FinanceResponse)
+	default:
+		m = new(pb.ProjectResponse)
+	}
+	m.ProtoReflect().SetUnknown(raw)
+	return m
+}
+
+// list answers a list call.
+func (s service) list(ctx context.Context, l list, filter string, size int32, token string) (proto.Message, error) {
+	pg, err := s.checkQuery(l, filter, size, token)
+	if err != nil {
+		return nil, err
+	}
+	noCache, err := s.conditions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	snap := s.reader.Snapshot()
+	if snap == nil {
+		return nil, errNotLoaded()
+	}
+	// The version is read before any SQL runs: what the SQL sees is then at
+	// least as new as the version says, and the first change after it ends the
+	// entry. A version of the whole view covers every filter.
+	direct := l.sql && s.opt.Pool != nil
+	var st stamp
+	if direct {
+		st.version = snap.Version(l.view, "")
+	} else {
+		st.version = snap.Version(l.view, filter)
+	}
+	load := func(ctx context.Context) (cache.Item[proto.Message], error) {
+		return s.load(ctx, l, snap, filter, pg, direct)
+	}
+	m, how, err := s.get(ctx, cache.Key{View: l.key, Filter: filter}, st, load, noCache || pg.size > 0 || token != "")
+	s.header(ctx, snap, how)
+	return m, err
+}
+
+// GetProjectDetail implements carbon.CarbonService. The row itself is the stamp
+// of its encoded form: that is exact, however much the rest of the view moves.
+func (s service) GetProjectDetail(ctx context.Context, q *pb.ProjectDetailQuery) (*pb.ProjectDetailResponse, error) {
+	if q.ProjectId == "" {
+		return nil, badField("project_id", "is empty")
+	}
+	if err := checkText("project_id", q.ProjectId, maxFilter); err != nil {
+		return nil, err
+	}
+	noCache, err := s.conditions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	snap := s.reader.Snapshot()
+	if snap == nil {
+		return nil, errNotLoaded()
+	}
+	d, ok := snap.Project(q.ProjectId)
+	if !ok {
+		// Not cached: a client could fill the cache with names of nothing.
+		s.header(ctx, snap, bypass)
+		return nil, statusError(codes.NotFound, "no project has this project_id", info(ReasonNoSuchProject))
+	}
+	st := stamp{detail: d, supply: math.Float64bits(d.Supply)}
+	st.detail.Supply = 0 // NaN is not equal to itself
+	load := func(context.Context) (cache.Item[proto.Message], error) {
+		raw := appendDetail(nil, &d)
+		m := new(pb.ProjectDetailResponse)
+		m.ProtoReflect().SetUnknown(raw)
+		// The stamp keeps the texts of the row alive, so they count too.
+		return cache.Item[proto.Message]{Value: m, Size: 2 * len(raw), Keep: true}, nil
+	}
+	m, how, err := s.get(ctx, cache.Key{View: projectKey, Filter: q.ProjectId}, st, load, noCache)
+	s.header(ctx, snap, how)
+	return reply[*pb.ProjectDetailResponse](m, err)
+}
