@@ -152,8 +152,8 @@ rules-check:
 prom-test: rules-check $(DIST)/bin/$(pkg_deb)/carbond
 	cd packaging && GOFLAGS= CARBOND_BINARY=$(abspath $(DIST)/bin/$(pkg_deb)/carbond) $(GO) test -count=1 ./promtest/...
 
-compose-check:
-	cd packaging && GOFLAGS= $(GO) test -count=1 ./compose/...
+compose-check: $(DIST)/bin/$(pkg_deb)/carbond
+	cd packaging && GOFLAGS= CARBOND_BINARY=$(abspath $<) $(GO) test -count=1 ./compose/...
 
 dashboard:
 	cd packaging && GOFLAGS= $(GO) run ./mkdash > grafana/dashboards/carbond.json.part && mv grafana/dashboards/carbond.json.part grafana/dashboards/carbond.json
