@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carbond/feeds/internal/payload"
+	"carbond/feeds/verra"
 )
 
 // Kind says what went wrong, in one word that is also the metric label.
@@ -90,6 +91,12 @@ func KindOf(err error) Kind {
 		return KindEmpty
 	case errors.Is(err, payload.ErrTooMany):
 		return KindTooLarge
+	case errors.Is(err, payload.ErrShrunk):
+		return KindShrunk
+	case errors.Is(err, payload.ErrIncomplete):
+		return KindTruncated
+	case errors.Is(err, verra.ErrNoEntities):
+		return KindEmpty
 	}
 	return KindInvalid
 }

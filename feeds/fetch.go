@@ -48,6 +48,7 @@ type request struct {
 	FirstPause time.Duration // first pause after a 429 without Retry-After, 0 = default
 	Spacing    time.Duration // least time to the next request of the group
 	NoRetry    bool
+	AnyAnswer  bool // 4xx answers (429 excepted) are answers too: their headers are wanted
 }
 
 // response is an accepted answer: 200 with its body, or 304.
@@ -203,12 +204,12 @@ func (c *client) exchange(ctx context.Context, r *request, target *url.URL, op s
 		}
 		return nil, &Error{Kind: kind, Op: op, Err: plainCause(err)}
 	}
-	return res, c.judge(g, res, op, now)
+	return res, c.judge(g, r, res, op, now)
 }
 
 // judge turns statuses that are no answer into errors and keeps the host's
 // record.
-func (c *client) judge(g *group, res *response, op string, now time.Time) error {
+func (c *client) judge(g *group, r *request, res *response, op string, now time.Time) error {
 	after := retryAfter(res.Header, now)
 	e := &Error{Op: op, Status: res.Status, RetryAfter: after}
 	switch s := res.Status; {
@@ -218,6 +219,9 @@ func (c *client) judge(g *group, res *response, op string, now time.Time) error 
 	case s == http.StatusTooManyRequests, s == 999: // 999 is Yahoo's own way to say it
 		e.Kind, e.RetryAfter = KindRateLimited, g.limited(now, after)
 		return e
+	case r.AnyAnswer && s >= 400 && s < 500:
+		g.good(now)
+		return nil
 	case s == http.StatusUnauthorized, s == http.StatusForbidden:
 		e.Kind = KindAuth
 	case s == http.StatusNotFound:
@@ -320,6 +324,13 @@ func (c *client) build(ctx context.Context, r *request, target *url.URL) (*http.
 		req.Header.Set("If-Modified-Since", r.Validators.LastModified)
 	}
 	return req, nil
+}
+
+// limited makes the host of r rest after an answer that means 429 without
+// saying so in its status, and returns the error for it.
+func (c *client) limited(r *request, cause error) error {
+	pause := c.groups.of(r.URL, r.Group, r.FirstPause).limited(c.clock.Now(), 0)
+	return &Error{Kind: KindRateLimited, Op: r.Method + " " + shown(r.URL), Status: http.StatusOK, RetryAfter: pause, Err: cause}
 }
 
 // isLocal reports whether u names a machine of the user's own, as configured.

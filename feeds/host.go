@@ -27,17 +27,17 @@ type group struct {
 	first time.Duration // first pause after a 429 that names no time
 	slot  chan struct{} // holds one token: the right to talk to the group
 
-	mu       sync.Mutex // guards all below
-	ready    time.Time  // no request before this: spacing
-	rest     groupRest
+	mu    sync.Mutex // guards all below
+	ready time.Time  // no request before this: spacing
+	rest  groupRest
 }
 
 // groupRest is the part of a group that survives a restart.
 type groupRest struct {
-	Until    time.Time     `json:"until,omitzero"`    // no request before this
-	Pause    time.Duration `json:"pause,omitempty"`   // last pause after a 429, doubled each time
+	Until    time.Time     `json:"until,omitzero"`     // no request before this
+	Pause    time.Duration `json:"pause,omitempty"`    // last pause after a 429, doubled each time
 	Failures int           `json:"failures,omitempty"` // consecutive failures
-	Rest     time.Duration `json:"rest,omitempty"`    // last rest of the breaker
+	Rest     time.Duration `json:"rest,omitempty"`     // last rest of the breaker
 }
 
 // groups holds the state of every host that was talked to.

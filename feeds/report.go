@@ -1,0 +1,95 @@
+package feeds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"carbond/store/change"
+)
+
+// Report is what one poll did, or would do.
+type Report struct {
+	Feed     string
+	DryRun   bool
+	Items    int            // rows that upstream has
+	Written  change.Written // rows changed, or that would be
+	Edits    []change.Edit  // of a dry run: the rows in question
+	Requests int            // HTTP requests sent
+	Duration time.Duration
+	Upstream string // "not modified" when upstream had nothing new
+	Notes    []string
+}
+
+func (c countedCycle) report(name string, res result, begin, end time.Time) Report {
+	rep := Report{
+		Feed: name, DryRun: c.dry, Items: res.items, Written: c.written, Edits: c.edits,
+		Requests: int(c.sent.Load()), Duration: end.Sub(begin), Notes: res.notes,
+	}
+	if res.unchanged {
+		rep.Upstream = "not modified"
+	}
+	return rep
+}
+
+// Fetch polls the named feed now, whether due or not, and returns what it did.
+// A dry run asks upstream and writes nothing, not even the feed's own memory.
+// "news" stands for all news feeds. A host that rests is not asked: the error
+// is then of KindPaused. An unknown name is ErrUnknownFeed.
+func (r *Runner) Fetch(ctx context.Context, name string, dryRun bool) (Report, error) {
+	var found []*entry
+	for _, e := range r.entries {
+		if n := e.src.name(); n == name || strings.HasPrefix(n, name+"/") {
+			found = append(found, e)
+		}
+	}
+	if len(found) == 0 {
+		return Report{}, fmt.Errorf("fetch feed %q: %w; known: %s", name, ErrUnknownFeed, strings.Join(r.names(), ", "))
+	}
+	total := Report{Feed: name, DryRun: dryRun}
+	var errs []error
+	for _, e := range found {
+		rep, err := r.fetchOne(ctx, e, dryRun)
+		total = total.add(rep)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", e.src.name(), err))
+		}
+	}
+	return total, errors.Join(errs...)
+}
+
+func (r *Runner) fetchOne(ctx context.Context, e *entry, dryRun bool) (Report, error) {
+	if !dryRun {
+		return r.poll(ctx, e)
+	}
+	e.busy.Lock()
+	memory, err := json.Marshal(e.src.save())
+	e.busy.Unlock()
+	if err != nil {
+		return Report{}, fmt.Errorf("copy memory of feed %s: %w", e.src.name(), err)
+	}
+	src := r.opt.source(e.src.name())
+	if err := src.restore(memory); err != nil {
+		return Report{}, fmt.Errorf("copy memory of feed %s: %w", e.src.name(), err)
+	}
+	begin := r.clock.Now()
+	c := r.newCycle(src.name(), true)
+	res, err := safePoll(ctx, src, c.cycle)
+	return c.report(src.name(), res, begin, r.clock.Now()), err
+}
+
+func (a Report) add(b Report) Report {
+	a.Items += b.Items
+	a.Written = a.Written.Add(b.Written)
+	a.Edits = append(a.Edits, b.Edits...)
+	a.Requests += b.Requests
+	a.Duration += b.Duration
+	a.Notes = append(a.Notes, b.Notes...)
+	if b.Upstream != "" {
+		a.Upstream = b.Upstream
+	}
+	return a
+}

@@ -1,0 +1,269 @@
+package feeds
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"carbond/store/change"
+)
+
+// pollTimeout bounds a whole poll. A full sweep of the registry takes minutes.
+const pollTimeout = 30 * time.Minute
+
+// Runner polls all configured feeds, each in a goroutine of its own.
+type Runner struct {
+	opt     Options
+	writer  Writer
+	log     *slog.Logger
+	clock   Clock
+	client  *client
+	metrics *metrics
+	entries []*entry
+	dirty   chan struct{} // lossy: the state changed and wants saving
+	started time.Time
+}
+
+// entry is one source with what the Runner knows of it.
+type entry struct {
+	src  source
+	busy sync.Mutex // held while the source polls or is read
+
+	mu       sync.Mutex // guards state, polling and interval
+	state    feedState
+	polling  bool
+	interval time.Duration // as the source last gave it
+
+	// Of the goroutine that saves, and of Run after all others have ended.
+	savedAt time.Time
+	saved   string
+}
+
+// New checks opt, reads the state file and returns a Runner that writes to w.
+// It does no other I/O and starts nothing: call Run. Errors wrap ErrOptions and
+// name every wrong option.
+func New(opt Options, w Writer) (*Runner, error) {
+	opt = opt.withDefaults()
+	if err := opt.check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	m, err := newMetrics(opt.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register feed metrics: %w", err)
+	}
+	r := &Runner{opt: opt, writer: w, log: opt.Log, clock: opt.Clock, metrics: m, dirty: make(chan struct{}, 1)}
+	r.started = r.clock.Now()
+	local := opt.localHosts()
+	transport := opt.Transport
+	if transport == nil {
+		transport = newTransport(local)
+	}
+	r.client = &client{
+		userAgent: opt.userAgent(), transport: transport, groups: newGroups(opt.Clock), clock: opt.Clock, log: opt.Log, local: local,
+	}
+	saved := loadState(opt.StatePath, r.log)
+	r.client.groups.restore(saved.Hosts)
+	for _, src := range opt.sources() {
+		r.entries = append(r.entries, r.newEntry(src, saved))
+	}
+	return r, nil
+}
+
+// newEntry takes over what the state file knows of a source.
+func (r *Runner) newEntry(src source, saved stateFile) *entry {
+	e := &entry{src: src, state: saved.Feeds[src.name()]}
+	key := r.opt.fingerprint(src.name())
+	if e.state.URL != key {
+		e.state = feedState{URL: key}
+	} else if m := saved.loadMemory(r.opt.StatePath, src.name(), r.log); m != nil {
+		if err := src.restore(m); err != nil {
+			r.log.Warn("feed memory unusable, starting without it", "feed", src.name(), "error", err)
+			src.forget()
+		}
+	}
+	now := r.clock.Now()
+	e.interval = src.interval(now)
+	first := now
+	if !src.local() {
+		first = now.Add(startOffset(src.name(), e.interval))
+	}
+	if d := e.state.NextDue; d.Before(first) || d.After(now.Add(dueMost)) {
+		e.state.NextDue = first
+	}
+	r.metrics.start(src.name(), e.state)
+	return e
+}
+
+// Run polls until ctx ends and returns its cause. All goroutines have ended and
+// the state is saved when it returns. A Runner runs once.
+func (r *Runner) Run(ctx context.Context) error {
+	r.refill(ctx)
+	var wg sync.WaitGroup
+	for _, e := range r.entries {
+		wg.Go(func() { r.loop(ctx, e) })
+	}
+	wg.Go(func() { r.pruneLoop(ctx) })
+	wg.Go(func() { r.saveLoop(ctx) })
+	wg.Wait()
+	r.save(true)
+	return context.Cause(ctx)
+}
+
+// refill makes sources forget their validators when their table is empty: the
+// database is new, and a 304 would leave it empty.
+func (r *Runner) refill(ctx context.Context) {
+	empty := map[string]bool{}
+	for _, table := range change.Tables() {
+		rows, err := r.writer.Rows(ctx, table, change.KeyColumns(table)[:1])
+		if err != nil {
+			r.log.Warn("stored rows unreadable, feeds go on with what they remember", "table", table, "error", err)
+			continue
+		}
+		empty[table] = len(rows) == 0
+	}
+	for _, e := range r.entries {
+		if empty[e.src.table()] {
+			e.busy.Lock()
+			e.src.forget()
+			e.busy.Unlock()
+		}
+	}
+}
+
+// loop polls one source whenever it is due.
+func (r *Runner) loop(ctx context.Context, e *entry) {
+	for ctx.Err() == nil {
+		if wait := e.wait(r.clock.Now()); wait > 0 {
+			// In steps, so that a corrected clock cannot strand a source.
+			if r.clock.Sleep(ctx, min(wait, time.Minute)) != nil {
+				return
+			}
+			continue
+		}
+		_, _ = r.poll(ctx, e) // recorded and logged there
+	}
+}
+
+// wait is the time until the source is due.
+func (e *entry) wait(now time.Time) time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.state.Disabled != "" {
+		return time.Hour
+	}
+	if e.state.NextDue.After(now.Add(dueMost)) {
+		e.state.NextDue = now
+	}
+	return e.state.NextDue.Sub(now)
+}
+
+// poll runs one poll of a source and records how it went.
+func (r *Runner) poll(ctx context.Context, e *entry) (Report, error) {
+	e.busy.Lock()
+	defer e.busy.Unlock()
+	e.setPolling(true)
+	defer e.setPolling(false)
+	name := e.src.name()
+	begin := r.clock.Now()
+	c := r.newCycle(name, false)
+	res, err := safePoll(ctx, e.src, c.cycle)
+	now := r.clock.Now()
+
+	e.mu.Lock()
+	before := e.state
+	e.state.Polls++
+	e.state.LastPoll = begin
+	wait := settle(&e.state, e.src, res, err, now)
+	after := e.state
+	e.interval = e.src.interval(now)
+	e.mu.Unlock()
+
+	r.record(e, c, res, err, now.Sub(begin), wait, after)
+	r.logPoll(before, after, name, c.written, err, wait)
+	r.touch()
+	return c.report(name, res, begin, now), err
+}
+
+func (e *entry) setPolling(on bool) {
+	e.mu.Lock()
+	e.polling = on
+	e.mu.Unlock()
+}
+
+// countedCycle is a cycle that counts its requests.
+type countedCycle struct {
+	*cycle
+	sent *atomic.Int64
+}
+
+func (r *Runner) newCycle(name string, dry bool) countedCycle {
+	sent := new(atomic.Int64)
+	cl := *r.client
+	requests := r.metrics.requests.WithLabelValues(name)
+	cl.requests = func() { sent.Add(1); requests.Inc() }
+	return countedCycle{&cycle{
+		client: &cl, clock: r.clock, log: r.log.With("feed", name), writer: r.writer, dry: dry,
+	}, sent}
+}
+
+// safePoll polls and turns a panic, which only a parser bug could cause, into a
+// failed poll: one odd payload must not take the daemon down.
+func safePoll(ctx context.Context, src source, c *cycle) (res result, err error) {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("poll panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = fail(KindInvalid, "poll "+src.name(), "internal error, see the log: %v", p)
+		}
+	}()
+	return src.poll(ctx, c)
+}
+
+// record updates the metrics.
+func (r *Runner) record(e *entry, c countedCycle, res result, err error, took, wait time.Duration, st feedState) {
+	name, label := e.src.name(), "ok"
+	if err != nil {
+		label = string(KindOf(err))
+	}
+	r.metrics.polls.WithLabelValues(name, label).Inc()
+	r.metrics.duration.WithLabelValues(name).Observe(took.Seconds())
+	if err == nil && res.unchanged {
+		r.metrics.notModified.WithLabelValues(name).Inc()
+	}
+	r.metrics.wrote(e.src.table(), c.written)
+	r.metrics.show(name, st, wait)
+}
+
+// logPoll says what an operator wants to know once: the first failure, a change
+// of its kind, each tenth of a row, recovery, and a feed switched off.
+func (r *Runner) logPoll(before, after feedState, name string, n change.Written, err error, wait time.Duration) {
+	log := r.log.With("feed", name)
+	kind := KindOf(err)
+	switch {
+	case kind == KindCanceled:
+	case err == nil && before.Failures > 0:
+		log.Info("feed recovered", "failures", before.Failures)
+	case err == nil && n.Changed():
+		log.Debug("feed polled", "inserted", n.Inserted, "updated", n.Updated, "deleted", n.Deleted)
+	case err == nil:
+	case after.Disabled != "" && before.Disabled == "":
+		log.Error("feed disabled", "reason", after.Disabled)
+	case kind == KindPaused:
+		log.Debug("feed waits for its host", "wait", wait)
+	case before.Failures == 0 || before.LastErrorKind != kind || after.Failures%10 == 0:
+		log.Warn("feed poll failed", "kind", kind, "error", err, "failures", after.Failures, "wait", wait.Round(time.Second))
+	}
+}
+
+func (r *Runner) names() []string {
+	out := make([]string, len(r.entries))
+	for i, e := range r.entries {
+		out[i] = e.src.name()
+	}
+	return out
+}
