@@ -5,7 +5,16 @@ import "github.com/spf13/cobra"
 // commands lists the command tree in the order of the help.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
+		a.cmdServe(),
+		a.cmdDemo(),
 		a.cmdCheckConfig(),
+		a.cmdDoctor(),
+		a.cmdMigrate(),
+		a.cmdTeardown(),
+		a.cmdView(),
+		a.cmdFeeds(),
+		a.cmdVerify(),
+		a.cmdFsck(),
 		a.cmdHealthcheck(),
 		a.cmdVersion(),
 		a.cmdCompletion(),

@@ -23,6 +23,7 @@ type stdio struct {
 	tty      bool     // in is a terminal: questions may be asked
 	errFile  *os.File // err as a file, nil in tests; journald is told by it
 	signals  chan os.Signal
+	pid      int
 }
 
 func main() { os.Exit(realMain()) }
@@ -35,6 +36,6 @@ func realMain() int {
 	return run(context.Background(), os.Args[1:], stdio{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Environ(),
 		tty:     err == nil && info.Mode()&os.ModeCharDevice != 0,
-		errFile: os.Stderr, signals: sig,
+		errFile: os.Stderr, signals: sig, pid: os.Getpid(),
 	})
 }

@@ -18,7 +18,7 @@ type metrics struct {
 	watchdogOK  prometheus.Gauge
 	ready       *prometheus.GaugeVec
 	serving     prometheus.Gauge
-	certExpires *prometheus.GaugeVec
+	certExpires prometheus.Gauge
 }
 
 // newMetrics makes the only registry of the process.
@@ -36,9 +36,7 @@ func newMetrics(mode string, started time.Time) *metrics {
 		ready: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "carbond_ready", Help: "Whether a check of /readyz is ok, by check.",
 		}, []string{"check"}),
-		certExpires: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "carbond_tls_certificate_expiry_timestamp_seconds", Help: "When a listener's certificate expires.",
-		}, []string{"listener"}),
+		certExpires: gauge("carbond_http_certificate_expiry_timestamp_seconds", "When the certificate of the HTTP listener expires."),
 	}
 	b := build()
 	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -47,7 +45,7 @@ func newMetrics(mode string, started time.Time) *metrics {
 	}, func() float64 { return 1 })
 	start := gauge("carbond_start_timestamp_seconds", "When the daemon started.")
 	start.Set(seconds(started))
-	reg.MustRegister(info, start, m.reloadOK, m.reloadAt, m.watchdogOK, m.serving, m.ready, m.certExpires,
+	reg.MustRegister(info, start, m.reloadOK, m.reloadAt, m.watchdogOK, m.serving, m.ready,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -67,12 +65,14 @@ func (m *metrics) reloaded(ok bool, at time.Time) {
 	}
 }
 
-// certificate notes when the certificate of a listener expires; a nil source
-// means plain text.
-func (m *metrics) certificate(listener string, s *certs.Source) {
-	if s != nil {
-		m.certExpires.WithLabelValues(listener).Set(seconds(s.NotAfter()))
+// certificate notes when the certificate of the HTTP listener expires. Without
+// TLS (nil) there is no such metric.
+func (m *metrics) certificate(s *certs.Source) {
+	if s == nil {
+		return
 	}
+	m.certExpires.Set(seconds(s.NotAfter()))
+	_ = m.reg.Register(m.certExpires) // again at a reload
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

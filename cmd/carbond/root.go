@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -35,13 +36,17 @@ const daemonMark = "daemon"
 type app struct {
 	stdio
 	configPath string
-	redact     func(string) string
-	began      bool // the command line was right and its command runs
+
+	redactor   sync.RWMutex // guards the two below
+	redactWith func(string) string
+	secretsOf  string
+
+	began bool // the command line was right and its command runs
 }
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, std stdio) int {
-	a := &app{stdio: std, redact: config.RedactURL}
+	a := &app{stdio: std}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	root := a.root()
@@ -184,8 +189,32 @@ func (a *app) load(flags map[string]string) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.redact = cfg.Redactor()
+	a.setRedactor(cfg)
 	return cfg, nil
+}
+
+// setRedactor hides the secrets of cfg from everything that is printed from now
+// on, besides those of earlier configurations: a rotated password is still one.
+func (a *app) setRedactor(cfg *config.Config) {
+	a.redactor.Lock()
+	defer a.redactor.Unlock()
+	older, newer := a.redactWith, cfg.Redactor()
+	a.redactWith = newer
+	if older != nil && a.secretsOf != cfg.Fingerprint() {
+		a.redactWith = func(s string) string { return newer(older(s)) }
+	}
+	a.secretsOf = cfg.Fingerprint()
+}
+
+// redact removes known secrets and the passwords of URLs from a text.
+func (a *app) redact(s string) string {
+	a.redactor.RLock()
+	f := a.redactWith
+	a.redactor.RUnlock()
+	if f == nil {
+		f = config.RedactURL
+	}
+	return f(s)
 }
 
 // sources says where the configuration of this run comes from.

@@ -70,7 +70,10 @@ type View struct {
 // Feed is one poller.
 type Feed struct {
 	Name        string     `json:"name"`
+	Table       string     `json:"table"`
 	State       string     `json:"state"`
+	Stale       bool       `json:"stale"`
+	Failures    int        `json:"failures"`
 	LastSuccess *time.Time `json:"last_success,omitempty"`
 	NextDue     *time.Time `json:"next_due,omitempty"`
 	Items       int        `json:"items"`

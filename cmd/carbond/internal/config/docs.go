@@ -100,3 +100,22 @@ func (c *Config) Effective() string {
 	}
 	return b.String()
 }
+
+// With returns a copy of c that has the values of new for every key that takes
+// effect on reload, and its own for the rest: what is in force after a reload.
+func (c *Config) With(new *Config) *Config {
+	out := *c
+	out.file = new.file
+	out.from = make(map[string]string, len(new.from))
+	to, from := out.keys(), new.keys()
+	for i, k := range from {
+		if k.Reload {
+			// The text came out of the same key, so it parses.
+			_ = to[i].set(k.get())
+			out.from[k.Name] = new.Origin(k.Name)
+		} else {
+			out.from[k.Name] = c.Origin(k.Name)
+		}
+	}
+	return &out
+}

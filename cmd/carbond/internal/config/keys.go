@@ -60,13 +60,13 @@ func (c *Config) listenerKeys() []Key {
 	return []Key{
 		listen("grpc.listen", "127.0.0.1:50051", &g.Listen).
 			doc("Address of the gRPC API. Use 0.0.0.0:50051 for all interfaces, with TLS or tokens."),
-		path("grpc.tls_cert", "", &g.TLS.Cert).example("/etc/carbond/tls.crt").reload().
+		path("grpc.tls_cert", "", &g.TLS.Cert).example("/etc/carbond/tls.crt").
 			doc("PEM certificate chain; with grpc.tls_key it turns TLS on. The files are read again on reload."),
-		path("grpc.tls_key", "", &g.TLS.Key).example("/etc/carbond/tls.key").reload().
+		path("grpc.tls_key", "", &g.TLS.Key).example("/etc/carbond/tls.key").
 			doc("PEM private key of grpc.tls_cert."),
-		path("grpc.client_ca", "", &g.TLS.ClientCA).example("/etc/carbond/clients.crt").reload().
+		path("grpc.client_ca", "", &g.TLS.ClientCA).example("/etc/carbond/clients.crt").
 			doc("PEM certificates of the authorities that sign client certificates; clients then must present one."),
-		path("grpc.tokens_file", "", &g.TokensFile).example("/etc/carbond/tokens").reload().
+		path("grpc.tokens_file", "", &g.TokensFile).example("/etc/carbond/tokens").
 			doc("Bearer tokens that callers must present; the file is read again on reload."),
 		number("grpc.rate_limit", "0", &g.RateLimit).
 			doc("Requests per second that one peer may make; 0 means no limit."),
@@ -74,11 +74,11 @@ func (c *Config) listenerKeys() []Key {
 			doc("Serve gRPC reflection, which lets grpcurl work without proto files."),
 		listen("http.listen", "127.0.0.1:50080", &h.Listen).
 			doc("Address of /metrics, /healthz, /readyz, /status.json and the console page."),
-		path("http.tls_cert", "", &h.TLS.Cert).example("/etc/carbond/tls.crt").reload().
-			doc("PEM certificate chain for the HTTP listener; with http.tls_key it turns TLS on."),
-		path("http.tls_key", "", &h.TLS.Key).example("/etc/carbond/tls.key").reload().
+		path("http.tls_cert", "", &h.TLS.Cert).example("/etc/carbond/tls.crt").
+			doc("PEM certificate chain for the HTTP listener; with http.tls_key it turns TLS on. The files are read again on reload."),
+		path("http.tls_key", "", &h.TLS.Key).example("/etc/carbond/tls.key").
 			doc("PEM private key of http.tls_cert."),
-		path("http.client_ca", "", &h.TLS.ClientCA).example("/etc/carbond/clients.crt").reload().
+		path("http.client_ca", "", &h.TLS.ClientCA).example("/etc/carbond/clients.crt").
 			doc("PEM certificates of the authorities that sign client certificates for the HTTP listener."),
 		boolean("http.pprof", "false", &h.Pprof).reload().
 			doc("Serve /debug/pprof/ on the HTTP listener. Profiles show memory contents: only behind loopback or client certificates."),

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"log/slog"
@@ -80,4 +81,15 @@ func (c *Config) Redactor() func(string) string {
 	}
 	r := strings.NewReplacer(pairs...)
 	return func(s string) string { return RedactURL(r.Replace(s)) }
+}
+
+// Fingerprint tells two sets of secrets apart without showing them.
+func (c *Config) Fingerprint() string {
+	h := sha256.New()
+	for _, k := range c.keys() {
+		if k.secret != nil {
+			fmt.Fprintf(h, "%s=%q\n", k.Name, k.get())
+		}
+	}
+	return string(h.Sum(nil))
 }

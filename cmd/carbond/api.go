@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"carbond/cmd/carbond/internal/config"
+	"carbond/rpc"
+	"carbond/store"
+)
+
+// reader lends the store to rpc, whose Snapshot is an interface of its own.
+type reader struct{ *store.Store }
+
+func (r reader) Snapshot() rpc.Snapshot { return r.Store.Snapshot() }
+
+func apiOptions(cfg *config.Config) rpc.Options {
+	o := rpc.Options{
+		QueryTimeout:      cfg.Postgres.QueryTimeout,
+		CacheTTL:          cfg.Cache.TTL,
+		CacheMaxBytes:     cfg.Cache.MaxBytes,
+		TokensFile:        cfg.GRPC.TokensFile,
+		RateLimit:         cfg.GRPC.RateLimit,
+		DisableReflection: !cfg.GRPC.Reflection,
+		DrainTimeout:      drainTime,
+	}
+	if t := cfg.GRPC.TLS; t.Enabled() {
+		o.TLS = &rpc.TLSOptions{CertFile: t.Cert, KeyFile: t.Key, ClientCAFile: t.ClientCA}
+	}
+	return o
+}
+
+// drainTime is how long open calls may take when the daemon stops.
+const drainTime = 2500 * time.Millisecond
+
+// buildAPI makes the gRPC server and the connection that the watchdog uses: it
+// is opened once, so that a flood of connections cannot starve the probe.
+func (d *daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
+	opt := apiOptions(cfg)
+	opt.Log, opt.Registerer = d.log.With("stage", "rpc"), d.met.reg
+	opt.Age = func() time.Duration { return time.Duration(d.age.Load()) }
+	if d.pool != nil {
+		opt.Pool = d.pool
+	}
+	if d.api, err = rpc.New(reader{d.store}, opt); err != nil {
+		return fmt.Errorf("make the gRPC server: %w", err)
+	}
+	self := client{addr: d.grpcListener.Addr().String(), tls: cfg.GRPC.TLS.Enabled(), own: true}
+	d.self, err = self.dial()
+	return err
+}
+
+func (d *daemon) runAPI(ctx context.Context) error { return d.api.Serve(ctx, d.grpcListener) }
+
+// setServing tells the health service. The name "" is the process, which is
+// well as long as it runs; the API serves when its data is good.
+func (d *daemon) setServing(process, api bool) {
+	d.api.SetServing("", process)
+	d.api.SetServing(rpc.Service, api)
+}
+
+// checkAPI tries the files of the gRPC listener the way serve will.
+func checkAPI(cfg *config.Config) error {
+	opt := apiOptions(cfg)
+	opt.Registerer = prometheus.NewRegistry()
+	_, err := rpc.New(reader{}, opt)
+	return err
+}
+
+// closer is the part of *grpc.ClientConn that release needs.
+type closer interface {
+	grpc.ClientConnInterface
+	Close() error
+}

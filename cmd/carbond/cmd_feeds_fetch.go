@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+
+	"carbond/cmd/carbond/internal/config"
+	"carbond/feeds"
+	"carbond/store"
+	"carbond/store/change"
+)
+
+func (a *app) cmdFeedsFetch() *cobra.Command {
+	rows := 20
+	c := &cobra.Command{
+		Use:   "fetch NAME",
+		Short: "Poll one feed now and print what it would change; writes nothing",
+		Long: "Polls a feed now, in this process and with the configuration, and prints what the poll\n" +
+			"would change. Nothing is written, not even the feed's own memory. In embedded mode the\n" +
+			"comparison needs the data directory, which a running daemon holds: without it every row counts as new.",
+		Example: "  carbond feeds fetch verra\n  carbond feeds fetch news",
+		Args:    oneArg("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := a.load(overridden(cmd.Flags()))
+			if err != nil {
+				return err
+			}
+			return a.fetchFeed(cmd.Context(), cfg, args[0], rows)
+		},
+	}
+	c.Flags().IntVar(&rows, "rows", rows, "print at most `N` rows of each table")
+	addOverrides(c.Flags(), "data-dir")
+	return c
+}
+
+func (a *app) fetchFeed(ctx context.Context, cfg *config.Config, name string, rows int) error {
+	w, note, done, err := previewWriter(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if note != "" {
+		fmt.Fprintln(a.err, "note: "+note)
+	}
+	opt := feedOptions(cfg, filepath.Join(cfg.DataDir, "feeds.json"))
+	opt.Log, _ = a.logger(cfg)
+	r, err := feeds.New(opt, w)
+	if err != nil {
+		return err
+	}
+	rep, err := r.Fetch(ctx, name, true)
+	if errors.Is(err, feeds.ErrUnknownFeed) {
+		return usageError{err}
+	}
+	a.printReport(rep, rows)
+	return err
+}
+
+func (a *app) printReport(r feeds.Report, rows int) {
+	fmt.Fprintf(a.out, "%s: %d items in %d requests, %s\n", r.Feed, r.Items, r.Requests, r.Duration.Round(time.Millisecond))
+	if r.Upstream != "" {
+		fmt.Fprintf(a.out, "upstream: %s\n", r.Upstream)
+	}
+	fmt.Fprintf(a.out, "would insert %d, update %d, delete %d; %d are unchanged\n", r.Written.Inserted, r.Written.Updated, r.Written.Deleted, r.Written.Unchanged)
+	for _, n := range r.Notes {
+		fmt.Fprintln(a.out, "note: "+plain(n))
+	}
+	for _, e := range r.Edits {
+		fmt.Fprintf(a.out, "\n%s: %s\n", e.Table, strings.Join(e.Columns, ", "))
+		printRows(a, "  ", e.Rows, rows)
+		if len(e.Delete) > 0 {
+			fmt.Fprintf(a.out, "%s, gone: %s\n", e.Table, strings.Join(change.KeyColumns(e.Table), ", "))
+			printRows(a, "  ", e.Delete, rows)
+		}
+	}
+}
+
+func printRows(a *app, indent string, list []change.Row, limit int) {
+	for i, r := range list {
+		if i == limit {
+			fmt.Fprintf(a.out, "%s... and %d more\n", indent, len(list)-limit)
+			return
+		}
+		var cells []string
+		for _, v := range r.All() {
+			text := "NULL"
+			if v.Kind == change.Text {
+				text = plain(v.Text)
+			}
+			cells = append(cells, text)
+		}
+		fmt.Fprintln(a.out, indent+strings.Join(cells, " | "))
+	}
+}
+
+// previewWriter returns what a dry run compares with, and a note when that is
+// nothing.
+func previewWriter(ctx context.Context, cfg *config.Config) (w feeds.Writer, note string, done func(), err error) {
+	done = func() {}
+	if !cfg.Embedded() {
+		pc, err := poolConfig(cfg)
+		if err != nil {
+			return nil, "", done, err
+		}
+		pool, err := pgxpool.NewWithConfig(ctx, pc)
+		if err != nil {
+			return nil, "", done, err
+		}
+		return feeds.NewSQLWriter(pool), "", pool.Close, nil
+	}
+	if _, err := os.Stat(cfg.DataDir); errors.Is(err, fs.ErrNotExist) {
+		return nothing{}, cfg.DataDir + " does not exist yet: every row counts as new", done, nil
+	}
+	s, err := store.Open(cfg.DataDir, storeOptions(cfg))
+	if errors.Is(err, store.ErrLocked) {
+		return nothing{}, "a daemon holds " + cfg.DataDir + ": every row counts as new", done, nil
+	}
+	if err != nil {
+		return nil, "", done, explainOpen(cfg.DataDir, err)
+	}
+	return s, "", func() { _ = s.Close() }, nil
+}
+
+// nothing is a Writer over empty tables that refuses to write.
+type nothing struct{}
+
+var errPreviewOnly = errors.New("a dry run writes nothing")
+
+func (nothing) Write(context.Context, []change.Edit) (change.Written, error) {
+	return change.Written{}, errPreviewOnly
+}
+
+func (nothing) Preview(_ context.Context, edits []change.Edit) (n change.Written, err error) {
+	for _, e := range edits {
+		n.Inserted += len(e.Rows)
+	}
+	return n, nil
+}
+
+func (nothing) Prune(context.Context, string, time.Time) (int, error) { return 0, errPreviewOnly }
+
+func (nothing) Rows(context.Context, string, []string) ([]change.Row, error) { return nil, nil }

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"carbond/store"
+	"carbond/store/change"
+)
+
+func (a *app) cmdFsck() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "fsck",
+		Short: "Check every segment, the checkpoint and the invariants of a data directory",
+		Long: "Reads the whole data directory offline and changes nothing: checksums, gaps, seals, the\n" +
+			"rows of every record against the state it applies to, and the checkpoint against a replay.\n" +
+			"Prints each problem with file and offset. Exit code 0 when all is well. Stop the daemon first.",
+		Example: "  systemctl stop carbond && carbond fsck\n  carbond fsck --data-dir ./carbond-data",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.load(overridden(cmd.Flags()))
+			if err != nil {
+				return err
+			}
+			r, err := store.Check(cfg.DataDir)
+			if errors.Is(err, store.ErrLocked) {
+				return fmt.Errorf("%w (fsck needs the directory for itself)", err)
+			}
+			if err != nil {
+				return fmt.Errorf("check %s: %w", cfg.DataDir, err)
+			}
+			return a.printCheck(cfg.DataDir, r)
+		},
+	}
+	addOverrides(c.Flags(), "data-dir")
+	return c
+}
+
+func (a *app) printCheck(dir string, r *store.Report) error {
+	fmt.Fprintf(a.out, "%s: %d segments, %d records, offsets %d to %d, checkpoint at %d\n",
+		dir, r.Segments, r.Records, r.Oldest, r.Position.Offset, r.Checkpoint)
+	for _, t := range change.Tables() {
+		fmt.Fprintf(a.out, "  %-12s %d rows\n", t, r.Rows[t])
+	}
+	if r.Position.Source.Embedded() {
+		fmt.Fprintln(a.out, "  source       embedded")
+	} else {
+		s := r.Position.Source
+		fmt.Fprintf(a.out, "  source       database %s of cluster %s, slot %s, LSN %s\n", s.Database, s.SystemID, s.Slot, r.Position.LSN)
+	}
+	if !r.Rebuilt {
+		fmt.Fprintln(a.out, "  the log no longer reaches back to its beginning: the checkpoint was checked by itself, not against a replay")
+	}
+	if len(r.Problems) == 0 {
+		_, err := fmt.Fprintln(a.out, "no problems")
+		return err
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintf(a.out, "PROBLEM: %v\n", p)
+	}
+	fmt.Fprintf(a.out, "%d problems. Keep a copy of the directory before you change anything in it.\n", len(r.Problems))
+	return errQuiet
+}

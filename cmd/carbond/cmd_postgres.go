@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"carbond/cmd/carbond/internal/config"
+	"carbond/replicate"
+)
+
+// errEmbedded is the answer of commands that need a database.
+var errEmbedded = errors.New("postgres.url is empty: this is embedded mode, there is no database to work on (set CARBOND_POSTGRES_URL or postgres.url)")
+
+// postgresTime bounds a command against a server that does not answer.
+const postgresTime = 2 * time.Minute
+
+// postgres loads the configuration of a command that needs a database.
+func (a *app) postgres() (*config.Config, replicate.Options, error) {
+	cfg, err := a.load(nil)
+	if err != nil {
+		return nil, replicate.Options{}, err
+	}
+	if cfg.Embedded() {
+		return cfg, replicate.Options{}, errEmbedded
+	}
+	opt := replicateOptions(cfg)
+	opt.Logger, _ = a.logger(cfg)
+	return cfg, opt, nil
+}
+
+func (a *app) cmdDoctor() *cobra.Command {
+	var sql bool
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check that Postgres is ready for carbond, and print what repairs it",
+		Long: "Connects to Postgres and checks wal_level, rights of the role, tables, replica identity,\n" +
+			"publication, slot and free capacity. Prints the SQL or the advice that repairs each problem.\n" +
+			"Changes nothing. Exit code 0 when replication can work, 1 when not.",
+		Example: "  carbond doctor\n  carbond doctor --sql > role.sql",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, opt, err := a.postgres()
+			if errors.Is(err, errEmbedded) && !sql {
+				_, err := fmt.Fprintln(a.out, "embedded mode: no Postgres is configured, nothing to check")
+				return err
+			}
+			if err != nil {
+				return err
+			}
+			if sql {
+				_, err := io.WriteString(a.out, replicate.RoleSQL(opt))
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), postgresTime)
+			defer cancel()
+			findings, err := replicate.Preflight(ctx, opt)
+			if bad := a.printFindings(findings); err == nil && bad > 0 {
+				return errQuiet
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&sql, "sql", false, "print the SQL that makes a least-privilege role for carbond")
+	return c
+}
+
+// printFindings prints one line for each check and the repair below it, and
+// returns how many checks failed.
+func (a *app) printFindings(findings []replicate.Finding) (bad int) {
+	for _, f := range findings {
+		word := "ok  "
+		switch {
+		case f.OK:
+		case f.Warning:
+			word = "warn"
+		default:
+			word = "FAIL"
+			bad++
+		}
+		fmt.Fprintf(a.out, "%s  %-18s  %s\n", word, f.Name, a.redact(f.Detail))
+		if f.OK || f.Repair == "" {
+			continue
+		}
+		for line := range strings.SplitSeq(strings.TrimRight(f.Repair, "\n"), "\n") {
+			fmt.Fprintf(a.out, "      %s\n", a.redact(line))
+		}
+	}
+	switch {
+	case bad > 0:
+		fmt.Fprintf(a.out, "\n%d problems keep replication from working\n", bad)
+	case len(findings) > 0:
+		fmt.Fprintln(a.out, "\nreplication can work")
+	}
+	return bad
+}
+
+func (a *app) cmdMigrate() *cobra.Command {
+	return &cobra.Command{
+		Use:   "migrate",
+		Short: "Create or upgrade the tables and the publication in Postgres",
+		Long: "Creates or upgrades the four tables, their indexes and the publication. Never drops or\n" +
+			"changes what it finds. serve does the same at its start unless postgres.migrate is off; the\n" +
+			"replication slot is made by serve, together with the first copy.",
+		Example: "  CARBOND_POSTGRES_URL=postgres://owner@localhost/carbon carbond migrate",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, opt, err := a.postgres()
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), postgresTime)
+			defer cancel()
+			if err := replicate.Migrate(ctx, opt); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.out, "tables and publication %q are up to date\n", opt.Publication)
+			return err
+		},
+	}
+}
+
+func (a *app) cmdTeardown() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "teardown",
+		Short: "Drop the replication slot and the publication",
+		Long: "Drops the slot and the publication in Postgres, so that the server keeps no WAL for a\n" +
+			"carbond that is gone. Tables and rows stay. Stop the daemon first. Asks before it acts,\n" +
+			"unless --yes is given.",
+		Example: "  systemctl stop carbond && carbond teardown\n  carbond teardown --yes",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, opt, err := a.postgres()
+			if err != nil {
+				return err
+			}
+			question := fmt.Sprintf("Drop slot %q and publication %q? A carbond that used them must copy the tables anew.", opt.Slot, opt.Publication)
+			if err := a.confirm(question, yes); err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), postgresTime)
+			defer cancel()
+			if err := replicate.Teardown(ctx, opt); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.out, "slot %q and publication %q are gone\n", opt.Slot, opt.Publication)
+			return err
+		},
+	}
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return c
+}
+
+// confirm asks on a terminal. Without one only --yes will do.
+func (a *app) confirm(question string, yes bool) error {
+	if yes {
+		return nil
+	}
+	if !a.tty {
+		return usageError{errors.New("nobody can be asked here: give --yes to confirm")}
+	}
+	fmt.Fprintf(a.err, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(a.in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return errors.New("not confirmed, nothing was changed")
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"carbond/cmd/carbond/internal/config"
+	"carbond/cmd/carbond/internal/life"
+	"carbond/replicate"
+)
+
+// overrides are flags that stand for configuration keys.
+var overrides = map[string]string{
+	"data-dir":    "data_dir",
+	"grpc-listen": "grpc.listen",
+	"http-listen": "http.listen",
+	"log-level":   "log.level",
+}
+
+func addOverrides(f *pflag.FlagSet, names ...string) {
+	usage := map[string]string{
+		"data-dir":    "data directory, `DIR` in place of data_dir",
+		"grpc-listen": "`HOST:PORT` in place of grpc.listen",
+		"http-listen": "`HOST:PORT` in place of http.listen",
+		"log-level":   "`LEVEL` in place of log.level",
+	}
+	for _, n := range names {
+		f.String(n, "", usage[n])
+	}
+}
+
+// overridden returns the keys that flags set.
+func overridden(f *pflag.FlagSet) map[string]string {
+	out := map[string]string{}
+	f.Visit(func(fl *pflag.Flag) {
+		if key, ok := overrides[fl.Name]; ok {
+			out[key] = fl.Value.String()
+		}
+	})
+	return out
+}
+
+func (a *app) cmdServe() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the daemon",
+		Long: "Runs the daemon: in postgres mode when postgres.url is set, else in embedded mode.\n" +
+			"SIGHUP reloads configuration, certificates, tokens and log level; an invalid file keeps the\n" +
+			"old one. SIGTERM drains and stops within 10 s; a second one cuts the waits.",
+		Example: "  carbond serve\n  CARBOND_POSTGRES_URL=postgres://carbond@localhost/carbon carbond serve --data-dir ./data",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			flags := overridden(cmd.Flags())
+			cfg, err := a.load(flags)
+			if err != nil {
+				return err
+			}
+			mode := modePostgres
+			if cfg.Embedded() {
+				mode = modeEmbedded
+			}
+			return a.serve(cmd.Context(), cfg, mode, flags, hooks{})
+		},
+		Annotations: map[string]string{daemonMark: "yes"},
+	}
+	addOverrides(c.Flags(), "data-dir", "grpc-listen", "http-listen", "log-level")
+	return c
+}
+
+// hooks let demo do more than serve.
+type hooks struct {
+	before func(*daemon) error // everything is built, nothing runs
+	up     func(*daemon)       // everything runs
+}
+
+// serve builds the daemon and runs it until a signal, a failing part or the end
+// of ctx.
+func (a *app) serve(ctx context.Context, cfg *config.Config, mode string, flags map[string]string, h hooks) error {
+	if err := checkFiles(cfg); err != nil {
+		return err
+	}
+	d, err := a.build(ctx, cfg, mode, flags)
+	if err != nil {
+		return err
+	}
+	if h.before != nil {
+		if err := h.before(d); err != nil {
+			return errors.Join(err, d.release())
+		}
+	}
+	d.limitMemory()
+	parts := life.New(d.log)
+	running := d.start(ctx, parts)
+	if err := d.notify.Ready(d.statusLine(d.judge())); err != nil {
+		d.log.Warn("service manager not told that carbond is ready", "error", err)
+	}
+	d.log.Info("carbond is up", "version", version, "mode", mode, "grpc", d.grpcListener.Addr().String(), "http", d.httpListener.Addr().String(), "config", cfg.File())
+	if h.up != nil {
+		h.up(d)
+	}
+	why, err := d.wait(ctx, parts)
+	return errors.Join(err, d.stop(ctx, why, running))
+}
+
+// limitMemory tells the garbage collector of a container's limit; GOMEMLIMIT
+// wins over it.
+func (d *daemon) limitMemory() {
+	if d.app.getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	limit, err := memlimit.FromCgroup()
+	if err != nil || limit == 0 || limit > 1<<50 {
+		return // no container, or one without a limit
+	}
+	debug.SetMemoryLimit(int64(limit / 10 * 9))
+	d.log.Debug("memory limit of the control group in force", "bytes", limit)
+}
+
+// running is the started parts.
+type running struct {
+	store, admin, api, source, feeds, health, watchdog *life.Part
+}
+
+// start starts every part, receivers before senders.
+func (d *daemon) start(ctx context.Context, p *life.Parts) running {
+	var r running
+	r.store = p.Start(ctx, "store", d.store.Run) // 1. checkpoints and retention
+	r.admin = p.Start(ctx, "http", d.runAdmin)   // 2. probes answer from here on
+	r.api = p.Start(ctx, "grpc", d.runAPI)       // 3. last good data is served, whatever comes
+	if d.source != nil {
+		r.source = p.Start(ctx, "replication", d.source.Run) // 4. changes flow
+	}
+	if d.feeds != nil {
+		r.feeds = p.Start(ctx, "feeds", d.runFeeds) // 5. new rows are written
+	}
+	r.health = p.Start(ctx, "health", d.watchHealth)  // 6. SERVING when true
+	r.watchdog = p.Start(ctx, "watchdog", d.watchdog) // 7. progress is told
+	return r
+}
+
+func (d *daemon) runAdmin(ctx context.Context) error {
+	if d.httpCerts == nil {
+		return d.admin.Run(ctx, d.httpListener, nil)
+	}
+	return d.admin.Run(ctx, d.httpListener, d.httpCerts.Config())
+}
+
+// runFeeds polls. With Postgres it waits for the first stream: before that the
+// tables may not exist.
+func (d *daemon) runFeeds(ctx context.Context) error {
+	t := time.NewTicker(200 * time.Millisecond)
+	defer t.Stop()
+	for d.source != nil && d.source.Status().Phase != replicate.PhaseStreaming {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+	return d.feeds.Run(ctx)
+}
+
+// wait handles signals until it is time to stop, and says why.
+func (d *daemon) wait(ctx context.Context, p *life.Parts) (why string, err error) {
+	for {
+		select {
+		case s := <-d.app.signals:
+			if s == syscall.SIGHUP {
+				d.onReload()
+				continue
+			}
+			return "signal: " + s.String(), nil
+		case <-p.Down():
+			return "error", p.Cause()
+		case <-ctx.Done():
+			return "cancelled", nil
+		}
+	}
+}
+
+// stop ends the parts in numbered steps, within 10 s altogether.
+func (d *daemon) stop(ctx context.Context, why string, r running) error {
+	began := time.Now()
+	d.log.Info("stopping", "reason", why)
+	_ = d.notify.Stopping("stopping: " + why)
+	hurry := make(chan struct{})
+	over := make(chan struct{})
+	defer close(over)
+	go second(d.app.signals, hurry, over)
+
+	part := func(p *life.Part) func(context.Context) error { return p.Stop }
+	err := life.Shutdown(ctx, d.log, hurry, []life.Step{
+		{Do: "1 stop health and watchdog", Why: "nothing may call itself SERVING any more", Within: time.Second, Run: func(ctx context.Context) error {
+			err := errors.Join(r.health.Stop(ctx), r.watchdog.Stop(ctx))
+			d.setServing(false, false)
+			return err
+		}},
+		{Do: "2 stop feeds", Why: "no new rows; the poll at hand is abandoned", Within: 2 * time.Second, Run: part(r.feeds)},
+		{Do: "3 stop replication", Why: "the last group becomes durable and is acknowledged", Within: 2 * time.Second, Run: part(r.source)},
+		{Do: "4 drain gRPC", Why: "calls at hand get their answers", Within: 3 * time.Second, Run: part(r.api)},
+		{Do: "5 close the store", Why: "a last checkpoint makes the next start short; without it the log is replayed", Within: 2 * time.Second, Run: func(ctx context.Context) error {
+			return errors.Join(r.store.Stop(ctx), d.closeStore(ctx))
+		}},
+		{Do: "6 stop HTTP", Why: "last, so that probes could watch", Within: 500 * time.Millisecond, Run: part(r.admin)},
+		{Do: "7 release", Why: "connections and listeners", Within: 500 * time.Millisecond, Run: func(context.Context) error { return d.release() }},
+	})
+	d.log.Info("stopped", "took", time.Since(began).Round(time.Millisecond))
+	if err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	return nil
+}
+
+// closeStore closes the store, but waits for its last checkpoint only as long as
+// ctx allows: what is not in it is in the log.
+func (d *daemon) closeStore(ctx context.Context) error {
+	done := make(chan error, 1)
+	d.storeClosed = true // release must not wait for it again
+	go func() { done <- d.store.Close() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errors.New("the last checkpoint was cut short; the next start replays the log instead")
+	}
+}
+
+// second closes hurry at the next signal that asks to stop.
+func second(signals <-chan os.Signal, hurry, over chan struct{}) {
+	for {
+		select {
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				close(hurry)
+				return
+			}
+		case <-over:
+			return
+		}
+	}
+}

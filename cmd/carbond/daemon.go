@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"carbond/cmd/carbond/internal/admin"
+	"carbond/cmd/carbond/internal/certs"
+	"carbond/cmd/carbond/internal/config"
+	"carbond/cmd/carbond/internal/systemd"
+	"carbond/feeds"
+	"carbond/replicate"
+	"carbond/rpc"
+	"carbond/store"
+)
+
+// The modes of DESIGN 1.
+const (
+	modePostgres = "postgres"
+	modeEmbedded = "embedded"
+	modeDemo     = "demo"
+)
+
+// daemon is the running program: every stage, in flow order.
+type daemon struct {
+	app     *app
+	flags   map[string]string // of the command line, for reloads
+	cfg     atomic.Pointer[config.Config]
+	mode    string
+	started time.Time
+	log     *slog.Logger
+	level   *slog.LevelVar
+	notify  *systemd.Notifier
+	met     *metrics
+	reload  atomic.Pointer[reloadState]
+
+	store       *store.Store
+	storeClosed bool                  // used by stop alone
+	pool        *pgxpool.Pool         // nil without Postgres
+	source      *replicate.Replicator // nil without Postgres
+	feeds       *feeds.Runner         // nil when no feed is on
+	api         *rpc.Server
+	admin       *admin.Server
+
+	grpcListener, httpListener net.Listener
+	httpCerts                  *certs.Source // nil for plain text
+	self                       closer        // the watchdog's connection to the own API
+	health                     atomic.Pointer[verdict]
+	age                        atomic.Int64 // nanoseconds since the views were level with their source
+}
+
+// build makes every stage and binds the listeners, in flow order, and starts
+// nothing. On an error it releases what it has made.
+func (a *app) build(ctx context.Context, cfg *config.Config, mode string, flags map[string]string) (_ *daemon, err error) {
+	d := &daemon{app: a, flags: flags, mode: mode, started: time.Now(), notify: systemd.New(a.getenv, a.pid)}
+	d.cfg.Store(cfg)
+	d.log, d.level = a.logger(cfg)
+	d.met = newMetrics(mode, d.started)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.release())
+		}
+	}()
+	for _, step := range []func(context.Context, *config.Config) error{
+		d.buildStore,  // 1. what is known so far, and the lock on it
+		d.bind,        // 2. addresses: a taken port is told before any work is done
+		d.buildSource, // 3. Postgres -> store
+		d.buildFeeds,  // 4. upstreams -> Postgres or store
+		d.buildAPI,    // 5. store -> clients
+		d.buildAdmin,  // 6. everything -> operators
+	} {
+		if err := step(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	d.met.reloaded(true, d.started)
+	d.reload.Store(&reloadState{at: d.started, ok: true})
+	return d, nil
+}
+
+// release closes what build made and no part owns.
+func (d *daemon) release() error {
+	var errs []error
+	for _, l := range []net.Listener{d.grpcListener, d.httpListener} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if d.store != nil && !d.storeClosed {
+		errs = append(errs, d.store.Close())
+	}
+	if d.pool != nil {
+		d.pool.Close()
+	}
+	if d.self != nil {
+		errs = append(errs, d.self.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (d *daemon) buildStore(_ context.Context, cfg *config.Config) error {
+	opt := storeOptions(cfg)
+	opt.Logger, opt.Registerer = d.log.With("stage", "store"), d.met.reg
+	opt.Progress = d.opening()
+	s, err := store.Open(cfg.DataDir, opt)
+	if err != nil {
+		return explainOpen(cfg.DataDir, err)
+	}
+	d.store = s
+	d.met.watchDir(cfg.DataDir)
+	pos := s.Position()
+	if cfg.Embedded() && !pos.Source.Embedded() {
+		return config.Problems{{Where: cfg.Origin("data_dir"), Text: fmt.Sprintf(
+			"%s holds the changelog of database %s (cluster %s), but postgres.url is empty: set it, or give embedded mode a data_dir of its own",
+			cfg.DataDir, pos.Source.Database, pos.Source.SystemID)}}
+	}
+	d.log.Info("store opened", "dir", cfg.DataDir, "offset", uint64(pos.Offset), "lsn", pos.LSN.String(), "took", time.Since(d.started).Round(time.Millisecond))
+	return nil
+}
+
+// opening asks the service manager for time while a long replay makes progress.
+func (d *daemon) opening() func(string, float64) {
+	var last time.Time
+	return func(what string, done float64) {
+		if time.Since(last) < time.Second {
+			return
+		}
+		if !last.IsZero() {
+			d.log.Info("opening the data directory", "doing", what, "percent", int(100*done))
+		}
+		last = time.Now()
+		_ = d.notify.Extend(30*time.Second, fmt.Sprintf("opening the data directory: %s, %.0f%%", what, 100*done))
+	}
+}
+
+func (d *daemon) bind(ctx context.Context, cfg *config.Config) (err error) {
+	var lc net.ListenConfig
+	if d.grpcListener, err = lc.Listen(ctx, "tcp", cfg.GRPC.Listen); err != nil {
+		return fmt.Errorf("grpc.listen: %w", err)
+	}
+	if d.httpListener, err = lc.Listen(ctx, "tcp", cfg.HTTP.Listen); err != nil {
+		return fmt.Errorf("http.listen: %w", err)
+	}
+	if cfg.HTTP.TLS.Enabled() {
+		if d.httpCerts, err = certs.Load(tlsFiles(cfg.HTTP.TLS), "http/1.1"); err != nil {
+			return fmt.Errorf("http.tls_cert: %w", err)
+		}
+	}
+	d.met.certificate(d.httpCerts)
+	return nil
+}
+
+// buildSource makes the Postgres side. It does not connect: an unreachable
+// server must not keep the last good data from being served.
+func (d *daemon) buildSource(ctx context.Context, cfg *config.Config) error {
+	if cfg.Embedded() {
+		return nil
+	}
+	opt := replicateOptions(cfg)
+	if err := opt.Validate(); err != nil {
+		return config.Problems{{Where: cfg.Origin("postgres.url"), Text: "postgres: " + err.Error()}}
+	}
+	pc, err := poolConfig(cfg)
+	if err != nil {
+		return err
+	}
+	if d.pool, err = pgxpool.NewWithConfig(ctx, pc); err != nil {
+		return fmt.Errorf("make the connection pool: %w", err)
+	}
+	opt.Logger, opt.Registerer = d.log.With("stage", "replicate"), d.met.reg
+	d.source = replicate.New(d.store, opt)
+	if pos := d.store.Position(); pos.Offset > 0 && pos.Source.Embedded() {
+		d.log.Warn("embedded data will be replaced by the first copy of the database", "dir", cfg.DataDir, "offset", uint64(pos.Offset))
+	}
+	return nil
+}
+
+func (d *daemon) buildFeeds(_ context.Context, cfg *config.Config) error {
+	if d.mode == modeDemo || len(cfg.Feeds.Enabled) == 0 {
+		return nil
+	}
+	opt := feedOptions(cfg, filepath.Join(cfg.DataDir, "feeds.json"))
+	opt.Log, opt.Metrics = d.log.With("stage", "feeds"), d.met.reg
+	var w feeds.Writer = d.store
+	if d.pool != nil {
+		w = feeds.NewSQLWriter(d.pool)
+	}
+	r, err := feeds.New(opt, w)
+	if errors.Is(err, feeds.ErrOptions) {
+		return config.Problems{{Where: cfg.Origin("feeds.enabled"), Text: err.Error()}}
+	}
+	if err != nil {
+		return fmt.Errorf("make the feeds: %w", err)
+	}
+	d.feeds = r
+	return nil
+}
+
+func (d *daemon) buildAdmin(_ context.Context, _ *config.Config) error {
+	d.admin = admin.New(admin.Options{
+		Logger:   d.log.With("stage", "http"),
+		Gatherer: d.met.reg,
+		Checks:   d.checks,
+		Status:   d.status,
+		Pprof:    func() bool { return d.cfg.Load().HTTP.Pprof },
+	})
+	return nil
+}

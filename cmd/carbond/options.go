@@ -1,0 +1,92 @@
+package main
+
+import (
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"carbond/cmd/carbond/internal/config"
+	"carbond/feeds"
+	"carbond/replicate"
+	"carbond/store"
+)
+
+// This file turns the configuration into the Options of each stage: the one
+// place where a key meets what it does.
+
+func storeOptions(cfg *config.Config) store.Options {
+	return store.Options{
+		SegmentBytes:       cfg.Store.SegmentBytes,
+		CheckpointInterval: cfg.Checkpoint.Interval,
+		Retention:          retention(cfg),
+	}
+}
+
+func retention(cfg *config.Config) store.Retention {
+	return store.Retention{Age: cfg.Retention.Age, Bytes: cfg.Retention.Bytes}
+}
+
+func replicateOptions(cfg *config.Config) replicate.Options {
+	return replicate.Options{
+		URL:         dsn(cfg.Postgres),
+		Slot:        cfg.Postgres.Slot,
+		Publication: cfg.Postgres.Publication,
+		Migrate:     cfg.Postgres.Migrate == "auto",
+		OnGap:       replicate.GapAction(cfg.Postgres.OnGap),
+	}
+}
+
+// poolConfig is that of the connections for queries and feed writes.
+func poolConfig(cfg *config.Config) (*pgxpool.Config, error) {
+	pc, err := pgxpool.ParseConfig(dsn(cfg.Postgres))
+	if err != nil {
+		return nil, config.Problems{{Where: cfg.Origin("postgres.url"), Text: "postgres.url: " + err.Error()}}
+	}
+	pc.MaxConns = int32(cfg.Postgres.MaxConns)
+	pc.MaxConnIdleTime = 5 * time.Minute
+	if pc.ConnConfig.ConnectTimeout == 0 {
+		pc.ConnConfig.ConnectTimeout = 10 * time.Second
+	}
+	if pc.ConnConfig.RuntimeParams["application_name"] == "" {
+		pc.ConnConfig.RuntimeParams["application_name"] = "carbond"
+	}
+	return pc, nil
+}
+
+// Embedded history is bounded even when nobody said so: it lives in memory.
+const (
+	embeddedFinanceHistory = 7 * 24 * time.Hour
+	embeddedNewsHistory    = 90 * 24 * time.Hour
+)
+
+func feedOptions(cfg *config.Config, statePath string) feeds.Options {
+	f := cfg.Feeds
+	off := func(name string) bool { return !slices.Contains(f.Enabled, name) }
+	o := feeds.Options{
+		Version:     version,
+		Contact:     f.UserAgentContact,
+		Interval:    f.Interval,
+		StatePath:   statePath,
+		StaleAfter:  f.StaleAfter,
+		KeepFinance: f.FinanceHistory,
+		KeepNews:    f.NewsHistory,
+		Verra:       feeds.VerraOptions{Disabled: off("verra"), URL: f.VerraURL},
+		Carbonmark: feeds.CarbonmarkOptions{
+			Disabled: off("carbonmark"), URL: f.CarbonmarkURL,
+			APIKey: f.CarbonmarkKey.Reveal(), GraphKey: f.GraphKey.Reveal(),
+		},
+		Finance: feeds.FinanceOptions{Disabled: off("finance"), URL: f.FinanceURL, Tickers: f.FinanceTickers},
+		News:    feeds.NewsOptions{Disabled: off("news"), GoogleNews: f.GoogleNews},
+	}
+	for _, n := range f.NewsURLs {
+		o.News.Feeds = append(o.News.Feeds, feeds.NewsFeed{Name: n.Name, URL: n.URL})
+	}
+	if cfg.Embedded() && o.KeepFinance == 0 {
+		o.KeepFinance = embeddedFinanceHistory
+	}
+	if cfg.Embedded() && o.KeepNews == 0 {
+		o.KeepNews = embeddedNewsHistory
+	}
+	return o
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"carbond/cmd/carbond/internal/admin"
+	"carbond/replicate"
+)
+
+// verdict is whether the API serves, and why not.
+type verdict struct {
+	ok     bool
+	reason string
+}
+
+// judge decides SERVING: the views hold a complete copy and are not further
+// behind Postgres than limits.lag_seconds. A short loss of the connection does
+// not matter; a long one grows into lag.
+func (d *daemon) judge() verdict {
+	if d.source == nil {
+		return verdict{ok: true, reason: "embedded: the store is the source"}
+	}
+	return judgeReplication(d.source.Status(), d.store.Position().Copied, d.cfg.Load().Limits.LagSeconds)
+}
+
+func judgeReplication(s replicate.Status, copied bool, limit float64) verdict {
+	state := string(s.Phase)
+	if s.Reason != "" {
+		state += ": " + s.Reason
+	}
+	switch {
+	case !copied:
+		return verdict{reason: "the first copy of the tables is not complete (" + state + ")"}
+	case s.LastLevel.IsZero():
+		return verdict{reason: "not yet level with Postgres since the start (" + state + ")"}
+	case limit > 0 && s.LagSeconds > limit:
+		return verdict{reason: fmt.Sprintf("%.1f s behind Postgres, more than limits.lag_seconds %g (%s)", s.LagSeconds, limit, state)}
+	case !s.Connected:
+		return verdict{ok: true, reason: fmt.Sprintf("serving data of %.1f s ago (%s)", s.LagSeconds, state)}
+	}
+	return verdict{ok: true}
+}
+
+// checks lists what /readyz asks. Feeds and warnings speak, but do not take the
+// API down: old prices are better than none.
+func (d *daemon) checks() []admin.Check {
+	v := d.health.Load()
+	if v == nil {
+		v = &verdict{reason: "starting"}
+	}
+	out := []admin.Check{{Name: "views", OK: v.ok, Reason: v.reason}}
+	if d.source != nil {
+		s := d.source.Status()
+		c := admin.Check{Name: "replication", OK: s.Connected, Reason: s.Reason}
+		if len(s.Warnings) > 0 {
+			c.Reason = strings.Trim(c.Reason+"; "+strings.Join(s.Warnings, "; "), "; ")
+		}
+		out = append(out, c)
+	}
+	out = append(out, d.diskCheck())
+	if d.feeds != nil {
+		out = append(out, d.feedCheck())
+	}
+	if r := d.reload.Load(); r != nil && !r.ok {
+		out = append(out, admin.Check{Name: "config", OK: true, Reason: "the last reload was refused, the old configuration is in force: " + r.reason})
+	}
+	return out
+}
+
+// lowSpace is the free space below which writes are about to fail.
+const lowSpace = 64 << 20
+
+func (d *daemon) diskCheck() admin.Check {
+	dir := d.cfg.Load().DataDir
+	c := admin.Check{Name: "disk", OK: true}
+	if free := freeBytes(dir); free < lowSpace {
+		c.Reason = fmt.Sprintf("only %d MiB free for %s: new changes soon cannot be kept", free>>20, dir)
+	}
+	return c
+}
+
+func (d *daemon) feedCheck() admin.Check {
+	var stale []string
+	for _, f := range d.feeds.Status() {
+		switch {
+		case f.Disabled != "":
+			stale = append(stale, f.Name+" is disabled: "+f.Disabled)
+		case f.Stale && f.LastSuccess.IsZero():
+			stale = append(stale, f.Name+" has not succeeded yet: "+f.LastError)
+		case f.Stale:
+			stale = append(stale, fmt.Sprintf("%s is stale since %s: %s", f.Name, f.LastSuccess.UTC().Format(time.RFC3339), f.LastError))
+		}
+	}
+	return admin.Check{Name: "feeds", OK: true, Reason: strings.Join(stale, "; ")}
+}
+
+// watchHealth keeps the health service and the gauges in step with judge.
+func (d *daemon) watchHealth(ctx context.Context) error {
+	t := time.NewTicker(100 * time.Millisecond)
+	defer t.Stop()
+	for {
+		d.updateHealth()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+func (d *daemon) updateHealth() {
+	v := d.judge()
+	if d.source != nil {
+		d.age.Store(int64(d.source.Status().LagSeconds * float64(time.Second)))
+	}
+	old := d.health.Swap(&v)
+	d.met.serving.Set(flag(v.ok))
+	for _, c := range d.checks() {
+		d.met.ready.WithLabelValues(c.Name).Set(flag(c.OK))
+	}
+	if old != nil && old.ok == v.ok {
+		return
+	}
+	d.setServing(true, v.ok)
+	_ = d.notify.Status(d.statusLine(v))
+	switch {
+	case v.ok:
+		d.log.Info("serving", "took", time.Since(d.started).Round(time.Millisecond), "reason", v.reason)
+	default:
+		d.log.Warn("not serving", "reason", v.reason)
+	}
+}
+
+// statusLine is what `systemctl status` shows.
+func (d *daemon) statusLine(v verdict) string {
+	if !v.ok {
+		return "not serving: " + v.reason
+	}
+	return fmt.Sprintf("serving %s mode on %s", d.mode, d.grpcListener.Addr())
+}
