@@ -121,6 +121,15 @@ func api() section {
 		graph("Calls that did not end in OK", "reqps", "By code.", q("{{grpc_code}}", `sum by (grpc_code) (rate(grpc_server_handled_total{$S, grpc_code!="OK"}[$__rate_interval]))`)),
 		graph("Duration", "s", "99th percentile by method.",
 			q("{{grpc_method}}", `histogram_quantile(0.99, sum by (grpc_method, le) (rate(grpc_server_handling_seconds_bucket{$S, grpc_service=~"carbon[.].*", grpc_type="unary"}[$__rate_interval])))`)),
+		graph("Replies from the cache", "percentunit", "Share of calls answered by an encoded reply, by view.",
+			q("{{view}}", `sum by (view) (rate(carbond_cache_requests_total{$S, result="hit"}[$__rate_interval])) / sum by (view) (rate(carbond_cache_requests_total{$S}[$__rate_interval]))`)),
+		graph("Cache", "bytes", "Bytes held, and replies that made room for others per second.",
+			q("held {{instance}}", `carbond_cache_bytes{$S}`), q("evictions {{instance}}", `rate(carbond_cache_evictions_total{$S}[$__rate_interval])`)),
+		graph("Refused and failed", "ops", "Refused by token, scope or rate; SQL errors of NonStreaming calls; defects.",
+			q("{{reason}}", `sum by (reason) (rate(carbond_rpc_refused_total{$S}[$__rate_interval]))`),
+			q("sql", `sum(rate(carbond_rpc_sql_errors_total{$S}[$__rate_interval]))`), q("defect", `sum(rate(carbond_rpc_panics_total{$S}[$__rate_interval]))`)),
+		graph("Certificates", "s", "Time for which the listeners' certificates are still valid.",
+			q("grpc {{instance}}", `carbond_rpc_certificate_expiry_timestamp_seconds{$S} - time()`), q("http {{instance}}", `carbond_http_certificate_expiry_timestamp_seconds{$S} - time()`)),
 	}}
 }
 

@@ -21,7 +21,7 @@ finish() {
     [ $code -eq 0 ] || podman logs "$name" 2>&1 | tail -n 40 || true
     podman rm -f -t 2 "$name" >/dev/null 2>&1 || true
     podman volume rm -f "$name" >/dev/null 2>&1 || true
-    podman rmi -f "$image" "localhost/$name" >/dev/null 2>&1 || true
+    podman rmi -f "$image" ${oci:-} >/dev/null 2>&1 || true
     exit $code
 }
 trap finish EXIT

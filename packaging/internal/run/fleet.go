@@ -1,0 +1,95 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"carbond/packaging/internal/exposition"
+)
+
+// Fleet is carbond in its two modes, so that together they show every metric:
+// demo has feeds that work, postgres has replication and a certificate.
+type Fleet struct {
+	Demo, Postgres *Daemon
+	Server         *Postgres
+	Config         string // the file that Postgres was started with
+}
+
+// StartFleet starts both under dir. expires is when the certificate does.
+func StartFleet(ctx context.Context, binary, dir string, expires time.Time) (*Fleet, error) {
+	f := &Fleet{Config: filepath.Join(dir, "carbond.yaml")}
+	cert, key, err := certificate(dir, expires)
+	if err != nil {
+		return f, err
+	}
+	if err := os.WriteFile(f.Config, []byte("log:\n  level: info\n"), 0o600); err != nil {
+		return f, err
+	}
+	if f.Server, err = StartPostgres(ctx, os.TempDir()); err != nil {
+		return f, err
+	}
+	homes := [2]string{filepath.Join(dir, "demo"), filepath.Join(dir, "postgres")}
+	for _, home := range homes {
+		if err := os.Mkdir(home, 0o700); err != nil {
+			return f, err
+		}
+	}
+	if f.Demo, err = StartDaemon(ctx, "http", binary, "demo", homes[0]); err != nil {
+		return f, err
+	}
+	f.Postgres, err = StartDaemon(ctx, "https", binary, "serve", homes[1], "CARBOND_CONFIG="+f.Config,
+		"CARBOND_POSTGRES_URL="+f.Server.URL, "CARBOND_GRPC_TLS_CERT="+cert, "CARBOND_GRPC_TLS_KEY="+key,
+		"CARBOND_HTTP_TLS_CERT="+cert, "CARBOND_HTTP_TLS_KEY="+key,
+		// A feed that cannot succeed: nothing listens on the discard port.
+		"CARBOND_FEEDS_ENABLED=news", "CARBOND_FEEDS_NEWS_URLS=gone=http://127.0.0.1:9/feed", "CARBOND_FEEDS_INTERVAL=1s")
+	return f, err
+}
+
+// Families is the catalogue of both daemons. It waits until the demo's feeds
+// have succeeded and Postgres is followed, since some metrics exist from then.
+func (f *Fleet) Families(ctx context.Context) (map[string]*exposition.Family, error) {
+	var all map[string]*exposition.Family
+	err := f.Postgres.Until(ctx, time.Minute, func(ctx context.Context) error {
+		all = map[string]*exposition.Family{}
+		for _, d := range []*Daemon{f.Demo, f.Postgres} {
+			text, err := d.Metrics(ctx)
+			if err != nil {
+				return err
+			}
+			if err := exposition.Parse(string(text), all); err != nil {
+				return err
+			}
+		}
+		var missing []error
+		for _, late := range []string{
+			"carbond_feed_last_success_timestamp_seconds", "carbond_replication_slot_safe_wal_bytes",
+			"carbond_replication_last_level_timestamp_seconds", "carbond_replication_slot_wal_status_info",
+		} {
+			if all[late] == nil {
+				missing = append(missing, fmt.Errorf("no metric %s", late))
+			}
+		}
+		return errors.Join(missing...)
+	})
+	return all, err
+}
+
+// Wait returns when everything that was started has ended.
+func (f *Fleet) Wait() {
+	if f == nil {
+		return
+	}
+	for _, d := range []*Daemon{f.Demo, f.Postgres} {
+		if d != nil {
+			d.Wait()
+		}
+	}
+	if f.Server != nil {
+		f.Server.Wait()
+		_ = os.RemoveAll(f.Server.dir) // a folder left in the temporary one harms nobody
+	}
+}
