@@ -19,7 +19,7 @@ import (
 const DefaultVerraURL = "https://registry.verra.org"
 
 func (o Options) withDefaults() Options {
-	o.Interval = or(o.Interval, time.Minute)
+	o.Interval, o.Timeout = or(o.Interval, time.Minute), or(o.Timeout, totalTimeout)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

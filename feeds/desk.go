@@ -80,6 +80,18 @@ func (d *desk) claim(guid, feed, outlet string) (known, mine bool) {
 	return o.stored, false
 }
 
+// holds reports whether all stories are in the table.
+func (d *desk) holds(guids []string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, g := range guids {
+		if !d.owners[g].stored {
+			return false
+		}
+	}
+	return true
+}
+
 // keep records that stories are in the table.
 func (d *desk) keep(guids []string) {
 	d.mu.Lock()

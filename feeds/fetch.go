@@ -73,7 +73,9 @@ type client struct {
 	clock     Clock
 	log       *slog.Logger
 	local     map[string]bool
-	requests  func() // called before each request that really goes out
+	timeout   time.Duration // of one request, body included
+	feed      string        // that the client works for
+	requests  func()        // called before each request that really goes out
 }
 
 // newTransport returns the transport that enforces timeouts and addresses.
@@ -182,14 +184,7 @@ func redirect(r *request, res *response, from *url.URL, op string) (*url.URL, er
 
 // exchange sends one request and reads its answer, in its turn.
 func (c *client) exchange(ctx context.Context, r *request, target *url.URL, op string) (*response, error) {
-	name, spacing := r.Group, r.Spacing
-	if target.Host != r.URL.Host {
-		name, spacing = "", 0
-	}
-	if c.isLocal(target) {
-		spacing = 0 // a machine of the user's own needs no sparing
-	}
-	g := c.groups.of(target, name, r.FirstPause)
+	g, spacing := c.group(r, target)
 	if err := g.enter(ctx, c.clock, op); err != nil {
 		return nil, err
 	}
@@ -255,9 +250,9 @@ func bodyHint(res *response) error {
 	return errors.New("answer is text")
 }
 
-// roundTrip is the request itself, at most totalTimeout long, body included.
+// roundTrip is the request itself, at most c.timeout long, body included.
 func (c *client) roundTrip(ctx context.Context, r *request, target *url.URL) (*response, error) {
-	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	req, err := c.build(ctx, r, target)
 	if err != nil {
@@ -289,6 +284,19 @@ func (c *client) roundTrip(ctx context.Context, r *request, target *url.URL) (*r
 		return nil, timeoutCause(ctx, err)
 	}
 	return res, nil
+}
+
+// group returns the group that target belongs to for r, and its spacing. The
+// user's own machine needs no sparing; there each feed is a group of its own, so
+// that several stand-ins behind one port do not wait for each other.
+func (c *client) group(r *request, target *url.URL) (*group, time.Duration) {
+	if c.isLocal(target) {
+		return c.groups.of(target, c.feed+"@"+target.Host, localPause), 0
+	}
+	if target.Host != r.URL.Host {
+		return c.groups.of(target, "", 0), 0
+	}
+	return c.groups.of(target, r.Group, r.FirstPause), r.Spacing
 }
 
 // build makes the request. Headers of the caller (keys, cookies) go only to the
@@ -329,7 +337,8 @@ func (c *client) build(ctx context.Context, r *request, target *url.URL) (*http.
 // limited makes the host of r rest after an answer that means 429 without
 // saying so in its status, and returns the error for it.
 func (c *client) limited(r *request, cause error) error {
-	pause := c.groups.of(r.URL, r.Group, r.FirstPause).limited(c.clock.Now(), 0)
+	g, _ := c.group(r, r.URL)
+	pause := g.limited(c.clock.Now(), 0)
 	return &Error{Kind: KindRateLimited, Op: r.Method + " " + shown(r.URL), Status: http.StatusOK, RetryAfter: pause, Err: cause}
 }
 

@@ -125,4 +125,3 @@ func graphEdits(rows []carbonmark.Row) []change.Edit {
 	}
 	return out
 }
-

@@ -17,6 +17,7 @@ const (
 	retryAfterMax = 24 * time.Hour   // a longer one means this
 	pauseFirst    = time.Minute      // pause after a 429 without Retry-After, then doubling
 	pauseMost     = time.Hour        // up to this
+	localPause    = 5 * time.Second  // first pause and rest of the user's own machine
 	pauseForget   = 90 * time.Minute // without a 429 for so long after a pause, doubling starts over
 )
 
@@ -173,7 +174,11 @@ func (g *group) bad(now time.Time) {
 	if g.rest.Failures < breakerAfter {
 		return
 	}
-	g.rest.Rest = min(max(breakerFirst, 2*g.rest.Rest), breakerMost)
+	first, most := breakerFirst, breakerMost
+	if g.first < first {
+		first, most = g.first, localMost
+	}
+	g.rest.Rest = min(max(first, 2*g.rest.Rest), most)
 	g.until(now.Add(jitter(g.rest.Rest, 0.1)))
 }
 
@@ -181,7 +186,11 @@ func (g *group) bad(now time.Time) {
 func (g *group) limited(now time.Time, retryAfter time.Duration) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.rest.Pause = min(max(g.first, 2*g.rest.Pause), max(pauseMost, g.first))
+	most := max(pauseMost, g.first)
+	if g.first < pauseFirst {
+		most = localMost
+	}
+	g.rest.Pause = min(max(g.first, 2*g.rest.Pause), most)
 	pause := g.rest.Pause
 	if retryAfter > 0 {
 		pause = max(retryAfter, minPause(g))

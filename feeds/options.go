@@ -25,6 +25,7 @@ type Options struct {
 
 	Interval  time.Duration // between polls of sources that set none; 0 = 60 s
 	StatePath string        // JSON file for what must survive a restart; "" = memory only
+	Timeout   time.Duration // of one request, body included; 0 = 20 s
 	// StaleAfter is the age of the last success from which a feed counts as
 	// stale; 0 = ten intervals, at least 30 minutes.
 	StaleAfter time.Duration

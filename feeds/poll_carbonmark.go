@@ -29,13 +29,13 @@ type carbonmarkSource struct {
 	mem     carbonmarkMemory
 	known   map[string]bool // mem.Known
 	offset  int             // of the next single page
+	digest  string          // of the last written page, never saved: the table may be another one then
 	warned  bool
 	graphAt time.Time // last use of the fallback
 }
 
 // carbonmarkMemory is what the feed remembers.
 type carbonmarkMemory struct {
-	Digest string         `json:"digest,omitempty"` // of the last written list
 	FullAt time.Time      `json:"full_at,omitzero"`
 	Count  int            `json:"count,omitempty"`  // of the last good list
 	Known  []string       `json:"known,omitempty"`  // ids that this feed has written
@@ -134,12 +134,12 @@ func (s *carbonmarkSource) page(ctx context.Context, c *cycle) (result, error) {
 	}
 	res := result{items: len(page.Rows), partial: true}
 	sum := digest(body)
-	if sum == s.mem.Digest {
+	if sum == s.digest {
 		res.unchanged = true
 	} else if err := s.store(ctx, c, page.Rows); err != nil {
 		return result{}, err
 	}
-	s.mem.Digest = sum
+	s.digest = sum
 	if s.offset += page.Tally.Elements; page.Tally.Elements == 0 || page.Total >= 0 && s.offset >= page.Total || page.Total < 0 && s.offset >= s.mem.Count {
 		s.offset = 0
 	}

@@ -41,11 +41,11 @@ type financeSource struct {
 	mem     financeMemory
 	cookie  string // of the quote call; a secret, never saved
 	crumb   string
+	digest  string // of the last written rows, never saved: the table may be another one then
 }
 
 // financeMemory is what the finance feed remembers.
 type financeMemory struct {
-	Digest   string               `json:"digest,omitempty"` // of the last written answers
 	CapsAt   time.Time            `json:"caps_at,omitzero"` // last attempt
 	Caps     map[string]capMemory `json:"caps,omitempty"`
 	LastSeen map[string]time.Time `json:"last_seen,omitempty"` // per ticker: last price, or first question
@@ -111,7 +111,7 @@ func (s *financeSource) poll(ctx context.Context, c *cycle) (result, error) {
 	}
 	edit := financeEdit(rows)
 	sum := digest([]byte(editText(edit)))
-	res := result{items: len(rows), unchanged: err == nil && sum == s.mem.Digest}
+	res := result{items: len(rows), unchanged: err == nil && sum == s.digest}
 	if !res.unchanged {
 		if werr := c.write(ctx, edit); werr != nil {
 			return result{}, werr
@@ -121,7 +121,7 @@ func (s *financeSource) poll(ctx context.Context, c *cycle) (result, error) {
 	if err != nil {
 		return res, err // what arrived is stored; the rest failed
 	}
-	s.mem.Digest = sum
+	s.digest = sum
 	return res, nil
 }
 

@@ -28,6 +28,7 @@ type newsSource struct {
 	keep    time.Duration // history is pruned at this age; 0 = never
 	desk    *desk
 	mem     newsMemory
+	checked bool // the stories of mem were looked for in the table
 }
 
 // newsMemory is what one news feed remembers.
@@ -64,7 +65,6 @@ func (s *newsSource) table() string  { return change.News }
 func (s *newsSource) local() bool    { return s.isLocal }
 func (s *newsSource) volatile() bool { return true }
 func (s *newsSource) save() any      { return s.mem }
-func (s *newsSource) forget()        { s.mem = newsMemory{} }
 
 func (s *newsSource) restore(data json.RawMessage) error {
 	var mem newsMemory
@@ -90,6 +90,11 @@ func (s *newsSource) poll(ctx context.Context, c *cycle) (result, error) {
 	if err := s.desk.fill(ctx, c.writer); err != nil {
 		return result{}, err
 	}
+	if !s.checked && !s.desk.holds(s.mem.Own) {
+		// The table is not the one that was written: a 304 would leave it so.
+		s.mem.Validators, s.mem.Digest = validators{}, ""
+	}
+	s.checked = true
 	req := &request{
 		Method: http.MethodGet, URL: s.url, MaxBody: maxFeedBody, Validators: s.mem.Validators, Spacing: s.spacing,
 		Header: http.Header{"Accept": {"application/rss+xml, application/atom+xml, application/rdf+xml, application/feed+json, application/json;q=0.9, application/xml;q=0.9, text/xml;q=0.9, */*;q=0.5"}},

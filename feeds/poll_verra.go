@@ -41,12 +41,12 @@ type verraSource struct {
 	known    map[int64]bool  // mem.Known
 	sweepAt  time.Time       // next sweep; zero = now
 	failed   int             // sweeps in a row
+	digest   string          // of the last written pages, never saved: the table may be another one then
 	note     string          // why the last sweep failed
 }
 
 // verraMemory is what the registry feed remembers.
 type verraMemory struct {
-	Digest        string                 `json:"digest,omitempty"`
 	ProjectMark   time.Time              `json:"project_mark,omitzero"` // newest modification written
 	IssuanceMark  time.Time              `json:"issuance_mark,omitzero"`
 	SweptAt       time.Time              `json:"swept_at,omitzero"`
@@ -188,7 +188,7 @@ func (s *verraSource) newest(ctx context.Context, c *cycle) (unchanged bool, err
 		return false, err
 	}
 	sum := digest([]byte(psum), []byte(usum))
-	if sum == s.mem.Digest && len(s.pending) == 0 {
+	if sum == s.digest && len(s.pending) == 0 {
 		return true, nil
 	}
 	s.take(projects)
@@ -201,7 +201,7 @@ func (s *verraSource) newest(ctx context.Context, c *cycle) (unchanged bool, err
 	if err := s.writePending(ctx, c); err != nil {
 		return false, err
 	}
-	s.mem.Digest, s.mem.ProjectMark, s.mem.IssuanceMark = sum, pmark, umark
+	s.digest, s.mem.ProjectMark, s.mem.IssuanceMark = sum, pmark, umark
 	return false, nil
 }
 

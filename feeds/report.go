@@ -78,6 +78,11 @@ func (r *Runner) fetchOne(ctx context.Context, e *entry, dryRun bool) (Report, e
 	begin := r.clock.Now()
 	c := r.newCycle(src.name(), true)
 	res, err := safePoll(ctx, src, c.cycle)
+	c.edits = merge(c.edits)
+	if len(c.edits) > 0 {
+		n, perr := r.writer.Preview(ctx, c.edits)
+		c.written, err = n, errors.Join(err, perr)
+	}
 	return c.report(src.name(), res, begin, r.clock.Now()), err
 }
 

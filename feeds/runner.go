@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -63,7 +64,7 @@ func New(opt Options, w Writer) (*Runner, error) {
 		transport = newTransport(local)
 	}
 	r.client = &client{
-		userAgent: opt.userAgent(), transport: transport, groups: newGroups(opt.Clock), clock: opt.Clock, log: opt.Log, local: local,
+		userAgent: opt.userAgent(), timeout: opt.Timeout, transport: transport, groups: newGroups(opt.Clock), clock: opt.Clock, log: opt.Log, local: local,
 	}
 	saved := loadState(opt.StatePath, r.log)
 	r.client.groups.restore(saved.Hosts)
@@ -82,7 +83,6 @@ func (r *Runner) newEntry(src source, saved stateFile) *entry {
 	} else if m := saved.loadMemory(r.opt.StatePath, src.name(), r.log); m != nil {
 		if err := src.restore(m); err != nil {
 			r.log.Warn("feed memory unusable, starting without it", "feed", src.name(), "error", err)
-			src.forget()
 		}
 	}
 	now := r.clock.Now()
@@ -101,7 +101,6 @@ func (r *Runner) newEntry(src source, saved stateFile) *entry {
 // Run polls until ctx ends and returns its cause. All goroutines have ended and
 // the state is saved when it returns. A Runner runs once.
 func (r *Runner) Run(ctx context.Context) error {
-	r.refill(ctx)
 	var wg sync.WaitGroup
 	for _, e := range r.entries {
 		wg.Go(func() { r.loop(ctx, e) })
@@ -110,28 +109,10 @@ func (r *Runner) Run(ctx context.Context) error {
 	wg.Go(func() { r.saveLoop(ctx) })
 	wg.Wait()
 	r.save(true)
+	if t, ok := r.client.transport.(*http.Transport); ok {
+		t.CloseIdleConnections()
+	}
 	return context.Cause(ctx)
-}
-
-// refill makes sources forget their validators when their table is empty: the
-// database is new, and a 304 would leave it empty.
-func (r *Runner) refill(ctx context.Context) {
-	empty := map[string]bool{}
-	for _, table := range change.Tables() {
-		rows, err := r.writer.Rows(ctx, table, change.KeyColumns(table)[:1])
-		if err != nil {
-			r.log.Warn("stored rows unreadable, feeds go on with what they remember", "table", table, "error", err)
-			continue
-		}
-		empty[table] = len(rows) == 0
-	}
-	for _, e := range r.entries {
-		if empty[e.src.table()] {
-			e.busy.Lock()
-			e.src.forget()
-			e.busy.Unlock()
-		}
-	}
 }
 
 // loop polls one source whenever it is due.
@@ -177,7 +158,7 @@ func (r *Runner) poll(ctx context.Context, e *entry) (Report, error) {
 	before := e.state
 	e.state.Polls++
 	e.state.LastPoll = begin
-	wait := settle(&e.state, e.src, res, err, now)
+	wait := settle(&e.state, e.src, res, err, begin, now)
 	after := e.state
 	e.interval = e.src.interval(now)
 	e.mu.Unlock()
@@ -203,6 +184,7 @@ type countedCycle struct {
 func (r *Runner) newCycle(name string, dry bool) countedCycle {
 	sent := new(atomic.Int64)
 	cl := *r.client
+	cl.feed = name
 	requests := r.metrics.requests.WithLabelValues(name)
 	cl.requests = func() { sent.Add(1); requests.Inc() }
 	return countedCycle{&cycle{

@@ -10,7 +10,8 @@ import (
 const (
 	backoffMost   = time.Hour
 	authWait      = time.Hour
-	startWindow   = time.Minute // first polls are spread over this
+	localMost     = 30 * time.Second // every wait for the user's own machine, unless it asks for more
+	startWindow   = time.Minute      // first polls are spread over this
 	notFoundLimit = 3 * 24 * time.Hour
 	dueMost       = retryAfterMax + time.Hour // a due time further off comes from a clock that was wrong
 )
@@ -27,25 +28,25 @@ func startOffset(name string, interval time.Duration) time.Duration {
 }
 
 // backoff is the wait after the n-th failure in a row: at least the interval,
-// at most the interval times 2^n or an hour, with full jitter between.
-func backoff(interval time.Duration, n int) time.Duration {
+// at most the interval times 2^n or longest, with full jitter between.
+func backoff(interval, longest time.Duration, n int) time.Duration {
 	most := interval
 	for range min(n, 20) {
-		if most >= backoffMost {
+		if most >= longest {
 			break
 		}
 		most *= 2
 	}
-	most = max(min(most, backoffMost), interval)
+	most = max(min(most, longest), interval)
 	if most == interval {
 		return jitter(interval, 0.1)
 	}
 	return interval + rand.N(most-interval)
 }
 
-// settle updates st after a poll that ended at now with err, and returns the
-// wait that a failure caused (0 after a success).
-func settle(st *feedState, src source, res result, err error, now time.Time) time.Duration {
+// settle updates st after a poll that went from begin to now and ended with
+// err, and returns the wait that a failure caused (0 after a success).
+func settle(st *feedState, src source, res result, err error, begin, now time.Time) time.Duration {
 	interval := src.interval(now)
 	if err == nil {
 		st.Failures, st.LastSuccess, st.NotFoundSince = 0, now, time.Time{}
@@ -55,23 +56,29 @@ func settle(st *feedState, src source, res result, err error, now time.Time) tim
 			st.Items = res.items
 		}
 		st.Notes = res.notes
-		st.NextDue = now.Add(jitter(interval, 0.1))
+		// From the begin, so that long polls keep the pace, but never at once.
+		st.NextDue = later(begin.Add(jitter(interval, 0.1)), now.Add(interval/10))
 		return 0
 	}
 	kind, asked := KindOf(err), askedWait(err)
+	if kind == KindCanceled {
+		return 0 // shutting down: due as before
+	}
 	st.LastError, st.LastErrorKind, st.LastErrorAt = err.Error(), kind, now
+	longest := backoffMost
+	if src.local() {
+		longest = localMost
+	}
 	wait := time.Duration(0)
 	switch kind {
-	case KindCanceled:
-		return 0 // shutting down: due as before
 	case KindPaused:
 		wait = asked + rand.N(max(interval/10, time.Second)) // nobody was asked: no failure of this feed
 	case KindAuth:
 		st.Failures++
-		wait = max(authWait, asked)
+		wait = max(min(authWait, longest), asked)
 	default:
 		st.Failures++
-		wait = backoff(interval, st.Failures)
+		wait = backoff(interval, longest, st.Failures)
 		if asked > 0 {
 			wait = max(asked, interval)
 		}
@@ -103,6 +110,13 @@ func disable(st *feedState, src source, kind Kind, now time.Time) {
 		return
 	}
 	st.DisabledAt = now
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // askedWait is how long upstream, or the record of its host, asked to wait.

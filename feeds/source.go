@@ -29,8 +29,6 @@ type source interface {
 	// gets nothing but what save returned, perhaps of an older version.
 	save() any
 	restore(data json.RawMessage) error
-	// forget drops validators and marks: the table is empty.
-	forget()
 }
 
 // cycle is what one poll works with.
@@ -56,14 +54,13 @@ type result struct {
 // now is the time of the clock.
 func (c *cycle) now() time.Time { return c.clock.Now() }
 
-// write stores edits in one transaction, or previews them.
+// write stores edits in one transaction. A dry cycle collects them instead.
 func (c *cycle) write(ctx context.Context, edits ...change.Edit) error {
-	do := c.writer.Write
 	if c.dry {
-		do = c.writer.Preview
 		c.edits = append(c.edits, edits...)
+		return nil
 	}
-	n, err := do(ctx, edits)
+	n, err := c.writer.Write(ctx, edits)
 	if err != nil {
 		kind := KindWrite
 		if ctx.Err() != nil {
