@@ -200,7 +200,7 @@ func (g *group) append(tail changelog.Tail) error {
 func (s *Store) discard() {
 	s.enc.Reset()
 	s.open, s.skip = nil, false
-	s.work = s.published.Load().state.Copy()
+	s.work = s.published.Load().fork()
 	if err := s.changelog.Cut(); err != nil {
 		s.log.Warn("cannot cut the unfinished transaction off the changelog", "error", err)
 	}

@@ -257,22 +257,23 @@ func (s *Store) Prune(ctx context.Context, table string, before time.Time) (int,
 	return w.Deleted, err
 }
 
-// Lookup yields the given columns of every row of a table, in key order, from
-// one version of the state.
-func (s *Store) Lookup(_ context.Context, table string, names []string, yield func(change.Row) error) error {
+// Rows returns the named columns of every stored row of a table, in key order,
+// from one version of the state. A column that a row lacks is NULL.
+func (s *Store) Rows(_ context.Context, table string, columns []string) ([]change.Row, error) {
 	t, ok := view.TableOf(table)
 	if !ok {
-		return fmt.Errorf("read: table %q is not one of carbond's", table)
+		return nil, fmt.Errorf("read: table %q is not one of carbond's", table)
 	}
-	var err error
-	s.Snapshot().state.Scan(t, "", func(e view.Entry) bool {
+	st := s.Snapshot().state
+	out := make([]change.Row, 0, st.Len(t))
+	st.Scan(t, "", func(e view.Entry) bool {
 		var b change.RowBuilder
-		b.Reset(len(names))
-		for _, n := range names {
+		b.Reset(len(columns))
+		for _, n := range columns {
 			b.Value(e.Row.Value(e.Shape.Relation.Index(n)))
 		}
-		err = yield(b.Row())
-		return err == nil
+		out = append(out, b.Row())
+		return true
 	})
-	return err
+	return out, nil
 }

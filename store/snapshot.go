@@ -15,6 +15,8 @@ import (
 type Snapshot struct {
 	state *view.State
 	pos   change.Position
+
+	forking sync.Mutex // copying a tree marks the original
 }
 
 // Offset returns the last changelog offset that the snapshot reflects.

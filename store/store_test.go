@@ -83,6 +83,7 @@ func TestModel(t *testing.T) {
 	s := open(t, dir, opt)
 	defer func() { s.Close() }()
 	var last []change.Txn
+	past := map[change.Position]*storetest.Model{}
 	for step := range 400 {
 		var batch []change.Txn
 		for range 1 + rng.IntN(4) {
@@ -101,6 +102,9 @@ func TestModel(t *testing.T) {
 		}
 		if d := src.Model.Diff(s.Snapshot()); d != "" {
 			t.Fatalf("step %d: %s", step, d)
+		}
+		if rng.IntN(10) == 0 {
+			past[s.Position()] = src.Model.Clone()
 		}
 		switch rng.IntN(12) {
 		case 0:
@@ -138,6 +142,9 @@ func TestModel(t *testing.T) {
 			t.Fatalf("step %d, after: %s", step, d)
 		}
 	}
+	for pos, model := range past {
+		checkPast(t, s, pos, model)
+	}
 	got := logLines(t, s)
 	for i := range min(len(got), len(src.Model.Log)) {
 		if got[i] != src.Model.Log[i] {
@@ -146,5 +153,30 @@ func TestModel(t *testing.T) {
 	}
 	if len(got) != len(src.Model.Log) {
 		t.Fatalf("log has %d changes, want %d", len(got), len(src.Model.Log))
+	}
+}
+
+// checkPast compares the views of an earlier position with the model of then,
+// found by offset, by LSN and by time.
+func checkPast(t *testing.T, s *store.Store, pos change.Position, model *storetest.Model) {
+	t.Helper()
+	ctx := context.Background()
+	snap, err := s.AsOf(ctx, pos.Offset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := model.Diff(snap); d != "" {
+		t.Fatalf("as of offset %d: %s", pos.Offset, d)
+	}
+	byLSN, err := s.AtLSN(ctx, pos.LSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	byTime, err := s.AtTime(ctx, pos.CommitTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if byLSN != pos.Offset || byTime != pos.Offset {
+		t.Fatalf("offset %d: found %d by LSN %s, %d by time", pos.Offset, byLSN, pos.LSN, byTime)
 	}
 }

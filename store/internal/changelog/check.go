@@ -80,7 +80,7 @@ func (c *checker) segment(s *segment, mustSeal bool) {
 			return s.corrupt(0, -1, errors.New("buckets are missing"))
 		}
 		v := meta.Get(keyHeader)
-		if first, err := decodeHeader(v); err != nil || first != s.first {
+		if first, _, err := decodeHeader(v); err != nil || first != s.first {
 			c.add(s.corrupt(0, s.place(v), fmt.Errorf("header with first offset %d: %w", first, err)))
 		}
 		v = meta.Get(keyTail)

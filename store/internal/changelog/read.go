@@ -72,17 +72,37 @@ func (l *Log) enter(from change.Offset) (*segment, change.Offset, error) {
 		return nil, 0, nil
 	}
 	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].first > from }) - 1
+	s, err := l.use(i)
+	return s, l.tail.Visible, err
+}
+
+// pin pins the segment that begins at first; nil when there is none any more.
+func (l *Log) pin(first change.Offset) (*segment, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, ErrClosed
+	}
+	i := slices.IndexFunc(l.segments, func(s *segment) bool { return s.first == first })
+	if i < 0 {
+		return nil, nil
+	}
+	return l.use(i)
+}
+
+// use maps segment i and pins it. Callers hold mu.
+func (l *Log) use(i int) (*segment, error) {
 	s := l.segments[i]
 	if s.db == nil {
 		if err := s.open(true, 0, false); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
 	s.refs++
 	if i < len(l.segments)-1 {
 		l.touch(s)
 	}
-	return s, l.tail.Visible, nil
+	return s, nil
 }
 
 func (l *Log) leave(s *segment) {

@@ -131,7 +131,7 @@ func (l *Log) load(s *segment) (Tail, error) {
 			return s.corrupt(0, -1, errors.New("buckets are missing"))
 		}
 		v := meta.Get(keyHeader)
-		first, err := decodeHeader(v)
+		first, _, err := decodeHeader(v)
 		if errors.Is(err, ErrTooNew) {
 			return fmt.Errorf("%s: %w; use the newer version, nothing was changed", s.path, err)
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"carbond/store/change"
 )
 
@@ -56,4 +58,46 @@ func (l *Log) DropOldest() error {
 		return s.close()
 	}
 	return nil
+}
+
+// Births returns the tails at which the segments were born, oldest first: the
+// way from a source position to the segment that holds it.
+func (l *Log) Births() ([]Tail, error) {
+	l.mu.Lock()
+	firsts := make([]change.Offset, len(l.segments))
+	for i, s := range l.segments {
+		firsts[i] = s.first
+	}
+	l.mu.Unlock()
+	var out []Tail
+	for _, first := range firsts {
+		t, err := l.birth(first)
+		if err != nil {
+			return nil, err
+		}
+		if t != nil {
+			out = append(out, *t)
+		}
+	}
+	return out, nil
+}
+
+// birth reads the header of the segment that begins at first; nil when it was
+// dropped in the meantime.
+func (l *Log) birth(first change.Offset) (t *Tail, err error) {
+	s, err := l.pin(first)
+	if s == nil || err != nil {
+		return nil, err
+	}
+	defer l.leave(s)
+	err = s.view(func(tx *bolt.Tx) error {
+		v := tx.Bucket(bucketMeta).Get(keyHeader)
+		_, tail, err := decodeHeader(v)
+		if err != nil {
+			return s.corrupt(0, s.place(v), err)
+		}
+		t = &tail
+		return nil
+	})
+	return t, err
 }

@@ -37,6 +37,10 @@ func decodeTail(v []byte) (Tail, error) {
 	if err != nil {
 		return Tail{}, fmt.Errorf("tail: %w", err)
 	}
+	return parseTail(v)
+}
+
+func parseTail(v []byte) (Tail, error) {
 	if len(v) < 16 {
 		return Tail{}, errors.New("tail is cut short")
 	}
@@ -58,22 +62,23 @@ func encodeHeader(first change.Offset, t Tail) []byte {
 	return append(b, encodeTail(t)...)
 }
 
-func decodeHeader(v []byte) (change.Offset, error) {
+func decodeHeader(v []byte) (change.Offset, Tail, error) {
 	// The format number comes before the checksum's verdict, so that a newer
 	// layout is told from damage.
 	if len(v) >= 8 {
 		if f := binary.BigEndian.Uint32(v[4:]); f > FormatVersion && f < 1<<16 {
-			return 0, fmt.Errorf("segment format %d: %w", f, ErrTooNew)
+			return 0, Tail{}, fmt.Errorf("segment format %d: %w", f, ErrTooNew)
 		}
 	}
 	v, err := unseal(v)
 	if err != nil {
-		return 0, fmt.Errorf("header: %w", err)
+		return 0, Tail{}, fmt.Errorf("header: %w", err)
 	}
 	if len(v) < 12 || binary.BigEndian.Uint32(v) != FormatVersion {
-		return 0, errors.New("header is not one of carbond's")
+		return 0, Tail{}, errors.New("header is not one of carbond's")
 	}
-	return change.Offset(binary.BigEndian.Uint64(v[4:])), nil
+	tail, err := parseTail(v[12:])
+	return change.Offset(binary.BigEndian.Uint64(v[4:])), tail, err
 }
 
 // seal: number of blocks, last offset, CRC-32C over all frames in order.

@@ -1,0 +1,132 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"carbond/store"
+	"carbond/store/change"
+)
+
+// projectRow is a Verra row of about 200 bytes.
+func projectRow(b *change.RowBuilder, i, version int) change.Row {
+	b.Reset(10)
+	b.Text(strconv.Itoa(i))
+	b.Text(fmt.Sprintf("VCS-%07d", i))
+	b.Text("Rimba Lestari Forest Conservation No. " + strconv.Itoa(version))
+	b.Text("https://registry.example.org/app/projectDetail/VCS/" + strconv.Itoa(i))
+	b.Text(strings.Repeat("s", 40))
+	b.Text("ACTIVE")
+	b.Text("Country " + strconv.Itoa(i%80))
+	b.Text("2021")
+	b.Text("12345.5")
+	b.Text("2026-11-23 12:00:00.123456+00")
+	return b.Row()
+}
+
+func fill(tb testing.TB, s *store.Store, n int) {
+	rel := change.Standard(change.Verra)
+	var b change.RowBuilder
+	for i := 0; i < n; {
+		t := change.Txn{First: true, Final: true, CommitLSN: change.LSN(1000 + i), EndLSN: change.LSN(1001 + i)}
+		for j := 0; j < 5000 && i < n; j++ {
+			t.Changes = append(t.Changes, change.Change{Op: change.Create, Relation: rel, After: projectRow(&b, i, 0)})
+			i++
+		}
+		if err := s.Apply(context.Background(), []change.Txn{t}); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCatchUp is WAL catch-up from the decoder's output on: stage, fsync,
+// publish, in groups of 4,000 single-row transactions.
+func BenchmarkCatchUp(b *testing.B) {
+	s, err := store.Open(b.TempDir(), store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	rel := change.Standard(change.Verra)
+	var rb change.RowBuilder
+	n := 0
+	group := make([]change.Txn, 0, 4000)
+	for b.Loop() {
+		n++
+		group = append(group, change.Txn{
+			First: true, Final: true, CommitLSN: change.LSN(n * 10), EndLSN: change.LSN(n*10 + 5), XID: uint32(n),
+			Changes: []change.Change{{Op: change.Create, Relation: rel, After: projectRow(&rb, n, 0)}},
+		})
+		if len(group) == cap(group) {
+			if err := s.Apply(context.Background(), group); err != nil {
+				b.Fatal(err)
+			}
+			group = group[:0]
+		}
+	}
+}
+
+// BenchmarkUpdate is the cost of one committed change with tables of different
+// sizes: it should be flat.
+func BenchmarkUpdate(b *testing.B) {
+	for _, size := range []int{1_000, 100_000, 1_000_000} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			s, err := store.Open(b.TempDir(), store.Options{NoSync: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			fill(b, s, size)
+			runtime.GC()
+			rel := change.Standard(change.Verra)
+			var rb change.RowBuilder
+			lsn, n := s.Position().LSN+1000, 0
+			b.ResetTimer()
+			for b.Loop() {
+				n++
+				lsn += 10
+				err := s.Apply(context.Background(), []change.Txn{{
+					First: true, Final: true, CommitLSN: lsn, EndLSN: lsn + 5,
+					Changes: []change.Change{{Op: change.Update, Relation: rel, After: projectRow(&rb, n*7919%size, n)}},
+				}})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkOpen is a start from the checkpoint alone.
+func BenchmarkOpen(b *testing.B) {
+	for _, size := range []int{100_000, 1_000_000} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			dir := b.TempDir()
+			s, err := store.Open(dir, store.Options{NoSync: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			fill(b, s, size)
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				s, err := store.Open(dir, store.Options{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				b.ReportMetric(float64(m.HeapAlloc)/float64(size), "heap-B/row")
+				s.Close()
+				b.StartTimer()
+			}
+		})
+	}
+}
