@@ -1,0 +1,224 @@
+package sample
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// The registry's own identifiers, which clients must send back.
+const (
+	standardID = "150000000000001"
+	appKey     = "SAMPLE-CLIENT-ID"
+)
+
+func (w *World) verraRoutes(mux *http.ServeMux) {
+	const reports = VerraPath + "/raas-report-api/es/public"
+	mux.HandleFunc("GET "+VerraPath+"/config/environment.config.json", environment)
+	mux.HandleFunc("GET "+VerraPath+"/cms-resources/public/standardsByRegistry/VERRA", standards)
+	mux.HandleFunc("POST "+reports+"/{resource}/publicReportPageSearch", w.search)
+	mux.HandleFunc("POST "+reports+"/{resource}/aggregateResultBySearchFilter", w.aggregate)
+	mux.HandleFunc("POST "+reports+"/project/publicProjectsSum", w.projectsSum)
+	mux.HandleFunc("GET "+VerraPath+"/br-reg/rest/public-report-manager/getProjectById/{number}/Markit", w.detail)
+	mux.HandleFunc("POST "+VerraPath+"/raas-credit-api/mixed-unit-manager/public/getAllStatistics", w.statistics)
+}
+
+// environment is the configuration document, pointing back at this server.
+func environment(rw http.ResponseWriter, r *http.Request) {
+	base := "http://" + r.Host + VerraPath
+	reply(rw, http.StatusOK, object{"uris": object{
+		"baseUri": base, "raasUri": base + "/br-reg/rest",
+		"raasReportPublicManager": base + "/raas-report-api/es/public",
+		"raasCreditUri":           base + "/raas-credit-api",
+		"cmsResources":            base + "/cms-resources",
+		"common": object{"DEFAULT_HEADERS": object{
+			"appkey": appKey, "X-XSRF-TOKEN": "sample", "application": "Markit", "Cookie": "XSRF-TOKEN=sample",
+		}},
+	}})
+}
+
+func standards(rw http.ResponseWriter, _ *http.Request) {
+	reply(rw, http.StatusOK, []object{
+		{"id": standardID, "name": "Verified Carbon Standard", "entityName": nil, "metaData": "VCS", "publicReportExport": object{"PROJECTS": true, "ISSUANCES_LISTINGS": true}},
+		{"id": "150000000000002", "name": "Jurisdictional and Nested REDD+ Framework", "entityName": nil, "metaData": "JNR", "publicReportExport": object{"PROJECTS": true}},
+	})
+}
+
+// admitted checks the registry's headers as the real one does: without them any
+// call fails in general, without saying why.
+func admitted(rw http.ResponseWriter, r *http.Request) bool {
+	h := r.Header
+	if h.Get("appkey") == "" {
+		reply(rw, http.StatusUnauthorized, object{"message": "Unauthorized"})
+		return false
+	}
+	if h.Get("registry") != "VERRA" || h.Get("standardid") == "" || h.Get("standardacronym") == "" || h.Get("language") == "" {
+		reply(rw, http.StatusInternalServerError, object{"status": 500, "error": "Internal Server Error"})
+		return false
+	}
+	return true
+}
+
+// entities returns the rows of a ledger in the registry's words; ok is false for
+// a ledger that does not exist.
+func (w *World) entities(resource string) (rows []object, ok bool) {
+	switch resource {
+	case "project":
+		for _, p := range w.projects {
+			rows = append(rows, p.entityObject())
+		}
+	case "issuances":
+		for _, u := range w.issuances {
+			rows = append(rows, u.issuance())
+		}
+	case "retirements":
+		for _, u := range w.retirements {
+			rows = append(rows, u.retirement())
+		}
+	case "cancellations":
+		for _, u := range w.cancellations {
+			rows = append(rows, u.cancellation())
+		}
+	case "holdings":
+		for _, p := range w.projects {
+			if p.left() > 0 {
+				rows = append(rows, units{p.entity + 500_000, p, 0, p.left(), p.modified}.base())
+			}
+		}
+	default:
+		return nil, false
+	}
+	return rows, true
+}
+
+// stamp is the registry's form of a time: no zone.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05") }
+
+func (p *project) entityObject() object {
+	return object{
+		"id": strconv.FormatInt(p.entity, 10), "entityId": p.entity, "esUpdatedOn": stamp(p.modified) + ".000000001",
+		"standardId": 150000000000001, "standardName": "Verified Carbon Standard", "accountId": nil,
+		"accountName": Mark + " Proponent Ltd.", "modifiedDate": stamp(p.modified), "status": p.state.label,
+		"publicStateNameEn": p.state.label, "projectId": p.number, "vcsProjectId": strconv.FormatInt(p.number, 10),
+		"projectName": p.name, "projectDescription": "Invented description of " + p.name + ".",
+		"stateCode": p.state.code, "countryId": "1", "countryName": p.country.name, "regionName": p.country.region,
+		"city": "", "stateProvince": "", "latitude": 0.0, "longitude": 0.0, "sectoralScope": p.kind.scope,
+		"methodologies": p.kind.method, "unitsIssued": nil, "avgAnnualVolVcu": 123456, "proponents": Mark + " Proponent Ltd. (PP)",
+		"creditPeriodStartDate": stamp(p.created), "creditPeriodEndDate": stamp(p.created.AddDate(10, 0, 0)),
+		"projectSubmissionId": strconv.FormatInt(p.number, 10), "website": "", "masterProjectId": nil,
+	}
+}
+
+func (u units) base() object {
+	vintage := ""
+	if u.vintage > 0 {
+		vintage = strconv.Itoa(u.vintage)
+	}
+	return object{
+		"id": strconv.FormatInt(u.entity, 10), "entityId": u.entity, "esUpdatedOn": stamp(u.at) + ".000000001",
+		"standardId": 150000000000001, "accountName": Mark + " Holder", "modifiedDate": stamp(u.at),
+		"projectId": u.project.number, "vcsProjectId": strconv.FormatInt(u.project.number, 10),
+		"projectName": u.project.name, "publicProjectId": u.project.number, "publicProjectName": u.project.name,
+		"vintage": vintage, "holdingQuantity": json.Number(strconv.FormatInt(u.quantity, 10) + ".0"), "unitType": "VCU",
+		"countryName": u.project.country.name, "regionName": u.project.country.region, "methodologies": u.project.kind.method,
+	}
+}
+
+func (u units) issuance() object {
+	o := u.base()
+	o["issueDate"], o["stateCode"], o["stateName"] = stamp(u.at), "ISSUED", "Issued"
+	o["serialNo"] = "SAMPLE-" + strconv.FormatInt(u.entity, 10)
+	return o
+}
+
+// retirement carries an address, as real rows do, for clients to leave out.
+func (u units) retirement() object {
+	o := u.base()
+	o["retiredDate"], o["stateCode"], o["stateNameEn"] = stamp(u.at), "RETIRED", "Retired"
+	o["beneficialOwner"], o["emailNotification"] = Mark+" Airline", "someone@example.org"
+	return o
+}
+
+func (u units) cancellation() object {
+	o := u.base()
+	o["cancellation_date"], o["status"] = stamp(u.at), "Cancelled"
+	return o
+}
+
+func (w *World) projectsSum(rw http.ResponseWriter, r *http.Request) {
+	if !admitted(rw, r) {
+		return
+	}
+	total := 0
+	w.look(func() { total = len(w.projects) })
+	reply(rw, http.StatusOK, object{"average": 0, "sum": 0, "total": total, "additionalTotals": nil})
+}
+
+// find returns the project with a number or an internal id, nil for none.
+func (w *World) find(id int64) *project {
+	for _, p := range w.projects {
+		if p.number == id || p.entity == id {
+			return p
+		}
+	}
+	return nil
+}
+
+func (w *World) detail(rw http.ResponseWriter, r *http.Request) {
+	if !admitted(rw, r) {
+		return
+	}
+	number, _ := strconv.ParseInt(r.PathValue("number"), 10, 64)
+	var doc object
+	w.look(func() {
+		p := w.find(number)
+		if p == nil {
+			return
+		}
+		list := []object{}
+		for _, u := range w.issuances {
+			if u.project == p {
+				list = append(list, object{"vintage": strconv.Itoa(u.vintage), "quantity": u.quantity, "issue_date": u.at.UnixMilli()})
+			}
+		}
+		doc = object{
+			"project_id": p.entity, "vcs_project_id": strconv.FormatInt(p.number, 10), "project_name": p.name,
+			"state_name": p.state.label, "state_code": p.state.code, "standard_id": 150000000000001,
+			"country_name": p.country.name, "project_description": "Invented description of " + p.name + ".",
+			"website": "", "mixedUnitList": list, "documentList": []object{},
+		}
+	})
+	if doc == nil {
+		return // the registry answers 200 without a body
+	}
+	reply(rw, http.StatusOK, doc)
+}
+
+func (w *World) statistics(rw http.ResponseWriter, r *http.Request) {
+	if !admitted(rw, r) {
+		return
+	}
+	var in struct {
+		Project int64 `json:"project_id"`
+	}
+	if !read(rw, r, &in) {
+		return
+	}
+	q := object{}
+	w.look(func() {
+		if p := w.find(in.Project); p != nil && p.issued > 0 {
+			q = object{"Issued": p.issued, "Active": p.left(), "Retired": p.retired, "Buffer": 0, "Unit_Cancelled": p.cancelled}
+		}
+	})
+	reply(rw, http.StatusOK, object{"quantitiesByStateCode": q})
+}
+
+// read decodes a request of at most 64 KiB.
+func read(rw http.ResponseWriter, r *http.Request, v any) bool {
+	if err := json.NewDecoder(http.MaxBytesReader(rw, r.Body, 64<<10)).Decode(v); err != nil {
+		reply(rw, http.StatusBadRequest, object{"status": 400, "error": "Bad Request"})
+		return false
+	}
+	return true
+}
