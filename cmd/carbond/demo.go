@@ -41,12 +41,12 @@ func (a *app) demo(ctx context.Context, flags map[string]string) (err error) {
 	}()
 	// Whatever is configured, a demo touches neither a database nor the net.
 	flags["data_dir"], flags["postgres.url"], flags["postgres.password"], flags["feeds.enabled"] = dir, "", "", "none"
-	if flags["log.level"] == "" {
-		flags["log.level"] = "warn"
-	}
 	cfg, err := a.load(flags)
 	if err != nil {
 		return err
+	}
+	if cfg.Origin("log.level") == "default" {
+		cfg.Log.Level = "warn" // what to try should stand out
 	}
 	return a.serve(ctx, cfg, modeDemo, flags, hooks{
 		before: func(d *daemon) error {

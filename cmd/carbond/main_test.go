@@ -7,16 +7,18 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"carbond/replicate/pgtest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){
+	testscript.Main(leakChecked{pgtest.Wrap(m)}, map[string]func(){
 		"carbond": func() { os.Exit(realMain()) },
 	})
 }
 
 // leakChecked fails a run of tests that leaves goroutines behind.
-type leakChecked struct{ m *testing.M }
+type leakChecked struct{ m testscript.TestingM }
 
 func (l leakChecked) Run() int {
 	code := l.m.Run()

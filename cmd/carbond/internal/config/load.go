@@ -71,8 +71,11 @@ type loader struct {
 func envMap(env []string) map[string]string {
 	m := make(map[string]string, len(env))
 	for _, kv := range env {
-		if k, v, ok := strings.Cut(kv, "="); ok && v != "" {
+		switch k, v, ok := strings.Cut(kv, "="); {
+		case ok && v != "":
 			m[k] = v
+		case ok:
+			delete(m, k) // the last one counts, and empty is not set
 		}
 	}
 	return m

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// proc is the program running inside the test.
+type proc struct {
+	t          *testing.T
+	signals    chan os.Signal
+	done       chan int
+	stdout     safeBuffer
+	stderr     safeBuffer
+	grpc, http string
+}
+
+// safeBuffer is a buffer that one side fills while the other looks.
+type safeBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// start runs a daemon command with JSON logs on free ports and waits until it
+// is up. It is stopped with the test.
+func start(t *testing.T, env []string, args ...string) *proc {
+	t.Helper()
+	p := &proc{t: t, signals: make(chan os.Signal, 4), done: make(chan int, 1)}
+	env = append([]string{
+		"CARBOND_LOG_FORMAT=json", "CARBOND_LOG_LEVEL=debug", "CARBOND_FEEDS_ENABLED=none",
+		"CARBOND_GRPC_LISTEN=127.0.0.1:0", "CARBOND_HTTP_LISTEN=127.0.0.1:0", "CARBOND_CONFIG=" + emptyConfig(t),
+	}, env...)
+	go func() {
+		p.done <- run(context.Background(), args, stdio{
+			in: strings.NewReader(""), out: &p.stdout, err: &p.stderr, env: env, signals: p.signals, pid: os.Getpid(),
+		})
+	}()
+	t.Cleanup(func() {
+		if code, ok := p.stop(); !ok {
+			t.Errorf("the daemon did not stop")
+		} else if code != 0 && !t.Failed() {
+			t.Logf("exit code %d", code)
+		}
+		if t.Failed() {
+			t.Logf("log:\n%s", p.stderr.String())
+		}
+	})
+	up := p.line("carbond is up")
+	p.grpc, p.http = up["grpc"].(string), up["http"].(string)
+	return p
+}
+
+func emptyConfig(t *testing.T) string {
+	t.Helper()
+	return file(t, "carbond.yaml", "")
+}
+
+// file writes a file into a temporary directory.
+func file(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// stop sends SIGTERM and returns the exit code.
+func (p *proc) stop() (code int, ok bool) {
+	select {
+	case p.signals <- syscall.SIGTERM:
+	default:
+	}
+	select {
+	case code = <-p.done:
+		p.done <- code
+		return code, true
+	case <-time.After(15 * time.Second):
+		return 0, false
+	}
+}
+
+// line waits for a log line with the message and returns it.
+func (p *proc) line(msg string) (found map[string]any) {
+	p.t.Helper()
+	p.until("log line "+msg, func() bool {
+		for l := range strings.SplitSeq(p.stderr.String(), "\n") {
+			var m map[string]any
+			if json.Unmarshal([]byte(l), &m) == nil && m["msg"] == msg {
+				found = m
+				return true
+			}
+		}
+		select {
+		case code := <-p.done:
+			p.done <- code
+			p.t.Fatalf("exit code %d:\n%s", code, p.stderr.String())
+		default:
+		}
+		return false
+	})
+	return found
+}
+
+// until polls for at most 30 s.
+func (p *proc) until(what string, ok func() bool) {
+	p.t.Helper()
+	deadline := time.NewTimer(30 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			p.t.Fatalf("no %s within 30 s:\n%s", what, p.stderr.String())
+		}
+	}
+}
+
+// get reads a path of the HTTP listener.
+func (p *proc) get(path string) (code int, body string) {
+	p.t.Helper()
+	resp, err := http.Get("http://" + p.http + path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// command runs a one-shot command and returns what it printed.
+func command(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs safeBuffer
+	env = append([]string{"CARBOND_CONFIG=" + emptyConfig(t)}, env...)
+	code = run(t.Context(), args, stdio{in: strings.NewReader(""), out: &out, err: &errs, env: env})
+	return code, out.String(), errs.String()
+}
+
+// must runs a command that has to succeed.
+func must(t *testing.T, env []string, args ...string) string {
+	t.Helper()
+	code, out, errs := command(t, env, args...)
+	if code != 0 {
+		t.Fatalf("carbond %s: exit code %d\n%s%s", strings.Join(args, " "), code, out, errs)
+	}
+	return out
+}

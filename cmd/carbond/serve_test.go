@@ -1,0 +1,186 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+)
+
+func embedded(t *testing.T) []string {
+	t.Helper()
+	return []string{"CARBOND_DATA_DIR=" + filepath.Join(t.TempDir(), "data")}
+}
+
+func TestEmbeddedServesAtOnce(t *testing.T) {
+	p := start(t, embedded(t), "serve")
+	must(t, nil, "healthcheck", "--addr", p.grpc)
+	if code, body := p.get("/readyz?verbose"); code != 200 || !strings.Contains(body, `"ready": true`) {
+		t.Errorf("%d %s", code, body)
+	}
+	if out := must(t, nil, "view", "projects", "--addr", p.grpc, "--format", "jsonl"); out != "" {
+		t.Errorf("rows from nowhere: %s", out)
+	}
+	if code, ok := p.stop(); !ok || code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if code, _, errs := command(t, nil, "healthcheck", "--addr", p.grpc); code != 1 || !strings.Contains(errs, "is it running?") {
+		t.Errorf("%d %s", code, errs)
+	}
+}
+
+func TestMetricsAreLintClean(t *testing.T) {
+	p := start(t, embedded(t), "serve")
+	_, body := p.get("/metrics")
+	problems, err := promlint.New(strings.NewReader(body)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pr := range problems {
+		t.Errorf("%s: %s", pr.Metric, pr.Text)
+	}
+	for _, want := range []string{"carbond_build_info{", "carbond_config_last_reload_successful 1", "carbond_serving 1", "carbond_changelog_head_offset", "grpc_server_", "go_goroutines", "process_"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
+func TestDemo(t *testing.T) {
+	p := start(t, []string{"CARBOND_POSTGRES_URL=postgres://never.invalid/x"}, "demo")
+	if out := p.stdout.String(); strings.Count(out, "SAMPLE DATA") < 1 || !strings.Contains(out, p.grpc) || !strings.Contains(out, p.http) {
+		t.Error(out)
+	}
+	if out := must(t, nil, "view", "projects", "--addr", p.grpc, "--filter", "Brazil", "--format", "csv"); strings.Count(out, "Brazil") != 2 ||
+		!strings.Contains(out, "VCS-S001,Rio Verde Forest Conservation (SAMPLE DATA),ACTIVE,Brazil,2021,125000") {
+		t.Error(out)
+	}
+	if out := must(t, nil, "view", "news", "--addr", p.grpc); strings.Count(out, "SAMPLE DATA") != 3 {
+		t.Error(out)
+	}
+	if out := must(t, nil, "view", "finance", "--addr", p.grpc, "--format", "jsonl"); !strings.Contains(out, `{"ticker":"KRBN","price":31.42,"volume":152300,`) {
+		t.Error(out)
+	}
+	if _, body := p.get("/"); !strings.Contains(body, "SAMPLE DATA") {
+		t.Error(body)
+	}
+	dir := p.line("store opened")["dir"].(string)
+	if code, ok := p.stop(); !ok || code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("%s is left behind: %v", dir, err)
+	}
+}
+
+func TestReload(t *testing.T) {
+	conf := file(t, "c.yaml", "log:\n  level: info\n  format: json\nfeeds:\n  enabled: none\ngrpc:\n  listen: 127.0.0.1:0\nhttp:\n  listen: 127.0.0.1:0\n")
+	p := start(t, append(embedded(t), "CARBOND_LOG_LEVEL=", "CARBOND_GRPC_LISTEN=", "CARBOND_HTTP_LISTEN="), "serve", "--config", conf)
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.signals <- syscall.SIGHUP
+	}
+	write("log:\n  levle: debug\n")
+	if l := p.line("reload refused, the old configuration stays in force"); !strings.Contains(l["error"].(string), "c.yaml:2: unknown key \"log.levle\"") {
+		t.Error(l)
+	}
+	if _, body := p.get("/metrics"); !strings.Contains(body, "carbond_config_last_reload_successful 0") {
+		t.Error("the gauge says that the reload was good")
+	}
+	if _, body := p.get("/readyz?verbose"); !strings.Contains(body, "the last reload was refused") {
+		t.Error(body)
+	}
+	write("log:\n  level: debug\ngrpc:\n  listen: 127.0.0.1:1\nhttp:\n  listen: 127.0.0.1:0\n  pprof: true\nfeeds:\n  enabled: none\n")
+	if l := p.line("changed keys take effect after a restart only"); !strings.Contains(l["keys"].([]any)[0].(string), "grpc.listen") {
+		t.Error(l)
+	}
+	p.line("configuration reloaded")
+	if _, body := p.get("/metrics"); !strings.Contains(body, "carbond_config_last_reload_successful 1") {
+		t.Error("the gauge says that the reload was bad")
+	}
+	if code, _ := p.get("/debug/pprof/cmdline"); code != 200 {
+		t.Errorf("profiles answer %d after a reload that turned them on", code)
+	}
+	p.stop()
+	p.line("shutdown step") // a debug line: the level followed the reload
+}
+
+func TestProfilesAreOffByDefault(t *testing.T) {
+	p := start(t, embedded(t), "serve")
+	if code, _ := p.get("/debug/pprof/cmdline"); code != 404 {
+		t.Errorf("got %d", code)
+	}
+}
+
+func TestServiceManagerIsTold(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 1000)
+	go func() {
+		defer close(got)
+		buf := make([]byte, 4096)
+		for {
+			n, err := l.Read(buf)
+			if err != nil {
+				return
+			}
+			got <- string(buf[:n])
+		}
+	}()
+	p := start(t, append(embedded(t), "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=300000"), "serve")
+	await := func(want string) {
+		t.Helper()
+		p.until("message "+want, func() bool {
+			select {
+			case m := <-got:
+				return strings.Contains(m, want)
+			default:
+				return false
+			}
+		})
+	}
+	await("READY=1\nSTATUS=")
+	await("WATCHDOG=1")
+	await("WATCHDOG=1")
+	p.signals <- syscall.SIGHUP
+	await("RELOADING=1\nMONOTONIC_USEC=")
+	await("READY=1")
+	p.signals <- syscall.SIGTERM
+	await("STOPPING=1")
+	p.stop()
+	l.Close()
+	for range got { // ends when the reader has
+	}
+}
+
+func TestPostgresUnreachable(t *testing.T) {
+	const url = "postgres://carbond:hunter2hunter2@127.0.0.1:1/carbon?connect_timeout=1"
+	p := start(t, append(embedded(t), "CARBOND_POSTGRES_URL="+url), "serve")
+	p.line("replication interrupted")
+	code, body := p.get("/readyz?verbose")
+	if code != 503 || !strings.Contains(body, "the first copy of the tables is not complete") || !strings.Contains(body, "127.0.0.1") {
+		t.Errorf("%d %s", code, body)
+	}
+	if code, out, _ := command(t, nil, "healthcheck", "--addr", p.grpc); code != 1 || !strings.Contains(out, "NOT_SERVING") {
+		t.Errorf("%d %s", code, out)
+	}
+	// Clients still get answers: the last good data, here none.
+	must(t, nil, "view", "projects", "--addr", p.grpc)
+	if code, ok := p.stop(); !ok || code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	_, status := 0, p.stderr.String()
+	if strings.Contains(status+body, "hunter2") {
+		t.Error("the password is shown")
+	}
+}
