@@ -43,6 +43,19 @@ func (e *Exported) open(ctx context.Context, opt *Options) error {
 	if err != nil {
 		return err
 	}
+	for attempt := 1; ; attempt++ {
+		err := e.pin(ctx, opt, srv)
+		if !errors.Is(err, errRewritten) || attempt == maxPins {
+			return err
+		}
+		if _, err := e.conn.Exec(ctx, "ROLLBACK"); err != nil {
+			return err
+		}
+	}
+}
+
+// pin takes one snapshot and opens it.
+func (e *Exported) pin(ctx context.Context, opt *Options, srv server) error {
 	repl, _, err := opt.connectReplication(ctx)
 	if err != nil {
 		return err
@@ -61,17 +74,7 @@ func (e *Exported) open(ctx context.Context, opt *Options) error {
 		return err
 	}
 	e.Name = res.SnapshotName
-	for _, sql := range []string{
-		"SET row_security = off",
-		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-		"SET TRANSACTION SNAPSHOT " + literal(e.Name),
-		"SELECT 1", // takes the snapshot for good
-	} {
-		if _, err := e.conn.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("open snapshot %s: %w", e.Name, err)
-		}
-	}
-	return nil
+	return openSnapshot(ctx, e.conn, opt, e.Name)
 }
 
 // Query runs a query inside the snapshot. One query at a time.

@@ -114,9 +114,9 @@ func (m *memSink) part(t change.Txn) error {
 		m.redelivered++
 		return nil
 	}
-	for _, c := range whole.Changes {
+	for i, c := range whole.Changes {
 		if err := m.change(c); err != nil {
-			return err
+			return fmt.Errorf("change %d of transaction %d at %s after %s: %w", i, whole.XID, whole.EndLSN, m.pos.LSN, err)
 		}
 	}
 	m.txns = append(m.txns, whole)

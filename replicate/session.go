@@ -19,7 +19,7 @@ import (
 type session struct {
 	*Replicator
 	ctl     control
-	started func() // called once the stream is established
+	started func() // called once the stream has proved to work
 
 	srv  server
 	repl *pgconn.PgConn
@@ -219,7 +219,6 @@ func (s *session) startStream(ctx context.Context, pos change.LSN) error {
 	s.wire.takeOver(hijacked.Conn)
 	s.st.streaming(pos)
 	s.log.Info("streaming", "slot", s.opt.Slot, "publication", s.opt.Publication, "from_lsn", pos.String())
-	s.started()
 	return nil
 }
 

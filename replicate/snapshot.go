@@ -2,6 +2,7 @@ package replicate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -19,19 +20,11 @@ import (
 // part leaves a slot behind; the next start finds no copy, drops the slot and
 // begins anew.
 func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) error {
-	point, snapshot, err := s.createSlot(ctx)
-	if err != nil {
-		return err
-	}
-	s.st.enter(PhaseCopying, "copying the tables")
-	s.st.update(func(st *Status) { st.CopiedRows = 0 })
-	s.log.Info("copying the tables", "slot", s.opt.Slot, "lsn", point.String())
 	probeCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.probeLoop(probeCtx) })
 	defer wg.Wait()
 	defer stop()
-
 	conn, err := s.opt.connect(ctx)
 	if err != nil {
 		return err
@@ -41,12 +34,19 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) error {
 		defer cancel()
 		_ = conn.Close(ctx) // read only
 	}()
+	point, err := s.pin(ctx, conn)
+	if err != nil {
+		return s.opt.classify(err)
+	}
+	s.st.enter(PhaseCopying, "copying the tables")
+	s.st.update(func(st *Status) { st.CopiedRows = 0 })
+	s.log.Info("copying the tables", "slot", s.opt.Slot, "lsn", point.String())
 	c := &copier{session: s, conn: conn, failed: failed, txn: change.Txn{
 		CommitLSN: point, First: true,
 		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.systemID, Database: s.srv.database, Slot: s.opt.Slot}},
 	}}
-	if err := c.begin(ctx, snapshot); err != nil {
-		return s.opt.classify(fmt.Errorf("begin the copy: %w", err))
+	if err := conn.QueryRow(ctx, "SELECT transaction_timestamp()").Scan(&c.txn.CommitTime); err != nil {
+		return s.opt.classify(err)
 	}
 	for _, table := range change.Tables() {
 		if err := c.table(ctx, table); err != nil {
@@ -57,6 +57,72 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) error {
 		return err
 	}
 	s.log.Info("copied the tables", "rows", c.rows, "lsn", point.String())
+	return nil
+}
+
+// pin creates the slot and opens its snapshot on conn, again when a TRUNCATE or
+// a rewrite came in between.
+func (s *session) pin(ctx context.Context, conn *pgx.Conn) (change.LSN, error) {
+	for attempt := 1; ; attempt++ {
+		point, snapshot, err := s.createSlot(ctx)
+		if err != nil {
+			return 0, err
+		}
+		err = openSnapshot(ctx, conn, &s.opt, snapshot)
+		if !errors.Is(err, errRewritten) || attempt == maxPins {
+			return point, err
+		}
+		s.log.Info("a table was truncated or rewritten before the copy could begin; creating the slot again", "attempt", attempt)
+		_, err = conn.Exec(ctx, "ROLLBACK")
+		if err == nil {
+			_, err = conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", s.opt.Slot)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("drop replication slot %q: %w", s.opt.Slot, err)
+		}
+	}
+}
+
+// maxPins is how often a snapshot is taken in a row before giving up.
+const maxPins = 20
+
+// errRewritten says that a table in a snapshot is not what it was.
+var errRewritten = errors.New("a table was truncated or rewritten at the same moment")
+
+// openSnapshot begins a read-only transaction on conn that sees an exported
+// snapshot, and locks our tables in it against TRUNCATE and rewrites. Those are
+// not transactional for older snapshots, which see an empty table: one that
+// came between the export and the lock is errRewritten. Row security is off:
+// where a policy would hide rows, Postgres reports an error in place of an
+// answer that lacks them.
+func openSnapshot(ctx context.Context, conn *pgx.Conn, opt *Options, name string) error {
+	var tables []string
+	for _, t := range change.Tables() {
+		tables = append(tables, ident(opt.Schema, t))
+	}
+	for _, sql := range []string{
+		"SET row_security = off",
+		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+		"SET TRANSACTION SNAPSHOT " + literal(name),
+		"LOCK TABLE " + strings.Join(tables, ", ") + " IN ACCESS SHARE MODE",
+	} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("open snapshot %s: %w", name, err)
+		}
+	}
+	// pg_class is read through the snapshot, pg_relation_filenode is not.
+	var rewritten int
+	err := conn.QueryRow(ctx, `
+WITH root AS (SELECT to_regclass(t)::oid AS oid FROM unnest($1::text[]) t),
+     leaf AS (SELECT oid FROM root UNION SELECT p.relid::oid FROM root, pg_partition_tree(root.oid::regclass) p WHERE p.isleaf)
+SELECT count(*) FROM leaf LEFT JOIN pg_class c ON c.oid = leaf.oid
+WHERE c.relkind IS DISTINCT FROM 'p' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(leaf.oid)`, tables).Scan(&rewritten)
+	if err != nil {
+		return fmt.Errorf("check snapshot %s: %w", name, err)
+	}
+	if rewritten > 0 {
+		return errRewritten
+	}
 	return nil
 }
 
@@ -119,21 +185,6 @@ type copier struct {
 	size   int
 	rows   uint64
 	build  change.RowBuilder
-}
-
-// begin opens the snapshot. Row security is off: where a policy would hide
-// rows, Postgres reports an error in place of a copy that lacks them.
-func (c *copier) begin(ctx context.Context, snapshot string) error {
-	for _, sql := range []string{
-		"SET row_security = off",
-		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-		"SET TRANSACTION SNAPSHOT " + literal(snapshot),
-	} {
-		if _, err := c.conn.Exec(ctx, sql); err != nil {
-			return err
-		}
-	}
-	return c.conn.QueryRow(ctx, "SELECT transaction_timestamp()").Scan(&c.txn.CommitTime)
 }
 
 // table copies one table. The simple protocol gives values in the text form of

@@ -31,7 +31,15 @@ type stream struct {
 	asked       bool      // a reply was requested since then
 	owed        bool      // the server waits for an answer that an Advance will improve
 	lastAdvance time.Time
+
+	began  time.Time
+	from   change.LSN // durable position at the start
+	steady bool       // the stream has proved to work
 }
+
+// steadyAfter is how long a stream without changes must last to count as
+// recovered; one that makes progress counts at once.
+const steadyAfter = 3 * time.Second
 
 // urgentAdvance is the least time between two idle positions made durable when
 // the server asks for a reply: at its shutdown it waits for exactly that.
@@ -53,6 +61,7 @@ func (s *stream) run(ctx context.Context) error {
 	defer stop()
 	now := time.Now()
 	s.heard, s.nextStatus = now, now // the first status goes out at once
+	s.began, s.from = now, s.sink.Position().LSN
 	for {
 		want, err := s.drain(ctx)
 		if err != nil {
@@ -145,6 +154,10 @@ func (s *stream) tick(ctx context.Context, now time.Time) error {
 		return fault(KindSilent, "", nil, "Postgres has said nothing for %v", silence.Round(time.Millisecond))
 	}
 	pos := s.st.positions()
+	if !s.steady && (pos.durable > s.from || now.Sub(s.began) >= steadyAfter) {
+		s.steady = true
+		s.started()
+	}
 	if lsn := pos.advanceable(); lsn > 0 && s.pipe.idle() && !now.Before(s.advanceDue()) {
 		s.lastAdvance = now
 		s.pipe.askAdvance(lsn)
