@@ -58,7 +58,7 @@ pkg_tag   := $(subst +,-,$(subst ~,-,$(VERSION)))
 .PHONY: $(pkg_bins)
 $(pkg_bins): $(DIST)/bin/%/carbond:
 	@mkdir -p $(@D)
-	cd $(PROGRAM_DIR) && CGO_ENABLED=0 GOOS=linux GOFLAGS= $(GOENV_$*) $(GO) build -trimpath -buildvcs=false -tags timetzdata \
+	cd $(PROGRAM_DIR) && CGO_ENABLED=0 GOOS=linux GOFLAGS= $(GOENV_$*) $(GO) build -trimpath -buildvcs=false \
 		-ldflags "-s -w -buildid= -X main.version=$(VERSION) -X main.revision=$(REVISION) -X main.date=$(pkg_date)" \
 		-o $(abspath $@) $(PROGRAM)
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 
 	"carbond/packaging/internal/modinfo"
@@ -18,6 +19,9 @@ var common = map[string]string{
 	"Apache-2.0": "/usr/share/common-licenses/Apache-2.0",
 	"MPL-2.0":    "/usr/share/common-licenses/MPL-2.0",
 }
+
+// apache is that licence within a file that holds several.
+var apache = regexp.MustCompile(`(?s)[^\n]*Apache License\s+Version 2\.0, January 2004.*?END OF TERMS AND CONDITIONS[^\n]*\n`)
 
 func main() {
 	binary := flag.String("binary", "", "linked program")
@@ -90,7 +94,8 @@ func paragraph(w io.Writer, files string, m modinfo.Module) {
 		return
 	}
 	fmt.Fprintf(w, "License: %s\n", id)
-	for line := range strings.Lines(strings.TrimSpace(m.Text)) {
+	text := apache.ReplaceAllString(m.Text, "(Apache License, Version 2.0: "+common["Apache-2.0"]+")\n")
+	for line := range strings.Lines(strings.TrimSpace(text)) {
 		line = strings.TrimRight(strings.ReplaceAll(line, "\t", "    "), " \r\n")
 		if line == "" {
 			line = "."

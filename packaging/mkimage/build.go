@@ -21,10 +21,6 @@ func build(o options, b binary) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	base, err := baseFiles()
-	if err != nil {
-		return nil, err
-	}
 	// Docker's media types: they are the ones whose configuration has a health
 	// check, and every engine and registry reads them.
 	img := mutate.MediaType(empty.Image, types.DockerManifestSchema2)
@@ -33,7 +29,7 @@ func build(o options, b binary) (v1.Image, error) {
 		comment string
 		files   []file
 	}{
-		{"account, certificates, time zones, data folder", base},
+		{"account, certificates, data folder", baseFiles()},
 		{"carbond " + o.version, []file{{name: "usr/bin/carbond", mode: 0o755, body: program}}},
 	} {
 		layer, err := makeLayer(part.files, o.epoch)
@@ -76,7 +72,6 @@ func configure(o options, b binary, c *v1.ConfigFile) *v1.ConfigFile {
 			"CARBOND_HTTP_LISTEN=0.0.0.0:50080",
 			"CARBOND_DATA_DIR=/var/lib/carbond",
 			"CARBOND_LOG_FORMAT=json",
-			"ZONEINFO=/usr/share/zoneinfo.zip",
 		},
 		Healthcheck: &v1.HealthConfig{
 			Test:        []string{"CMD", "/usr/bin/carbond", "healthcheck"},

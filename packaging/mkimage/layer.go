@@ -6,9 +6,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -25,12 +22,9 @@ type file struct {
 	body  []byte
 }
 
-// baseFiles is the whole root file system but the program.
-func baseFiles() ([]file, error) {
-	zones, err := zoneinfo()
-	if err != nil {
-		return nil, err
-	}
+// baseFiles is the whole root file system but the program, which has the rules
+// of time zones in it.
+func baseFiles() []file {
 	passwd := fmt.Sprintf("root:x:0:0:root:/:/sbin/nologin\ncarbond:x:%d:%d:carbond:/var/lib/carbond:/sbin/nologin\n", user, user)
 	group := fmt.Sprintf("root:x:0:\ncarbond:x:%d:\n", user)
 	return []file{
@@ -44,12 +38,10 @@ func baseFiles() ([]file, error) {
 		{name: "tmp/", mode: 0o1777},
 		{name: "usr/", mode: 0o755},
 		{name: "usr/bin/", mode: 0o755},
-		{name: "usr/share/", mode: 0o755},
-		{name: "usr/share/zoneinfo.zip", mode: 0o644, body: zones},
 		{name: "var/", mode: 0o755},
 		{name: "var/lib/", mode: 0o755},
 		{name: "var/lib/carbond/", mode: 0o750, owner: user},
-	}, nil
+	}
 }
 
 // certificates is Mozilla's list as pinned in go.mod, so that the image does
@@ -64,15 +56,6 @@ func certificates() []byte {
 		}
 	}
 	return buf.Bytes()
-}
-
-// zoneinfo comes with the Go tool chain; the program finds it by ZONEINFO.
-func zoneinfo() ([]byte, error) {
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		return nil, fmt.Errorf("ask go for its folder: %w", err)
-	}
-	return os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "lib", "time", "zoneinfo.zip"))
 }
 
 // makeLayer writes the entries in the given order with one time and no names

@@ -2,8 +2,7 @@
 //
 // Per platform it makes a tarball for `docker load`, and from all of them one
 // multi-arch OCI layout in a tar file. The root file system is made from
-// nothing: the program, the account, CA certificates, time zones and the data
-// folder. The same inputs, version and epoch give the same digests.
+// nothing: the program, the account, CA certificates and the data folder. The same inputs, version and epoch give the same digests.
 package main
 
 import (
