@@ -14,12 +14,6 @@ const (
 	closesEarly = 13 * 60
 )
 
-// How often prices are worth asking for.
-const (
-	OpenInterval   = time.Minute
-	ClosedInterval = 15 * time.Minute
-)
-
 // newYork is loaded on first use; the zone is compiled in.
 var newYork = sync.OnceValue(func() *time.Location {
 	loc, err := time.LoadLocation("America/New_York")
@@ -54,15 +48,6 @@ func NextOpen(t time.Time) time.Time {
 			return at
 		}
 	}
-}
-
-// Interval is how long after t prices are due again: OpenInterval while the
-// market is open, ClosedInterval while not, less when it opens before that.
-func Interval(t time.Time) time.Duration {
-	if Open(t) {
-		return OpenInterval
-	}
-	return min(ClosedInterval, max(NextOpen(t).Sub(t), time.Second))
 }
 
 // DelistedAfter is how many trading days a ticker may stay without a price.

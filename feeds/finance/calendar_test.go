@@ -73,25 +73,21 @@ func TestHolidays(t *testing.T) {
 	}
 }
 
-func TestNextOpenAndInterval(t *testing.T) {
+func TestNextOpen(t *testing.T) {
 	tests := map[string]struct {
 		at, next string
-		every    time.Duration
 	}{
-		"open":             {"2026-11-23 15:00:00", "2026-11-23 15:00:00", time.Minute},
-		"evening":          {"2026-11-23 22:00:00", "2026-11-24 14:30:00", 15 * time.Minute},
-		"minutes before":   {"2026-11-23 14:25:00", "2026-11-23 14:30:00", 5 * time.Minute},
-		"long weekend":     {"2026-07-02 20:00:00", "2026-07-06 13:30:00", 15 * time.Minute},
-		"over thanksgivng": {"2026-11-25 21:00:00", "2026-11-27 14:30:00", 15 * time.Minute},
-		"clocks turn":      {"2026-10-30 20:00:00", "2026-11-02 14:30:00", 15 * time.Minute},
-		"fraction before":  {"2026-11-23 14:29:59", "2026-11-23 14:30:00", time.Second},
+		"open":             {"2026-11-23 15:00:00", "2026-11-23 15:00:00"},
+		"evening":          {"2026-11-23 22:00:00", "2026-11-24 14:30:00"},
+		"minutes before":   {"2026-11-23 14:25:00", "2026-11-23 14:30:00"},
+		"long weekend":     {"2026-07-02 20:00:00", "2026-07-06 13:30:00"},
+		"over thanksgivng": {"2026-11-25 21:00:00", "2026-11-27 14:30:00"},
+		"clocks turn":      {"2026-10-30 20:00:00", "2026-11-02 14:30:00"},
+		"fraction before":  {"2026-11-23 14:29:59", "2026-11-23 14:30:00"},
 	}
 	for name, tc := range tests {
 		if got := finance.NextOpen(utc(tc.at)); !got.Equal(utc(tc.next)) {
 			t.Errorf("%s: NextOpen = %v, want %s", name, got.UTC(), tc.next)
-		}
-		if got := finance.Interval(utc(tc.at)); got != tc.every {
-			t.Errorf("%s: Interval = %v, want %v", name, got, tc.every)
 		}
 	}
 }

@@ -17,25 +17,14 @@ const (
 )
 
 // Interval returns how long to wait between two fetches of a feed: the largest
-// of what is configured and what the publisher asks for (Feed.Every, and MaxAge
-// of the answer), with hints counted up to MaxHint.
+// of what is configured and what the publisher asks for (Feed.Every, and the
+// max-age of the answer), with hints counted up to MaxHint.
 func Interval(configured time.Duration, hints ...time.Duration) time.Duration {
 	every := max(configured, MinInterval)
 	for _, h := range hints {
 		every = max(every, min(h, MaxHint))
 	}
 	return every
-}
-
-// MaxAge reads the max-age of a Cache-Control header, 0 when there is none.
-func MaxAge(cacheControl string) time.Duration {
-	for part := range strings.SplitSeq(cacheControl, ",") {
-		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
-		if ok && strings.EqualFold(name, "max-age") {
-			return seconds(strings.Trim(value, `" `), time.Second)
-		}
-	}
-	return 0
 }
 
 // periods are the values of sy:updatePeriod.

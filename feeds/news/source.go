@@ -84,19 +84,3 @@ func DefaultSources() []Source {
 	}
 	return out
 }
-
-// Merge joins the stories of several feeds: a story that two feeds carry stays
-// with the first one. Order among the rest is kept.
-func Merge(feeds ...*Feed) []Item {
-	seen := make(map[string]bool)
-	var out []Item
-	for _, f := range feeds {
-		for _, it := range f.Items {
-			if !seen[it.GUID] {
-				seen[it.GUID] = true
-				out = append(out, it)
-			}
-		}
-	}
-	return out
-}
