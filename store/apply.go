@@ -26,7 +26,7 @@ func (s *Store) Apply(ctx context.Context, txns []change.Txn) error {
 	if s.closed {
 		return ErrClosed
 	}
-	g := s.group()
+	g := s.staging()
 	err := g.stageAll(ctx, txns)
 	if err == nil && s.open != nil {
 		err = g.spill()
@@ -52,7 +52,7 @@ func (s *Store) Advance(_ context.Context, lsn change.LSN) error {
 	if s.open != nil || lsn <= s.tail.LSN {
 		return nil
 	}
-	g := s.group()
+	g := s.staging()
 	g.stage.LSN = lsn
 	if err := g.commit(); err != nil {
 		s.discard()
@@ -62,9 +62,9 @@ func (s *Store) Advance(_ context.Context, lsn change.LSN) error {
 	return nil
 }
 
-// group is what is staged but not committed. Its stage outlives one call of
+// staging is what is staged but not committed. Its stage outlives one call of
 // Apply while a transaction is open.
-type group struct {
+type staging struct {
 	s      *Store
 	stage  *tailState // the tail once everything staged is committed
 	blocks []changelog.Block
@@ -72,8 +72,8 @@ type group struct {
 	first  change.Offset // of the block in s.enc
 }
 
-func (s *Store) group() *group {
-	g := &group{s: s, first: s.changelog.Tail().Next}
+func (s *Store) staging() *staging {
+	g := &staging{s: s, first: s.changelog.Tail().Next}
 	if s.open != nil {
 		g.stage = &s.open.stage
 		return g
@@ -84,7 +84,7 @@ func (s *Store) group() *group {
 }
 
 // next returns the offset that the next staged change gets.
-func (g *group) next() change.Offset {
+func (g *staging) next() change.Offset {
 	n := g.first + change.Offset(g.s.enc.Count())
 	if g.s.open != nil && g.s.open.held != nil {
 		n++
@@ -94,7 +94,7 @@ func (g *group) next() change.Offset {
 
 // stageAll stages the transactions. Before one that does not end here it
 // commits what is whole, so that readers can have that much.
-func (g *group) stageAll(ctx context.Context, txns []change.Txn) error {
+func (g *staging) stageAll(ctx context.Context, txns []change.Txn) error {
 	s := g.s
 	for i := range txns {
 		t := &txns[i]
@@ -104,7 +104,7 @@ func (g *group) stageAll(ctx context.Context, txns []change.Txn) error {
 		if t.First {
 			if s.open != nil {
 				s.discard() // its end will not come: the source began anew
-				*g = *s.group()
+				*g = *s.staging()
 			}
 			s.skip = s.durable(t)
 		}
@@ -116,7 +116,7 @@ func (g *group) stageAll(ctx context.Context, txns []change.Txn) error {
 			if err := g.commit(); err != nil {
 				return err
 			}
-			*g = *s.group()
+			*g = *s.staging()
 		}
 		if err := g.txn(t); err != nil {
 			return err
@@ -139,7 +139,7 @@ func (s *Store) durable(t *change.Txn) bool {
 }
 
 // cut closes the block in the encoder.
-func (g *group) cut() {
+func (g *staging) cut() {
 	if g.s.enc.Count() == 0 {
 		return
 	}
@@ -150,7 +150,7 @@ func (g *group) cut() {
 }
 
 // spill puts the staged blocks on disk, invisible.
-func (g *group) spill() error {
+func (g *staging) spill() error {
 	g.cut()
 	if len(g.blocks) == 0 {
 		return nil
@@ -160,7 +160,7 @@ func (g *group) spill() error {
 }
 
 // commit makes everything staged durable and visible.
-func (g *group) commit() error {
+func (g *staging) commit() error {
 	s := g.s
 	g.cut()
 	visible := s.changelog.Tail().Visible
@@ -175,7 +175,7 @@ func (g *group) commit() error {
 	return nil
 }
 
-func (g *group) append(tail changelog.Tail) error {
+func (g *staging) append(tail changelog.Tail) error {
 	s := g.s
 	began := time.Now()
 	if err := s.changelog.Append(g.blocks, s.shapes.fresh, tail); err != nil {

@@ -42,7 +42,7 @@ func (s *Store) edit(ctx context.Context, edits []change.Edit, now time.Time) (c
 	if len(p.changes) == 0 {
 		return p.written, ctx.Err()
 	}
-	g := s.group()
+	g := s.staging()
 	g.stage.Serial = p.serial
 	g.stage.Source, g.stage.Copied, g.stage.LSN = change.Source{}, false, 0
 	err := g.stageAll(ctx, []change.Txn{{CommitTime: now, First: true, Final: true, Changes: p.changes}})

@@ -8,6 +8,7 @@ import (
 	"carbond/store/change"
 	"carbond/store/internal/changelog"
 	"carbond/store/internal/checkpoint"
+	"carbond/store/internal/group"
 	"carbond/store/internal/record"
 	"carbond/store/internal/view"
 )
@@ -15,6 +16,9 @@ import (
 // load brings the store to where the log ends.
 func (s *Store) load() (err error) {
 	if s.changelog, err = changelog.Open(logDir(s.dir), s.logOptions()); err != nil {
+		return err
+	}
+	if s.groups, err = group.Open(groupsPath(s.dir), s.opt.NoSync); err != nil {
 		return err
 	}
 	s.shapes = newShapes()

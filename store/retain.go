@@ -1,6 +1,11 @@
 package store
 
-import "time"
+import (
+	"math"
+	"time"
+
+	"carbond/store/change"
+)
 
 // trim drops the oldest segments while the retention policy says so, never one
 // that the checkpoint has not passed.
@@ -9,7 +14,7 @@ func (s *Store) trim(now time.Time) error {
 	if r.Age <= 0 && r.Bytes <= 0 {
 		return nil
 	}
-	applied := s.ckpt.at()
+	applied, held := s.ckpt.at(), s.held(r)
 	segs := s.changelog.Segments()
 	var total int64
 	for _, g := range segs {
@@ -21,6 +26,9 @@ func (s *Store) trim(now time.Time) error {
 		if !g.Sealed || g.Last > applied || !old && !big {
 			return nil
 		}
+		if g.Last > held && (r.HoldBytes <= 0 || total <= r.HoldBytes) {
+			return nil
+		}
 		if err := s.changelog.DropOldest(); err != nil {
 			return err
 		}
@@ -29,4 +37,16 @@ func (s *Store) trim(now time.Time) error {
 		s.log.Info("dropped an old changelog segment", "segment", g.Path, "first_offset", uint64(g.First), "last_offset", uint64(g.Last))
 	}
 	return nil
+}
+
+// held returns the offset up to which no held group needs the log any more.
+func (s *Store) held(r Retention) change.Offset {
+	at := change.Offset(math.MaxUint64)
+	for _, name := range r.Hold {
+		g, _ := s.groups.Get(name)
+		for _, c := range g.Topics {
+			at = min(at, c.Offset)
+		}
+	}
+	return at
 }

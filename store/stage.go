@@ -24,7 +24,7 @@ type openTxn struct {
 }
 
 // txn stages one part of a transaction.
-func (g *group) txn(t *change.Txn) error {
+func (g *staging) txn(t *change.Txn) error {
 	s := g.s
 	if t.First {
 		g.begin(t)
@@ -48,7 +48,7 @@ func (g *group) txn(t *change.Txn) error {
 	return nil
 }
 
-func (g *group) begin(t *change.Txn) {
+func (g *staging) begin(t *change.Txn) {
 	o := &openTxn{
 		head:  record.Txn{XID: t.XID, CommitLSN: t.CommitLSN, CommitTime: t.CommitTime, Snapshot: t.Snapshot != nil},
 		snap:  t.Snapshot,
@@ -66,7 +66,7 @@ func (g *group) begin(t *change.Txn) {
 	}
 }
 
-func (g *group) end(t *change.Txn) error {
+func (g *staging) end(t *change.Txn) error {
 	s, o := g.s, g.s.open
 	if o.snap != nil {
 		if err := g.endCopy(); err != nil {
@@ -91,7 +91,7 @@ func (g *group) end(t *change.Txn) error {
 }
 
 // endCopy removes the rows that an initial copy did not bring.
-func (g *group) endCopy() error {
+func (g *staging) endCopy() error {
 	o := g.s.open
 	for tab, seen := range o.seen {
 		if seen == nil {
@@ -116,7 +116,7 @@ func (g *group) endCopy() error {
 
 // change stages one change of the source: it completes it from the state,
 // changes the state, and records the result.
-func (g *group) change(c *change.Change) error {
+func (g *staging) change(c *change.Change) error {
 	sh, err := g.s.shapes.of(c.Relation)
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ func (g *group) change(c *change.Change) error {
 	return fmt.Errorf("unknown operation %q on %s", c.Op, c.Relation.Name)
 }
 
-func (g *group) insert(c *change.Change, sh *view.Shape) error {
+func (g *staging) insert(c *change.Change, sh *view.Shape) error {
 	key, err := sh.Key(c.After)
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ func (g *group) insert(c *change.Change, sh *view.Shape) error {
 	return g.put(e, record.Entry{Op: c.Op, LSN: c.LSN})
 }
 
-func (g *group) update(c *change.Change, sh *view.Shape) error {
+func (g *staging) update(c *change.Change, sh *view.Shape) error {
 	was := c.Before
 	if was == "" {
 		was = c.After
@@ -201,7 +201,7 @@ func (g *group) update(c *change.Change, sh *view.Shape) error {
 }
 
 // truncate records the TRUNCATE and, behind it, the end of every row.
-func (g *group) truncate(sh *view.Shape, lsn change.LSN) (err error) {
+func (g *staging) truncate(sh *view.Shape, lsn change.LSN) (err error) {
 	at := g.add(sh, record.Entry{Op: change.Truncate, LSN: lsn})
 	g.s.work.Scan(sh.Table, "", func(e view.Entry) bool {
 		g.add(e.Shape, record.Entry{Op: change.Retract, Before: e.Row, LSN: lsn})
@@ -214,21 +214,21 @@ func (g *group) truncate(sh *view.Shape, lsn change.LSN) (err error) {
 	return err
 }
 
-func (g *group) put(e view.Entry, r record.Entry) error {
+func (g *staging) put(e view.Entry, r record.Entry) error {
 	r.After = e.Row
 	at := g.add(e.Shape, r)
 	g.s.work.Put(e, at)
 	return nil
 }
 
-func (g *group) remove(old view.Entry, sh *view.Shape, lsn change.LSN) error {
+func (g *staging) remove(old view.Entry, sh *view.Shape, lsn change.LSN) error {
 	at := g.add(sh, record.Entry{Op: change.Delete, Before: g.s.shapes.reshape(old, sh), LSN: lsn})
 	g.s.work.Remove(old.Shape.Table, old.Key, at)
 	return nil
 }
 
 // add records an entry and returns its offset.
-func (g *group) add(sh *view.Shape, r record.Entry) change.Offset {
+func (g *staging) add(sh *view.Shape, r record.Entry) change.Offset {
 	o := g.s.open
 	at := g.next()
 	r.Relation = sh.Number
@@ -240,11 +240,13 @@ func (g *group) add(sh *view.Shape, r record.Entry) change.Offset {
 	}
 	o.entry = r
 	o.held = &o.entry
-	o.stage.count(sh.Table, at, len(r.Before)+len(r.After), o.head.CommitTime)
+	if r.Op != change.Retract { // consumers see the Truncate alone
+		o.stage.count(sh.Table, at, len(r.Before)+len(r.After), o.head.CommitTime)
+	}
 	return at
 }
 
-func (g *group) write(r record.Entry) {
+func (g *staging) write(r record.Entry) {
 	o, enc := g.s.open, &g.s.enc
 	if !o.began {
 		o.began = true

@@ -15,6 +15,7 @@ import (
 
 	"carbond/store/change"
 	"carbond/store/internal/changelog"
+	"carbond/store/internal/group"
 	"carbond/store/internal/record"
 	"carbond/store/internal/view"
 )
@@ -43,10 +44,14 @@ type Options struct {
 }
 
 // Retention limits the changelog by whole sealed segments. A segment goes when
-// either limit says so and the checkpoint has passed it. Zero is no limit.
+// Age or Bytes says so and the checkpoint has passed it. Zero is no limit.
 type Retention struct {
 	Age   time.Duration
 	Bytes int64
+	// Hold names consumer groups whose unread records are kept beyond both
+	// limits, until the log has HoldBytes (0 is no cap).
+	Hold      []string
+	HoldBytes int64
 }
 
 // Store is an open data directory.
@@ -58,6 +63,7 @@ type Store struct {
 	lock *os.File
 
 	changelog *changelog.Log
+	groups    *group.File
 
 	published atomic.Pointer[Snapshot]
 	wake      wake
@@ -109,6 +115,7 @@ func (s *Store) logOptions() changelog.Options {
 
 func logDir(dir string) string         { return filepath.Join(dir, "log") }
 func checkpointPath(dir string) string { return filepath.Join(dir, "checkpoint.db") }
+func groupsPath(dir string) string     { return filepath.Join(dir, "groups.db") }
 
 // Run writes checkpoints and applies retention until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
@@ -152,6 +159,9 @@ func (s *Store) release() error {
 		errs = append(errs, s.changelog.Close())
 	}
 	errs = append(errs, s.ckpt.close())
+	if s.groups != nil {
+		errs = append(errs, s.groups.Close())
+	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
 	}

@@ -46,6 +46,627 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// WatchKind says what a message of a Watch stream is.
+type WatchKind int32
+
+const (
+	WatchKind_WATCH_KIND_UNSPECIFIED WatchKind = 0
+	WatchKind_WATCH_KIND_SNAPSHOT    WatchKind = 1
+	WatchKind_WATCH_KIND_CHANGES     WatchKind = 2
+	WatchKind_WATCH_KIND_PROGRESS    WatchKind = 3
+)
+
+// Enum value maps for WatchKind.
+var (
+	WatchKind_name = map[int32]string{
+		0: "WATCH_KIND_UNSPECIFIED",
+		1: "WATCH_KIND_SNAPSHOT",
+		2: "WATCH_KIND_CHANGES",
+		3: "WATCH_KIND_PROGRESS",
+	}
+	WatchKind_value = map[string]int32{
+		"WATCH_KIND_UNSPECIFIED": 0,
+		"WATCH_KIND_SNAPSHOT":    1,
+		"WATCH_KIND_CHANGES":     2,
+		"WATCH_KIND_PROGRESS":    3,
+	}
+)
+
+func (x WatchKind) Enum() *WatchKind {
+	p := new(WatchKind)
+	*p = x
+	return p
+}
+
+func (x WatchKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WatchKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_carbon_carbon_service_proto_enumTypes[0].Descriptor()
+}
+
+func (WatchKind) Type() protoreflect.EnumType {
+	return &file_carbon_carbon_service_proto_enumTypes[0]
+}
+
+func (x WatchKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WatchKind.Descriptor instead.
+func (WatchKind) EnumDescriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{0}
+}
+
+// WatchHead is what every message of a Watch stream begins with.
+type WatchHead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  WatchKind              `protobuf:"varint,1,opt,name=kind,proto3,enum=carbon.WatchKind" json:"kind,omitempty"`
+	// Changelog offset that the client's copy stands at once this message, and
+	// all parts before it, are applied.
+	Offset uint64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Commit-end LSN of the transaction, "0/0" in embedded mode.
+	Lsn string `protobuf:"bytes,3,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	// Commit time of the transaction in milliseconds since 1970.
+	CommitTimeMs int64 `protobuf:"varint,4,opt,name=commit_time_ms,json=commitTimeMs,proto3" json:"commit_time_ms,omitempty"`
+	// Continue behind this message; empty inside a snapshot or a transaction.
+	ResumeToken string `protobuf:"bytes,5,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	// The snapshot is complete.
+	SnapshotEnd   bool `protobuf:"varint,6,opt,name=snapshot_end,json=snapshotEnd,proto3" json:"snapshot_end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchHead) Reset() {
+	*x = WatchHead{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchHead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchHead) ProtoMessage() {}
+
+func (x *WatchHead) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchHead.ProtoReflect.Descriptor instead.
+func (*WatchHead) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *WatchHead) GetKind() WatchKind {
+	if x != nil {
+		return x.Kind
+	}
+	return WatchKind_WATCH_KIND_UNSPECIFIED
+}
+
+func (x *WatchHead) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *WatchHead) GetLsn() string {
+	if x != nil {
+		return x.Lsn
+	}
+	return ""
+}
+
+func (x *WatchHead) GetCommitTimeMs() int64 {
+	if x != nil {
+		return x.CommitTimeMs
+	}
+	return 0
+}
+
+func (x *WatchHead) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+func (x *WatchHead) GetSnapshotEnd() bool {
+	if x != nil {
+		return x.SnapshotEnd
+	}
+	return false
+}
+
+// WatchProjectsRequest selects projects, as ProjectQuery does.
+type WatchProjectsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Country       string                 `protobuf:"bytes,1,opt,name=country,proto3" json:"country,omitempty"`
+	ResumeToken   string                 `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchProjectsRequest) Reset() {
+	*x = WatchProjectsRequest{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchProjectsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchProjectsRequest) ProtoMessage() {}
+
+func (x *WatchProjectsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchProjectsRequest.ProtoReflect.Descriptor instead.
+func (*WatchProjectsRequest) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *WatchProjectsRequest) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+func (x *WatchProjectsRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+// ProjectDelta is one project coming (+1) or leaving (-1).
+type ProjectDelta struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Diff          int32                  `protobuf:"varint,1,opt,name=diff,proto3" json:"diff,omitempty"`
+	Item          *ProjectItem           `protobuf:"bytes,2,opt,name=item,proto3" json:"item,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProjectDelta) Reset() {
+	*x = ProjectDelta{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProjectDelta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProjectDelta) ProtoMessage() {}
+
+func (x *ProjectDelta) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProjectDelta.ProtoReflect.Descriptor instead.
+func (*ProjectDelta) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ProjectDelta) GetDiff() int32 {
+	if x != nil {
+		return x.Diff
+	}
+	return 0
+}
+
+func (x *ProjectDelta) GetItem() *ProjectItem {
+	if x != nil {
+		return x.Item
+	}
+	return nil
+}
+
+// WatchProjectsResponse is one message of WatchProjects.
+type WatchProjectsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Head          *WatchHead             `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
+	Deltas        []*ProjectDelta        `protobuf:"bytes,2,rep,name=deltas,proto3" json:"deltas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchProjectsResponse) Reset() {
+	*x = WatchProjectsResponse{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchProjectsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchProjectsResponse) ProtoMessage() {}
+
+func (x *WatchProjectsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchProjectsResponse.ProtoReflect.Descriptor instead.
+func (*WatchProjectsResponse) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *WatchProjectsResponse) GetHead() *WatchHead {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *WatchProjectsResponse) GetDeltas() []*ProjectDelta {
+	if x != nil {
+		return x.Deltas
+	}
+	return nil
+}
+
+// WatchNewsRequest selects news, as NewsQuery does.
+type WatchNewsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	ResumeToken   string                 `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchNewsRequest) Reset() {
+	*x = WatchNewsRequest{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchNewsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchNewsRequest) ProtoMessage() {}
+
+func (x *WatchNewsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchNewsRequest.ProtoReflect.Descriptor instead.
+func (*WatchNewsRequest) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *WatchNewsRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *WatchNewsRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+// NewsDelta is one item coming (+1) or leaving (-1).
+type NewsDelta struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Diff          int32                  `protobuf:"varint,1,opt,name=diff,proto3" json:"diff,omitempty"`
+	Item          *NewsItem              `protobuf:"bytes,2,opt,name=item,proto3" json:"item,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewsDelta) Reset() {
+	*x = NewsDelta{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewsDelta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewsDelta) ProtoMessage() {}
+
+func (x *NewsDelta) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewsDelta.ProtoReflect.Descriptor instead.
+func (*NewsDelta) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *NewsDelta) GetDiff() int32 {
+	if x != nil {
+		return x.Diff
+	}
+	return 0
+}
+
+func (x *NewsDelta) GetItem() *NewsItem {
+	if x != nil {
+		return x.Item
+	}
+	return nil
+}
+
+// WatchNewsResponse is one message of WatchNews.
+type WatchNewsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Head          *WatchHead             `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
+	Deltas        []*NewsDelta           `protobuf:"bytes,2,rep,name=deltas,proto3" json:"deltas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchNewsResponse) Reset() {
+	*x = WatchNewsResponse{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchNewsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchNewsResponse) ProtoMessage() {}
+
+func (x *WatchNewsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchNewsResponse.ProtoReflect.Descriptor instead.
+func (*WatchNewsResponse) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *WatchNewsResponse) GetHead() *WatchHead {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *WatchNewsResponse) GetDeltas() []*NewsDelta {
+	if x != nil {
+		return x.Deltas
+	}
+	return nil
+}
+
+// WatchFinanceDataRequest selects prices, as FinanceQuery does.
+type WatchFinanceDataRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ticker        string                 `protobuf:"bytes,1,opt,name=ticker,proto3" json:"ticker,omitempty"`
+	ResumeToken   string                 `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchFinanceDataRequest) Reset() {
+	*x = WatchFinanceDataRequest{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchFinanceDataRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchFinanceDataRequest) ProtoMessage() {}
+
+func (x *WatchFinanceDataRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchFinanceDataRequest.ProtoReflect.Descriptor instead.
+func (*WatchFinanceDataRequest) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *WatchFinanceDataRequest) GetTicker() string {
+	if x != nil {
+		return x.Ticker
+	}
+	return ""
+}
+
+func (x *WatchFinanceDataRequest) GetResumeToken() string {
+	if x != nil {
+		return x.ResumeToken
+	}
+	return ""
+}
+
+// FinanceDelta is one row coming (+1) or leaving (-1).
+type FinanceDelta struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Diff          int32                  `protobuf:"varint,1,opt,name=diff,proto3" json:"diff,omitempty"`
+	Item          *FinanceItem           `protobuf:"bytes,2,opt,name=item,proto3" json:"item,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinanceDelta) Reset() {
+	*x = FinanceDelta{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinanceDelta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinanceDelta) ProtoMessage() {}
+
+func (x *FinanceDelta) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinanceDelta.ProtoReflect.Descriptor instead.
+func (*FinanceDelta) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *FinanceDelta) GetDiff() int32 {
+	if x != nil {
+		return x.Diff
+	}
+	return 0
+}
+
+func (x *FinanceDelta) GetItem() *FinanceItem {
+	if x != nil {
+		return x.Item
+	}
+	return nil
+}
+
+// WatchFinanceDataResponse is one message of WatchFinanceData.
+type WatchFinanceDataResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Head          *WatchHead             `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
+	Deltas        []*FinanceDelta        `protobuf:"bytes,2,rep,name=deltas,proto3" json:"deltas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchFinanceDataResponse) Reset() {
+	*x = WatchFinanceDataResponse{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchFinanceDataResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchFinanceDataResponse) ProtoMessage() {}
+
+func (x *WatchFinanceDataResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchFinanceDataResponse.ProtoReflect.Descriptor instead.
+func (*WatchFinanceDataResponse) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WatchFinanceDataResponse) GetHead() *WatchHead {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *WatchFinanceDataResponse) GetDeltas() []*FinanceDelta {
+	if x != nil {
+		return x.Deltas
+	}
+	return nil
+}
+
 // ProjectQuery selects projects.
 type ProjectQuery struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -56,14 +677,19 @@ type ProjectQuery struct {
 	PageSize int32 `protobuf:"varint,16,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the previous answer to the same query. A token belongs
 	// to its query: with another filter it is INVALID_ARGUMENT.
-	PageToken     string `protobuf:"bytes,17,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,17,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Answer as of a changelog offset, inside retention; 0 means now. OUT_OF_RANGE
+	// (with an ErrorInfo that names the oldest offset) when retention passed it.
+	AsOfOffset uint64 `protobuf:"varint,18,opt,name=as_of_offset,json=asOfOffset,proto3" json:"as_of_offset,omitempty"`
+	// Answer as of a time, RFC 3339; empty means now. Not with as_of_offset.
+	AsOfTime      string `protobuf:"bytes,19,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProjectQuery) Reset() {
 	*x = ProjectQuery{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[0]
+	mi := &file_carbon_carbon_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -75,7 +701,7 @@ func (x *ProjectQuery) String() string {
 func (*ProjectQuery) ProtoMessage() {}
 
 func (x *ProjectQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[0]
+	mi := &file_carbon_carbon_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -88,7 +714,7 @@ func (x *ProjectQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProjectQuery.ProtoReflect.Descriptor instead.
 func (*ProjectQuery) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{0}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProjectQuery) GetCountry() string {
@@ -112,6 +738,20 @@ func (x *ProjectQuery) GetPageToken() string {
 	return ""
 }
 
+func (x *ProjectQuery) GetAsOfOffset() uint64 {
+	if x != nil {
+		return x.AsOfOffset
+	}
+	return 0
+}
+
+func (x *ProjectQuery) GetAsOfTime() string {
+	if x != nil {
+		return x.AsOfTime
+	}
+	return ""
+}
+
 // ProjectItem is one row of the projects view. NULL is "" or 0.
 type ProjectItem struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -131,7 +771,7 @@ type ProjectItem struct {
 
 func (x *ProjectItem) Reset() {
 	*x = ProjectItem{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[1]
+	mi := &file_carbon_carbon_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -143,7 +783,7 @@ func (x *ProjectItem) String() string {
 func (*ProjectItem) ProtoMessage() {}
 
 func (x *ProjectItem) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[1]
+	mi := &file_carbon_carbon_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -156,7 +796,7 @@ func (x *ProjectItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProjectItem.ProtoReflect.Descriptor instead.
 func (*ProjectItem) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{1}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProjectItem) GetProjectId() string {
@@ -213,7 +853,7 @@ type ProjectResponse struct {
 
 func (x *ProjectResponse) Reset() {
 	*x = ProjectResponse{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[2]
+	mi := &file_carbon_carbon_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -225,7 +865,7 @@ func (x *ProjectResponse) String() string {
 func (*ProjectResponse) ProtoMessage() {}
 
 func (x *ProjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[2]
+	mi := &file_carbon_carbon_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -238,7 +878,7 @@ func (x *ProjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProjectResponse.ProtoReflect.Descriptor instead.
 func (*ProjectResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{2}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ProjectResponse) GetItems() []*ProjectItem {
@@ -263,14 +903,19 @@ type NewsQuery struct {
 	// As in ProjectQuery.
 	PageSize int32 `protobuf:"varint,16,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// As in ProjectQuery.
-	PageToken     string `protobuf:"bytes,17,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,17,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Answer as of a changelog offset, inside retention; 0 means now. OUT_OF_RANGE
+	// (with an ErrorInfo that names the oldest offset) when retention passed it.
+	AsOfOffset uint64 `protobuf:"varint,18,opt,name=as_of_offset,json=asOfOffset,proto3" json:"as_of_offset,omitempty"`
+	// Answer as of a time, RFC 3339; empty means now. Not with as_of_offset.
+	AsOfTime      string `protobuf:"bytes,19,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NewsQuery) Reset() {
 	*x = NewsQuery{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[3]
+	mi := &file_carbon_carbon_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -282,7 +927,7 @@ func (x *NewsQuery) String() string {
 func (*NewsQuery) ProtoMessage() {}
 
 func (x *NewsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[3]
+	mi := &file_carbon_carbon_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -295,7 +940,7 @@ func (x *NewsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewsQuery.ProtoReflect.Descriptor instead.
 func (*NewsQuery) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{3}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NewsQuery) GetSource() string {
@@ -319,6 +964,20 @@ func (x *NewsQuery) GetPageToken() string {
 	return ""
 }
 
+func (x *NewsQuery) GetAsOfOffset() uint64 {
+	if x != nil {
+		return x.AsOfOffset
+	}
+	return 0
+}
+
+func (x *NewsQuery) GetAsOfTime() string {
+	if x != nil {
+		return x.AsOfTime
+	}
+	return ""
+}
+
 // NewsItem is one news item.
 type NewsItem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -335,7 +994,7 @@ type NewsItem struct {
 
 func (x *NewsItem) Reset() {
 	*x = NewsItem{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[4]
+	mi := &file_carbon_carbon_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -347,7 +1006,7 @@ func (x *NewsItem) String() string {
 func (*NewsItem) ProtoMessage() {}
 
 func (x *NewsItem) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[4]
+	mi := &file_carbon_carbon_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -360,7 +1019,7 @@ func (x *NewsItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewsItem.ProtoReflect.Descriptor instead.
 func (*NewsItem) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{4}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NewsItem) GetGuid() string {
@@ -417,7 +1076,7 @@ type NewsResponse struct {
 
 func (x *NewsResponse) Reset() {
 	*x = NewsResponse{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[5]
+	mi := &file_carbon_carbon_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +1088,7 @@ func (x *NewsResponse) String() string {
 func (*NewsResponse) ProtoMessage() {}
 
 func (x *NewsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[5]
+	mi := &file_carbon_carbon_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +1101,7 @@ func (x *NewsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewsResponse.ProtoReflect.Descriptor instead.
 func (*NewsResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{5}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NewsResponse) GetItems() []*NewsItem {
@@ -467,14 +1126,19 @@ type FinanceQuery struct {
 	// As in ProjectQuery.
 	PageSize int32 `protobuf:"varint,16,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// As in ProjectQuery.
-	PageToken     string `protobuf:"bytes,17,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,17,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Answer as of a changelog offset, inside retention; 0 means now. OUT_OF_RANGE
+	// (with an ErrorInfo that names the oldest offset) when retention passed it.
+	AsOfOffset uint64 `protobuf:"varint,18,opt,name=as_of_offset,json=asOfOffset,proto3" json:"as_of_offset,omitempty"`
+	// Answer as of a time, RFC 3339; empty means now. Not with as_of_offset.
+	AsOfTime      string `protobuf:"bytes,19,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FinanceQuery) Reset() {
 	*x = FinanceQuery{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[6]
+	mi := &file_carbon_carbon_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -486,7 +1150,7 @@ func (x *FinanceQuery) String() string {
 func (*FinanceQuery) ProtoMessage() {}
 
 func (x *FinanceQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[6]
+	mi := &file_carbon_carbon_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -499,7 +1163,7 @@ func (x *FinanceQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinanceQuery.ProtoReflect.Descriptor instead.
 func (*FinanceQuery) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{6}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FinanceQuery) GetTicker() string {
@@ -523,6 +1187,20 @@ func (x *FinanceQuery) GetPageToken() string {
 	return ""
 }
 
+func (x *FinanceQuery) GetAsOfOffset() uint64 {
+	if x != nil {
+		return x.AsOfOffset
+	}
+	return 0
+}
+
+func (x *FinanceQuery) GetAsOfTime() string {
+	if x != nil {
+		return x.AsOfTime
+	}
+	return ""
+}
+
 // FinanceItem is the latest row of one ticker.
 type FinanceItem struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -539,7 +1217,7 @@ type FinanceItem struct {
 
 func (x *FinanceItem) Reset() {
 	*x = FinanceItem{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[7]
+	mi := &file_carbon_carbon_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +1229,7 @@ func (x *FinanceItem) String() string {
 func (*FinanceItem) ProtoMessage() {}
 
 func (x *FinanceItem) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[7]
+	mi := &file_carbon_carbon_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +1242,7 @@ func (x *FinanceItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinanceItem.ProtoReflect.Descriptor instead.
 func (*FinanceItem) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{7}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FinanceItem) GetTicker() string {
@@ -623,7 +1301,7 @@ type FinanceResponse struct {
 
 func (x *FinanceResponse) Reset() {
 	*x = FinanceResponse{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[8]
+	mi := &file_carbon_carbon_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +1313,7 @@ func (x *FinanceResponse) String() string {
 func (*FinanceResponse) ProtoMessage() {}
 
 func (x *FinanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[8]
+	mi := &file_carbon_carbon_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +1326,7 @@ func (x *FinanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinanceResponse.ProtoReflect.Descriptor instead.
 func (*FinanceResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{8}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FinanceResponse) GetItems() []*FinanceItem {
@@ -682,7 +1360,7 @@ type ProjectDetailQuery struct {
 
 func (x *ProjectDetailQuery) Reset() {
 	*x = ProjectDetailQuery{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[9]
+	mi := &file_carbon_carbon_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +1372,7 @@ func (x *ProjectDetailQuery) String() string {
 func (*ProjectDetailQuery) ProtoMessage() {}
 
 func (x *ProjectDetailQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[9]
+	mi := &file_carbon_carbon_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +1385,7 @@ func (x *ProjectDetailQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProjectDetailQuery.ProtoReflect.Descriptor instead.
 func (*ProjectDetailQuery) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{9}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ProjectDetailQuery) GetProjectId() string {
@@ -737,7 +1415,7 @@ type ProjectDetail struct {
 
 func (x *ProjectDetail) Reset() {
 	*x = ProjectDetail{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[10]
+	mi := &file_carbon_carbon_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -749,7 +1427,7 @@ func (x *ProjectDetail) String() string {
 func (*ProjectDetail) ProtoMessage() {}
 
 func (x *ProjectDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[10]
+	mi := &file_carbon_carbon_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -762,7 +1440,7 @@ func (x *ProjectDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProjectDetail.ProtoReflect.Descriptor instead.
 func (*ProjectDetail) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{10}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ProjectDetail) GetProjectId() string {
@@ -838,7 +1516,7 @@ type ProjectDetailResponse struct {
 
 func (x *ProjectDetailResponse) Reset() {
 	*x = ProjectDetailResponse{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[11]
+	mi := &file_carbon_carbon_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +1528,7 @@ func (x *ProjectDetailResponse) String() string {
 func (*ProjectDetailResponse) ProtoMessage() {}
 
 func (x *ProjectDetailResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[11]
+	mi := &file_carbon_carbon_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +1541,7 @@ func (x *ProjectDetailResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProjectDetailResponse.ProtoReflect.Descriptor instead.
 func (*ProjectDetailResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{11}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ProjectDetailResponse) GetProject() *ProjectDetail {
@@ -877,12 +1555,50 @@ var File_carbon_carbon_service_proto protoreflect.FileDescriptor
 
 const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1bcarbon/carbon_service.proto\x12\x06carbon\"d\n" +
+	"\x1bcarbon/carbon_service.proto\x12\x06carbon\"\xc8\x01\n" +
+	"\tWatchHead\x12%\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x11.carbon.WatchKindR\x04kind\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x10\n" +
+	"\x03lsn\x18\x03 \x01(\tR\x03lsn\x12$\n" +
+	"\x0ecommit_time_ms\x18\x04 \x01(\x03R\fcommitTimeMs\x12!\n" +
+	"\fresume_token\x18\x05 \x01(\tR\vresumeToken\x12!\n" +
+	"\fsnapshot_end\x18\x06 \x01(\bR\vsnapshotEnd\"S\n" +
+	"\x14WatchProjectsRequest\x12\x18\n" +
+	"\acountry\x18\x01 \x01(\tR\acountry\x12!\n" +
+	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\"K\n" +
+	"\fProjectDelta\x12\x12\n" +
+	"\x04diff\x18\x01 \x01(\x05R\x04diff\x12'\n" +
+	"\x04item\x18\x02 \x01(\v2\x13.carbon.ProjectItemR\x04item\"l\n" +
+	"\x15WatchProjectsResponse\x12%\n" +
+	"\x04head\x18\x01 \x01(\v2\x11.carbon.WatchHeadR\x04head\x12,\n" +
+	"\x06deltas\x18\x02 \x03(\v2\x14.carbon.ProjectDeltaR\x06deltas\"M\n" +
+	"\x10WatchNewsRequest\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12!\n" +
+	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\"E\n" +
+	"\tNewsDelta\x12\x12\n" +
+	"\x04diff\x18\x01 \x01(\x05R\x04diff\x12$\n" +
+	"\x04item\x18\x02 \x01(\v2\x10.carbon.NewsItemR\x04item\"e\n" +
+	"\x11WatchNewsResponse\x12%\n" +
+	"\x04head\x18\x01 \x01(\v2\x11.carbon.WatchHeadR\x04head\x12)\n" +
+	"\x06deltas\x18\x02 \x03(\v2\x11.carbon.NewsDeltaR\x06deltas\"T\n" +
+	"\x17WatchFinanceDataRequest\x12\x16\n" +
+	"\x06ticker\x18\x01 \x01(\tR\x06ticker\x12!\n" +
+	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\"K\n" +
+	"\fFinanceDelta\x12\x12\n" +
+	"\x04diff\x18\x01 \x01(\x05R\x04diff\x12'\n" +
+	"\x04item\x18\x02 \x01(\v2\x13.carbon.FinanceItemR\x04item\"o\n" +
+	"\x18WatchFinanceDataResponse\x12%\n" +
+	"\x04head\x18\x01 \x01(\v2\x11.carbon.WatchHeadR\x04head\x12,\n" +
+	"\x06deltas\x18\x02 \x03(\v2\x14.carbon.FinanceDeltaR\x06deltas\"\xa4\x01\n" +
 	"\fProjectQuery\x12\x18\n" +
 	"\acountry\x18\x01 \x01(\tR\acountry\x12\x1b\n" +
 	"\tpage_size\x18\x10 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x11 \x01(\tR\tpageToken\"\xc4\x01\n" +
+	"page_token\x18\x11 \x01(\tR\tpageToken\x12 \n" +
+	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
+	"asOfOffset\x12\x1c\n" +
+	"\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xc4\x01\n" +
 	"\vProjectItem\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tR\tprojectId\x12!\n" +
@@ -893,12 +1609,16 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\x06supply\x18\x06 \x01(\x01R\x06supply\"d\n" +
 	"\x0fProjectResponse\x12)\n" +
 	"\x05items\x18\x01 \x03(\v2\x13.carbon.ProjectItemR\x05items\x12&\n" +
-	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\"_\n" +
+	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\"\x9f\x01\n" +
 	"\tNewsQuery\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\tpage_size\x18\x10 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x11 \x01(\tR\tpageToken\"\x98\x01\n" +
+	"page_token\x18\x11 \x01(\tR\tpageToken\x12 \n" +
+	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
+	"asOfOffset\x12\x1c\n" +
+	"\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\x98\x01\n" +
 	"\bNewsItem\x12\x12\n" +
 	"\x04guid\x18\x01 \x01(\tR\x04guid\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
@@ -908,12 +1628,16 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\asummary\x18\x06 \x01(\tR\asummary\"^\n" +
 	"\fNewsResponse\x12&\n" +
 	"\x05items\x18\x01 \x03(\v2\x10.carbon.NewsItemR\x05items\x12&\n" +
-	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\"b\n" +
+	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\"\xa2\x01\n" +
 	"\fFinanceQuery\x12\x16\n" +
 	"\x06ticker\x18\x01 \x01(\tR\x06ticker\x12\x1b\n" +
 	"\tpage_size\x18\x10 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x11 \x01(\tR\tpageToken\"\xb7\x01\n" +
+	"page_token\x18\x11 \x01(\tR\tpageToken\x12 \n" +
+	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
+	"asOfOffset\x12\x1c\n" +
+	"\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xb7\x01\n" +
 	"\vFinanceItem\x12\x16\n" +
 	"\x06ticker\x18\x01 \x01(\tR\x06ticker\x12\x14\n" +
 	"\x05price\x18\x02 \x01(\x01R\x05price\x12\x16\n" +
@@ -941,7 +1665,12 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\x06supply\x18\b \x01(\x01R\x06supply\x12\x16\n" +
 	"\x06source\x18\t \x01(\tR\x06source\"H\n" +
 	"\x15ProjectDetailResponse\x12/\n" +
-	"\aproject\x18\x01 \x01(\v2\x15.carbon.ProjectDetailR\aproject2\xe8\x03\n" +
+	"\aproject\x18\x01 \x01(\v2\x15.carbon.ProjectDetailR\aproject*q\n" +
+	"\tWatchKind\x12\x1a\n" +
+	"\x16WATCH_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13WATCH_KIND_SNAPSHOT\x10\x01\x12\x16\n" +
+	"\x12WATCH_KIND_CHANGES\x10\x02\x12\x17\n" +
+	"\x13WATCH_KIND_PROGRESS\x10\x032\xd5\x05\n" +
 	"\rCarbonService\x12<\n" +
 	"\vGetProjects\x12\x14.carbon.ProjectQuery\x1a\x17.carbon.ProjectResponse\x122\n" +
 	"\aGetNews\x12\x11.carbon.NewsQuery\x1a\x14.carbon.NewsResponse\x12?\n" +
@@ -949,7 +1678,10 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\x10GetProjectDetail\x12\x1a.carbon.ProjectDetailQuery\x1a\x1d.carbon.ProjectDetailResponse\x12H\n" +
 	"\x17GetNonStreamingProjects\x12\x14.carbon.ProjectQuery\x1a\x17.carbon.ProjectResponse\x12>\n" +
 	"\x13GetNonStreamingNews\x12\x11.carbon.NewsQuery\x1a\x14.carbon.NewsResponse\x12K\n" +
-	"\x1aGetNonStreamingFinanceData\x12\x14.carbon.FinanceQuery\x1a\x17.carbon.FinanceResponseB\x1dZ\x1bcarbond/proto/carbon;carbonb\x06proto3"
+	"\x1aGetNonStreamingFinanceData\x12\x14.carbon.FinanceQuery\x1a\x17.carbon.FinanceResponse\x12N\n" +
+	"\rWatchProjects\x12\x1c.carbon.WatchProjectsRequest\x1a\x1d.carbon.WatchProjectsResponse0\x01\x12B\n" +
+	"\tWatchNews\x12\x18.carbon.WatchNewsRequest\x1a\x19.carbon.WatchNewsResponse0\x01\x12W\n" +
+	"\x10WatchFinanceData\x12\x1f.carbon.WatchFinanceDataRequest\x1a .carbon.WatchFinanceDataResponse0\x01B\x1dZ\x1bcarbond/proto/carbon;carbonb\x06proto3"
 
 var (
 	file_carbon_carbon_service_proto_rawDescOnce sync.Once
@@ -963,45 +1695,73 @@ func file_carbon_carbon_service_proto_rawDescGZIP() []byte {
 	return file_carbon_carbon_service_proto_rawDescData
 }
 
-var file_carbon_carbon_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_carbon_carbon_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_carbon_carbon_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_carbon_carbon_service_proto_goTypes = []any{
-	(*ProjectQuery)(nil),          // 0: carbon.ProjectQuery
-	(*ProjectItem)(nil),           // 1: carbon.ProjectItem
-	(*ProjectResponse)(nil),       // 2: carbon.ProjectResponse
-	(*NewsQuery)(nil),             // 3: carbon.NewsQuery
-	(*NewsItem)(nil),              // 4: carbon.NewsItem
-	(*NewsResponse)(nil),          // 5: carbon.NewsResponse
-	(*FinanceQuery)(nil),          // 6: carbon.FinanceQuery
-	(*FinanceItem)(nil),           // 7: carbon.FinanceItem
-	(*FinanceResponse)(nil),       // 8: carbon.FinanceResponse
-	(*ProjectDetailQuery)(nil),    // 9: carbon.ProjectDetailQuery
-	(*ProjectDetail)(nil),         // 10: carbon.ProjectDetail
-	(*ProjectDetailResponse)(nil), // 11: carbon.ProjectDetailResponse
+	(WatchKind)(0),                   // 0: carbon.WatchKind
+	(*WatchHead)(nil),                // 1: carbon.WatchHead
+	(*WatchProjectsRequest)(nil),     // 2: carbon.WatchProjectsRequest
+	(*ProjectDelta)(nil),             // 3: carbon.ProjectDelta
+	(*WatchProjectsResponse)(nil),    // 4: carbon.WatchProjectsResponse
+	(*WatchNewsRequest)(nil),         // 5: carbon.WatchNewsRequest
+	(*NewsDelta)(nil),                // 6: carbon.NewsDelta
+	(*WatchNewsResponse)(nil),        // 7: carbon.WatchNewsResponse
+	(*WatchFinanceDataRequest)(nil),  // 8: carbon.WatchFinanceDataRequest
+	(*FinanceDelta)(nil),             // 9: carbon.FinanceDelta
+	(*WatchFinanceDataResponse)(nil), // 10: carbon.WatchFinanceDataResponse
+	(*ProjectQuery)(nil),             // 11: carbon.ProjectQuery
+	(*ProjectItem)(nil),              // 12: carbon.ProjectItem
+	(*ProjectResponse)(nil),          // 13: carbon.ProjectResponse
+	(*NewsQuery)(nil),                // 14: carbon.NewsQuery
+	(*NewsItem)(nil),                 // 15: carbon.NewsItem
+	(*NewsResponse)(nil),             // 16: carbon.NewsResponse
+	(*FinanceQuery)(nil),             // 17: carbon.FinanceQuery
+	(*FinanceItem)(nil),              // 18: carbon.FinanceItem
+	(*FinanceResponse)(nil),          // 19: carbon.FinanceResponse
+	(*ProjectDetailQuery)(nil),       // 20: carbon.ProjectDetailQuery
+	(*ProjectDetail)(nil),            // 21: carbon.ProjectDetail
+	(*ProjectDetailResponse)(nil),    // 22: carbon.ProjectDetailResponse
 }
 var file_carbon_carbon_service_proto_depIdxs = []int32{
-	1,  // 0: carbon.ProjectResponse.items:type_name -> carbon.ProjectItem
-	4,  // 1: carbon.NewsResponse.items:type_name -> carbon.NewsItem
-	7,  // 2: carbon.FinanceResponse.items:type_name -> carbon.FinanceItem
-	10, // 3: carbon.ProjectDetailResponse.project:type_name -> carbon.ProjectDetail
-	0,  // 4: carbon.CarbonService.GetProjects:input_type -> carbon.ProjectQuery
-	3,  // 5: carbon.CarbonService.GetNews:input_type -> carbon.NewsQuery
-	6,  // 6: carbon.CarbonService.GetFinanceData:input_type -> carbon.FinanceQuery
-	9,  // 7: carbon.CarbonService.GetProjectDetail:input_type -> carbon.ProjectDetailQuery
-	0,  // 8: carbon.CarbonService.GetNonStreamingProjects:input_type -> carbon.ProjectQuery
-	3,  // 9: carbon.CarbonService.GetNonStreamingNews:input_type -> carbon.NewsQuery
-	6,  // 10: carbon.CarbonService.GetNonStreamingFinanceData:input_type -> carbon.FinanceQuery
-	2,  // 11: carbon.CarbonService.GetProjects:output_type -> carbon.ProjectResponse
-	5,  // 12: carbon.CarbonService.GetNews:output_type -> carbon.NewsResponse
-	8,  // 13: carbon.CarbonService.GetFinanceData:output_type -> carbon.FinanceResponse
-	11, // 14: carbon.CarbonService.GetProjectDetail:output_type -> carbon.ProjectDetailResponse
-	2,  // 15: carbon.CarbonService.GetNonStreamingProjects:output_type -> carbon.ProjectResponse
-	5,  // 16: carbon.CarbonService.GetNonStreamingNews:output_type -> carbon.NewsResponse
-	8,  // 17: carbon.CarbonService.GetNonStreamingFinanceData:output_type -> carbon.FinanceResponse
-	11, // [11:18] is the sub-list for method output_type
-	4,  // [4:11] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	0,  // 0: carbon.WatchHead.kind:type_name -> carbon.WatchKind
+	12, // 1: carbon.ProjectDelta.item:type_name -> carbon.ProjectItem
+	1,  // 2: carbon.WatchProjectsResponse.head:type_name -> carbon.WatchHead
+	3,  // 3: carbon.WatchProjectsResponse.deltas:type_name -> carbon.ProjectDelta
+	15, // 4: carbon.NewsDelta.item:type_name -> carbon.NewsItem
+	1,  // 5: carbon.WatchNewsResponse.head:type_name -> carbon.WatchHead
+	6,  // 6: carbon.WatchNewsResponse.deltas:type_name -> carbon.NewsDelta
+	18, // 7: carbon.FinanceDelta.item:type_name -> carbon.FinanceItem
+	1,  // 8: carbon.WatchFinanceDataResponse.head:type_name -> carbon.WatchHead
+	9,  // 9: carbon.WatchFinanceDataResponse.deltas:type_name -> carbon.FinanceDelta
+	12, // 10: carbon.ProjectResponse.items:type_name -> carbon.ProjectItem
+	15, // 11: carbon.NewsResponse.items:type_name -> carbon.NewsItem
+	18, // 12: carbon.FinanceResponse.items:type_name -> carbon.FinanceItem
+	21, // 13: carbon.ProjectDetailResponse.project:type_name -> carbon.ProjectDetail
+	11, // 14: carbon.CarbonService.GetProjects:input_type -> carbon.ProjectQuery
+	14, // 15: carbon.CarbonService.GetNews:input_type -> carbon.NewsQuery
+	17, // 16: carbon.CarbonService.GetFinanceData:input_type -> carbon.FinanceQuery
+	20, // 17: carbon.CarbonService.GetProjectDetail:input_type -> carbon.ProjectDetailQuery
+	11, // 18: carbon.CarbonService.GetNonStreamingProjects:input_type -> carbon.ProjectQuery
+	14, // 19: carbon.CarbonService.GetNonStreamingNews:input_type -> carbon.NewsQuery
+	17, // 20: carbon.CarbonService.GetNonStreamingFinanceData:input_type -> carbon.FinanceQuery
+	2,  // 21: carbon.CarbonService.WatchProjects:input_type -> carbon.WatchProjectsRequest
+	5,  // 22: carbon.CarbonService.WatchNews:input_type -> carbon.WatchNewsRequest
+	8,  // 23: carbon.CarbonService.WatchFinanceData:input_type -> carbon.WatchFinanceDataRequest
+	13, // 24: carbon.CarbonService.GetProjects:output_type -> carbon.ProjectResponse
+	16, // 25: carbon.CarbonService.GetNews:output_type -> carbon.NewsResponse
+	19, // 26: carbon.CarbonService.GetFinanceData:output_type -> carbon.FinanceResponse
+	22, // 27: carbon.CarbonService.GetProjectDetail:output_type -> carbon.ProjectDetailResponse
+	13, // 28: carbon.CarbonService.GetNonStreamingProjects:output_type -> carbon.ProjectResponse
+	16, // 29: carbon.CarbonService.GetNonStreamingNews:output_type -> carbon.NewsResponse
+	19, // 30: carbon.CarbonService.GetNonStreamingFinanceData:output_type -> carbon.FinanceResponse
+	4,  // 31: carbon.CarbonService.WatchProjects:output_type -> carbon.WatchProjectsResponse
+	7,  // 32: carbon.CarbonService.WatchNews:output_type -> carbon.WatchNewsResponse
+	10, // 33: carbon.CarbonService.WatchFinanceData:output_type -> carbon.WatchFinanceDataResponse
+	24, // [24:34] is the sub-list for method output_type
+	14, // [14:24] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_carbon_carbon_service_proto_init() }
@@ -1014,13 +1774,14 @@ func file_carbon_carbon_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carbon_carbon_service_proto_rawDesc), len(file_carbon_carbon_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   12,
+			NumEnums:      1,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_carbon_carbon_service_proto_goTypes,
 		DependencyIndexes: file_carbon_carbon_service_proto_depIdxs,
+		EnumInfos:         file_carbon_carbon_service_proto_enumTypes,
 		MessageInfos:      file_carbon_carbon_service_proto_msgTypes,
 	}.Build()
 	File_carbon_carbon_service_proto = out.File

@@ -51,6 +51,9 @@ const (
 	CarbonService_GetNonStreamingProjects_FullMethodName    = "/carbon.CarbonService/GetNonStreamingProjects"
 	CarbonService_GetNonStreamingNews_FullMethodName        = "/carbon.CarbonService/GetNonStreamingNews"
 	CarbonService_GetNonStreamingFinanceData_FullMethodName = "/carbon.CarbonService/GetNonStreamingFinanceData"
+	CarbonService_WatchProjects_FullMethodName              = "/carbon.CarbonService/WatchProjects"
+	CarbonService_WatchNews_FullMethodName                  = "/carbon.CarbonService/WatchNews"
+	CarbonService_WatchFinanceData_FullMethodName           = "/carbon.CarbonService/WatchFinanceData"
 )
 
 // CarbonServiceClient is the client API for CarbonService service.
@@ -77,6 +80,32 @@ type CarbonServiceClient interface {
 	GetNonStreamingNews(ctx context.Context, in *NewsQuery, opts ...grpc.CallOption) (*NewsResponse, error)
 	// GetNonStreamingFinanceData is GetFinanceData by SQL (embedded mode: from state).
 	GetNonStreamingFinanceData(ctx context.Context, in *FinanceQuery, opts ...grpc.CallOption) (*FinanceResponse, error)
+	// WatchProjects streams the projects view: a snapshot, then every change.
+	//
+	// Rules of all Watch calls:
+	//
+	//  1. Without resume_token the stream begins with the snapshot at one offset:
+	//     one or more messages of kind SNAPSHOT, the last with snapshot_end set.
+	//     With a token it begins behind the message that the token came from.
+	//  2. Then come messages of kind CHANGES in commit order, each ending at a
+	//     source transaction's end. Within one, apply the deltas in order: diff -1
+	//     takes a row away, +1 adds one, an update is -1 then +1. A transaction
+	//     too large for one message comes in several; only the last of them has a
+	//     token, and only then is the client's copy the view at that offset.
+	//  3. The snapshot with the deltas applied equals what the Get call with the
+	//     same filter answers at the same offset.
+	//  4. When nothing changes, a message of kind PROGRESS says every few seconds
+	//     that the copy is right up to its offset.
+	//  5. OUT_OF_RANGE: the history behind the token is gone; its ErrorInfo has
+	//     the oldest offset. Begin anew without a token.
+	//     RESOURCE_EXHAUSTED: the client read too slowly for its bounded queue;
+	//     resume with the last token. UNAVAILABLE: the daemon stops; resume.
+	//     INVALID_ARGUMENT: the token is not from this call with this filter.
+	WatchProjects(ctx context.Context, in *WatchProjectsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchProjectsResponse], error)
+	// WatchNews streams the newest 100 items of a source, or of all.
+	WatchNews(ctx context.Context, in *WatchNewsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchNewsResponse], error)
+	// WatchFinanceData streams the latest row of each ticker.
+	WatchFinanceData(ctx context.Context, in *WatchFinanceDataRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchFinanceDataResponse], error)
 }
 
 type carbonServiceClient struct {
@@ -157,6 +186,63 @@ func (c *carbonServiceClient) GetNonStreamingFinanceData(ctx context.Context, in
 	return out, nil
 }
 
+func (c *carbonServiceClient) WatchProjects(ctx context.Context, in *WatchProjectsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchProjectsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &CarbonService_ServiceDesc.Streams[0], CarbonService_WatchProjects_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchProjectsRequest, WatchProjectsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CarbonService_WatchProjectsClient = grpc.ServerStreamingClient[WatchProjectsResponse]
+
+func (c *carbonServiceClient) WatchNews(ctx context.Context, in *WatchNewsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchNewsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &CarbonService_ServiceDesc.Streams[1], CarbonService_WatchNews_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchNewsRequest, WatchNewsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CarbonService_WatchNewsClient = grpc.ServerStreamingClient[WatchNewsResponse]
+
+func (c *carbonServiceClient) WatchFinanceData(ctx context.Context, in *WatchFinanceDataRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchFinanceDataResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &CarbonService_ServiceDesc.Streams[2], CarbonService_WatchFinanceData_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchFinanceDataRequest, WatchFinanceDataResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CarbonService_WatchFinanceDataClient = grpc.ServerStreamingClient[WatchFinanceDataResponse]
+
 // CarbonServiceServer is the server API for CarbonService service.
 // All implementations must embed UnimplementedCarbonServiceServer
 // for forward compatibility.
@@ -181,6 +267,32 @@ type CarbonServiceServer interface {
 	GetNonStreamingNews(context.Context, *NewsQuery) (*NewsResponse, error)
 	// GetNonStreamingFinanceData is GetFinanceData by SQL (embedded mode: from state).
 	GetNonStreamingFinanceData(context.Context, *FinanceQuery) (*FinanceResponse, error)
+	// WatchProjects streams the projects view: a snapshot, then every change.
+	//
+	// Rules of all Watch calls:
+	//
+	//  1. Without resume_token the stream begins with the snapshot at one offset:
+	//     one or more messages of kind SNAPSHOT, the last with snapshot_end set.
+	//     With a token it begins behind the message that the token came from.
+	//  2. Then come messages of kind CHANGES in commit order, each ending at a
+	//     source transaction's end. Within one, apply the deltas in order: diff -1
+	//     takes a row away, +1 adds one, an update is -1 then +1. A transaction
+	//     too large for one message comes in several; only the last of them has a
+	//     token, and only then is the client's copy the view at that offset.
+	//  3. The snapshot with the deltas applied equals what the Get call with the
+	//     same filter answers at the same offset.
+	//  4. When nothing changes, a message of kind PROGRESS says every few seconds
+	//     that the copy is right up to its offset.
+	//  5. OUT_OF_RANGE: the history behind the token is gone; its ErrorInfo has
+	//     the oldest offset. Begin anew without a token.
+	//     RESOURCE_EXHAUSTED: the client read too slowly for its bounded queue;
+	//     resume with the last token. UNAVAILABLE: the daemon stops; resume.
+	//     INVALID_ARGUMENT: the token is not from this call with this filter.
+	WatchProjects(*WatchProjectsRequest, grpc.ServerStreamingServer[WatchProjectsResponse]) error
+	// WatchNews streams the newest 100 items of a source, or of all.
+	WatchNews(*WatchNewsRequest, grpc.ServerStreamingServer[WatchNewsResponse]) error
+	// WatchFinanceData streams the latest row of each ticker.
+	WatchFinanceData(*WatchFinanceDataRequest, grpc.ServerStreamingServer[WatchFinanceDataResponse]) error
 	mustEmbedUnimplementedCarbonServiceServer()
 }
 
@@ -211,6 +323,15 @@ func (UnimplementedCarbonServiceServer) GetNonStreamingNews(context.Context, *Ne
 }
 func (UnimplementedCarbonServiceServer) GetNonStreamingFinanceData(context.Context, *FinanceQuery) (*FinanceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetNonStreamingFinanceData not implemented")
+}
+func (UnimplementedCarbonServiceServer) WatchProjects(*WatchProjectsRequest, grpc.ServerStreamingServer[WatchProjectsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchProjects not implemented")
+}
+func (UnimplementedCarbonServiceServer) WatchNews(*WatchNewsRequest, grpc.ServerStreamingServer[WatchNewsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchNews not implemented")
+}
+func (UnimplementedCarbonServiceServer) WatchFinanceData(*WatchFinanceDataRequest, grpc.ServerStreamingServer[WatchFinanceDataResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchFinanceData not implemented")
 }
 func (UnimplementedCarbonServiceServer) mustEmbedUnimplementedCarbonServiceServer() {}
 func (UnimplementedCarbonServiceServer) testEmbeddedByValue()                       {}
@@ -359,6 +480,39 @@ func _CarbonService_GetNonStreamingFinanceData_Handler(srv interface{}, ctx cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CarbonService_WatchProjects_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchProjectsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(CarbonServiceServer).WatchProjects(m, &grpc.GenericServerStream[WatchProjectsRequest, WatchProjectsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CarbonService_WatchProjectsServer = grpc.ServerStreamingServer[WatchProjectsResponse]
+
+func _CarbonService_WatchNews_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchNewsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(CarbonServiceServer).WatchNews(m, &grpc.GenericServerStream[WatchNewsRequest, WatchNewsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CarbonService_WatchNewsServer = grpc.ServerStreamingServer[WatchNewsResponse]
+
+func _CarbonService_WatchFinanceData_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchFinanceDataRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(CarbonServiceServer).WatchFinanceData(m, &grpc.GenericServerStream[WatchFinanceDataRequest, WatchFinanceDataResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CarbonService_WatchFinanceDataServer = grpc.ServerStreamingServer[WatchFinanceDataResponse]
+
 // CarbonService_ServiceDesc is the grpc.ServiceDesc for CarbonService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -395,6 +549,22 @@ var CarbonService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _CarbonService_GetNonStreamingFinanceData_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchProjects",
+			Handler:       _CarbonService_WatchProjects_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchNews",
+			Handler:       _CarbonService_WatchNews_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchFinanceData",
+			Handler:       _CarbonService_WatchFinanceData_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "carbon/carbon_service.proto",
 }

@@ -1,0 +1,202 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"carbond/store/change"
+	"carbond/store/internal/group"
+)
+
+// Errors of consumer groups.
+var (
+	ErrMemberActive    = group.ErrActive
+	ErrStaleGeneration = group.ErrStale
+	ErrGroupUnknown    = group.ErrUnknown
+	ErrGroupBusy       = group.ErrBusy
+	ErrCommitBackwards = group.ErrBackwards
+	ErrTopicUnknown    = errors.New("no such topic")
+	ErrGroupName       = errors.New("group and member names have 1 to 255 printable characters")
+)
+
+// Member is a consumer's hold on its group: see Join.
+type Member = group.Member
+
+// GroupTopic is a group's place in one topic.
+type GroupTopic struct {
+	Topic     string
+	Committed change.Offset // last offset that was dealt with
+	Lag       uint64        // records of the topic behind it
+	LagTime   time.Duration // age of the oldest of them
+	At        time.Time     // when it was committed
+}
+
+// Group describes a consumer group.
+type Group struct {
+	Name       string
+	Generation uint64
+	Active     string // member that consumes now, "" when none does
+	Topics     []GroupTopic
+}
+
+// Join makes member the consumer of a group and gives it a new generation. A
+// member that is consuming already gets ErrMemberActive; any other is fenced.
+// The caller calls Leave at its end.
+func (s *Store) Join(name, member string) (*Member, error) {
+	if !validName(name) || !validName(member) {
+		return nil, fmt.Errorf("join group %q as %q: %w", name, member, ErrGroupName)
+	}
+	return s.groups.Join(name, member)
+}
+
+func validName(s string) bool {
+	return s != "" && len(s) <= 255 && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// Committed returns the offset up to which a group has dealt with a topic, 0
+// when it has committed nothing there.
+func (s *Store) Committed(name, topic string) change.Offset {
+	g, _ := s.groups.Get(name)
+	return g.Topics[topic].Offset
+}
+
+// CommitOffset stores durably that a group has dealt with a topic up to an
+// offset. Errors: ErrStaleGeneration, ErrGroupUnknown, ErrCommitBackwards,
+// ErrTopicUnknown, ErrFuture.
+func (s *Store) CommitOffset(ctx context.Context, name string, generation uint64, topic string, off change.Offset) error {
+	if !knownTopic(topic) {
+		return fmt.Errorf("%q: %w", topic, ErrTopicUnknown)
+	}
+	if off > s.Position().Offset {
+		return fmt.Errorf("commit offset %d: %w", off, ErrFuture)
+	}
+	g, _ := s.groups.Get(name)
+	rank, err := s.rank(ctx, topic, off, g.Topics[topic])
+	if err != nil {
+		return err
+	}
+	return s.groups.Commit(name, generation, topic, group.Commit{Offset: off, Rank: rank, At: time.Now().UTC()})
+}
+
+func knownTopic(topic string) bool {
+	return slices.ContainsFunc(change.Tables(), func(t string) bool { return change.Topic(t) == topic })
+}
+
+// rank counts the records of a topic up to an offset, from an earlier place
+// whose rank is known, or from the birth of the nearest segment.
+func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known group.Commit) (uint64, error) {
+	from, n := known.Offset, known.Rank
+	births, err := s.changelog.Births()
+	if err != nil {
+		return 0, err
+	}
+	table := slices.IndexFunc(change.Tables(), func(t string) bool { return change.Topic(t) == topic })
+	if off < from || from == 0 {
+		from, n = births[0].Visible, 0
+		if st, err := decodeTailState(births[0].State); err == nil {
+			n = st.Topics[table].Records
+		}
+	}
+	for _, b := range births {
+		if b.Visible > from && b.Visible <= off {
+			st, err := decodeTailState(b.State)
+			if err != nil {
+				return 0, err
+			}
+			from, n = b.Visible, st.Topics[table].Records
+		}
+	}
+	r := s.NewReader(max(from+1, s.Oldest()))
+	for r.Next() <= off {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		recs, err := r.Read(readBytes)
+		if err != nil {
+			return 0, err
+		}
+		for i := range recs {
+			if recs[i].Offset <= off && recs[i].Op != change.Retract && change.Topic(recs[i].Relation.Name) == topic {
+				n++
+			}
+		}
+	}
+	return n, nil
+}
+
+// Groups lists the consumer groups by name, with their lag.
+func (s *Store) Groups() []Group {
+	all, active := s.groups.All()
+	topics := s.Topics()
+	out := make([]Group, 0, len(all))
+	for name, g := range all {
+		d := Group{Name: name, Generation: g.Generation, Active: active[name]}
+		for _, t := range topics {
+			c, ok := g.Topics[t.Name]
+			if !ok {
+				continue
+			}
+			p := GroupTopic{Topic: t.Name, Committed: c.Offset, At: c.At}
+			if t.Records > c.Rank {
+				p.Lag = t.Records - c.Rank
+				p.LagTime = s.lagTime(t.Name, c.Offset)
+			}
+			d.Topics = append(d.Topics, p)
+		}
+		out = append(out, d)
+	}
+	slices.SortFunc(out, func(a, b Group) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// lagTime is the age of the first record of a topic behind an offset. It reads
+// a few megabytes at most: behind that, the age of what it has seen is a lower
+// bound and good enough.
+func (s *Store) lagTime(topic string, behind change.Offset) time.Duration {
+	r := s.NewReader(max(behind+1, s.Oldest()))
+	var seen time.Time
+	for range 8 {
+		recs, err := r.Read(readBytes)
+		if err != nil || len(recs) == 0 {
+			break
+		}
+		for i := range recs {
+			seen = recs[i].CommitTime
+			if recs[i].Op != change.Retract && change.Topic(recs[i].Relation.Name) == topic {
+				return max(0, time.Since(seen))
+			}
+		}
+	}
+	if seen.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(seen))
+}
+
+// ResetGroup moves a group without a consumer to another place in the given
+// topics; off is the last offset that counts as dealt with.
+func (s *Store) ResetGroup(ctx context.Context, name string, topics []string, off change.Offset) error {
+	if !validName(name) {
+		return fmt.Errorf("reset group %q: %w", name, ErrGroupName)
+	}
+	places := map[string]group.Commit{}
+	for _, t := range topics {
+		if !knownTopic(t) {
+			return fmt.Errorf("%q: %w", t, ErrTopicUnknown)
+		}
+		at := min(max(off, s.Oldest()-1), s.Position().Offset)
+		rank, err := s.rank(ctx, t, at, group.Commit{})
+		if err != nil {
+			return err
+		}
+		places[t] = group.Commit{Offset: at, Rank: rank, At: time.Now().UTC()}
+	}
+	return s.groups.Reset(name, places)
+}
+
+// DeleteGroup forgets a group without a consumer.
+func (s *Store) DeleteGroup(name string) error { return s.groups.Delete(name) }

@@ -1,0 +1,265 @@
+// Package group keeps the committed offsets of consumer groups in a bbolt file
+// and fences the members of a group from each other by generation.
+//
+// Invariants
+//
+//  1. A commit is on disk when it returns, and never goes backwards but by Reset.
+//  2. Generations of a group only grow, also across restarts, so a commit of a
+//     consumer that was replaced is always recognised.
+//  3. A group has at most one active member.
+package group
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"carbond/store/change"
+)
+
+// Errors of this package.
+var (
+	// ErrActive means that the member is consuming already.
+	ErrActive = errors.New("member is consuming already")
+	// ErrStale means that another consumer has taken over.
+	ErrStale = errors.New("generation is stale: another consumer of the group has taken over")
+	// ErrUnknown means that there is no such group.
+	ErrUnknown = errors.New("no such group")
+	// ErrBusy means that the group has an active consumer.
+	ErrBusy = errors.New("group has an active consumer")
+	// ErrBackwards means that a commit lies before the committed offset.
+	ErrBackwards = errors.New("offset lies before the committed one")
+)
+
+// FormatVersion is the number in the file.
+const FormatVersion = 1
+
+var (
+	bucketGroups = []byte("groups")
+	bucketMeta   = []byte("meta")
+	keyFormat    = []byte("format")
+)
+
+// Commit is a group's place in one topic.
+type Commit struct {
+	Offset change.Offset `json:"offset"` // last offset that was dealt with
+	Rank   uint64        `json:"rank"`   // records of the topic up to it
+	At     time.Time     `json:"at"`
+}
+
+// Group is a group's durable state.
+type Group struct {
+	Generation uint64            `json:"generation"`
+	Topics     map[string]Commit `json:"topics"`
+}
+
+// File is the open file. It is safe for concurrent use.
+type File struct {
+	db *bolt.DB
+
+	mu     sync.Mutex // guards what follows
+	groups map[string]*Group
+	active map[string]*Member
+}
+
+// Member is a consumer's hold on its group, until Leave or until it is fenced.
+type Member struct {
+	Group      string
+	ID         string
+	Generation uint64
+	fenced     chan struct{}
+	file       *File
+}
+
+// Fenced is closed when another member has taken over.
+func (m *Member) Fenced() <-chan struct{} { return m.fenced }
+
+// Open opens the file, or creates it.
+func Open(path string, noSync bool) (*File, error) {
+	db, err := bolt.Open(path, 0o640, &bolt.Options{Timeout: time.Second, NoSync: noSync})
+	if err != nil {
+		return nil, fmt.Errorf("open consumer groups %s: %w", path, err)
+	}
+	f := &File{db: db, groups: map[string]*Group{}, active: map[string]*Member{}}
+	err = db.Update(func(tx *bolt.Tx) error {
+		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
+		if err != nil {
+			return err
+		}
+		if v := meta.Get(keyFormat); len(v) == 1 && v[0] > FormatVersion {
+			return fmt.Errorf("format %d is newer than this carbond understands", v[0])
+		}
+		if err := meta.Put(keyFormat, []byte{FormatVersion}); err != nil {
+			return err
+		}
+		b, err := tx.CreateBucketIfNotExists(bucketGroups)
+		if err != nil {
+			return err
+		}
+		return b.ForEach(func(k, v []byte) error {
+			g := &Group{}
+			if err := json.Unmarshal(v, g); err != nil {
+				return fmt.Errorf("group %q: %w", k, err)
+			}
+			f.groups[string(k)] = g
+			return nil
+		})
+	})
+	if err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("open consumer groups %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// Close closes the file and ends every membership.
+func (f *File) Close() error {
+	f.mu.Lock()
+	for _, m := range f.active {
+		close(m.fenced)
+	}
+	clear(f.active)
+	f.mu.Unlock()
+	if err := f.db.Close(); err != nil {
+		return fmt.Errorf("close consumer groups: %w", err)
+	}
+	return nil
+}
+
+// put stores a group durably, then in memory. Callers hold mu.
+func (f *File) put(name string, g *Group) error {
+	v, err := json.Marshal(g)
+	if err != nil {
+		return fmt.Errorf("encode group %q: %w", name, err)
+	}
+	if err := f.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketGroups).Put([]byte(name), v) }); err != nil {
+		return fmt.Errorf("store group %q: %w", name, err)
+	}
+	f.groups[name] = g
+	return nil
+}
+
+func (g *Group) clone() *Group {
+	c := &Group{Topics: map[string]Commit{}}
+	if g != nil {
+		c.Generation = g.Generation
+		for t, v := range g.Topics {
+			c.Topics[t] = v
+		}
+	}
+	return c
+}
+
+// Join makes the caller the active member of a group, creating the group at
+// need. Another member is fenced; the same member is refused with ErrActive.
+func (f *File) Join(name, id string) (*Member, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.active[name]
+	if old != nil && old.ID == id {
+		return nil, fmt.Errorf("group %q: %w: %q", name, ErrActive, id)
+	}
+	g := f.groups[name].clone()
+	g.Generation++
+	if err := f.put(name, g); err != nil {
+		return nil, err
+	}
+	if old != nil {
+		close(old.fenced)
+	}
+	m := &Member{Group: name, ID: id, Generation: g.Generation, fenced: make(chan struct{}), file: f}
+	f.active[name] = m
+	return m, nil
+}
+
+// Leave ends the membership. It may be called more than once.
+func (m *Member) Leave() {
+	m.file.mu.Lock()
+	defer m.file.mu.Unlock()
+	if m.file.active[m.Group] == m {
+		delete(m.file.active, m.Group)
+	}
+}
+
+// Get returns a group.
+func (f *File) Get(name string) (Group, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g, ok := f.groups[name]
+	if !ok {
+		return Group{}, false
+	}
+	return *g.clone(), true
+}
+
+// All returns the groups and who is active in each.
+func (f *File) All() (groups map[string]Group, active map[string]string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	groups, active = map[string]Group{}, map[string]string{}
+	for name, g := range f.groups {
+		groups[name] = *g.clone()
+	}
+	for name, m := range f.active {
+		active[name] = m.ID
+	}
+	return groups, active
+}
+
+// Commit stores a place. The generation must be the group's newest.
+func (f *File) Commit(name string, generation uint64, topic string, c Commit) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g := f.groups[name].clone()
+	if f.groups[name] == nil {
+		return fmt.Errorf("group %q: %w", name, ErrUnknown)
+	}
+	if generation != g.Generation {
+		return fmt.Errorf("group %q, generation %d, now %d: %w", name, generation, g.Generation, ErrStale)
+	}
+	if c.Offset < g.Topics[topic].Offset {
+		return fmt.Errorf("group %q, %s, offset %d, committed %d: %w", name, topic, c.Offset, g.Topics[topic].Offset, ErrBackwards)
+	}
+	g.Topics[topic] = c
+	return f.put(name, g)
+}
+
+// Reset replaces the places of some topics. The group must have no consumer.
+func (f *File) Reset(name string, places map[string]Commit) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.active[name]; m != nil {
+		return fmt.Errorf("group %q: %w: %q", name, ErrBusy, m.ID)
+	}
+	g := f.groups[name].clone()
+	for t, c := range places {
+		g.Topics[t] = c
+	}
+	return f.put(name, g)
+}
+
+// Delete forgets a group. The group must have no consumer.
+func (f *File) Delete(name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.active[name]; m != nil {
+		return fmt.Errorf("group %q: %w: %q", name, ErrBusy, m.ID)
+	}
+	if f.groups[name] == nil {
+		return fmt.Errorf("group %q: %w", name, ErrUnknown)
+	}
+	if err := f.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketGroups).Delete([]byte(name)) }); err != nil {
+		return fmt.Errorf("delete group %q: %w", name, err)
+	}
+	delete(f.groups, name)
+	return nil
+}
+
+// CopyTo writes a consistent copy of the file.
+func (f *File) CopyTo(path string) error {
+	return f.db.View(func(tx *bolt.Tx) error { return tx.CopyFile(path, 0o640) })
+}
