@@ -42,8 +42,15 @@ func TestScripts(t *testing.T) {
 			env.Setenv("CARBOND_CONFIG", "")
 			return nil
 		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":    cmdExits,
+			"damage":   cmdDamage,
 			"until":    cmdUntil,
 			"freeport": cmdFreePort,
 		},

@@ -94,8 +94,6 @@ func (a *app) root() *cobra.Command {
 		RunE:              help,
 		PersistentPreRunE: a.prepare,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-
-		SuggestionsMinimumDistance: 2,
 	}
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -112,6 +110,7 @@ func (a *app) root() *cobra.Command {
 // finish makes a command note that it began: every error before that is one of
 // usage, wherever in cobra it came from.
 func (a *app) finish(c *cobra.Command) {
+	c.SuggestionsMinimumDistance = 2
 	if run := c.RunE; run != nil {
 		c.RunE = func(cmd *cobra.Command, args []string) error {
 			a.began = true

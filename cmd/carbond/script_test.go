@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -65,4 +67,23 @@ func cmdFreePort(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv(name, l.Addr().String())
 		ts.Check(l.Close())
 	}
+}
+
+// cmdDamage flips one byte in the middle of the newest file of a directory.
+func cmdDamage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: damage DIRECTORY")
+	}
+	files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*"))
+	ts.Check(err)
+	if len(files) == 0 {
+		ts.Fatalf("%s is empty", args[0])
+	}
+	path := files[len(files)-1]
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	for i := range min(len(b), 256) {
+		b[i] ^= 0xff // both the head of the file and what it points to
+	}
+	ts.Check(os.WriteFile(path, b, 0o600))
 }

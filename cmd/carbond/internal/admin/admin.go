@@ -39,6 +39,7 @@ const (
 	maxHeader    = 16 << 10
 	maxScrapes   = 4
 	scrapeLimit  = 20 * time.Second
+	drainTime    = 400 * time.Millisecond // probes and scrapes take milliseconds
 )
 
 // New returns a server that has no listener yet.
@@ -67,19 +68,22 @@ func (s *Server) Run(ctx context.Context, l net.Listener, conf *tls.Config) erro
 	if conf != nil {
 		l = tls.NewListener(l, conf)
 	}
-	stop := context.AfterFunc(ctx, func() {
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-		if s.http.Shutdown(drain) != nil {
-			_ = s.http.Close() // a profile in progress is not waited for
-		}
-	})
-	defer stop()
-	err := s.http.Serve(l)
-	if ctx.Err() != nil && errors.Is(err, http.ErrServerClosed) {
-		return nil
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(l) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
 	}
-	return err
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if s.http.Shutdown(drain) != nil {
+		_ = s.http.Close() // a profile in progress is not waited for
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 // Handler returns the routes.
