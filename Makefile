@@ -1,0 +1,78 @@
+# carbond: build, try and check. `make help` lists the targets.
+
+GO     ?= go
+TOOLS  := $(GO) tool -modfile=packaging/tools/go.mod
+BUF    := $(GO) tool -modfile=../packaging/tools/buf/go.mod buf
+NICE   ?=
+export CGO_ENABLED ?= 0
+
+BUILD_DATE := $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
+BUILD_REV  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+BUILD_VER  := $(shell packaging/version.sh 2>/dev/null || echo dev)
+LDFLAGS    := -s -w -X main.version=$(BUILD_VER) -X main.revision=$(BUILD_REV) -X main.date=$(BUILD_DATE)
+
+.PHONY: help build run run-postgres test test-long race fuzz bench verify fmt fmt-check vet lint tidy-check \
+	proto proto-check crash soak clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/carbond
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/carbond ./cmd/carbond
+
+run: build ## build, then run offline with SAMPLE DATA and print what to call
+	./bin/carbond demo
+
+run-postgres: build ## run a throw-away Postgres under ./.run and a daemon that tails it
+	packaging/run-postgres.sh
+
+test: ## every test; installs Debian's PostgreSQL when it is missing and you are root
+	@packaging/need-postgres.sh
+	$(TOOLS) gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- -count=1 -timeout 20m ./...
+
+race: ## the tests under the race detector, in their short form
+	CGO_ENABLED=1 $(GO) test -race -short -count=1 -timeout 25m ./...
+
+FUZZTIME ?= 10s
+fuzz: ## each fuzz target for FUZZTIME
+	packaging/fuzz.sh $(FUZZTIME)
+
+crash: ## kill -9 at every named point, many more rounds than in the tests
+	$(GO) test ./store -run 'TestKill|TestModel' -count=20 -v
+
+soak: ## the oracle against a real Postgres for ten minutes
+	$(GO) test ./cmd/carbond/internal/e2e -run Oracle -count=1 -timeout 40m -v -args -long
+
+bench: ## the figures of the README, as ratios within this run
+	packaging/bench.sh
+
+verify: fmt-check vet lint tidy-check proto-check race fuzz packaging-test ## all that CI checks beside `make test`
+
+fmt: ## rewrite with gofumpt
+	$(TOOLS) gofumpt -w $$(git ls-files '*.go' | grep -v '\.pb\.go$$')
+
+fmt-check:
+	@out=$$($(TOOLS) gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); \
+	if [ -n "$$out" ]; then echo "not formatted (run 'make fmt'):"; echo "$$out"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+lint:
+	$(TOOLS) staticcheck ./...
+
+tidy-check:
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+proto: ## regenerate the Go code of the .proto files
+	cd proto && $(BUF) lint && $(BUF) generate
+
+proto-check:
+	cd proto && $(BUF) lint && $(BUF) generate
+	@git diff --exit-code -- proto || { echo "generated code was stale: commit it"; exit 1; }
+
+clean: ## remove what was built
+	rm -rf bin dist .run
+
+include packaging/packaging.mk
