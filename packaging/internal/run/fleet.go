@@ -12,11 +12,13 @@ import (
 )
 
 // Fleet is carbond in its two modes, so that together they show every metric:
-// demo has feeds that work, postgres has replication and a certificate.
+// embedded has a feed that works, postgres has replication, certificates and a
+// feed that cannot work.
 type Fleet struct {
-	Demo, Postgres *Daemon
-	Server         *Postgres
-	Config         string // the file that Postgres was started with
+	Embedded, Postgres *Daemon
+	Upstream           *Upstream
+	Server             *Postgres
+	Config             string // the file that Postgres was started with
 }
 
 // StartFleet starts both under dir. expires is when the certificate does.
@@ -32,13 +34,15 @@ func StartFleet(ctx context.Context, binary, dir string, expires time.Time) (*Fl
 	if f.Server, err = StartPostgres(ctx, os.TempDir()); err != nil {
 		return f, err
 	}
-	homes := [2]string{filepath.Join(dir, "demo"), filepath.Join(dir, "postgres")}
+	f.Upstream = StartUpstream(ctx)
+	homes := [2]string{filepath.Join(dir, "embedded"), filepath.Join(dir, "postgres")}
 	for _, home := range homes {
 		if err := os.Mkdir(home, 0o700); err != nil {
 			return f, err
 		}
 	}
-	if f.Demo, err = StartDaemon(ctx, "http", binary, "demo", homes[0]); err != nil {
+	if f.Embedded, err = StartDaemon(ctx, "http", binary, "serve", homes[0], "CARBOND_CONFIG="+os.DevNull,
+		"CARBOND_FEEDS_ENABLED=news", "CARBOND_FEEDS_NEWS_URLS=here="+f.Upstream.URL, "CARBOND_FEEDS_INTERVAL=1s"); err != nil {
 		return f, err
 	}
 	f.Postgres, err = StartDaemon(ctx, "https", binary, "serve", homes[1], "CARBOND_CONFIG="+f.Config,
@@ -49,13 +53,13 @@ func StartFleet(ctx context.Context, binary, dir string, expires time.Time) (*Fl
 	return f, err
 }
 
-// Families is the catalogue of both daemons. It waits until the demo's feeds
-// have succeeded and Postgres is followed, since some metrics exist from then.
+// Families is the catalogue of both daemons. It waits until the feed has
+// succeeded and Postgres is followed, since some metrics exist from then.
 func (f *Fleet) Families(ctx context.Context) (map[string]*exposition.Family, error) {
 	var all map[string]*exposition.Family
 	err := f.Postgres.Until(ctx, time.Minute, func(ctx context.Context) error {
 		all = map[string]*exposition.Family{}
-		for _, d := range []*Daemon{f.Demo, f.Postgres} {
+		for _, d := range []*Daemon{f.Embedded, f.Postgres} {
 			text, err := d.Metrics(ctx)
 			if err != nil {
 				return err
@@ -83,7 +87,7 @@ func (f *Fleet) Wait() {
 	if f == nil {
 		return
 	}
-	for _, d := range []*Daemon{f.Demo, f.Postgres} {
+	for _, d := range []*Daemon{f.Embedded, f.Postgres} {
 		if d != nil {
 			d.Wait()
 		}

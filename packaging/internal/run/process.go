@@ -73,16 +73,21 @@ func (p *Process) Until(ctx context.Context, limit time.Duration, ok func(contex
 	defer stop()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		err := ok(ctx)
 		if err == nil {
 			return nil
 		}
+		// What was wrong before is more telling than a call cut off at the end.
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("not within %v: %w\n%s", limit, err, p.Output())
+			return fmt.Errorf("not within %v: %w\n%s", limit, last, p.Output())
 		case <-p.done:
-			return fmt.Errorf("%s ended: %w\n%s", p.cmd.Path, err, p.Output())
+			return fmt.Errorf("%s ended: %w\n%s", p.cmd.Path, last, p.Output())
 		case <-tick.C:
 		}
 	}
