@@ -68,7 +68,7 @@ func (a *app) cmdServe() *cobra.Command {
 			if cfg.Embedded() {
 				mode = modeEmbedded
 			}
-			return a.serve(cmd.Context(), cfg, mode, flags, hooks{})
+			return a.serve(cmd.Context(), cfg, mode, flags, nil)
 		},
 		Annotations: map[string]string{daemonMark: "yes"},
 	}
@@ -76,26 +76,15 @@ func (a *app) cmdServe() *cobra.Command {
 	return c
 }
 
-// hooks let demo do more than serve.
-type hooks struct {
-	before func(*daemon) error // everything is built, nothing runs
-	up     func(*daemon)       // everything runs
-}
-
 // serve builds the daemon and runs it until a signal, a failing part or the end
-// of ctx.
-func (a *app) serve(ctx context.Context, cfg *config.Config, mode string, flags map[string]string, h hooks) error {
+// of ctx. up, if not nil, is called once every part runs.
+func (a *app) serve(ctx context.Context, cfg *config.Config, mode string, flags map[string]string, up func(*daemon)) error {
 	if err := checkFiles(cfg); err != nil {
 		return err
 	}
 	d, err := a.build(ctx, cfg, mode, flags)
 	if err != nil {
 		return err
-	}
-	if h.before != nil {
-		if err := h.before(d); err != nil {
-			return errors.Join(err, d.release())
-		}
 	}
 	d.limitMemory()
 	parts := life.New(d.log)
@@ -104,8 +93,8 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, mode string, flags 
 		d.log.Warn("service manager not told that carbond is ready", "error", err)
 	}
 	d.log.Info("carbond is up", "version", version, "mode", mode, "grpc", d.grpcListener.Addr().String(), "http", d.httpListener.Addr().String(), "config", cfg.File())
-	if h.up != nil {
-		h.up(d)
+	if up != nil {
+		up(d)
 	}
 	why, err := d.wait(ctx, parts)
 	return errors.Join(err, d.stop(ctx, why, running))
@@ -127,7 +116,7 @@ func (d *daemon) limitMemory() {
 
 // running is the started parts.
 type running struct {
-	store, admin, api, source, feeds, health, watchdog *life.Part
+	store, admin, api, source, sample, feeds, health, watchdog *life.Part
 }
 
 // start starts every part, receivers before senders.
@@ -138,6 +127,9 @@ func (d *daemon) start(ctx context.Context, p *life.Parts) running {
 	r.api = p.Start(ctx, "grpc", d.runAPI)       // 3. last good data is served, whatever comes
 	if d.source != nil {
 		r.source = p.Start(ctx, "replication", d.source.Run) // 4. changes flow
+	}
+	if d.sample != nil {
+		r.sample = p.Start(ctx, "sample upstreams", d.runSample)
 	}
 	if d.feeds != nil {
 		r.feeds = p.Start(ctx, "feeds", d.runFeeds) // 5. new rows are written
@@ -204,7 +196,9 @@ func (d *daemon) stop(ctx context.Context, why string, r running) error {
 			d.setServing(false, false)
 			return err
 		}},
-		{Do: "2 stop feeds", Why: "no new rows; the poll at hand is abandoned", Within: 2 * time.Second, Run: part(r.feeds)},
+		{Do: "2 stop feeds", Why: "no new rows; the poll at hand is abandoned", Within: 2 * time.Second, Run: func(ctx context.Context) error {
+			return errors.Join(r.feeds.Stop(ctx), r.sample.Stop(ctx))
+		}},
 		{Do: "3 stop replication", Why: "the last group becomes durable and is acknowledged", Within: 2 * time.Second, Run: part(r.source)},
 		{Do: "4 drain gRPC", Why: "calls at hand get their answers", Within: 3 * time.Second, Run: part(r.api)},
 		{Do: "5 close the store", Why: "a last checkpoint makes the next start short; without it the log is replayed", Within: 2 * time.Second, Run: func(ctx context.Context) error {

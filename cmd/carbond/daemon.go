@@ -17,6 +17,7 @@ import (
 	"carbond/cmd/carbond/internal/config"
 	"carbond/cmd/carbond/internal/systemd"
 	"carbond/feeds"
+	"carbond/feeds/sample"
 	"carbond/replicate"
 	"carbond/rpc"
 	"carbond/store"
@@ -47,12 +48,14 @@ type daemon struct {
 	pool        *pgxpool.Pool         // nil without Postgres
 	source      *replicate.Replicator // nil without Postgres
 	feeds       *feeds.Runner         // nil when no feed is on
+	sample      *sample.World         // the upstreams of a demo, else nil
 	api         *rpc.Server
 	admin       *admin.Server
 
 	grpcListener, httpListener net.Listener
 	httpCerts                  *certs.Source // nil for plain text
-	self                       closer        // the watchdog's connection to the own API
+	sampleListeners            []net.Listener
+	self                       closer // the watchdog's connection to the own API
 	health                     atomic.Pointer[verdict]
 	age                        atomic.Int64 // nanoseconds since the views were level with their source
 }
@@ -89,7 +92,7 @@ func (a *app) build(ctx context.Context, cfg *config.Config, mode string, flags 
 // release closes what build made and no part owns.
 func (d *daemon) release() error {
 	var errs []error
-	for _, l := range []net.Listener{d.grpcListener, d.httpListener} {
+	for _, l := range append([]net.Listener{d.grpcListener, d.httpListener}, d.sampleListeners...) {
 		if l == nil {
 			continue
 		}
@@ -186,12 +189,17 @@ func (d *daemon) buildSource(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-func (d *daemon) buildFeeds(_ context.Context, cfg *config.Config) error {
-	if d.mode == modeDemo || len(cfg.Feeds.Enabled) == 0 {
+func (d *daemon) buildFeeds(ctx context.Context, cfg *config.Config) error {
+	if len(cfg.Feeds.Enabled) == 0 {
 		return nil
 	}
 	opt := feedOptions(cfg, filepath.Join(cfg.DataDir, "feeds.json"))
 	opt.Log, opt.Metrics = d.log.With("stage", "feeds"), d.met.reg
+	if d.mode == modeDemo {
+		if err := d.buildSample(ctx, &opt); err != nil {
+			return err
+		}
+	}
 	var w feeds.Writer = d.store
 	if d.pool != nil {
 		w = feeds.NewSQLWriter(d.pool)
