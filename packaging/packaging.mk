@@ -34,10 +34,10 @@ PLATFORM_amd64    := linux/amd64
 PLATFORM_arm64    := linux/arm64
 PLATFORM_armhf    := linux/arm/v7
 
-# Limits of DESIGN section 6, in bytes.
-LIMIT_BINARY      := 25000000
-LIMIT_DEB         := 10000000
-LIMIT_IMAGE       := 30000000
+# Limits of DESIGN section 6 (25, 10 and 30 MiB), in bytes.
+LIMIT_BINARY      := 26214400
+LIMIT_DEB         := 10485760
+LIMIT_IMAGE       := 31457280
 
 export VERSION REVISION SOURCE_DATE_EPOCH
 
@@ -84,19 +84,19 @@ $(DIST)/docs: $(DIST)/bin/$(pkg_deb)/carbond $(pkg_tools)/mkcopyright
 	$< check-config --print-defaults | sed 's/ *$$//' > $@/carbond.yaml
 	$(pkg_tools)/mkcopyright -binary $< > $@/copyright
 
-deb: $(pkg_debs)
+deb: $(pkg_debs) ## the Debian packages for amd64, arm64, armhf
 $(pkg_debs): $(DIST)/carbond_$(VERSION)-1_%.deb: $(DIST)/bin/%/carbond $(DIST)/docs $(pkg_tools)/mkdeb
 	$(pkg_tools)/mkdeb -arch $* -version '$(VERSION)' -binary $< -docs $(DIST)/docs -out $(DIST) -maintainer '$(MAINTAINER)'
 
-image: $(pkg_bins) $(pkg_tools)/mkimage
+image: $(pkg_bins) $(pkg_tools)/mkimage ## container images: docker-load tarballs and an OCI index
 	$(pkg_tools)/mkimage -version '$(pkg_tag)' -revision '$(REVISION)' -source '$(SOURCE_URL)' -out $(DIST) \
 		$(foreach a,$(ARCHS),-binary $(PLATFORM_$(a))=$(DIST)/bin/$(a)/carbond)
 
-sbom: $(pkg_sboms)
+sbom: $(pkg_sboms) ## SPDX list of what is linked into each binary
 $(pkg_sboms): $(DIST)/carbond_$(VERSION)_linux_%.spdx.json: $(DIST)/bin/%/carbond $(pkg_tools)/mksbom
 	$(pkg_tools)/mksbom -binary $< -version '$(VERSION)' > $@.part && mv $@.part $@
 
-dist: dist-clean
+dist: dist-clean ## everything to release, with SHA256SUMS
 	$(MAKE) deb image sbom
 	for arch in $(ARCHS); do tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$(SOURCE_DATE_EPOCH) \
 		-C $(DIST)/bin/$$arch -cf - carbond | gzip -9n > $(DIST)/carbond_$(VERSION)_linux_$$arch.tar.gz || exit 1; done
@@ -110,7 +110,7 @@ dist-clean:
 
 # The second build has its own folder, an empty build cache and other times on
 # its inputs, so that nothing can be equal only because it was kept.
-dist-check: dist
+dist-check: dist ## build everything twice, compare the bytes
 	rm -rf $(DIST)/again && mkdir -p $(DIST)/again/cache
 	find packaging -name '*.yaml' -exec touch {} +
 	GOCACHE=$(abspath $(DIST)/again/cache) $(MAKE) dist DIST=$(DIST)/again
@@ -127,17 +127,17 @@ unit-check:
 	systemd-analyze security --offline=true --threshold=15 packaging/systemd/carbond.service | tail -n 1
 
 # lintian, contents, and what dpkg says; no root, no container.
-deb-test: deb unit-check
+deb-test: deb unit-check ## lintian and contents of the packages
 	packaging/test/deb.sh $(pkg_debs)
 
 # Root and podman: a Debian with systemd as PID 1. The second package has a
 # higher version, so that an upgrade is a real one.
-systemd-test: $(DIST)/carbond_$(VERSION)-1_$(pkg_deb).deb $(pkg_tools)/grpcurl
+systemd-test: $(DIST)/carbond_$(VERSION)-1_$(pkg_deb).deb $(pkg_tools)/grpcurl ## install, run, break, upgrade and purge on a booted Debian (root, podman)
 	rm -rf $(DIST)/upgrade
 	$(MAKE) $(DIST)/upgrade/carbond_$(VERSION)+up-1_$(pkg_deb).deb DIST=$(DIST)/upgrade VERSION=$(VERSION)+up
 	packaging/test/systemd.sh $< $(DIST)/upgrade/carbond_$(VERSION)+up-1_$(pkg_deb).deb $(pkg_tools)
 
-image-test: image $(pkg_tools)/grpcurl
+image-test: image $(pkg_tools)/grpcurl ## run the image with everything taken away (podman)
 	packaging/test/image.sh $(DIST) '$(pkg_tag)' $(pkg_tools)/grpcurl
 
 $(pkg_tools)/grpcurl: packaging/tools/go.mod
@@ -149,22 +149,30 @@ rules-check:
 	promtool test rules packaging/alerts/carbond.rules_test.yml
 
 # The daemon, Debian's prometheus, every query of the dashboard and the alerts.
-prom-test: rules-check $(DIST)/bin/$(pkg_deb)/carbond
+prom-test: rules-check $(DIST)/bin/$(pkg_deb)/carbond ## alerts, dashboard and metrics against a real Prometheus
 	cd packaging && GOFLAGS= CARBOND_BINARY=$(abspath $(DIST)/bin/$(pkg_deb)/carbond) $(GO) test -count=1 ./promtest/...
 
-compose-check: $(DIST)/bin/$(pkg_deb)/carbond
+compose-check: $(DIST)/bin/$(pkg_deb)/carbond ## files of the compose project
 	cd packaging && GOFLAGS= CARBOND_BINARY=$(abspath $<) $(GO) test -count=1 ./compose/...
 
-dashboard:
+dashboard: ## regenerate the Grafana dashboard
 	cd packaging && GOFLAGS= $(GO) run ./mkdash > grafana/dashboards/carbond.json.part && mv grafana/dashboards/carbond.json.part grafana/dashboards/carbond.json
 
-docs: $(DIST)/bin/$(pkg_deb)/carbond
+docs: $(DIST)/bin/$(pkg_deb)/carbond ## regenerate the catalogue of metrics
 	cd packaging && GOFLAGS= $(GO) run ./mkdocs -binary $(abspath $<) > docs/metrics.md.part && mv docs/metrics.md.part docs/metrics.md
 
-docs-check: $(DIST)/bin/$(pkg_deb)/carbond
+docs-check: $(DIST)/bin/$(pkg_deb)/carbond ## compare both with what is committed
 	cd packaging && GOFLAGS= $(GO) run ./mkdocs -binary $(abspath $<) | diff docs/metrics.md -
 	cd packaging && GOFLAGS= $(GO) run ./mkdash | diff grafana/dashboards/carbond.json -
 
 # Everything of the packaging that needs neither root nor a container.
-packaging-test: deb-test rules-check compose-check
+packaging-test: deb-test compose-check prom-test docs-check ## what needs neither root nor a container
 	cd packaging && GOFLAGS= $(GO) vet ./... && GOFLAGS= $(GO) test -count=1 ./internal/...
+	cd packaging/mkdeb && GOFLAGS= $(GO) vet ./...
+	cd packaging/mkimage && GOFLAGS= $(GO) vet ./...
+
+# A signed apt repository in $(DIST)/apt: make apt-repo KEY=<gpg key id>
+.PHONY: apt-repo
+apt-repo: deb ## a signed apt repository of the packages (KEY=<gpg key>)
+	@test -n '$(KEY)' || { echo 'set KEY to the id of the signing key' >&2; exit 1; }
+	packaging/apt/publish.sh $(DIST)/apt '$(KEY)' $(pkg_debs)
