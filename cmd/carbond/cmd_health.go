@@ -3,10 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"carbond/cmd/carbond/internal/config"
 )
 
 func (a *app) cmdHealthcheck() *cobra.Command {
@@ -20,10 +24,14 @@ func (a *app) cmdHealthcheck() *cobra.Command {
 		Use:   "healthcheck",
 		Short: "Exit 0 when the daemon is SERVING",
 		Long: "Asks grpc.health.v1 of the daemon. Exit code 0 only for SERVING; 1 for NOT_SERVING, an\n" +
-			"unknown service and no answer. /readyz?verbose of the HTTP listener tells the reasons.",
+			"unknown service and no answer. /readyz?verbose of the HTTP listener tells the reasons.\n" +
+			"Without connection flags it asks the daemon that the configuration describes, on this machine.",
 		Example: "  carbond healthcheck\n  carbond healthcheck --addr 10.0.0.7:50051 --tls-ca ca.crt --service carbon.CarbonService",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !anyChanged(cmd.Flags(), "addr", "tls", "tls-ca", "tls-cert", "tls-key", "tls-server-name") {
+				a.ownAddress(c)
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
 			state, err := c.health(ctx, service)
@@ -44,6 +52,40 @@ func (a *app) cmdHealthcheck() *cobra.Command {
 	cmd.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "longest wait")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing when SERVING")
 	return cmd
+}
+
+func anyChanged(f *pflag.FlagSet, names ...string) bool {
+	for _, n := range names {
+		if f.Changed(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// ownAddress points the client at the daemon that the configuration describes,
+// so that one HEALTHCHECK line fits every configuration. A configuration that
+// does not load leaves the default address: serve complains about it already.
+func (a *app) ownAddress(c *client) {
+	cfg, _, err := config.Load(a.sources(nil))
+	if err != nil {
+		return
+	}
+	host, port, err := net.SplitHostPort(cfg.GRPC.Listen)
+	if err != nil || port == "0" {
+		return
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		host = "127.0.0.1"
+		if ip != nil && ip.To4() == nil {
+			host = "::1"
+		}
+	}
+	c.addr = net.JoinHostPort(host, port)
+	// The certificate names the machine, not the loopback address, and what it
+	// would protect does not leave the machine.
+	c.own = cfg.GRPC.TLS.Enabled()
+	c.tls = c.own
 }
 
 // health asks once.

@@ -83,6 +83,9 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, mode string, flags 
 		return err
 	}
 	d, err := a.build(ctx, cfg, mode, flags)
+	if errors.Is(err, errStopped) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -116,9 +116,9 @@ func (d *daemon) buildStore(_ context.Context, cfg *config.Config) error {
 	opt := storeOptions(cfg)
 	opt.Logger, opt.Registerer = d.log.With("stage", "store"), d.met.reg
 	opt.Progress = d.opening()
-	s, err := store.Open(cfg.DataDir, opt)
+	s, err := d.openStore(cfg.DataDir, opt)
 	if err != nil {
-		return explainOpen(cfg.DataDir, err)
+		return err
 	}
 	d.store = s
 	d.met.watchDir(cfg.DataDir)

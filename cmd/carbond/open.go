@@ -9,6 +9,39 @@ import (
 	"carbond/store"
 )
 
+// errStopped ends a start that a signal interrupted: no failure.
+var errStopped = errors.New("stopped before it was up")
+
+// openStore opens the data directory. A replay can take long, so a signal ends
+// the wait: the process is about to exit, and an interrupted replay leaves
+// nothing behind.
+func (d *daemon) openStore(dir string, opt store.Options) (*store.Store, error) {
+	type result struct {
+		s   *store.Store
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		s, err := store.Open(dir, opt)
+		done <- result{s, err}
+	}()
+	for {
+		select {
+		case r := <-done:
+			if r.err != nil {
+				return nil, explainOpen(dir, r.err)
+			}
+			return r.s, nil
+		case sig := <-d.app.signals:
+			if sig == syscall.SIGHUP {
+				continue // the configuration was read a moment ago
+			}
+			d.log.Info("stopping while the data directory is opened", "reason", "signal: "+sig.String())
+			return nil, errStopped
+		}
+	}
+}
+
 // explainOpen says what to do about a data directory that does not open.
 func explainOpen(dir string, err error) error {
 	var damage *store.CorruptionError

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"io"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"carbond/replicate"
+	"carbond/store/change"
+)
+
+func TestJudgeReplication(t *testing.T) {
+	level := time.Now()
+	for name, tc := range map[string]struct {
+		s      replicate.Status
+		copied bool
+		limit  float64
+		ok     bool
+		want   string
+	}{
+		"streaming":          {replicate.Status{Connected: true, Phase: replicate.PhaseStreaming, LastLevel: level}, true, 30, true, ""},
+		"copying":            {replicate.Status{Connected: true, Phase: replicate.PhaseCopying}, false, 30, false, "first copy of the tables is not complete (copying"},
+		"never level":        {replicate.Status{Connected: true, Phase: replicate.PhaseStreaming}, true, 30, false, "not yet level"},
+		"behind":             {replicate.Status{Connected: true, Phase: replicate.PhaseStreaming, LastLevel: level, LagSeconds: 31}, true, 30, false, "31.0 s behind Postgres, more than limits.lag_seconds 30"},
+		"behind, no limit":   {replicate.Status{Connected: true, Phase: replicate.PhaseStreaming, LastLevel: level, LagSeconds: 3100}, true, 0, true, ""},
+		"short interruption": {replicate.Status{Phase: replicate.PhaseWaiting, LastLevel: level, LagSeconds: 2, Reason: "connection refused"}, true, 30, true, "serving data of 2.0 s ago (waiting: connection refused)"},
+		"long interruption":  {replicate.Status{Phase: replicate.PhaseWaiting, LastLevel: level, LagSeconds: 200, Reason: "slot lost"}, true, 30, false, "slot lost"},
+		"unreachable start":  {replicate.Status{Phase: replicate.PhaseWaiting, Reason: "connection refused"}, true, 30, false, "connection refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := judgeReplication(tc.s, tc.copied, tc.limit)
+			if v.ok != tc.ok || !strings.Contains(v.reason, tc.want) || (tc.want == "" && v.reason != "") {
+				t.Errorf("got %+v", v)
+			}
+		})
+	}
+}
+
+func TestReplicationMoves(t *testing.T) {
+	now := time.Now()
+	for name, tc := range map[string]struct {
+		s  replicate.Status
+		ok bool
+	}{
+		"fresh":   {replicate.Status{Phase: replicate.PhaseStreaming, LastEvent: now.Add(-time.Second)}, true},
+		"stuck":   {replicate.Status{Phase: replicate.PhaseStreaming, LastEvent: now.Add(-time.Hour)}, false},
+		"waiting": {replicate.Status{Phase: replicate.PhaseWaiting, LastEvent: now.Add(-time.Hour)}, true},
+		"copying": {replicate.Status{Phase: replicate.PhaseCopying}, true},
+	} {
+		if err := replicationMoves(tc.s, now); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestConfirm(t *testing.T) {
+	for name, tc := range map[string]struct {
+		tty, yes bool
+		answer   string
+		ok       bool
+	}{
+		"yes flag":       {false, true, "", true},
+		"no terminal":    {false, false, "y\n", false},
+		"y":              {true, false, "y\n", true},
+		"YES":            {true, false, "YES\n", true},
+		"n":              {true, false, "n\n", false},
+		"return":         {true, false, "\n", false},
+		"end of input":   {true, false, "", false},
+		"without return": {true, false, "yes", true},
+	} {
+		a := &app{stdio: stdio{in: strings.NewReader(tc.answer), err: io.Discard, tty: tc.tty}}
+		if err := a.confirm("Really?", tc.yes); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestPrinters(t *testing.T) {
+	s := shape{columns: []string{"id", "n", "f"}, brief: []int{0, 2}}
+	rows := [][]any{{"a\n\x1b[31m\u202eb", int32(7), math.NaN()}, {`q"uo,te`, int32(-1), 1234567.5}, {"é", int32(0), math.Inf(-1)}, {"", int32(1), 1e300}}
+	for format, want := range map[string]string{
+		"table": "ID         F\na  [31m b  NaN\nq\"uo,te    1234567.5\né          -Infinity\n           1e+300\n",
+		"csv":   "id,n,f\n\"a\n\x1b[31m\u202eb\",7,NaN\n\"q\"\"uo,te\",-1,1234567.5\né,0,-Infinity\n,1,1e+300\n",
+		"jsonl": `{"id":"a\n\u001b[31m` + "\u202e" + `b","n":7,"f":"NaN"}` + "\n" + `{"id":"q\"uo,te","n":-1,"f":1234567.5}` + "\n" + `{"id":"é","n":0,"f":"-Infinity"}` + "\n" + `{"id":"","n":1,"f":1e+300}` + "\n",
+	} {
+		var b strings.Builder
+		p, err := newPrinter(&b, format, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rows {
+			if err := p.row(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.end(); err != nil || b.String() != want {
+			t.Errorf("%s: %v\n%q\n%q", format, err, b.String(), want)
+		}
+	}
+}
+
+// Keys that differ in one round only are changes in flight; those that stay are
+// differences.
+func TestDifferencesStay(t *testing.T) {
+	a := differences{change.ViewProjects: {"x": {"1", "2"}, "y": {"1", ""}}}
+	b := differences{change.ViewProjects: {"y": {"3", ""}, "z": {"", "1"}}, change.ViewNews: {"n": {"", "1"}}}
+	if got := differences(nil).still(a, true); got.count() != 2 {
+		t.Errorf("first round: %v", got)
+	}
+	got := a.still(b, false)
+	if got.count() != 1 || got[change.ViewProjects]["y"] != (difference{"3", ""}) {
+		t.Errorf("second round: %v", got)
+	}
+	if n := len(compareRows(map[string]string{"a": "1", "b": "2"}, map[string]string{"b": "2", "c": "3"})); n != 2 {
+		t.Errorf("%d differences", n)
+	}
+}
+
+func TestHealthcheckFollowsTheConfiguration(t *testing.T) {
+	p := start(t, embedded(t), "serve")
+	_, port, _ := strings.Cut(p.grpc, ":")
+	for _, listen := range []string{p.grpc, "0.0.0.0:" + port, ":" + port} {
+		must(t, []string{"CARBOND_GRPC_LISTEN=" + listen}, "healthcheck")
+	}
+	if code, _, _ := command(t, []string{"CARBOND_GRPC_LISTEN=" + p.grpc}, "healthcheck", "--addr", "127.0.0.1:1"); code != 1 {
+		t.Error("--addr does not win")
+	}
+}
