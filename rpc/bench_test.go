@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -100,9 +101,25 @@ func (c blind) Unmarshal(b mem.BufferSlice, v any) error {
 	return c.CodecV2.Unmarshal(b, v)
 }
 
-// drive makes calls from several goroutines for a while and returns calls per
-// second.
-func drive(b *testing.B, addr net.Addr, method string, q proto.Message, want int, d time.Duration) float64 {
+// rate is what a round of calls gave.
+type rate struct {
+	calls float64
+	wall  float64 // seconds
+	cpu   float64 // seconds of both sides; tells the truth on a busy machine, too
+}
+
+func (r *rate) add(o rate) { r.calls += o.calls; r.wall += o.wall; r.cpu += o.cpu }
+
+func cpuTime() float64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}
+
+// drive makes calls from several goroutines for a while.
+func drive(b *testing.B, addr net.Addr, method string, q proto.Message, want int, d time.Duration) rate {
 	b.Helper()
 	conns := make([]*grpc.ClientConn, 2)
 	for i := range conns {
@@ -134,9 +151,9 @@ func drive(b *testing.B, addr net.Addr, method string, q proto.Message, want int
 	run(time.Now().Add(d / 5)) // warm
 	runtime.GC()
 	calls.Store(0)
-	begin := time.Now()
+	begin, cpu := time.Now(), cpuTime()
 	run(begin.Add(d))
-	return float64(calls.Load()) / time.Since(begin).Seconds()
+	return rate{float64(calls.Load()), time.Since(begin).Seconds(), cpuTime() - cpu}
 }
 
 func benchmarkCached(b *testing.B, method string, q proto.Message, reply proto.Message) {
@@ -153,17 +170,16 @@ func benchmarkCached(b *testing.B, method string, q proto.Message, reply proto.M
 	conn.Close()
 	plain := bare(b, map[string][]byte{"GetProjects": raw, "GetFinanceData": raw})
 	// Turns, so that a slow moment of the machine hits both.
-	var ours, theirs float64
-	n := 0
+	var ours, theirs rate
 	for b.Loop() {
-		theirs += drive(b, plain, method, q, len(raw), 500*time.Millisecond)
-		ours += drive(b, addr, method, q, len(raw), 500*time.Millisecond)
-		n++
+		theirs.add(drive(b, plain, method, q, len(raw), 250*time.Millisecond))
+		ours.add(drive(b, addr, method, q, len(raw), 250*time.Millisecond))
 	}
 	b.ReportMetric(float64(len(raw)), "reply-bytes")
-	b.ReportMetric(ours/float64(n), "calls/s")
-	b.ReportMetric(theirs/float64(n), "bare-calls/s")
-	b.ReportMetric(ours/theirs, "ratio")
+	b.ReportMetric(ours.calls/ours.wall, "calls/s")
+	b.ReportMetric(theirs.calls/theirs.wall, "bare-calls/s")
+	b.ReportMetric(ours.calls/ours.wall/(theirs.calls/theirs.wall), "ratio")
+	b.ReportMetric(ours.calls/ours.cpu/(theirs.calls/theirs.cpu), "cpu-ratio")
 }
 
 func BenchmarkCachedProjects(b *testing.B) {

@@ -2,17 +2,64 @@ package rpc
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/grpc"
 )
 
-// guard is the innermost interceptor: rate, token, and the handler with its
-// panics caught. The metrics interceptor stands outside, so that it counts what
-// is refused and what panicked.
+// guard is the only interceptor. One in place of a chain saves a closure for
+// each link and call. In order: count, admit by rate and token, run the handler
+// with its panics caught; so what is refused and what panics is counted too.
 type guard struct {
 	core  *core
 	auth  *auth
 	limit *limiter
+}
+
+func (g *guard) unary(ctx context.Context, req any, i *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	begin := time.Now()
+	mm := g.core.metrics.calls.of(i.FullMethod)
+	mm.started.Inc()
+	mm.received.Inc()
+	resp, err := g.handle(ctx, req, i, next)
+	if err == nil {
+		mm.sent.Inc()
+	}
+	mm.end(begin, err)
+	return resp, err
+}
+
+func (g *guard) handle(ctx context.Context, req any, i *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			resp, err = nil, g.core.panicked(i.FullMethod, p)
+		}
+	}()
+	if err := g.admit(ctx, i.FullMethod); err != nil {
+		return nil, err
+	}
+	return next(ctx, req)
+}
+
+func (g *guard) stream(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	begin := time.Now()
+	mm := g.core.metrics.calls.of(i.FullMethod)
+	mm.started.Inc()
+	err := g.handleStream(srv, countedStream{ss, mm}, i, next)
+	mm.end(begin, err)
+	return err
+}
+
+func (g *guard) handleStream(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = g.core.panicked(i.FullMethod, p)
+		}
+	}()
+	if err := g.admit(ss.Context(), i.FullMethod); err != nil {
+		return err
+	}
+	return next(srv, ss)
 }
 
 func (g *guard) admit(ctx context.Context, method string) error {
@@ -25,28 +72,4 @@ func (g *guard) admit(ctx context.Context, method string) error {
 		return err
 	}
 	return nil
-}
-
-func (g *guard) unary(ctx context.Context, req any, i *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	if err := g.admit(ctx, i.FullMethod); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			resp, err = nil, g.core.panicked(i.FullMethod, p)
-		}
-	}()
-	return next(ctx, req)
-}
-
-func (g *guard) stream(srv any, ss grpc.ServerStream, i *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	if err := g.admit(ss.Context(), i.FullMethod); err != nil {
-		return err
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = g.core.panicked(i.FullMethod, p)
-		}
-	}()
-	return next(srv, ss)
 }

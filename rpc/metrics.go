@@ -4,7 +4,6 @@ import (
 	"errors"
 	"time"
 
-	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
@@ -13,7 +12,7 @@ import (
 
 // metrics of the package, all registered by New.
 type metrics struct {
-	server    *grpcprom.ServerMetrics
+	calls     *callMetrics
 	panics    prometheus.Counter
 	sqlErrors prometheus.Counter
 	lsnWait   prometheus.Histogram
@@ -40,7 +39,7 @@ const (
 func newMetrics() *metrics {
 	buckets := []float64{.00001, .00003, .0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10}
 	m := &metrics{
-		server: grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram(grpcprom.WithHistogramBuckets(buckets))),
+		calls: newCallMetrics(),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "carbond_rpc_panics_total", Help: "Calls that ended in a defect of carbond; the log has the stack.",
 		}),
@@ -90,7 +89,7 @@ func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[stamp, prot
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 	}
 	all := []prometheus.Collector{
-		m.server, m.panics, m.sqlErrors, m.lsnWait, m.refused, m.reloads, requests, load,
+		m.panics, m.sqlErrors, m.lsnWait, m.refused, m.reloads, requests, load,
 		gauge("carbond_cache_entries", "Encoded replies in the cache.", func() float64 { return float64(c.Stats().Entries) }),
 		gauge("carbond_cache_bytes", "Bytes that the cache holds.", func() float64 { return float64(c.Stats().Bytes) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -98,6 +97,7 @@ func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[stamp, prot
 		},
 			func() float64 { return float64(c.Stats().Evictions) }),
 	}
+	all = append(all, m.calls.collectors()...)
 	if expiry != nil {
 		all = append(all, gauge("carbond_rpc_certificate_expiry_timestamp_seconds", "End of validity of the gRPC server certificate, in unix seconds.",
 			func() float64 {

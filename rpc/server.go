@@ -25,17 +25,22 @@ import (
 // the process as a whole.
 const Service = "carbon.CarbonService"
 
+// streamWorkers is the number of goroutines that wait for calls.
+const streamWorkers = 32
+
 // Server is the gRPC server. Its methods may be called from any goroutine.
 type Server struct {
 	opt    Options
 	core   *core
-	grpc   *grpc.Server
 	health *health.Server
 	tls    *tlsFiles // nil = plain text
 	auth   *auth
 
-	drain    sync.Once
-	draining chan struct{}
+	draining chan struct{} // closed when Shutdown begins
+
+	mu      sync.Mutex   // guards what follows
+	grpc    *grpc.Server // built by the first Serve: it starts its workers when built
+	stopped bool
 }
 
 // New builds a server; it reads the certificate and token files, and starts
@@ -66,8 +71,6 @@ func New(r Reader, opt Options) (*Server, error) {
 	if err := s.core.metrics.register(opt.Registerer, s.core.cache, expiry); err != nil {
 		return nil, fmt.Errorf("register gRPC metrics: %w", err)
 	}
-	s.grpc = grpc.NewServer(s.options()...)
-	s.register()
 	s.SetServing("", false)
 	s.SetServing(Service, false)
 	return s, nil
@@ -77,8 +80,8 @@ func (s *Server) options() []grpc.ServerOption {
 	g := &guard{s.core, s.auth, newLimiter(s.opt.RateLimit, s.opt.RateBurst, s.opt.Now)}
 	opts := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
-		grpc.ChainUnaryInterceptor(s.core.metrics.server.UnaryServerInterceptor(), g.unary),
-		grpc.ChainStreamInterceptor(s.core.metrics.server.StreamServerInterceptor(), g.stream),
+		grpc.UnaryInterceptor(g.unary),
+		grpc.StreamInterceptor(g.stream),
 		grpc.MaxRecvMsgSize(s.opt.MaxRecvBytes),
 		grpc.MaxSendMsgSize(s.opt.MaxSendBytes),
 		grpc.MaxConcurrentStreams(s.opt.MaxConcurrentStreams),
@@ -91,22 +94,34 @@ func (s *Server) options() []grpc.ServerOption {
 		}),
 		grpc.WaitForHandlers(true), // Shutdown returns when no call runs any more
 	}
+	// A new goroutine for each call grows its stack anew each time; workers keep
+	// theirs. With all of them busy, calls get goroutines as usual.
+	opts = append(opts, grpc.NumStreamWorkers(streamWorkers))
 	if s.tls != nil {
 		opts = append(opts, grpc.Creds(credentials.NewTLS(s.tls.serverConfig())))
 	}
 	return opts
 }
 
-func (s *Server) register() {
-	pb.RegisterCarbonServiceServer(s.grpc, service{core: s.core})
-	healthpb.RegisterHealthServer(s.grpc, s.health)
+// server returns the gRPC server, built at first use; nil after Shutdown.
+func (s *Server) server() *grpc.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped || s.grpc != nil {
+		return s.grpc
+	}
+	g := grpc.NewServer(s.options()...)
+	pb.RegisterCarbonServiceServer(g, service{core: s.core})
+	healthpb.RegisterHealthServer(g, s.health)
 	for _, f := range s.opt.Register {
-		f(s.grpc)
+		f(g)
 	}
 	if !s.opt.DisableReflection {
-		reflection.Register(s.grpc) // v1 and v1alpha
+		reflection.Register(g) // v1 and v1alpha
 	}
-	s.core.metrics.server.InitializeMetrics(s.grpc)
+	s.core.metrics.calls.init(g.GetServiceInfo())
+	s.grpc = g
+	return g
 }
 
 // Serve answers calls on lis, which it closes, until ctx ends or Shutdown is
@@ -114,6 +129,10 @@ func (s *Server) register() {
 // after such an end, and the error of the listener else. It may be called for
 // several listeners.
 func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
+	g := s.server()
+	if g == nil {
+		return lis.Close()
+	}
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -126,7 +145,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 			_ = s.Shutdown(dctx)
 		}
 	})
-	err := s.grpc.Serve(netutil.LimitListener(lis, s.opt.MaxConnections))
+	err := g.Serve(netutil.LimitListener(lis, s.opt.MaxConnections))
 	close(done)
 	wg.Wait()
 	select {
@@ -156,13 +175,20 @@ func (s *Server) Draining() <-chan struct{} { return s.draining }
 // ctx ends first they are cut and ctx's error is returned. When it returns,
 // nothing of the server runs any more.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.drain.Do(func() {
+	s.mu.Lock()
+	g := s.grpc
+	if !s.stopped {
+		s.stopped = true
 		s.health.Shutdown()
 		close(s.draining)
-	})
+	}
+	s.mu.Unlock()
+	if g == nil {
+		return nil
+	}
 	done := make(chan struct{})
 	go func() {
-		s.grpc.GracefulStop()
+		g.GracefulStop()
 		close(done)
 	}()
 	var err error
@@ -170,7 +196,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-done:
 	case <-ctx.Done():
 		err = fmt.Errorf("drain gRPC calls: %w", context.Cause(ctx))
-		s.grpc.Stop()
+		g.Stop()
 		<-done
 	}
 	s.core.cache.Wait()
