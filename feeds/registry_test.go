@@ -20,6 +20,7 @@ type registry struct {
 	spoil     func(resource string, r *http.Request, body search) *http.Response
 	env       string
 	pageLimit int
+	cache     map[string]string // answers by request, while the tables stay
 }
 
 type search struct {
@@ -36,7 +37,7 @@ type search struct {
 }
 
 func newRegistry(t *testing.T) *registry {
-	g := &registry{tables: map[string][]map[string]any{}, standard: "150000000000001", key: "EXAMPLE-PUBLIC-CLIENT-ID", pageLimit: 400}
+	g := &registry{tables: map[string][]map[string]any{}, standard: "150000000000001", key: "EXAMPLE-PUBLIC-CLIENT-ID", pageLimit: 400, cache: map[string]string{}}
 	g.env = fixture(t, "verra", "testdata", "environment_config.json")
 	g.load(t, "project", "projects_page_first.json", "projects_page_last.json")
 	g.load(t, "issuances", "issuances_page.json")
@@ -63,6 +64,7 @@ func (g *registry) edit(f func(tables map[string][]map[string]any)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f(g.tables)
+	clear(g.cache)
 }
 
 func (g *registry) serve(r *http.Request) *http.Response {
@@ -117,6 +119,10 @@ func (g *registry) page(resource string, body search) *http.Response {
 	if p.Limit > g.pageLimit || p.Start > 10_000 {
 		return answer(500, "application/json", `{"status":500}`)
 	}
+	key := fmt.Sprint(resource, body, len(g.tables[resource]))
+	if hit := g.cache[key]; hit != "" {
+		return asJSON(hit)
+	}
 	rows := g.pass(resource, body)
 	for _, s := range p.Sort {
 		slices.SortStableFunc(rows, func(a, b map[string]any) int {
@@ -135,6 +141,7 @@ func (g *registry) page(resource string, body search) *http.Response {
 	b, _ := json.Marshal(map[string]any{
 		"entities": part, "totalEntities": len(rows), "start": p.Start, "limit": p.Limit, "first": false, "last": false,
 	})
+	g.cache[key] = string(b)
 	return asJSON(string(b))
 }
 
