@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
 	"carbond/replicate"
@@ -140,4 +141,20 @@ func confirmed(tb testing.TB, url, slot string) change.LSN {
 		tb.Fatal(err)
 	}
 	return l
+}
+
+// openTransaction leaves a transaction open until the returned func is called.
+func openTransaction(tb testing.TB, url, sql string) (release func()) {
+	tb.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	release = sync.OnceFunc(func() { conn.Close(ctx) })
+	tb.Cleanup(release)
+	if _, err := conn.Exec(ctx, "BEGIN; "+sql); err != nil {
+		tb.Fatal(err)
+	}
+	return release
 }

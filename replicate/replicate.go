@@ -37,6 +37,7 @@ type Replicator struct {
 	metrics *metrics
 
 	// Used by the goroutine of Run alone.
+	recopy  bool                        // a gap was found while streaming, and the gap action is resnapshot
 	shapes  map[string]*change.Relation // last shape of each kept table, over connections
 	ignored map[string]bool             // tables of the publication that were reported as ignored
 }
@@ -75,6 +76,9 @@ func (r *Replicator) Run(ctx context.Context) error {
 			return nil
 		}
 		kind := kindOf(err)
+		if errors.Is(err, ErrGap) && r.opt.OnGap == GapResnapshot {
+			r.recopy = true
+		}
 		r.metrics.errors.WithLabelValues(string(kind)).Inc()
 		pause := wait.NextBackOff()
 		r.st.broken(kind, err)

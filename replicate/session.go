@@ -89,6 +89,7 @@ func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) erro
 		if err := s.copyAll(ctx, failed); err != nil {
 			return err
 		}
+		s.recopy = false
 	}
 	pos := s.sink.Position()
 	if err := s.startStream(ctx, pos.LSN); err != nil {
@@ -120,6 +121,9 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		pos := s.sink.Position()
 		if p, err = s.opt.decide(pos, s.srv, slot); err != nil {
 			return err
+		}
+		if p == planStream && s.recopy {
+			p = planCopy
 		}
 		if p == planStream && extended {
 			// What was in the table before it was published is not in the stream.
@@ -266,7 +270,7 @@ func (s *session) farewell() {
 		if err != nil {
 			return
 		}
-		if want == 0 && kind == 'c' {
+		if want == 0 && (kind == 'c' || kind == 'Z') { // 'Z': an error had ended the stream
 			_, _ = conn.Write([]byte{'X', 0, 0, 0, 4}) // Terminate; it ends either way
 			return
 		}

@@ -1,0 +1,153 @@
+package replicate_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"carbond/replicate"
+	"carbond/replicate/pgtest"
+	"carbond/store/change"
+)
+
+func TestMigrate(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	opt := options(url)
+	// Somebody has a table already, with a column of his own.
+	pgtest.Exec(t, url, "CREATE TABLE news (guid text PRIMARY KEY, mine int)", "INSERT INTO news VALUES ('1', 5)")
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if err := replicate.Migrate(t.Context(), opt); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if got := pgtest.Text(t, url, "SELECT mine, title FROM news"); got[0][0] != "5" || got[0][1] != "NULL" {
+		t.Fatalf("got %v", got)
+	}
+	// Somebody drops a column; the next migration brings it back.
+	pgtest.Exec(t, url, "ALTER TABLE verra DROP country", "ALTER PUBLICATION carbond DROP TABLE finance")
+	if err := replicate.Migrate(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	findings, err := replicate.Preflight(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range findings {
+		if !f.OK {
+			t.Errorf("after the migration: %+v", f)
+		}
+	}
+	for _, table := range []string{change.Verra, change.Carbonmark, change.Finance} {
+		want := change.Standard(table)
+		for _, c := range want.Columns {
+			got := pgtest.Text(t, url, "SELECT atttypid::oid FROM pg_attribute WHERE attrelid = '"+table+"'::regclass AND attname = '"+c.Name+"'")
+			if len(got) != 1 {
+				t.Errorf("%s.%s does not exist", table, c.Name)
+			}
+		}
+	}
+	if err := replicate.Teardown(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	if got := pgtest.Text(t, url, "SELECT (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM news)"); got[0][0] != "0" || got[0][1] != "1" {
+		t.Fatalf("after the teardown: %v", got)
+	}
+}
+
+func TestMigrateIntoAnotherSchema(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	opt := options(url)
+	opt.Schema, opt.Publication = "Carbon Data", `odd "name'`
+	r := run(t, newSink(), opt)
+	r.level()
+	pgtest.Exec(t, url, `INSERT INTO "Carbon Data".news (guid) VALUES ('1')`)
+	r.level()
+	if c := r.last(); len(c) != 1 || c[0].Relation.Schema != "Carbon Data" {
+		t.Fatalf("got %+v", c)
+	}
+}
+
+func TestExportSnapshot(t *testing.T) {
+	r, url := started(t)
+	opt := options(url)
+	pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('1')")
+	e, err := replicate.ExportSnapshot(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close(t.Context())
+	pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('2')")
+	rows, err := e.Query(t.Context(), "SELECT guid FROM news")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for rows.Next() {
+		var g string
+		if err := rows.Scan(&g); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, g)
+	}
+	if rows.Err() != nil || strings.Join(got, ",") != "1" {
+		t.Fatalf("got %v, %v", got, rows.Err())
+	}
+	r.level()
+	txns := r.sink.transactions()
+	if a, b := txns[1].EndLSN, txns[2].EndLSN; e.LSN < a || e.LSN >= b {
+		t.Fatalf("the snapshot stands at %s, the transactions end at %s and %s", e.LSN, a, b)
+	}
+	if got := pgtest.Text(t, url, "SELECT count(*) FROM pg_replication_slots WHERE temporary"); got[0][0] != "0" {
+		t.Fatal("the temporary slot is still there")
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	reg := prometheus.NewRegistry()
+	opt := options(url)
+	opt.Registerer = reg
+	r := run(t, newSink(), opt)
+	r.level()
+	pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('1'), ('2')", "DELETE FROM news")
+	r.level()
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil || len(problems) > 0 {
+		t.Fatalf("lint: %v, %v", problems, err)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	for name, want := range map[string]float64{
+		"carbond_replication_connected":                     1,
+		"carbond_replication_changes_total c news":          2,
+		"carbond_replication_changes_total d news":          2,
+		"carbond_replication_transactions_total":            3,
+		"carbond_replication_errors_total slot_lost":        0,
+		"carbond_replication_snapshot_in_progress":          0,
+		"carbond_replication_slot_wal_status_info reserved": 1,
+		"carbond_replication_durable_lsn_bytes":             float64(r.Status().DurableLSN),
+	} {
+		if v, ok := got[name]; !ok || v != want && !strings.Contains(name, "lsn") {
+			t.Errorf("%s is %v, want %v", name, v, want)
+		}
+	}
+}
