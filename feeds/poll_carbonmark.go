@@ -29,7 +29,9 @@ type carbonmarkSource struct {
 	mem     carbonmarkMemory
 	known   map[string]bool // mem.Known
 	offset  int             // of the next single page
-	digest  string          // of the last written page, never saved: the table may be another one then
+	// pages are the single pages as last written, by offset. They are never
+	// saved: the table may be another one then.
+	pages   map[int]pageSeen
 	warned  bool
 	graphAt time.Time // last use of the fallback
 }
@@ -63,7 +65,7 @@ func (s *carbonmarkSource) save() any {
 
 func (s *carbonmarkSource) forget() {
 	s.mem = carbonmarkMemory{Missed: map[string]int{}}
-	s.known, s.offset, s.graphAt = map[string]bool{}, 0, time.Time{}
+	s.known, s.pages, s.offset, s.graphAt = map[string]bool{}, map[int]pageSeen{}, 0, time.Time{}
 }
 
 func (s *carbonmarkSource) restore(data json.RawMessage) error {
@@ -110,40 +112,48 @@ func (s *carbonmarkSource) poll(ctx context.Context, c *cycle) (result, error) {
 	return result{items: n, notes: append(res.notes, "read from the subgraph, since "+err.Error())}, nil
 }
 
-// ask reads one page of the list.
-func (s *carbonmarkSource) ask(ctx context.Context, c *cycle, offset int) (carbonmark.Page[carbonmark.Project], []byte, error) {
+// pageSeen is a page that was written.
+type pageSeen struct {
+	digest string
+	next   int // offset of the page after it
+}
+
+// ask requests one page of the list.
+func (s *carbonmarkSource) ask(ctx context.Context, c *cycle, offset int) (*request, *response, error) {
 	api := carbonmark.Client{Base: s.opt.URL, Key: s.opt.APIKey}
-	req, res, err := c.call(ctx, api.Projects(s.opt.PageSize, offset), callRules{configured: s.base, spacing: s.opt.Spacing})
-	if err != nil {
-		return carbonmark.Page[carbonmark.Project]{}, nil, err
-	}
-	page, err := carbonmark.ParseProjects(res.Body, res.ContentType())
-	return page, res.Body, parsed(req, err)
+	return c.call(ctx, api.Projects(s.opt.PageSize, offset), callRules{configured: s.base, spacing: s.opt.Spacing})
 }
 
 // page reads the next page between two full lists, for fresher amounts. It
 // proves nothing about what is gone.
 func (s *carbonmarkSource) page(ctx context.Context, c *cycle) (result, error) {
-	page, body, err := s.ask(ctx, c, s.offset)
+	req, ans, err := s.ask(ctx, c, s.offset)
 	if err != nil {
 		return result{}, err
+	}
+	sum, seen := digest(ans.Body), s.pages[s.offset]
+	if sum == seen.digest {
+		s.offset = seen.next
+		return result{items: s.mem.Count, unchanged: true, partial: true}, nil
+	}
+	page, err := carbonmark.ParseProjects(ans.Body, ans.ContentType())
+	if err != nil {
+		return result{}, parsed(req, err)
 	}
 	// An index that is being rebuilt shows in its total as well.
 	if err := payload.CheckCount(announced(page, s.mem.Count), -1, s.mem.Count); err != nil {
 		return result{}, &Error{Kind: KindOf(err), Op: "read a page of carbonmark projects", Err: err}
 	}
-	res := result{items: len(page.Rows), partial: true}
-	sum := digest(body)
-	if sum == s.digest {
-		res.unchanged = true
-	} else if err := s.store(ctx, c, page.Rows); err != nil {
+	if err := s.store(ctx, c, page.Rows); err != nil {
 		return result{}, err
 	}
-	s.digest = sum
-	if s.offset += page.Tally.Elements; page.Tally.Elements == 0 || page.Total >= 0 && s.offset >= page.Total || page.Total < 0 && s.offset >= s.mem.Count {
-		s.offset = 0
+	next := s.offset + page.Tally.Elements
+	if page.Tally.Elements == 0 || next >= announced(page, s.mem.Count) {
+		next = 0
 	}
-	return res, nil
+	s.pages[s.offset] = pageSeen{sum, next}
+	s.offset = next
+	return result{items: len(page.Rows), partial: true}, nil
 }
 
 // announced is the number of projects that a page says there are; a bare list
@@ -163,9 +173,13 @@ func (s *carbonmarkSource) full(ctx context.Context, c *cycle) (result, error) {
 		if n == carbonmarkPages {
 			return result{}, fail(KindTooLarge, "list carbonmark projects", "more than %d pages", carbonmarkPages)
 		}
-		page, _, err := s.ask(ctx, c, offset)
+		req, ans, err := s.ask(ctx, c, offset)
 		if err != nil {
 			return result{}, err
+		}
+		page, err := carbonmark.ParseProjects(ans.Body, ans.ContentType())
+		if err != nil {
+			return result{}, parsed(req, err)
 		}
 		total = max(total, page.Total)
 		fresh := 0
@@ -197,6 +211,7 @@ func (s *carbonmarkSource) full(ctx context.Context, c *cycle) (result, error) {
 	if err := s.store(ctx, c, list, gone.ids...); err != nil {
 		return result{}, err
 	}
+	clear(s.pages) // offsets may mean other projects now
 	s.mem.Missed = gone.missed
 	for _, id := range gone.ids {
 		delete(s.known, id)

@@ -41,8 +41,10 @@ type verraSource struct {
 	known    map[int64]bool  // mem.Known
 	sweepAt  time.Time       // next sweep; zero = now
 	failed   int             // sweeps in a row
-	digest   string          // of the last written pages, never saved: the table may be another one then
-	note     string          // why the last sweep failed
+	// bodies are fingerprints of the newest page of each resource as last
+	// written. They are never saved: the table may be another one then.
+	bodies map[verra.Resource]string
+	note   string // why the last sweep failed
 }
 
 // verraMemory is what the registry feed remembers.
@@ -89,7 +91,7 @@ func (s *verraSource) save() any {
 func (s *verraSource) forget() {
 	s.mem = verraMemory{Missed: map[int64]int{}, Totals: map[int64]*verraTotals{}}
 	s.projects, s.pending, s.stale = map[int64]verra.Project{}, map[int64]bool{}, map[int64]bool{}
-	s.known = map[int64]bool{}
+	s.known, s.bodies = map[int64]bool{}, map[verra.Resource]string{}
 	s.ledger, s.sweepAt, s.failed, s.note = verra.NewLedger(), time.Time{}, 0, ""
 }
 
@@ -177,22 +179,21 @@ func (s *verraSource) round(ctx context.Context, c *cycle) (result, error) {
 // newest reads what changed since the last poll and writes it. It reports
 // whether the answers were those of the poll before.
 func (s *verraSource) newest(ctx context.Context, c *cycle) (unchanged bool, err error) {
-	projects, pmark, psum, err := newestOf(ctx, s, c, verra.Projects, s.mem.ProjectMark, verra.ParseProjects,
+	projects, err := newestOf(ctx, s, c, verra.Projects, s.mem.ProjectMark, verra.ParseProjects,
 		func(p verra.Project) time.Time { return p.Modified }, s.mem.ProjectCount)
 	if err != nil {
 		return false, err
 	}
-	units, umark, usum, err := newestOf(ctx, s, c, verra.Issuances, s.mem.IssuanceMark, verra.ParseIssuances,
+	units, err := newestOf(ctx, s, c, verra.Issuances, s.mem.IssuanceMark, verra.ParseIssuances,
 		func(u verra.Units) time.Time { return u.Modified }, s.mem.IssuanceCount)
 	if err != nil {
 		return false, err
 	}
-	sum := digest([]byte(psum), []byte(usum))
-	if sum == s.digest && len(s.pending) == 0 {
+	if projects.same && units.same && len(s.pending) == 0 {
 		return true, nil
 	}
-	s.take(projects)
-	for _, n := range s.ledger.Add(verra.Issuances, units...) {
+	s.take(projects.rows)
+	for _, n := range s.ledger.Add(verra.Issuances, units.rows...) {
 		s.pending[n], s.stale[n] = true, true
 	}
 	if err := s.changedTotals(ctx, c); err != nil {
@@ -201,7 +202,8 @@ func (s *verraSource) newest(ctx context.Context, c *cycle) (unchanged bool, err
 	if err := s.writePending(ctx, c); err != nil {
 		return false, err
 	}
-	s.digest, s.mem.ProjectMark, s.mem.IssuanceMark = sum, pmark, umark
+	s.mem.ProjectMark, s.mem.IssuanceMark = projects.mark, units.mark
+	s.bodies[verra.Projects], s.bodies[verra.Issuances] = projects.body, units.body
 	return false, nil
 }
 
@@ -220,66 +222,75 @@ func (s *verraSource) take(projects []verra.Project) {
 	}
 }
 
+// newer is what an incremental poll brought of one resource.
+type newer[T any] struct {
+	rows []T
+	mark time.Time // newest modification seen
+	body string    // fingerprint of the first page
+	same bool      // that page is the one last written: it was not even read
+}
+
 // newestOf reads pages of one resource, newest first, back to the mark.
 func newestOf[T any](
 	ctx context.Context, s *verraSource, c *cycle, r verra.Resource, mark time.Time,
 	parse func([]byte, string) (verra.Page[T], error), modified func(T) time.Time, last int,
-) (rows []T, newMark time.Time, sum string, err error) {
-	newMark = mark
-	var bodies [][]byte
+) (newer[T], error) {
+	out := newer[T]{mark: mark}
 	start := 0
-	for range verraMaxPages {
-		page, body, err := searchPage(ctx, s, c, verra.Search{
-			Resource: r, Start: start, Limit: verraNewest, Sort: []verra.Sort{verra.SortChanged()},
-		}, parse)
+	for n := range verraMaxPages {
+		req, res, err := s.ask(ctx, c, verra.Search{Resource: r, Start: start, Limit: verraNewest, Sort: []verra.Sort{verra.SortChanged()}})
 		if err != nil {
-			return nil, mark, "", err
+			return out, err
+		}
+		if n == 0 {
+			if out.body = digest(res.Body); out.body == s.bodies[r] {
+				out.same = true
+				return out, nil
+			}
+		}
+		page, err := parse(res.Body, res.ContentType())
+		if err != nil {
+			return out, parsed(req, err)
 		}
 		// A total far below the last sweep's is an index that is being rebuilt.
 		if err := payload.CheckCount(page.Total, -1, last); err != nil {
-			return nil, mark, "", &Error{Kind: KindOf(err), Op: "read newest " + string(r), Err: err}
+			return out, &Error{Kind: KindOf(err), Op: "read newest " + string(r), Err: err}
 		}
-		bodies = append(bodies, body)
-		rows = append(rows, page.Rows...)
+		out.rows = append(out.rows, page.Rows...)
 		start += page.Tally.Elements
-		reached := mark.IsZero() || page.Tally.Elements == 0 || start >= page.Total
-		for i, row := range page.Rows {
-			at := modified(row)
-			if at.After(newMark) {
-				newMark = at
-			}
-			if !at.IsZero() && at.Before(mark.Add(-verraOverlap)) {
-				reached = true
-			}
-			if i > 0 && at.After(modified(page.Rows[i-1]).Add(time.Minute)) {
-				reached = true // the order is not honoured: paging on would not end at the mark
-			}
+		for _, row := range page.Rows {
+			out.mark = later(out.mark, modified(row))
 		}
-		if reached {
-			return rows, newMark, digest(bodies...), nil
+		if page.Tally.Elements == 0 || start >= page.Total || reached(page.Rows, modified, mark) {
+			return out, nil
 		}
 	}
 	s.sweepAt = time.Time{} // too far behind: sweep at the next poll
-	return rows, newMark, digest(bodies...), nil
+	return out, nil
 }
 
-// searchPage asks for one page and reads it.
-func searchPage[T any](
-	ctx context.Context, s *verraSource, c *cycle, search verra.Search, parse func([]byte, string) (verra.Page[T], error),
-) (verra.Page[T], []byte, error) {
+// reached reports whether a page goes back to the mark, or whether paging on
+// would never get there: without a mark, and where the order is not honoured.
+func reached[T any](rows []T, modified func(T) time.Time, mark time.Time) bool {
+	if mark.IsZero() {
+		return true
+	}
+	for i, row := range rows {
+		at := modified(row)
+		if !at.IsZero() && at.Before(mark.Add(-verraOverlap)) || i > 0 && at.After(modified(rows[i-1]).Add(time.Minute)) {
+			return true
+		}
+	}
+	return false
+}
+
+// ask sends one search.
+func (s *verraSource) ask(ctx context.Context, c *cycle, search verra.Search) (*request, *response, error) {
 	call, err := s.api.Search(search)
 	if err != nil {
-		return verra.Page[T]{}, nil, fail(KindInvalid, "search the registry", "%w", err)
+		return nil, nil, fail(KindInvalid, "search the registry", "%w", err)
 	}
-	req, res, err := c.call(ctx, call, s.rules())
-	if err != nil {
-		return verra.Page[T]{}, nil, err
-	}
-	page, err := parse(res.Body, res.ContentType())
-	if errors.Is(err, verra.ErrNoEntities) && len(search.Filters) > 0 {
-		err = nil // a filter that nothing passes
-	}
-	return page, res.Body, parsed(req, err)
+	return c.call(ctx, call, s.rules())
 }
 
 func (s *verraSource) rules() callRules {

@@ -2,6 +2,7 @@ package feeds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -117,11 +118,13 @@ func (w *sweeper[T]) part(ctx context.Context, f verra.Filter) error {
 // is kept and says whether to keep it and go on.
 func (w *sweeper[T]) pages(ctx context.Context, sort verra.Sort, filters []verra.Filter, judge func(verra.Page[T]) (bool, error)) error {
 	for start := 0; start <= verra.MaxStart; {
-		page, _, err := searchPage(ctx, w.s, w.c, verra.Search{
-			Resource: w.resource, Start: start, Sort: []verra.Sort{sort}, Filters: filters,
-		}, w.parse)
+		req, res, err := w.s.ask(ctx, w.c, verra.Search{Resource: w.resource, Start: start, Sort: []verra.Sort{sort}, Filters: filters})
 		if err != nil {
 			return err
+		}
+		page, err := w.parse(res.Body, res.ContentType())
+		if err != nil && !(errors.Is(err, verra.ErrNoEntities) && len(filters) > 0) { // nothing passes the filter
+			return parsed(req, err)
 		}
 		if start == 0 && judge != nil {
 			if more, err := judge(page); err != nil {

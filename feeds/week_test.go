@@ -73,7 +73,7 @@ func TestSimulatedWeek(t *testing.T) {
 			"prod-us.api.platts.com":   {minute: 30, day: 3200, week: 22400, gap: 2 * time.Second},
 			"registry.verra.org":       {minute: 2, day: 4, week: 8, gap: 0},
 			"v20.api.carbonmark.com":   {minute: 5, day: 1700, week: 11900, gap: time.Second},
-			"query1.finance.yahoo.com": {minute: 10, day: 1600, week: 8500},
+			"query1.finance.yahoo.com": {minute: 15, day: 1600, week: 8500},
 			"fc.yahoo.com":             {minute: 1, day: 40, week: 260},
 			"api.gdeltproject.org":     {minute: 2, day: 2 * 24 * 5, week: 7 * 2 * 24 * 5, gap: 7 * time.Second},
 			"www.theguardian.com":      {minute: 2, day: 24*7 + 24*3, week: 7 * (24*7 + 24*3)},

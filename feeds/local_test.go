@@ -1,0 +1,115 @@
+package feeds_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"carbond/feeds"
+	"carbond/replicate/pgtest"
+)
+
+// eventually polls until ok or gives up after a generous time.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(30 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("still not: %s", what)
+		}
+	}
+}
+
+// All feeds against real sockets of one local stand-in and a real Postgres:
+// rows arrive, one stalled address delays no other, unchanged polls leave the
+// log alone.
+func TestLocalStandInIntoPostgres(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	pgtest.Exec(t, url, tables)
+	pool, err := pgxpool.New(context.Background(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	g, k := newRegistry(t), newMarket(t, "v20_carbonProjects_page1.json")
+	at := time.Now().Truncate(time.Second)
+	hold := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var res *http.Response
+		switch path := r.URL.Path; {
+		case path == "/stalled":
+			<-hold
+			return
+		case strings.HasPrefix(path, "/carbonProjects"):
+			res = k.serve(r)
+		case strings.HasSuffix(path, "/spark"):
+			res = spark(r, 42, at)
+		case path == "/feed":
+			res = answer(200, "text/xml", fmt.Sprintf(rss, `<item><title>Carbon tax</title><link>https://a.example/1</link><pubDate>Mon, 23 Nov 2026 10:00:00 GMT</pubDate></item>`))
+		default:
+			res = g.serve(r)
+		}
+		w.Header().Set("Content-Type", res.Header.Get("Content-Type"))
+		w.WriteHeader(res.StatusCode)
+		_, _ = io.Copy(w, res.Body)
+	}))
+	defer srv.Close()
+	defer close(hold)
+	opt := feeds.Options{
+		Interval: 150 * time.Millisecond, Timeout: 5 * time.Second, StatePath: filepath.Join(t.TempDir(), "feeds.json"),
+		Verra: feeds.VerraOptions{URL: srv.URL}, Carbonmark: feeds.CarbonmarkOptions{URL: srv.URL}, Finance: feeds.FinanceOptions{URL: srv.URL},
+		News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{{Name: "Stalled", URL: srv.URL + "/stalled"}, {Name: "Outlet", URL: srv.URL + "/feed"}}},
+	}
+	r := runner(t, opt, feeds.NewSQLWriter(pool))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- r.Run(ctx) }()
+	polled := func(n uint64) func() bool {
+		return func() bool {
+			for _, s := range r.Status() {
+				if s.Name != "news/stalled" && s.Polls < n {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	eventually(t, "every live feed polled four times", polled(4))
+	xid := one(t, url, "SELECT pg_snapshot_xmax(pg_current_snapshot())")
+	polls := status(r, "verra").Polls
+	eventually(t, "five more polls", polled(polls+5))
+	if now := one(t, url, "SELECT pg_snapshot_xmax(pg_current_snapshot())"); now != xid {
+		t.Errorf("unchanged polls used transaction ids %s to %s", xid, now)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	got := one(t, url, "SELECT (SELECT count(*) FROM verra) || ' ' || (SELECT count(*) FROM carbonmark) || ' ' || (SELECT count(*) FROM finance) || ' ' || (SELECT count(*) FROM news)")
+	if got != "20 12 47 1" {
+		t.Errorf("rows: %s", got)
+	}
+	row := pgtest.Text(t, url, "SELECT registry_status, country, vintage, supply FROM verra WHERE project_id = 'VCS-934'")
+	if s := fmt.Sprint(row); !strings.HasPrefix(s, "[[ACTIVE Democratic Republic of the Congo 2022 ") || strings.Contains(s, "null") {
+		t.Errorf("VCS-934: %s", s)
+	}
+	if got := one(t, url, "SELECT published || ' ' || published_at::text || ' ' || source FROM news"); !strings.HasPrefix(got, "Mon, 23 Nov 2026 10:00:00 +0000 2026-11-23") || !strings.HasSuffix(got, " Outlet") {
+		t.Errorf("news: %s", got)
+	}
+	if s := status(r, "news/stalled"); s.LastSuccess != (time.Time{}) {
+		t.Errorf("%+v", s)
+	}
+}
