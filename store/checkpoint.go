@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -35,11 +36,23 @@ func (c *checkpointer) close() error {
 	return f.Close()
 }
 
-// Applied returns the offset at which the checkpoint stands.
+// at returns the offset at which the checkpoint stands.
 func (c *checkpointer) at() change.Offset {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.applied
+}
+
+// copyTo copies the file as the last commit left it. The next checkpoint waits
+// for the copy to begin, not for its end.
+func (c *checkpointer) copyTo(open func(int64) (io.Writer, error)) error {
+	c.mu.Lock()
+	f := c.file
+	c.mu.Unlock()
+	if f == nil {
+		return ErrClosed
+	}
+	return f.CopyTo(open)
 }
 
 // maintain writes a checkpoint if there is something to write, then applies

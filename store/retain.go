@@ -11,7 +11,7 @@ import (
 // that the checkpoint has not passed.
 func (s *Store) trim(now time.Time) error {
 	r := *s.retain.Load()
-	if r.Age <= 0 && r.Bytes <= 0 {
+	if r.Age <= 0 && r.Bytes <= 0 || s.backups.Load() > 0 {
 		return nil
 	}
 	applied, held := s.ckpt.at(), s.held(r)

@@ -77,9 +77,10 @@ type Store struct {
 	skip   bool     // the parts of a transaction that is already durable are dropped
 	closed bool
 
-	ckpt   checkpointer
-	retain atomic.Pointer[Retention]
-	lastOK atomic.Int64 // unix nanoseconds of the last commit that worked
+	ckpt    checkpointer
+	retain  atomic.Pointer[Retention]
+	backups atomic.Int32 // running copies: retention waits for them
+	lastOK  atomic.Int64 // unix nanoseconds of the last commit that worked
 }
 
 // Open opens the data directory, or starts one: it takes the lock, cuts off

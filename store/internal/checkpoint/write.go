@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 
@@ -122,6 +123,19 @@ func clearTable(rows *bolt.Bucket, table byte) error {
 		return err
 	}
 	return nil
+}
+
+// CopyTo writes a consistent copy of the file to the writer that open returns
+// for its size.
+func (f *File) CopyTo(open func(size int64) (io.Writer, error)) error {
+	return f.db.View(func(tx *bolt.Tx) error {
+		w, err := open(tx.Size())
+		if err != nil {
+			return err
+		}
+		_, err = tx.WriteTo(w)
+		return err
+	})
 }
 
 // Stats returns the size of the file and the bytes in it that are free.

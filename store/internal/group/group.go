@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -259,7 +260,15 @@ func (f *File) Delete(name string) error {
 	return nil
 }
 
-// CopyTo writes a consistent copy of the file.
-func (f *File) CopyTo(path string) error {
-	return f.db.View(func(tx *bolt.Tx) error { return tx.CopyFile(path, 0o640) })
+// CopyTo writes a consistent copy of the file to the writer that open returns
+// for its size.
+func (f *File) CopyTo(open func(size int64) (io.Writer, error)) error {
+	return f.db.View(func(tx *bolt.Tx) error {
+		w, err := open(tx.Size())
+		if err != nil {
+			return err
+		}
+		_, err = tx.WriteTo(w)
+		return err
+	})
 }
