@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -61,7 +62,10 @@ func (o *Options) adjust(cfg *pgconn.Config) {
 }
 
 // connect opens an ordinary connection.
-func (o *Options) connect(ctx context.Context) (*pgx.Conn, error) {
+func (o *Options) connect(ctx context.Context) (*pgx.Conn, error) { return o.connectWith(ctx, nil) }
+
+// connectWith is connect with more settings.
+func (o *Options) connectWith(ctx context.Context, more map[string]string) (*pgx.Conn, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -70,6 +74,7 @@ func (o *Options) connect(ctx context.Context) (*pgx.Conn, error) {
 		return nil, fault(KindOptions, "", err, "the Postgres URL is unusable")
 	}
 	o.adjust(&cfg.Config)
+	maps.Copy(cfg.RuntimeParams, more)
 	// No prepared statements: they would outlive DDL, and we ask rarely.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	conn, err := pgx.ConnectConfig(ctx, cfg)

@@ -3,7 +3,6 @@ package replicate
 import (
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -91,11 +90,9 @@ func migrateOn(ctx context.Context, conn *pgx.Conn, opt *Options) (extended bool
 		return false, fmt.Errorf("wait for another migration: %w", err)
 	}
 	defer func() {
-		ctx := context.WithoutCancel(ctx)
-		_, uerr := conn.Exec(ctx, "SELECT pg_advisory_unlock($1)", migrateLock)
-		_, rerr := conn.Exec(ctx, "RESET search_path")
+		_, uerr := conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", migrateLock)
 		if err == nil {
-			err = errors.Join(uerr, rerr)
+			err = uerr
 		}
 	}()
 	if err := migrateTables(ctx, conn, opt); err != nil {
@@ -114,10 +111,13 @@ func migrateTables(ctx context.Context, conn *pgx.Conn, opt *Options) error {
 			return fmt.Errorf("create schema %q: %w", opt.Schema, err)
 		}
 	}
-	// Names without a schema lead to ours alone.
-	if _, err := conn.Exec(ctx, "SET search_path = "+ident(opt.Schema)); err != nil {
+	// Names without a schema lead to ours alone. The path is a start-up value of
+	// a connection of its own, because tern resets all other settings.
+	conn, err := opt.connectWith(ctx, map[string]string{"search_path": ident(opt.Schema)})
+	if err != nil {
 		return err
 	}
+	defer conn.Close(context.WithoutCancel(ctx))
 	m, err := migrate.NewMigrator(ctx, conn, versionTable)
 	if err != nil {
 		return fmt.Errorf("create table %s: %w", versionTable, err)
