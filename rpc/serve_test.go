@@ -7,6 +7,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/test/bufconn"
 
 	pb "carbond/proto/carbon"
@@ -76,3 +78,17 @@ func serveServer(tb testing.TB, s *rpc.Server) (pb.CarbonServiceClient, *grpc.Cl
 	tb.Cleanup(func() { c.Close() })
 	return pb.NewCarbonServiceClient(c), c
 }
+
+// rawClient is a client codec that hands out the reply as it came, into *[]byte.
+type rawClient struct{}
+
+func (rawClient) Marshal(v any) (mem.BufferSlice, error) {
+	return encoding.GetCodecV2("proto").Marshal(v)
+}
+
+func (rawClient) Unmarshal(b mem.BufferSlice, v any) error {
+	*v.(*[]byte) = b.Materialize()
+	return nil
+}
+
+func (rawClient) Name() string { return "proto" }
