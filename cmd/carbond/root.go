@@ -35,7 +35,8 @@ const daemonMark = "daemon"
 // app is one run of the program.
 type app struct {
 	stdio
-	configPath string
+	configPath  string
+	showVersion bool
 
 	redactor   sync.RWMutex // guards the two below
 	redactWith func(string) string
@@ -87,19 +88,20 @@ func (a *app) root() *cobra.Command {
 		Long: "carbond tails a Postgres database (or polls the feeds itself), keeps a changelog and\n" +
 			"three views of it, and serves them over gRPC. It is one program without a broker.",
 		Example:           "  carbond demo\n  carbond serve --config /etc/carbond/carbond.yaml\n  carbond view projects",
-		Version:           build().String(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		Args:              unknownCommand,
-		RunE:              help,
+		RunE:              a.bare,
 		PersistentPreRunE: a.prepare,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpCommand(a.helpCommand())
+	// A flag of our own: cobra's would print through a template, and a binary
+	// with text/template in it cannot be stripped of unused methods.
+	root.Flags().BoolVarP(&a.showVersion, "version", "v", false, "print version, revision, build date and Go version")
 	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", "",
 		"configuration file; default $CARBOND_CONFIG or "+config.DefaultPath+" (which may be missing)")
 	root.AddCommand(a.commands()...)
@@ -151,7 +153,14 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return usageError{errors.New(text)}
 }
 
-func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+// bare is carbond without a command.
+func (a *app) bare(cmd *cobra.Command, _ []string) error {
+	if !a.showVersion {
+		return cmd.Help()
+	}
+	_, err := fmt.Fprintln(a.out, build())
+	return err
+}
 
 // noArgs refuses any argument.
 func noArgs(_ *cobra.Command, args []string) error {
