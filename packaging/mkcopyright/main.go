@@ -88,13 +88,18 @@ func paragraph(w io.Writer, files string, m modinfo.Module) {
 		holders = []string{"The authors of " + strings.TrimSuffix(files, "/*")}
 	}
 	id := strings.ReplaceAll(m.Licence, " AND ", " and ")
-	fmt.Fprintf(w, "\nFiles: %s\nCopyright: %s\n", files, strings.Join(holders, "\n "))
-	if _, ok := common[m.Licence]; ok {
-		fmt.Fprintf(w, "License: %s\n", id)
-		return
+	fmt.Fprintf(w, "\nFiles: %s\nCopyright: %s\nLicense: %s\n", files, strings.Join(holders, "\n "), id)
+	if _, ok := common[m.Licence]; !ok {
+		field(w, apache.ReplaceAllString(m.Text, "(Apache License, Version 2.0: "+common["Apache-2.0"]+")\n"))
 	}
-	fmt.Fprintf(w, "License: %s\n", id)
-	text := apache.ReplaceAllString(m.Text, "(Apache License, Version 2.0: "+common["Apache-2.0"]+")\n")
+	if m.Notice != "" {
+		fmt.Fprintln(w, "Comment: The notice of this module:")
+		field(w, m.Notice)
+	}
+}
+
+// field writes the further lines of a field: indented, a dot for an empty one.
+func field(w io.Writer, text string) {
 	for line := range strings.Lines(strings.TrimSpace(text)) {
 		line = strings.TrimRight(strings.ReplaceAll(line, "\t", "    "), " \r\n")
 		if line == "" {

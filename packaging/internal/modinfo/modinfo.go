@@ -23,6 +23,7 @@ type Module struct {
 	Licence       string // SPDX expression
 	Copyright     []string
 	Text          string // the licence file as it is
+	Notice        string // the notice that the Apache licence wants to be passed on
 }
 
 // Program is a linked program.
@@ -73,6 +74,15 @@ func (m *Module) licence(cache string) error {
 	}
 	if err != nil {
 		return err
+	}
+	for _, e := range entries {
+		if e.Name() == "NOTICE" || e.Name() == "NOTICE.txt" {
+			notice, err := os.ReadFile(filepath.Join(dir, e.Name()))
+			if err != nil {
+				return err
+			}
+			m.Notice = string(notice)
+		}
 	}
 	for _, e := range entries {
 		if !licenceFile.MatchString(e.Name()) || e.IsDir() {
