@@ -46,7 +46,7 @@ func Check(dir string) (*Report, error) {
 	if ckErr != nil {
 		r.Problems = append(r.Problems, ckErr)
 	}
-	w := &walker{report: r, shapes: newShapes(), full: view.New(0), ck: ck}
+	w := &walker{path: checkpointPath(dir), report: r, shapes: newShapes(), full: view.New(0), ck: ck}
 	tail, errs := changelog.Check(logDir(dir), w.block)
 	r.Problems = append(r.Problems, errs...)
 	state, err := decodeTailState(tail.State)
@@ -103,6 +103,7 @@ func readCheckpoint(path string) (*content, error) {
 
 // walker checks what the blocks mean.
 type walker struct {
+	path    string // of the checkpoint
 	report *Report
 	shapes shapes
 	full   *view.State // replay from nothing, while the log begins at 1
@@ -184,7 +185,7 @@ func (w *walker) compareStates() {
 }
 
 func (w *walker) problem(format string, args ...any) {
-	w.report.Problems = append(w.report.Problems, fmt.Errorf("%w: %s", ErrCheckpoint, fmt.Sprintf(format, args...)))
+	w.report.Problems = append(w.report.Problems, fmt.Errorf("%s: %w: %s", w.path, ErrCheckpoint, fmt.Sprintf(format, args...)))
 }
 
 func (w *walker) finish(tail changelog.Tail) {
