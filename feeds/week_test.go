@@ -48,7 +48,7 @@ func (w world) serve(r *http.Request) *http.Response {
 // the upstreams allow, and an hour without news writes nothing but prices.
 func TestSimulatedWeek(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		<-time.After(time.Date(2026, 11, 16, 0, 0, 0, 0, time.UTC).Sub(time.Now())) // a Monday
+		<-time.After(time.Until(time.Date(2026, 11, 16, 0, 0, 0, 0, time.UTC))) // a Monday
 		m := newMemory()
 		w := world{newRegistry(t), newMarket(t, "v20_carbonProjects_page1.json", "v20_carbonProjects_page2.json")}
 		u := &upstream{handle: w.serve}
@@ -297,7 +297,7 @@ func TestDueTimesFarOffAreDistrusted(t *testing.T) {
 			t.Fatal(err)
 		}
 		r = newsRunner(t, newMemory(), u, path, list)
-		if s := status(r, "news/a"); s.NextDue.Sub(time.Now()) > time.Hour {
+		if s := status(r, "news/a"); time.Until(s.NextDue) > time.Hour {
 			t.Errorf("due %v", s.NextDue)
 		}
 	})

@@ -1,0 +1,49 @@
+package feeds_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"carbond/feeds"
+	"carbond/feeds/finance"
+)
+
+func TestOptionsAreChecked(t *testing.T) {
+	tests := map[string]struct {
+		opt  feeds.Options
+		want string
+	}{
+		"scheme":      {feeds.Options{Verra: feeds.VerraOptions{URL: "ftp://a.example"}}, "verra: want an http or https URL"},
+		"no url":      {feeds.Options{News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{{Name: "x"}}}}, "news x: want an http"},
+		"same name":   {feeds.Options{News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{{Name: "x", URL: "https://a.example"}, {Name: "X!", URL: "https://b.example"}}}}, "taken by another feed"},
+		"google news": {feeds.Options{News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{{Name: "g", URL: "https://news.google.com/rss"}}}}, "google_news"},
+		"ticker":      {feeds.Options{Finance: feeds.FinanceOptions{Tickers: []string{"nee!"}}}, "finance ticker"},
+		"too fast":    {feeds.Options{Interval: time.Millisecond}, "shorter than"},
+		"contact":     {feeds.Options{Contact: "a\r\nX: y"}, "one line"},
+	}
+	for name, tc := range tests {
+		if _, err := feeds.New(tc.opt, newMemory()); !errors.Is(err, feeds.ErrOptions) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	r, err := feeds.New(feeds.Options{}, newMemory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.Status()); n != 3+20 {
+		t.Errorf("%d feeds by default", n)
+	}
+	for _, s := range r.Status() {
+		if strings.Contains(s.Name, " ") || s.State != "waiting" {
+			t.Errorf("%+v", s)
+		}
+	}
+	if _, err := r.Fetch(t.Context(), "nope", false); !errors.Is(err, feeds.ErrUnknownFeed) {
+		t.Error(err)
+	}
+	if len(finance.DefaultTickers()) != 47 {
+		t.Error("47 tickers by default")
+	}
+}
