@@ -20,6 +20,8 @@ endif
 MAINTAINER        ?= carbond maintainers <maintainers@carbond.dev>
 SOURCE_URL        ?=
 DIST              ?= dist
+# The Debian that systemd-test boots.
+SUITE             ?= bookworm
 GO                ?= go
 # Where the program comes from; other values are for trying the packaging alone.
 PROGRAM_DIR       ?= .
@@ -135,7 +137,12 @@ deb-test: deb unit-check ## lintian and contents of the packages
 systemd-test: $(DIST)/carbond_$(VERSION)-1_$(pkg_deb).deb $(pkg_tools)/grpcurl ## install, run, break, upgrade and purge on a booted Debian (root, podman)
 	rm -rf $(DIST)/upgrade
 	$(MAKE) $(DIST)/upgrade/carbond_$(VERSION)+up-1_$(pkg_deb).deb DIST=$(DIST)/upgrade VERSION=$(VERSION)+up
-	packaging/test/systemd.sh $< $(DIST)/upgrade/carbond_$(VERSION)+up-1_$(pkg_deb).deb $(pkg_tools)
+	packaging/test/systemd.sh $< $(DIST)/upgrade/carbond_$(VERSION)+up-1_$(pkg_deb).deb $(pkg_tools) $(SUITE)
+
+# The programs for other architectures, by qemu.
+.PHONY: arch-test
+arch-test: $(pkg_bins) ## start, serve, check and stop the arm programs (qemu-user-static)
+	packaging/test/arch.sh $(DIST)/bin
 
 image-test: image $(pkg_tools)/grpcurl ## run the image with everything taken away (podman)
 	packaging/test/image.sh $(DIST) '$(pkg_tag)' $(pkg_tools)/grpcurl

@@ -1,6 +1,6 @@
 #!/bin/sh
-# systemd.sh DEB NEWER_DEB TOOLS [ROOT]: the life of the package on a Debian 12
-# that systemd has booted, in a podman container. Needs root. Nothing outside
+# systemd.sh DEB NEWER_DEB TOOLS [SUITE]: the life of the package on a Debian
+# (bookworm unless told) that systemd has booted, in a podman container. Needs root. Nothing outside
 # the container is touched: its network is its own loopback, its file system an
 # overlay that is thrown away.
 set -eu
@@ -10,12 +10,13 @@ here=$(cd "$(dirname "$0")" && pwd)
 deb=$1
 newer=$2
 tools=$3
-root=$(realpath -m "${4:-dist/cache/root}")
+suite=${4:-bookworm}
+root=$(realpath -m "dist/cache/$suite")
 name=carbond-systemd-test-$$
 
 need podman runc debootstrap nsenter
 [ "$(id -u)" -eq 0 ] || fail "needs root, to boot a system"
-"$here/root.sh" "$root"
+"$here/root.sh" "$root" "$suite"
 
 boxed() { podman exec "$name" "$@"; }
 sql() { boxed runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d "${db:-carbon}" -c "$1"; }
@@ -49,7 +50,7 @@ finish() {
 trap finish EXIT
 
 boot() {
-    podman_run -d --name "$name" --systemd=always --cap-add SYS_ADMIN --network none \
+    podman_run -d --name "$name" --systemd=always --cap-add SYS_ADMIN --env SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 --network none \
         --rootfs "$root:O" /sbin/init >/dev/null
     until_ok 60 "systemd is PID 1 and has booted" sh -c \
         "podman exec $name systemctl is-system-running --wait | grep -q -e running -e degraded"
@@ -97,7 +98,7 @@ configuration() {
 }
 
 postgres_mode() {
-    boxed sh -c 'echo "wal_level = logical" >> /etc/postgresql/15/main/postgresql.conf; systemctl restart postgresql@15-main'
+    boxed sh -c 'for c in /etc/postgresql/*/main/postgresql.conf; do echo "wal_level = logical" >> $c; done; systemctl restart "postgresql@*"'
     db=postgres
     until_ok 30 "Postgres runs with wal_level logical" sql 'select 1'
     boxed runuser -u postgres -- createuser --replication carbond
