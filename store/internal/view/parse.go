@@ -4,6 +4,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"carbond/store/change"
 )
@@ -39,7 +40,8 @@ func integer(v change.Value) int64 {
 
 // Instant reads a timestamptz in Postgres' ISO form ("2026-11-23
 // 12:00:00.5+00", "infinity", "0044-03-15 12:00:00+00 BC") as microseconds
-// since 1970 that sort as Postgres sorts them. NULL and foreign text are !ok.
+// since 2000-01-01, Postgres' own epoch: counted from 1970 the last years of its
+// range would not fit. NULL and foreign text are !ok.
 // See src/backend/utils/adt/datetime.c, EncodeDateTime.
 func Instant(v change.Value) (us int64, ok bool) {
 	if v.Kind != change.Text {
@@ -70,8 +72,14 @@ func Instant(v change.Value) (us int64, ok bool) {
 		y = 1 - y
 	}
 	us, ok = daytime(clock)
-	return days(y, m, d)*86400e6 + us, ok
+	return (days(y, m, d)-epochDays)*86400e6 + us, ok
 }
+
+// epochDays are the days from 1970-01-01 to 2000-01-01.
+const epochDays = 10957
+
+// micros returns a time on the scale of Instant.
+func micros(t time.Time) int64 { return t.UnixMicro() - epochDays*86400e6 }
 
 // daytime reads "12:00:00.5+05:30" as microseconds since midnight UTC.
 func daytime(s string) (int64, bool) {

@@ -1,0 +1,286 @@
+package view_test
+
+import (
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"carbond/store/change"
+	"carbond/store/internal/view"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the expected parts of the transcripts")
+
+// TestTranscripts runs testdata/*.txt: commands, a line "----", and what they
+// lead to, separated by blank lines.
+//
+//	put TABLE column=value ...   columns not named are NULL
+//	del TABLE KEY                finance keys are TICKER,TIMESTAMP
+//	truncate TABLE
+//	show projects|news|finance [FILTER]
+//	detail PROJECT_ID
+//
+// The commands of one part are one transaction; its deltas come first.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := newScript(t)
+			var out []string
+			for _, part := range strings.Split(strings.TrimSpace(string(b)), "\n\n") {
+				cmds, want, _ := strings.Cut(part+"\n", "----\n")
+				got := s.run(cmds)
+				if !*rewrite && got != want && got+"\n" != want && got != strings.TrimRight(want, "\n")+"\n" {
+					t.Errorf("%s\n--- got\n%s--- want\n%s", cmds, got, want)
+				}
+				out = append(out, strings.TrimRight(cmds, "\n")+"\n----\n"+got)
+			}
+			if *rewrite {
+				if err := os.WriteFile(file, []byte(strings.Join(out, "\n")), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+type script struct {
+	t      *testing.T
+	state  *view.State
+	shapes map[string]*view.Shape
+	at     change.Offset
+}
+
+func newScript(t *testing.T) *script {
+	s := &script{t: t, state: view.New(1), shapes: map[string]*view.Shape{}, at: 1}
+	for i, name := range change.Tables() {
+		sh, err := view.NewShape(change.Standard(name), uint32(i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.shapes[name] = sh
+	}
+	return s
+}
+
+func (s *script) run(cmds string) string {
+	before := s.state.Copy()
+	var touched view.Touched
+	var shows []string
+	for line := range strings.SplitSeq(strings.TrimSpace(cmds), "\n") {
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		s.at++
+		verb, rest, _ := strings.Cut(line, " ")
+		what, args, _ := strings.Cut(rest, " ")
+		switch verb {
+		case "put":
+			s.put(&touched, s.shapes[what], args)
+		case "del":
+			s.del(&touched, s.shapes[what], args)
+		case "truncate":
+			s.state.Scan(s.shapes[what].Table, "", func(e view.Entry) bool {
+				touched.Add(e.Shape, e.Row)
+				return true
+			})
+			s.state.Clear(s.shapes[what].Table, s.at)
+		case "show", "detail":
+			shows = append(shows, line)
+		default:
+			s.t.Fatalf("unknown command %q", line)
+		}
+	}
+	var b strings.Builder
+	for _, d := range view.Deltas(before, s.state, &touched) {
+		fmt.Fprintf(&b, "%+d %s\n", d.Diff, delta(d))
+	}
+	var bulk strings.Builder
+	view.BulkDeltas(before, s.state, func(d change.Delta) bool {
+		fmt.Fprintf(&bulk, "%+d %s\n", d.Diff, delta(d))
+		return true
+	})
+	if x, y := sortedLines(b.String()), sortedLines(bulk.String()); x != y {
+		s.t.Errorf("%s\nbulk deltas\n%s\ndiffer from\n%s", cmds, y, x)
+	}
+	for _, line := range shows {
+		s.show(&b, line)
+	}
+	return b.String()
+}
+
+func sortedLines(s string) string {
+	l := strings.Split(s, "\n")
+	slices.Sort(l)
+	return strings.Join(l, "\n")
+}
+
+func (s *script) put(touched *view.Touched, sh *view.Shape, args string) {
+	vals := make([]change.Value, len(sh.Relation.Columns))
+	for f := range strings.FieldsSeq(args) {
+		name, v, _ := strings.Cut(f, "=")
+		i := sh.Relation.Index(name)
+		if i < 0 {
+			s.t.Fatalf("no column %q", name)
+		}
+		v = strings.ReplaceAll(v, "_", " ")
+		vals[i] = change.T(v)
+		if strings.HasSuffix(name, "_at") && v != "infinity" && v != "-infinity" {
+			vals[i] = change.T("2026-11-" + v + " 00:00:00+00")
+		}
+	}
+	row := change.NewRow(vals...)
+	key, err := sh.Key(row)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if old, ok := s.state.Get(sh.Table, key); ok {
+		touched.Add(old.Shape, old.Row)
+	}
+	touched.Add(sh, row)
+	s.state.Put(view.Entry{Key: key, Row: row, Shape: sh}, s.at)
+}
+
+func (s *script) del(touched *view.Touched, sh *view.Shape, key string) {
+	if ticker, ts, ok := strings.Cut(key, ","); ok {
+		row := change.NewRow(change.T(ticker), change.Value{}, change.Value{}, change.Value{}, change.Value{}, change.T(ts))
+		k, err := sh.Key(row)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		key = k
+	}
+	old, ok := s.state.Remove(sh.Table, key, s.at)
+	if !ok {
+		s.t.Fatalf("no row %q", key)
+	}
+	touched.Add(old.Shape, old.Row)
+}
+
+func (s *script) show(b *strings.Builder, line string) {
+	f := strings.Fields(line)
+	filter := ""
+	if len(f) > 2 {
+		filter = strings.ReplaceAll(f[2], "_", " ")
+	}
+	switch {
+	case f[0] == "detail":
+		d, ok := s.state.Project(f[1])
+		fmt.Fprintf(b, "= %v %+v\n", ok, d)
+	case f[1] == "projects":
+		for p := range s.state.Projects(filter, "") {
+			fmt.Fprintf(b, "= %s\n", delta(change.Delta{Project: &p}))
+		}
+	case f[1] == "news":
+		for n := range s.state.News(filter) {
+			fmt.Fprintf(b, "= %s\n", delta(change.Delta{News: &n}))
+		}
+	case f[1] == "finance":
+		for q := range s.state.Quotes(filter, "") {
+			fmt.Fprintf(b, "= %s\n", delta(change.Delta{Quote: &q}))
+		}
+	}
+}
+
+func delta(d change.Delta) string {
+	switch {
+	case d.Project != nil:
+		return fmt.Sprintf("project %s %q %s %d %g", d.Project.ProjectID, d.Project.ProjectName, d.Project.Country, d.Project.Vintage, d.Project.Supply)
+	case d.News != nil:
+		return strings.TrimSpace(fmt.Sprintf("news %s %q %s %s", d.News.GUID, d.News.Title, d.News.Source, window(d.Window)))
+	}
+	return fmt.Sprintf("quote %s %g @%d", d.Quote.Ticker, d.Quote.Price, d.Quote.Timestamp)
+}
+
+func window(w string) string {
+	if w == "" {
+		return ""
+	}
+	return "in " + w
+}
+
+// TestNewsWindow lets items fall out of the newest 100 and come back.
+func TestNewsWindow(t *testing.T) {
+	s := newScript(t)
+	add := func(i int) string {
+		return s.run(fmt.Sprintf("put news guid=g%03d title=t source=S published_at=%02d", i, 1+i%28))
+	}
+	for i := range 100 {
+		if got := strings.Count(add(i), "+1"); got != 2 {
+			t.Fatalf("item %d: %d rows came, want one in each window", i, got)
+		}
+	}
+	if got := s.run("put news guid=new title=t source=S published_at=29"); strings.Count(got, "-1 news") != 2 || strings.Count(got, "+1 news new") != 2 {
+		t.Fatalf("a 101st item must push one out of each window:\n%s", got)
+	}
+	if got := s.run("del news new"); strings.Count(got, "-1 news new") != 2 || strings.Count(got, "+1 news") != 2 {
+		t.Fatalf("its end must bring one back:\n%s", got)
+	}
+}
+
+func TestInstant(t *testing.T) {
+	at := func(s string) int64 {
+		x, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x.UnixMicro() - 946684800e6
+	}
+	tests := map[string]struct {
+		us int64
+		ok bool
+	}{
+		"2026-11-23 12:00:00+00":             {at("2026-11-23T12:00:00Z"), true},
+		"2026-11-23 12:00:00.5+05:30":        {at("2026-11-23T12:00:00.5+05:30"), true},
+		"2026-11-23 12:00:00.123456-03":      {at("2026-11-23T12:00:00.123456-03:00"), true},
+		"2024-02-29 23:59:59.999999+00":      {at("2024-02-29T23:59:59.999999Z"), true},
+		"1969-12-31 23:59:59+00":             {-946684801e6, true},
+		"0001-01-01 00:00:00+00":             {at("0001-01-01T00:00:00Z"), true},
+		"0001-12-31 00:00:00+00 BC":          {at("0000-12-31T00:00:00Z"), true},
+		"4713-01-01 00:00:00+00 BC":          {(days(-4712) - 10957) * 86400e6, true},
+		"294276-12-31 23:59:59.999999+00":    {9223371331199999999, true},
+		"infinity":                           {math.MaxInt64, true},
+		"-infinity":                          {math.MinInt64, true},
+		"":                                   {0, false},
+		"yesterday":                          {0, false},
+		"2026-13-01 00:00:00+00":             {0, false},
+		"2026-11-23 12:00:00:00:00+00":       {0, false},
+		"99999999999-11-23 12:00:00+00":      {0, false},
+		"2026-11-23 12:00:00.1234567890123Z": {at("2026-11-23T12:00:00.123456Z"), true},
+	}
+	for text, want := range tests {
+		us, ok := view.Instant(change.T(text))
+		if ok != want.ok || ok && us != want.us {
+			t.Errorf("%q: got %s, %v, want %s, %v", text, strconv.FormatInt(us, 10), ok, strconv.FormatInt(want.us, 10), want.ok)
+		}
+	}
+	if _, ok := view.Instant(change.Value{}); ok {
+		t.Error("NULL has no instant")
+	}
+}
+
+// days counts the days from 1970 to 1 January of a proleptic Gregorian year,
+// the slow way.
+func days(year int) (n int64) {
+	for y := 1969; y >= year; y-- {
+		n -= 365
+		if y%4 == 0 && (y%100 != 0 || y%400 == 0) {
+			n--
+		}
+	}
+	return n
+}
