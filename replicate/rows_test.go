@@ -217,10 +217,7 @@ func TestOddTransactions(t *testing.T) {
 		"BEGIN; INSERT INTO news (guid) VALUES ('prepared'); PREPARE TRANSACTION 'p"+options(url).Slot+"'",
 	)
 	r.level()
-	var before []string
-	for _, l := range r.sink.lines("news", []string{"guid"}) {
-		before = append(before, l)
-	}
+	before := r.sink.lines("news", []string{"guid"})
 	if got := strings.Join(before, ","); got != "from elsewhere,kept,kept too,with message" {
 		t.Fatalf("got %s", got)
 	}

@@ -54,12 +54,11 @@ func (s *slotInfo) retained() int64 {
 
 // server is what the control connection says about the other side.
 type server struct {
-	systemID  string
-	database  string
-	version   int
-	timeout   time.Duration // wal_sender_timeout, 0 for never
-	flushed   change.LSN
-	migration bool // carbond's migrations may be outdated
+	systemID string
+	database string
+	version  int
+	timeout  time.Duration // wal_sender_timeout, 0 for never
+	flushed  change.LSN
 }
 
 func readServer(ctx context.Context, conn *pgx.Conn) (server, error) {

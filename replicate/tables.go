@@ -123,14 +123,13 @@ func (t *tableInfo) identityHolds(key []string) bool {
 
 // publicationInfo is what the catalog says of our publication.
 type publicationInfo struct {
-	exists    bool
-	all       bool // FOR ALL TABLES
-	viaRoot   bool
-	ops       map[string]bool
-	tables    map[string]bool     // ours that it publishes
-	columns   map[string][]string // column list, absent before Postgres 15
-	filters   map[string]string
-	partition map[string]bool // published as leaves only, since the table is partitioned
+	exists  bool
+	all     bool // FOR ALL TABLES
+	viaRoot bool
+	ops     map[string]bool
+	tables  map[string]bool     // ours that it publishes
+	columns map[string][]string // column list, absent before Postgres 15
+	filters map[string]string
 }
 
 func readPublication(ctx context.Context, conn *pgx.Conn, opt *Options) (publicationInfo, error) {

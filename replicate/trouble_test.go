@@ -251,7 +251,7 @@ func TestCrashDuringCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, db, "INSERT INTO news (guid) SELECT i::text FROM generate_series(1, 5000) i")
-	opt.PartChanges = 500
+	opt.PartChanges, opt.QueueBytes = 500, 50_000 // so that the sink gets one part at a time
 	n := 0
 	sink.setHook(func([]change.Txn) error {
 		if n++; n == 3 {
