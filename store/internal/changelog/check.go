@@ -66,7 +66,7 @@ func (c *checker) add(err error) {
 }
 
 func (c *checker) segment(s *segment, mustSeal bool) {
-	if err := s.open(true, 0, false); err != nil {
+	if err := s.open(true, Options{}); err != nil {
 		c.add(err)
 		return
 	}

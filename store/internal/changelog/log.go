@@ -37,6 +37,10 @@ func (o Options) crash(point string) {
 // would make a commit wait for every reader, so it is twice the target.
 func (o Options) mmap() int { return int(2*o.SegmentBytes) + 16<<20 }
 
+// growth is the step in which the open file grows: bbolt syncs each, so it is
+// not small, and what the last one leaves unused stays in the sealed file.
+func (o Options) growth() int { return int(min(max(o.SegmentBytes/16, 4<<10), 4<<20)) }
+
 // Log is an append-only sequence of blocks.
 type Log struct {
 	dir string
@@ -177,7 +181,7 @@ func (l *Log) reopen() error {
 	}
 	err := s.close()
 	if err == nil {
-		err = s.open(false, l.opt.mmap(), l.opt.NoSync)
+		err = s.open(false, l.opt)
 	}
 	if err != nil {
 		return fmt.Errorf("reopen after a failed commit: %w", err)

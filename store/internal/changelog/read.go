@@ -94,7 +94,7 @@ func (l *Log) pin(first change.Offset) (*segment, error) {
 func (l *Log) use(i int) (*segment, error) {
 	s := l.segments[i]
 	if s.db == nil {
-		if err := s.open(true, 0, false); err != nil {
+		if err := s.open(true, Options{}); err != nil {
 			return nil, err
 		}
 	}

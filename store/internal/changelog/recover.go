@@ -121,7 +121,7 @@ func (l *Log) recover() error {
 
 // load opens a segment for writing and reads its header, tail and dictionary.
 func (l *Log) load(s *segment) (Tail, error) {
-	if err := s.open(false, l.opt.mmap(), l.opt.NoSync); err != nil {
+	if err := s.open(false, l.opt); err != nil {
 		return Tail{}, err
 	}
 	var tail Tail

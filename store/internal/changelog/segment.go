@@ -66,15 +66,19 @@ func parseSegmentName(name string) (change.Offset, bool) {
 
 // open maps the file. bbolt panics or faults on some kinds of damage; both come
 // back as corruption.
-func (s *segment) open(readOnly bool, mmap int, noSync bool) (err error) {
+func (s *segment) open(readOnly bool, o Options) (err error) {
 	defer s.guard(&err)()
+	mmap := 0
+	if !readOnly {
+		mmap = o.mmap()
+	}
 	db, err := bolt.Open(s.path, 0o640, &bolt.Options{
 		Timeout:         time.Second,
 		ReadOnly:        readOnly,
 		NoFreelistSync:  true,
 		FreelistType:    bolt.FreelistMapType,
 		InitialMmapSize: mmap,
-		NoSync:          noSync,
+		NoSync:          o.NoSync,
 		NoStatistics:    true,
 	})
 	if err != nil {
@@ -83,6 +87,7 @@ func (s *segment) open(readOnly bool, mmap int, noSync bool) (err error) {
 		}
 		return s.corrupt(0, -1, err)
 	}
+	db.AllocSize = o.growth()
 	s.db = db
 	return nil
 }
@@ -137,7 +142,7 @@ func createSegment(dir string, tail Tail, dict map[uint32][]byte, o Options) (*s
 	if err := os.Remove(tmp.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("remove left-over %s: %w", tmp.path, err)
 	}
-	if err := tmp.open(false, 0, o.NoSync); err != nil {
+	if err := tmp.open(false, o); err != nil {
 		return nil, err
 	}
 	err := tmp.update(func(tx *bolt.Tx) error {
@@ -177,7 +182,7 @@ func createSegment(dir string, tail Tail, dict map[uint32][]byte, o Options) (*s
 		return nil, err
 	}
 	o.crash("segment.named")
-	return s, s.open(false, o.mmap(), o.NoSync)
+	return s, s.open(false, o)
 }
 
 func syncDir(dir string) error {

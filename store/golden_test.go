@@ -1,0 +1,113 @@
+package store_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"carbond/store"
+	"carbond/store/storetest"
+)
+
+var writeGolden = flag.Bool("write-golden", false, "write testdata/golden-1 anew (only before a format is released)")
+
+// TestGolden opens a data directory as format 1 wrote it, with several sealed
+// segments and a log that goes on behind the checkpoint, and compares all that
+// it says with what was written down then. A change of the format without a
+// change of its number fails here.
+func TestGolden(t *testing.T) {
+	const golden, said = "testdata/golden-1", "testdata/golden-1.txt"
+	if *writeGolden {
+		makeGolden(t, golden)
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.CopyFS(dir, os.DirFS(golden)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := store.Check(dir)
+	if err != nil || len(r.Problems) > 0 {
+		t.Fatalf("fsck: %v, %v", err, r)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "segments and checkpoint: oldest %d, checkpoint %d, rows %v\n", r.Oldest, r.Checkpoint, r.Rows)
+	s := open(t, dir, store.Options{SegmentBytes: 8 << 10})
+	defer s.Close()
+	fmt.Fprintf(&b, "position %+v\n", s.Position())
+	for _, topic := range s.Topics() {
+		fmt.Fprintf(&b, "topic %+v\n", topic)
+	}
+	for _, g := range s.Groups() {
+		fmt.Fprintf(&b, "group %s generation %d, committed %d, lag %d\n", g.Name, g.Generation, g.Topics[0].Committed, g.Topics[0].Lag)
+	}
+	for p := range s.Snapshot().Projects("", "") {
+		fmt.Fprintf(&b, "project %+v\n", p)
+	}
+	for q := range s.Snapshot().Quotes("", "") {
+		fmt.Fprintf(&b, "quote %+v\n", q)
+	}
+	for n := range s.Snapshot().News("Reuters") {
+		fmt.Fprintf(&b, "news %+v\n", n)
+	}
+	for _, l := range logLines(t, s) {
+		fmt.Fprintln(&b, l)
+	}
+	if *writeGolden {
+		if err := os.WriteFile(said, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != string(want) {
+		t.Fatalf("the directory says\n%s\nit said\n%s", b.String(), want)
+	}
+}
+
+func makeGolden(t *testing.T, golden string) {
+	t.Helper()
+	dir := t.TempDir()
+	src := storetest.NewSource(20261123)
+	s := open(t, dir, store.Options{SegmentBytes: 16 << 10})
+	for range 80 {
+		mustApply(t, s, src.Next())
+	}
+	m, err := s.Join("desk", "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CommitOffset(t.Context(), "desk", m.Generation, "carbon.public.news", 10); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	keep, err := os.ReadFile(filepath.Join(dir, "checkpoint.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, store.Options{SegmentBytes: 16 << 10})
+	for range 20 {
+		mustApply(t, s, src.Next())
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// As a kill would leave it: the log goes on behind the checkpoint.
+	if err := os.WriteFile(filepath.Join(dir, "checkpoint.db"), keep, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(golden); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(golden, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(golden, "LOCK")); err != nil {
+		t.Fatal(err)
+	}
+}
