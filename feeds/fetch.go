@@ -195,7 +195,7 @@ func (c *client) exchange(ctx context.Context, r *request, target *url.URL, op s
 	if err != nil {
 		kind := transportKind(err)
 		if kind == KindNetwork || kind == KindTimeout || kind == KindTruncated {
-			g.bad(now)
+			g.bad(now, kind == KindNetwork)
 		}
 		return nil, &Error{Kind: kind, Op: op, Err: plainCause(err)}
 	}
@@ -227,7 +227,7 @@ func (c *client) judge(g *group, r *request, res *response, op string, now time.
 		e.Kind = KindHTTPStatus
 	}
 	if res.Status >= 500 {
-		g.bad(now)
+		g.bad(now, false)
 	} else {
 		g.good(now)
 	}

@@ -164,10 +164,11 @@ func (g *group) good(now time.Time) {
 	}
 }
 
-// bad records a failure of the host itself (no answer, 5xx). From the fifth on
+// bad records a failure of the host itself (no answer, 5xx); unreached says that
+// it may not even know of the request. From the fifth on
 // the group rests, longer each time; the first request after a rest is the
 // probe: one more failure opens the breaker again at once.
-func (g *group) bad(now time.Time) {
+func (g *group) bad(now time.Time, unreached bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.rest.Failures++
@@ -175,6 +176,9 @@ func (g *group) bad(now time.Time) {
 		return
 	}
 	first, most := breakerFirst, breakerMost
+	if unreached {
+		most = offlineMost
+	}
 	if g.first < first {
 		first, most = g.first, localMost
 	}

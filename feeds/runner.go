@@ -152,6 +152,9 @@ func (r *Runner) poll(ctx context.Context, e *entry) (Report, error) {
 	begin := r.clock.Now()
 	c := r.newCycle(name, false)
 	res, err := safePoll(ctx, e.src, c.cycle)
+	if err != nil && ctx.Err() != nil {
+		err = &Error{Kind: KindCanceled, Op: "poll " + name, Err: context.Cause(ctx)} // our doing, not the upstream's
+	}
 	now := r.clock.Now()
 
 	e.mu.Lock()

@@ -9,6 +9,7 @@ import (
 // Figures of the schedule.
 const (
 	backoffMost   = time.Hour
+	offlineMost   = 10 * time.Minute // nobody was reached: the fault is likely here, and nobody is burdened
 	authWait      = time.Hour
 	localMost     = 30 * time.Second // every wait for the user's own machine, unless it asks for more
 	startWindow   = time.Minute      // first polls are spread over this
@@ -66,8 +67,11 @@ func settle(st *feedState, src source, res result, err error, begin, now time.Ti
 	}
 	st.LastError, st.LastErrorKind, st.LastErrorAt = err.Error(), kind, now
 	longest := backoffMost
-	if src.local() {
+	switch {
+	case src.local():
 		longest = localMost
+	case kind == KindNetwork:
+		longest = offlineMost
 	}
 	wait := time.Duration(0)
 	switch kind {

@@ -2,6 +2,7 @@ package feeds_test
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -135,6 +136,20 @@ func TestSQLWriterUnchangedPollWritesNoWAL(t *testing.T) {
 	pgtest.Exec(t, url, "VACUUM", "CHECKPOINT")
 	pgtest.Exec(t, url, "SELECT pg_create_logical_replication_slot('peek_'||current_database(), 'test_decoding')")
 	defer pgtest.Exec(t, url, "SELECT pg_drop_replication_slot('peek_'||current_database())")
+	// The server itself writes now and then (running transactions, autovacuum):
+	// one quiet measurement is proof.
+	var report string
+	for range 5 {
+		if report = quiet(t, w, url, edits); report == "" {
+			return
+		}
+	}
+	t.Error(report)
+}
+
+// quiet writes edits three times and reports what that left in the log.
+func quiet(t *testing.T, w feeds.Writer, url string, edits []change.Edit) string {
+	t.Helper()
 	xid := one(t, url, "SELECT pg_snapshot_xmax(pg_current_snapshot())")
 	before := one(t, url, "SELECT pg_current_wal_insert_lsn()")
 	for range 3 {
@@ -143,18 +158,18 @@ func TestSQLWriterUnchangedPollWritesNoWAL(t *testing.T) {
 		}
 	}
 	after := one(t, url, "SELECT pg_current_wal_insert_lsn()")
-	if next := one(t, url, "SELECT pg_snapshot_xmax(pg_current_snapshot())"); next != xid {
-		t.Errorf("transaction ids went from %s to %s", xid, next)
-	}
 	if got := pgtest.Text(t, url, "SELECT data FROM pg_logical_slot_peek_changes('peek_'||current_database(), NULL, NULL)"); len(got) != 0 {
-		t.Errorf("the log has %v", got)
+		t.Fatalf("the log has %v", got)
+	}
+	if next := one(t, url, "SELECT pg_snapshot_xmax(pg_current_snapshot())"); next != xid {
+		return "transaction ids went from " + xid + " to " + next
 	}
 	a, _ := change.ParseLSN(before)
 	b, _ := change.ParseLSN(after)
-	// The server itself notes running transactions now and then (about 100 bytes).
-	if b-a > 400 {
-		t.Errorf("three unchanged polls wrote %d bytes of log", b-a)
+	if b-a > 200 {
+		return fmt.Sprintf("three unchanged polls wrote %d bytes of log", b-a)
 	}
+	return ""
 }
 
 func TestSQLWriterRepeatedKeys(t *testing.T) {

@@ -72,8 +72,8 @@ func (s *verraSource) changedTotals(ctx context.Context, c *cycle) error {
 // totals asks for the totals of some more projects, those never asked first,
 // and writes what follows from them.
 func (s *verraSource) totals(ctx context.Context, c *cycle) error {
-	if !s.mem.SumsKnown || s.opt.TotalsPerPoll < 0 {
-		return nil
+	if !s.mem.SumsKnown || s.opt.TotalsPerPoll < 0 || c.dry && !s.isLocal {
+		return nil // a preview is not worth twenty more requests
 	}
 	var failed error
 	for _, n := range s.due(c.now()) {

@@ -366,3 +366,28 @@ carbond_feed_requests_total{feed="news/a"} 3
 		}
 	})
 }
+
+// An appliance that was offline for a day is back within minutes.
+func TestBackSoonAfterAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, k := newMemory(), newMarket(t, "v20_carbonProjects_page1.json")
+		offline := true
+		u := &upstream{}
+		u.handle = func(r *http.Request) *http.Response {
+			if offline {
+				return nil
+			}
+			return k.serve(r)
+		}
+		r := runner(t, only(feeds.Options{Transport: u}, "carbonmark"), m)
+		run(t, r, 24*time.Hour)
+		if n := len(u.requests()); n > 24*20 {
+			t.Errorf("%d tries in a day without a network", n)
+		}
+		offline = false
+		run(t, r, 25*time.Minute)
+		if s := status(r, "carbonmark"); s.State != "ok" || m.count(change.Carbonmark) == 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
