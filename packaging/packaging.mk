@@ -36,10 +36,10 @@ PLATFORM_amd64    := linux/amd64
 PLATFORM_arm64    := linux/arm64
 PLATFORM_armhf    := linux/arm/v7
 
-# Limits of DESIGN section 6 (25, 10 and 30 MiB), in bytes.
-LIMIT_BINARY      := 26214400
-LIMIT_DEB         := 10485760
-LIMIT_IMAGE       := 31457280
+# Limits of DESIGN section 6, in bytes.
+LIMIT_BINARY      := 25000000
+LIMIT_DEB         := 10000000
+LIMIT_IMAGE       := 30000000
 
 export VERSION REVISION SOURCE_DATE_EPOCH
 

@@ -127,6 +127,9 @@ crashes() {
     want "... and nothing lost or doubled" sh -c \
         "[ \$(nsenter -t $box_pid -n $tools/grpcurl -plaintext -max-msg-sz 33554432 127.0.0.1:50051 carbon.CarbonService/GetProjects | grep -c projectId) -eq 502 ]"
 
+    ping=$(boxed systemctl show -P WatchdogTimestampMonotonic carbond)
+    until_ok 25 "the watchdog is fed" sh -c \
+        "[ \$(podman exec $name systemctl show -P WatchdogTimestampMonotonic carbond) -gt $ping ]"
     before=$(main_pid)
     boxed kill -STOP "$before"
     until_ok 60 "SIGSTOP: the watchdog restarts it" restarted "$before"
