@@ -32,10 +32,9 @@ func realMain() int {
 	sig := make(chan os.Signal, 4)
 	signal.Notify(sig, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(sig)
-	info, err := os.Stdin.Stat()
 	return run(context.Background(), os.Args[1:], stdio{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Environ(),
-		tty:     err == nil && info.Mode()&os.ModeCharDevice != 0,
+		tty:     terminal(os.Stdin),
 		errFile: os.Stderr, signals: sig, pid: os.Getpid(),
 	})
 }

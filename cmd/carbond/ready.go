@@ -101,8 +101,11 @@ func (d *daemon) feedCheck() admin.Check {
 func (d *daemon) watchHealth(ctx context.Context) error {
 	t := time.NewTicker(100 * time.Millisecond)
 	defer t.Stop()
-	for {
+	for n := 0; ; n++ {
 		d.updateHealth()
+		if n%10 == 0 {
+			d.updateGauges()
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -118,9 +121,6 @@ func (d *daemon) updateHealth() {
 	}
 	old := d.health.Swap(&v)
 	d.met.serving.Set(flag(v.ok))
-	for _, c := range d.checks() {
-		d.met.ready.WithLabelValues(c.Name).Set(flag(c.OK))
-	}
 	if old != nil && old.ok == v.ok {
 		return
 	}
@@ -129,8 +129,17 @@ func (d *daemon) updateHealth() {
 	switch {
 	case v.ok:
 		d.log.Info("serving", "took", time.Since(d.started).Round(time.Millisecond), "reason", v.reason)
+	case old == nil:
+		d.log.Info("not serving yet", "reason", v.reason)
 	default:
 		d.log.Warn("not serving", "reason", v.reason)
+	}
+}
+
+// updateGauges shows the checks of /readyz as metrics.
+func (d *daemon) updateGauges() {
+	for _, c := range d.checks() {
+		d.met.ready.WithLabelValues(c.Name).Set(flag(c.OK))
 	}
 }
 

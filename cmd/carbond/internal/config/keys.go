@@ -121,9 +121,9 @@ func (c *Config) feedKeys() []Key {
 
 func (c *Config) otherKeys() []Key {
 	return []Key{
-		duration("cache.ttl", "300s", &c.Cache.TTL, 0).
+		duration("cache.ttl", "300s", &c.Cache.TTL, time.Second).
 			doc("Upper bound of a cached reply's age. A reply never outlives a change of its data, whatever this says."),
-		size("cache.max_bytes", "64MiB", &c.Cache.MaxBytes, 0, 0).
+		size("cache.max_bytes", "64MiB", &c.Cache.MaxBytes, 1<<20, 0).
 			doc("Memory for encoded replies."),
 		oneOf("log.format", "text", &c.Log.Format, "text", "json").
 			doc("Form of the log lines on standard error."),

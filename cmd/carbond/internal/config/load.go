@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -39,8 +41,8 @@ func Load(opt Options) (*Config, []Problem, error) {
 	l.credentials()
 	l.file(opt.Path)
 	l.environment()
-	for name, value := range opt.Flags {
-		l.set(name, value, "flag --"+strings.ReplaceAll(name, ".", "-"), 0)
+	for _, name := range slices.Sorted(maps.Keys(opt.Flags)) {
+		l.set(name, opt.Flags[name], "flag --"+strings.NewReplacer(".", "-", "_", "-").Replace(name), 0)
 	}
 	l.check()
 	if len(l.problems) > 0 {

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package main
+
+import "os"
+
+// terminal reports whether f looks like a terminal.
+func terminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
+}
