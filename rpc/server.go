@@ -112,7 +112,7 @@ func (s *Server) server() *grpc.Server {
 	}
 	g := grpc.NewServer(s.options()...)
 	pb.RegisterCarbonServiceServer(g, service{core: s.core})
-	healthpb.RegisterHealthServer(g, s.health)
+	healthpb.RegisterHealthServer(g, watchedHealth{s.health, s.draining})
 	for _, f := range s.opt.Register {
 		f(g)
 	}

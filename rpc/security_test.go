@@ -1,0 +1,280 @@
+package rpc_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	pb "carbond/proto/carbon"
+	"carbond/rpc"
+)
+
+// authority signs certificates for tests.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  []byte
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func newAuthority(name string) *authority {
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der := must(x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key))
+	return &authority{must(x509.ParseCertificate(der)), key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
+}
+
+// issue returns a PEM certificate and key that end at notAfter.
+func (a *authority) issue(name string, notAfter time.Time) (cert, key []byte) {
+	k := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(notAfter.UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: notAfter, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der := must(x509.CreateCertificate(rand.Reader, tmpl, a.cert, &k.PublicKey, a.key))
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: must(x509.MarshalECPrivateKey(k))})
+}
+
+func write(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	ca, clients := newAuthority("servers"), newAuthority("clients")
+	dir := t.TempDir()
+	opt := rpc.TLSOptions{CertFile: filepath.Join(dir, "crt"), KeyFile: filepath.Join(dir, "key"), ClientCAFile: filepath.Join(dir, "ca")}
+	first, second := time.Now().Add(30*time.Minute).Truncate(time.Second), time.Now().Add(50*time.Minute).Truncate(time.Second)
+	crt, key := ca.issue("one", first)
+	write(t, opt.CertFile, crt)
+	write(t, opt.KeyFile, key)
+	write(t, opt.ClientCAFile, clients.pem)
+	s := newServer(t, newReader(sample()), rpc.Options{TLS: &opt})
+	lis := must(net.Listen("tcp", "127.0.0.1:0"))
+	run(t, s, lis)
+
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	call := func(cfg *tls.Config) error {
+		cfg.RootCAs = roots
+		cfg.ServerName = "localhost"
+		conn := dialTCP(t, lis.Addr(), grpc.WithTransportCredentials(credentials.NewTLS(cfg)))
+		defer conn.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_, err := pb.NewCarbonServiceClient(conn).GetProjects(ctx, new(pb.ProjectQuery))
+		return err
+	}
+	mine := must(tls.X509KeyPair(clients.issue("me", first)))
+	foreign := must(tls.X509KeyPair(ca.issue("not a client", first)))
+	if err := call(&tls.Config{Certificates: []tls.Certificate{mine}}); err != nil {
+		t.Fatal(err)
+	}
+	for name, cfg := range map[string]*tls.Config{
+		"no client certificate":      {},
+		"foreign client certificate": {Certificates: []tls.Certificate{foreign}},
+		"TLS 1.1":                    {Certificates: []tls.Certificate{mine}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
+	} {
+		if err := call(cfg); status.Code(err) != codes.Unavailable {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if at, ok := s.CertificateExpiry(); !ok || !at.Equal(first) {
+		t.Errorf("expiry %v %v", at, ok)
+	}
+
+	// A bad file changes nothing.
+	crt, key = ca.issue("two", second)
+	write(t, opt.CertFile, crt)
+	if err := s.Reload(); err == nil || !strings.Contains(err.Error(), opt.CertFile) {
+		t.Errorf("certificate without its key: %v", err)
+	}
+	if at, _ := s.CertificateExpiry(); !at.Equal(first) {
+		t.Errorf("expiry %v after a failed reload", at)
+	}
+	if err := call(&tls.Config{Certificates: []tls.Certificate{mine}}); err != nil {
+		t.Fatal(err)
+	}
+	write(t, opt.KeyFile, key)
+	write(t, opt.ClientCAFile, ca.pem)
+	if err := s.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if at, _ := s.CertificateExpiry(); !at.Equal(second) {
+		t.Errorf("expiry %v after a reload", at)
+	}
+	if err := call(&tls.Config{Certificates: []tls.Certificate{foreign}}); err != nil {
+		t.Errorf("client of the new authority: %v", err)
+	}
+	if err := call(&tls.Config{Certificates: []tls.Certificate{mine}}); err == nil {
+		t.Error("client of the withdrawn authority still gets in")
+	}
+}
+
+func TestTokens(t *testing.T) {
+	sum := sha256.Sum256([]byte("the-admin-secret"))
+	path := filepath.Join(t.TempDir(), "tokens")
+	write(t, path, []byte("# who\ndashboard read read-secret-0123456\n\nops\tadmin sha256:"+hex.EncodeToString(sum[:])+"\n"))
+	s := newServer(t, newReader(sample()), rpc.Options{TokensFile: path, ReadMethods: []string{"/test.Extra/Open"}, Register: []func(grpc.ServiceRegistrar){extra}})
+	c, conn := serveServer(t, s)
+	as := func(token string) context.Context {
+		return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
+	}
+	projects := func(ctx context.Context) error {
+		_, err := c.GetProjects(ctx, new(pb.ProjectQuery))
+		return err
+	}
+	other := func(method string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return conn.Invoke(ctx, "/test.Extra/"+method, new(pb.ProjectQuery), new(pb.ProjectQuery))
+		}
+	}
+	for name, tc := range map[string]struct {
+		ctx    context.Context
+		call   func(context.Context) error
+		code   codes.Code
+		reason string
+	}{
+		"none":          {t.Context(), projects, codes.Unauthenticated, rpc.ReasonTokenMissing},
+		"basic":         {metadata.AppendToOutgoingContext(t.Context(), "authorization", "Basic eDp5"), projects, codes.Unauthenticated, rpc.ReasonTokenMissing},
+		"wrong":         {as("wrong"), projects, codes.Unauthenticated, rpc.ReasonTokenUnknown},
+		"hash as token": {as(hex.EncodeToString(sum[:])), projects, codes.Unauthenticated, rpc.ReasonTokenUnknown},
+		"read":          {as("read-secret-0123456"), projects, codes.OK, ""},
+		"admin reads":   {as("the-admin-secret"), projects, codes.OK, ""},
+		"read opens":    {as("read-secret-0123456"), other("Open"), codes.OK, ""},
+		"read unnamed":  {as("read-secret-0123456"), other("Closed"), codes.PermissionDenied, rpc.ReasonScopeMissing},
+		"admin unnamed": {as("the-admin-secret"), other("Closed"), codes.OK, ""},
+		"unnamed, none": {t.Context(), other("Closed"), codes.Unauthenticated, rpc.ReasonTokenMissing},
+		"health is open": {t.Context(), func(ctx context.Context) error {
+			_, err := healthpb.NewHealthClient(conn).Check(ctx, new(healthpb.HealthCheckRequest))
+			return err
+		}, codes.OK, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := tc.call(tc.ctx)
+			if tc.code == codes.OK && err == nil {
+				return
+			}
+			wantStatus(t, err, tc.code, tc.reason)
+		})
+	}
+	write(t, path, []byte("dashboard read short\n"))
+	if err := s.Reload(); err == nil || strings.Contains(err.Error(), "short\"") {
+		t.Errorf("reload of a bad file: %v", err)
+	}
+	if err := projects(as("read-secret-0123456")); err != nil {
+		t.Errorf("old tokens after a failed reload: %v", err)
+	}
+	write(t, path, []byte("dashboard read another-secret-01\n"))
+	if err := s.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, projects(as("read-secret-0123456")), codes.Unauthenticated, rpc.ReasonTokenUnknown)
+	if err := projects(as("another-secret-01")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTokenFiles(t *testing.T) {
+	for name, tc := range map[string]struct{ file, want string }{
+		"empty":         {"# nobody\n", "no token"},
+		"two words":     {"a read\n", "line 1"},
+		"scope":         {"\na write 0123456789abcdef\n", "read or admin"},
+		"short":         {"a read SECRET\n", "shorter than 16"},
+		"bad hash":      {"a read sha256:SECRET\n", "64 hexadecimal"},
+		"same name":     {"a read 0123456789abcdef\na read 0123456789abcdeF\n", "line 2"},
+		"four words":    {"a read SECRET SECRET\n", "found 4"},
+		"too many":      {strings.Repeat("", 0) + tooMany(), "more than"},
+		"not there":     {"", "read tokens"},
+		"no line break": {"a read " + strings.Repeat("S", 100_000), "read tokens"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "tokens")
+			if tc.file != "" {
+				write(t, path, []byte(tc.file))
+			}
+			_, err := rpc.New(newReader(sample()), rpc.Options{TokensFile: path})
+			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), path) {
+				t.Fatalf("%v, want %q and the path", err, tc.want)
+			}
+			if strings.Contains(err.Error(), "SECRET") {
+				t.Errorf("the error tells the token: %v", err)
+			}
+		})
+	}
+}
+
+func tooMany() string {
+	var b strings.Builder
+	for i := range 1025 {
+		b.WriteString("n" + big.NewInt(int64(i)).String() + " read 0123456789abcdef\n")
+	}
+	return b.String()
+}
+
+func TestRateLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, conn := serve(t, newReader(sample()), rpc.Options{RateLimit: 2, RateBurst: 3})
+		call := func() error {
+			_, err := c.GetProjects(t.Context(), new(pb.ProjectQuery))
+			return err
+		}
+		for range 3 {
+			if err := call(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var err error
+		for range 5 { // refused calls cost nothing
+			err = call()
+			wantStatus(t, err, codes.ResourceExhausted, rpc.ReasonRateLimit)
+		}
+		wait := retryInfo(err)
+		if wait <= 0 || wait > 500*time.Millisecond {
+			t.Fatalf("told to wait %v", wait)
+		}
+		if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), new(healthpb.HealthCheckRequest)); err != nil {
+			t.Fatal(err)
+		}
+		pause := time.NewTimer(wait)
+		<-pause.C
+		if err := call(); err != nil {
+			t.Fatalf("after the told wait: %v", err)
+		}
+	})
+}
