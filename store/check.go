@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"carbond/store/change"
 	"carbond/store/internal/changelog"
@@ -47,6 +48,9 @@ func Check(dir string) (*Report, error) {
 		r.Problems = append(r.Problems, ckErr)
 	}
 	w := &walker{path: checkpointPath(dir), report: r, shapes: newShapes(), full: view.New(0), ck: ck}
+	if segs, err := filepath.Glob(filepath.Join(logDir(dir), "*.seg")); err == nil {
+		r.Segments = len(segs)
+	}
 	tail, errs := changelog.Check(logDir(dir), w.block)
 	r.Problems = append(r.Problems, errs...)
 	state, err := decodeTailState(tail.State)

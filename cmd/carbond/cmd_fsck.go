@@ -11,18 +11,27 @@ import (
 )
 
 func (a *app) cmdFsck() *cobra.Command {
+	var rebuild bool
 	c := &cobra.Command{
 		Use:   "fsck",
 		Short: "Check every segment, the checkpoint and the invariants of a data directory",
 		Long: "Reads the whole data directory offline and changes nothing: checksums, gaps, seals, the\n" +
 			"rows of every record against the state it applies to, and the checkpoint against a replay.\n" +
-			"Prints each problem with file and offset. Exit code 0 when all is well. Stop the daemon first.",
+			"Prints each problem with file and offset. Exit code 0 when all is well. Stop the daemon first.\n" +
+			"With --rebuild-checkpoint it sets a damaged checkpoint aside first; the next start makes it\n" +
+			"anew from the changelog, which must still reach back to its beginning.",
 		Example: "  systemctl stop carbond && carbond fsck\n  carbond fsck --data-dir ./carbond-data",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.load(overridden(cmd.Flags()))
 			if err != nil {
 				return err
+			}
+			if rebuild {
+				if err := store.RebuildCheckpoint(cfg.DataDir); err != nil {
+					return err
+				}
+				fmt.Fprintf(a.out, "%s: the old checkpoint is checkpoint.db.damaged now; the next start makes a new one\n", cfg.DataDir)
 			}
 			r, err := store.Check(cfg.DataDir)
 			if errors.Is(err, store.ErrLocked) {
@@ -34,6 +43,7 @@ func (a *app) cmdFsck() *cobra.Command {
 			return a.printCheck(cfg.DataDir, r)
 		},
 	}
+	c.Flags().BoolVar(&rebuild, "rebuild-checkpoint", false, "set the checkpoint aside and let the next start rebuild it from the changelog")
 	addOverrides(c.Flags(), "data-dir")
 	return c
 }
