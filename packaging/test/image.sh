@@ -35,7 +35,7 @@ gone() { [ "$(podman inspect -f '{{.State.Status}}' "$name")" = exited ]; }
 start() {
     podman_run -d --name "$name" --read-only --read-only-tmpfs=false --cap-drop ALL \
         --security-opt no-new-privileges -v "$name:/var/lib/carbond" \
-        -p 127.0.0.1::50051 -p 127.0.0.1::50080 "$@" "$image" >/dev/null
+        -p 127.0.0.1::50051 -p 127.0.0.1::50080 "$image" >/dev/null
     until_ok 20 "published ports answer: /healthz" alive
     until_ok 20 "gRPC health says SERVING" health
     want "/metrics answers" metrics
