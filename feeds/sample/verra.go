@@ -92,13 +92,17 @@ func (w *World) entities(resource string) (rows []object, ok bool) {
 	return rows, true
 }
 
+// vcsStandard is the registry's number of the standard. It does not fit an int
+// of 32 bits.
+const vcsStandard int64 = 150_000_000_000_001
+
 // stamp is the registry's form of a time: no zone.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05") }
 
 func (p *project) entityObject() object {
 	return object{
 		"id": strconv.FormatInt(p.entity, 10), "entityId": p.entity, "esUpdatedOn": stamp(p.modified) + ".000000001",
-		"standardId": 150000000000001, "standardName": "Verified Carbon Standard", "accountId": nil,
+		"standardId": vcsStandard, "standardName": "Verified Carbon Standard", "accountId": nil,
 		"accountName": Mark + " Proponent Ltd.", "modifiedDate": stamp(p.modified), "status": p.state.label,
 		"publicStateNameEn": p.state.label, "projectId": p.number, "vcsProjectId": strconv.FormatInt(p.number, 10),
 		"projectName": p.name, "projectDescription": "Invented description of " + p.name + ".",
@@ -117,7 +121,7 @@ func (u units) base() object {
 	}
 	return object{
 		"id": strconv.FormatInt(u.entity, 10), "entityId": u.entity, "esUpdatedOn": stamp(u.at) + ".000000001",
-		"standardId": 150000000000001, "accountName": Mark + " Holder", "modifiedDate": stamp(u.at),
+		"standardId": vcsStandard, "accountName": Mark + " Holder", "modifiedDate": stamp(u.at),
 		"projectId": u.project.number, "vcsProjectId": strconv.FormatInt(u.project.number, 10),
 		"projectName": u.project.name, "publicProjectId": u.project.number, "publicProjectName": u.project.name,
 		"vintage": vintage, "holdingQuantity": json.Number(strconv.FormatInt(u.quantity, 10) + ".0"), "unitType": "VCU",
@@ -184,7 +188,7 @@ func (w *World) detail(rw http.ResponseWriter, r *http.Request) {
 		}
 		doc = object{
 			"project_id": p.entity, "vcs_project_id": strconv.FormatInt(p.number, 10), "project_name": p.name,
-			"state_name": p.state.label, "state_code": p.state.code, "standard_id": 150000000000001,
+			"state_name": p.state.label, "state_code": p.state.code, "standard_id": vcsStandard,
 			"country_name": p.country.name, "project_description": "Invented description of " + p.name + ".",
 			"website": "", "mixedUnitList": list, "documentList": []object{},
 		}
