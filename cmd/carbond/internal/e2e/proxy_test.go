@@ -33,7 +33,10 @@ const (
 )
 
 // pair is one connection through the proxy.
-type pair struct{ down, up net.Conn }
+type pair struct {
+	down, up net.Conn
+	orphan   chan struct{} // not nil: up stays open until it is closed; guarded by proxy.mu
+}
 
 func newProxy(t testing.TB, target string) *proxy {
 	t.Helper()
@@ -88,13 +91,13 @@ func (p *proxy) serve(down net.Conn) {
 		down.Close()
 		return
 	}
-	c := &pair{down, up}
+	c := &pair{down: down, up: up}
 	p.mu.Lock()
 	p.pairs[c] = struct{}{}
 	p.mu.Unlock()
 	var wg sync.WaitGroup
 	wg.Go(func() { p.pump(up, down, c) })
-	wg.Go(func() { p.pump(down, up, c) })
+	p.pump(down, up, c)
 	wg.Wait()
 	p.mu.Lock()
 	delete(p.pairs, c)
@@ -103,8 +106,7 @@ func (p *proxy) serve(down net.Conn) {
 
 // pump moves bytes until one side ends, which ends the other.
 func (p *proxy) pump(to, from net.Conn, c *pair) {
-	defer c.down.Close()
-	defer c.up.Close()
+	defer p.end(c)
 	buf := make([]byte, 32<<10)
 	for {
 		p.mu.Lock()
@@ -165,17 +167,34 @@ func (p *proxy) cut() {
 	}
 }
 
-// vanish resets the daemon's side of every connection while the network stalls,
-// so that Postgres does not see an end: its walsender stays, and holds the slot,
-// until it times out.
-func (p *proxy) vanish() {
-	p.set(stalls)
+// vanish resets the daemon's side of every connection and keeps the other, so
+// that Postgres does not see an end: its walsender stays, and holds the slot,
+// until it times out. The returned function lets go.
+func (p *proxy) vanish() (release func()) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	orphan := make(chan struct{})
 	for c := range p.pairs {
+		c.orphan = orphan
 		if tcp, ok := c.down.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
+			_ = tcp.SetLinger(0) // a reset, as from a rebooted host
 		}
 		c.down.Close()
 	}
+	return func() { close(orphan) }
+}
+
+// end closes both sides, the upper one of an orphan only when it is let go.
+func (p *proxy) end(c *pair) {
+	c.down.Close()
+	p.mu.Lock()
+	orphan := c.orphan
 	p.mu.Unlock()
+	if orphan != nil {
+		select {
+		case <-orphan:
+		case <-p.ctx.Done():
+		}
+	}
+	c.up.Close()
 }

@@ -1,0 +1,68 @@
+package e2e_test
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestOracle is the test of guarantees 1, 2, 3, 4 and 6 against the real thing.
+func TestOracle(t *testing.T) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64N(1 << 32)
+	}
+	length := 25 * time.Second
+	switch {
+	case *forFlag > 0:
+		length = *forFlag
+	case *longFlag:
+		length = 10 * time.Minute
+	case testing.Short():
+		length = 10 * time.Second
+	}
+	t.Logf("seed %d: repeat with -args -seed %d", seed, seed)
+	w := newWorld(t, seed)
+	defer func() { t.Log(w.summary()) }()
+
+	// The first copy is made while rows are there and more are coming.
+	every := 15 * time.Millisecond
+	stopWriting := w.write(5, every)
+	w.wait(1000)
+	stopSampling := w.sample()
+	w.start()
+	w.wait(500)
+	w.compare(true)
+
+	next := w.program()
+	for end := time.Now().Add(length); time.Now().Before(end); {
+		for range 1 + w.IntN(4) {
+			w.happen(next())
+			w.wait(400)
+		}
+		w.compare(*longFlag || w.IntN(4) == 0)
+	}
+	w.compare(true)
+	stopWriting()
+	stopSampling()
+	w.diverge()
+	w.stop()
+	checkRebuild(t, w.dir)
+	if w.samples.Load() == 0 {
+		t.Error("the slot was never compared with the daemon")
+	}
+}
+
+// diverge makes a change that the publication does not carry: verify must name
+// its key and no other.
+func (w *world) diverge() {
+	w.t.Helper()
+	w.sql("ALTER PUBLICATION carbond DROP TABLE finance")
+	w.sql("INSERT INTO finance(ticker, price, timestamp) VALUES ('DRIFT', 1, 1)")
+	w.sql("ALTER PUBLICATION carbond ADD TABLE finance")
+	code, out := command(w.t, w.env, "verify", "--addr", w.current().grpc)
+	if code != 1 || !strings.Contains(out, "finance DRIFT\n") || !strings.Contains(out, "1 keys differ in all") {
+		w.t.Errorf("verify: exit code %d\n%s", code, out)
+	}
+}
