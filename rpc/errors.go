@@ -27,6 +27,7 @@ const (
 	ReasonTokenUnknown  = "TOKEN_UNKNOWN"       // a token that the server does not know
 	ReasonScopeMissing  = "SCOPE_MISSING"       // a token without the needed scope
 	ReasonNoSuchProject = "NO_SUCH_PROJECT"
+	ReasonAsOf          = "AS_OF_NOT_SERVED" // as_of_offset or as_of_time was set
 )
 
 // statusError builds a status with details. Details that do not encode, which

@@ -16,8 +16,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
-	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
 
 	pb "carbond/proto/carbon"
@@ -83,47 +81,6 @@ func TestHealth(t *testing.T) {
 	want(rpc.Service, no)
 	if _, err := h.Check(t.Context(), &healthpb.HealthCheckRequest{Service: "other"}); status.Code(err) != codes.NotFound {
 		t.Fatal(err)
-	}
-}
-
-func TestReflection(t *testing.T) {
-	_, conn := serve(t, newReader(sample()), rpc.Options{})
-	v1, err := reflectionv1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := v1.Send(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: rpc.Service}}); err != nil {
-		t.Fatal(err)
-	}
-	if r, err := v1.Recv(); err != nil || len(r.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
-		t.Fatalf("v1: %v %v", r, err)
-	}
-	alpha, err := reflectionv1alpha.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	//nolint:staticcheck // old grpcurl and Python tools speak v1alpha only
-	if err := alpha.Send(&reflectionv1alpha.ServerReflectionRequest{MessageRequest: &reflectionv1alpha.ServerReflectionRequest_ListServices{}}); err != nil {
-		t.Fatal(err)
-	}
-	r, err := alpha.Recv()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, s := range r.GetListServicesResponse().GetService() { //nolint:staticcheck // as above
-		names = append(names, s.GetName()) //nolint:staticcheck // as above
-	}
-	if !strings.Contains(strings.Join(names, " "), rpc.Service) {
-		t.Fatalf("v1alpha lists %v", names)
-	}
-	_, conn = serve(t, newReader(sample()), rpc.Options{DisableReflection: true})
-	off, err := reflectionv1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
-	if err == nil {
-		_, err = off.Recv()
-	}
-	if status.Code(err) != codes.Unimplemented {
-		t.Fatalf("switched off: %v", err)
 	}
 }
 

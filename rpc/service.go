@@ -40,37 +40,37 @@ const projectKey = "project"
 
 // GetProjects implements carbon.CarbonService.
 func (s service) GetProjects(ctx context.Context, q *pb.ProjectQuery) (*pb.ProjectResponse, error) {
-	m, err := s.list(ctx, projects, q.Country, q.PageSize, q.PageToken)
+	m, err := s.list(ctx, projects, q.Country, q)
 	return reply[*pb.ProjectResponse](m, err)
 }
 
 // GetNews implements carbon.CarbonService.
 func (s service) GetNews(ctx context.Context, q *pb.NewsQuery) (*pb.NewsResponse, error) {
-	m, err := s.list(ctx, news, q.Source, q.PageSize, q.PageToken)
+	m, err := s.list(ctx, news, q.Source, q)
 	return reply[*pb.NewsResponse](m, err)
 }
 
 // GetFinanceData implements carbon.CarbonService.
 func (s service) GetFinanceData(ctx context.Context, q *pb.FinanceQuery) (*pb.FinanceResponse, error) {
-	m, err := s.list(ctx, finance, q.Ticker, q.PageSize, q.PageToken)
+	m, err := s.list(ctx, finance, q.Ticker, q)
 	return reply[*pb.FinanceResponse](m, err)
 }
 
 // GetNonStreamingProjects implements carbon.CarbonService.
 func (s service) GetNonStreamingProjects(ctx context.Context, q *pb.ProjectQuery) (*pb.ProjectResponse, error) {
-	m, err := s.list(ctx, projectsSQL, q.Country, q.PageSize, q.PageToken)
+	m, err := s.list(ctx, projectsSQL, q.Country, q)
 	return reply[*pb.ProjectResponse](m, err)
 }
 
 // GetNonStreamingNews implements carbon.CarbonService.
 func (s service) GetNonStreamingNews(ctx context.Context, q *pb.NewsQuery) (*pb.NewsResponse, error) {
-	m, err := s.list(ctx, newsSQL, q.Source, q.PageSize, q.PageToken)
+	m, err := s.list(ctx, newsSQL, q.Source, q)
 	return reply[*pb.NewsResponse](m, err)
 }
 
 // GetNonStreamingFinanceData implements carbon.CarbonService.
 func (s service) GetNonStreamingFinanceData(ctx context.Context, q *pb.FinanceQuery) (*pb.FinanceResponse, error) {
-	m, err := s.list(ctx, financeSQL, q.Ticker, q.PageSize, q.PageToken)
+	m, err := s.list(ctx, financeSQL, q.Ticker, q)
 	return reply[*pb.FinanceResponse](m, err)
 }
 
@@ -97,9 +97,21 @@ func newReply(v change.View, raw []byte) proto.Message {
 	return m
 }
 
+// listQuery is what the queries of the list calls have in common.
+type listQuery interface {
+	GetPageSize() int32
+	GetPageToken() string
+	GetAsOfOffset() uint64
+	GetAsOfTime() string
+}
+
 // list answers a list call.
-func (s service) list(ctx context.Context, l list, filter string, size int32, token string) (proto.Message, error) {
-	pg, err := s.checkQuery(l, filter, size, token)
+func (s service) list(ctx context.Context, l list, filter string, q listQuery) (proto.Message, error) {
+	if q.GetAsOfOffset() != 0 || q.GetAsOfTime() != "" {
+		// An answer as of now would look like one of the past.
+		return nil, statusError(codes.Unimplemented, "this server answers as of now only; leave out as_of_offset and as_of_time", info(ReasonAsOf))
+	}
+	pg, err := s.checkQuery(l, filter, q.GetPageSize(), q.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +136,7 @@ func (s service) list(ctx context.Context, l list, filter string, size int32, to
 	load := func(ctx context.Context) (cache.Item[proto.Message], error) {
 		return s.load(ctx, l, snap, filter, pg, direct)
 	}
-	m, how, err := s.get(ctx, cache.Key{View: l.key, Filter: filter}, st, load, noCache || pg.size > 0 || token != "")
+	m, how, err := s.get(ctx, cache.Key{View: l.key, Filter: filter}, st, load, noCache || pg.size > 0 || pg.resume)
 	s.header(ctx, snap, how)
 	return m, err
 }

@@ -279,6 +279,14 @@ func TestBadQueries(t *testing.T) {
 	wantStatus(t, err, codes.NotFound, rpc.ReasonNoSuchProject)
 }
 
+func TestAsOf(t *testing.T) {
+	c, _ := serve(t, newReader(sample()), rpc.Options{})
+	_, err := c.GetProjects(t.Context(), &pb.ProjectQuery{AsOfOffset: 1})
+	wantStatus(t, err, codes.Unimplemented, rpc.ReasonAsOf)
+	_, err = c.GetNonStreamingNews(t.Context(), &pb.NewsQuery{AsOfTime: "2026-01-01T00:00:00Z"})
+	wantStatus(t, err, codes.Unimplemented, rpc.ReasonAsOf)
+}
+
 func TestNotLoaded(t *testing.T) {
 	r := newReader(nil)
 	c, _ := serve(t, r, rpc.Options{})
