@@ -66,10 +66,18 @@ func (n NewsOptions) withDefaults() NewsOptions {
 	for i := range n.Feeds {
 		f := &n.Feeds[i]
 		f.Feed, f.Name = slug(or(f.Feed, f.Name)), or(f.Name, f.Feed)
+		for name, every := range n.Intervals {
+			if answersTo(*f, name) {
+				f.Every = every
+			}
+		}
 	}
 	n.GDELTGap = or(n.GDELTGap, news.GDELTSpacing)
 	return n
 }
+
+// answersTo reports whether a feed goes by that name.
+func answersTo(f NewsFeed, name string) bool { return f.Name == name || f.Feed == slug(name) }
 
 // slug makes a name fit for labels and file names: lower case letters, digits
 // and single dashes.
@@ -158,6 +166,11 @@ func (o Options) check() error {
 			bad("%s: %v is shorter than 100ms", what, d)
 		}
 	}
+	for _, r := range o.Verra.Status.Own {
+		if !slices.Contains(verra.Statuses(), r.Status) || r.Pattern == "" {
+			bad("verra status %s = %q: want one of %s", r.Pattern, r.Status, strings.Join(verra.Statuses(), ", "))
+		}
+	}
 	for _, t := range o.Finance.Tickers {
 		if err := finance.CheckSymbol(t); err != nil && !o.Finance.Disabled {
 			bad("finance ticker: %w", err)
@@ -182,6 +195,14 @@ func (n NewsOptions) check() (errs []error) {
 		names[f.Feed] = true
 		if news.OptInOnly(f.URL) && !n.GoogleNews {
 			errs = append(errs, fmt.Errorf("news feed %q: Google News allows personal, non-commercial use only; switch google_news on to confirm", f.Name))
+		}
+	}
+	for name, every := range n.Intervals {
+		switch {
+		case !slices.ContainsFunc(n.Feeds, func(f NewsFeed) bool { return answersTo(f, name) }):
+			errs = append(errs, fmt.Errorf("interval of news feed %q: there is no such feed", name))
+		case every < 100*time.Millisecond:
+			errs = append(errs, fmt.Errorf("interval of news feed %q: %v is shorter than 100ms", name, every))
 		}
 	}
 	return errs

@@ -52,6 +52,9 @@ type VerraOptions struct {
 	Standard verra.Standard    // zero = VCS
 	Headers  map[string]string // extra request headers; nil = Origin and Referer of the site
 	Status   verra.StatusMap   // zero = built in
+	// LinkPrefix is the address of a project's public page up to its number;
+	// "" = verra.DefaultLinkPrefix.
+	LinkPrefix string
 
 	Interval   time.Duration // of incremental polls; 0 = Options.Interval
 	SweepEvery time.Duration // full sweep; 0 = 12 h
@@ -99,6 +102,9 @@ type NewsOptions struct {
 	Feeds    []NewsFeed    // nil = news.DefaultSources()
 	Every    time.Duration // for feeds that set none; 0 = 15 min, or Options.Interval for a feed on a private network
 	GDELTGap time.Duration // least time between requests to GDELT; 0 = 7 s
+	// Intervals replaces the interval of single feeds, by their Feed or Name.
+	// A name of none of the Feeds is an error.
+	Intervals map[string]time.Duration
 	// GoogleNews allows feeds of news.google.com, whose terms permit personal,
 	// non-commercial use only.
 	GoogleNews bool

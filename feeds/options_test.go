@@ -8,6 +8,7 @@ import (
 
 	"carbond/feeds"
 	"carbond/feeds/finance"
+	"carbond/feeds/verra"
 )
 
 func TestOptionsAreChecked(t *testing.T) {
@@ -21,6 +22,9 @@ func TestOptionsAreChecked(t *testing.T) {
 		"google news": {feeds.Options{News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{{Name: "g", URL: "https://news.google.com/rss"}}}}, "google_news"},
 		"ticker":      {feeds.Options{Finance: feeds.FinanceOptions{Tickers: []string{"nee!"}}}, "finance ticker"},
 		"too fast":    {feeds.Options{Interval: time.Millisecond}, "shorter than"},
+		"status":      {feeds.Options{Verra: feeds.VerraOptions{Status: verra.StatusMap{Own: []verra.StatusRule{{Pattern: "DRAFT", Status: "PLANNED"}}}}}, "verra status DRAFT"},
+		"interval of": {feeds.Options{News: feeds.NewsOptions{Intervals: map[string]time.Duration{"Nobody": time.Hour}}}, "there is no such feed"},
+		"no interval": {feeds.Options{News: feeds.NewsOptions{Intervals: map[string]time.Duration{"bbc": 0}}}, "shorter than"},
 		"contact":     {feeds.Options{Contact: "a\r\nX: y"}, "one line"},
 	}
 	for name, tc := range tests {
@@ -45,5 +49,24 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 	if len(finance.DefaultTickers()) != 47 {
 		t.Error("47 tickers by default")
+	}
+}
+
+// Ten intervals without a success make a feed stale: the figure shows which
+// interval is in force.
+func TestNewsIntervals(t *testing.T) {
+	r, err := feeds.New(feeds.Options{News: feeds.NewsOptions{
+		Intervals: map[string]time.Duration{"bbc": 30 * time.Minute, "Financial Times": time.Hour, "Bloomberg": 20 * time.Minute},
+	}}, newMemory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]time.Duration{
+		"news/bbc": 300 * time.Minute, "news/ft": 10 * time.Hour, "news/bbc-business": 150 * time.Minute,
+		"news/bloomberg": 200 * time.Minute, "news/bloomberg-markets": 200 * time.Minute,
+	} {
+		if s := status(r, name); s.StaleAfter != want {
+			t.Errorf("%s: %v, want %v", name, s.StaleAfter, want)
+		}
 	}
 }

@@ -188,7 +188,7 @@ func (s *verraSource) writePending(ctx context.Context, c *cycle) error {
 }
 
 func (s *verraSource) edits() []change.Edit {
-	opts := verra.RowOptions{Status: s.opt.Status}
+	opts := verra.RowOptions{Status: s.opt.Status, LinkPrefix: s.opt.LinkPrefix}
 	byShape := map[[2]bool]*change.Edit{}
 	var shapes [][2]bool
 	for _, n := range slices.Sorted(maps.Keys(s.pending)) {

@@ -21,16 +21,17 @@ const module = "../.."
 // longest matching folder counts. Tests may in addition import any package
 // whose last element ends in "test" (helpers), and their own folder's packages.
 var arrows = map[string][]string{
-	"store/change":             {},
-	"store":                    {"store"},
-	"replicate":                {"store/change", "replicate"},
-	"rpc":                      {"store/change", "proto/carbon", "rpc"},
-	"feeds":                    {"store/change", "feeds"},
-	"proto":                    {},
-	"cmd":                      {"*"},
-	"cmd/carbond/internal":     {"cmd/carbond/internal"},
-	"packaging":                {},
-	"cmd/carbond/internal/e2e": {"*"}, // drives the whole program from outside
+	"store/change":                  {},
+	"store":                         {"store"},
+	"replicate":                     {"store/change", "replicate"},
+	"rpc":                           {"store/change", "proto/carbon", "rpc"},
+	"feeds":                         {"store/change", "feeds"},
+	"proto":                         {},
+	"cmd":                           {"*"},
+	"cmd/carbond/internal":          {"cmd/carbond/internal"},
+	"packaging":                     {},
+	"cmd/carbond/internal/e2e":      {"*"}, // drives the whole program from outside
+	"cmd/carbond/internal/feedse2e": {"*"}, // the same for the feeds
 }
 
 // onlyIn names modules that one folder alone may import, with the reason.

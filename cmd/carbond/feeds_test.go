@@ -3,11 +3,73 @@ package main
 import (
 	"context"
 	"net"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
+	"carbond/cmd/carbond/internal/config"
+	"carbond/feeds"
 	"carbond/feeds/sample"
+	"carbond/feeds/verra"
 )
+
+// Every address, header, status, ticker and interval of the feeds is the
+// configuration's to say.
+func TestFeedKeysReachTheFeeds(t *testing.T) {
+	conf := file(t, "c.yaml", `
+feeds:
+  interval: 90s
+  timeout: 7s
+  verra_url: https://registry.example.com
+  verra_search_url: https://search.example.com/public
+  verra_headers: {Origin: https://o.example.com}
+  verra_standard: 42
+  verra_statuses: {suspended: ON_HOLD}
+  verra_link_prefix: https://registry.example.com/p/
+  verra_sweep: 6h
+  carbonmark_url: https://v21.example.com
+  graph_url: https://graph.example.com/id/x
+  finance_url: https://prices.example.com
+  finance_failover_url: https://prices2.example.com
+  finance_cookie_url: https://cookie.example.com
+  finance_tickers: [KRBN]
+  news_urls: {Outlet: https://news.example.com/rss}
+  news_intervals: {Outlet: 20m}
+  user_agent_contact: +https://example.com
+  stale_after: 2h
+  finance_history: 30d
+  news_history: 40d
+`)
+	cfg, _, err := config.Load(config.Options{Path: conf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := feedOptions(cfg, "state")
+	want := feeds.Options{
+		Version: version, Contact: "+https://example.com", Interval: 90 * time.Second, Timeout: 7 * time.Second, StatePath: "state",
+		StaleAfter: 2 * time.Hour, KeepFinance: 30 * 24 * time.Hour, KeepNews: 40 * 24 * time.Hour,
+		Verra: feeds.VerraOptions{
+			URL: "https://registry.example.com", Base: "https://search.example.com/public", Standard: verra.Standard{ID: "42"},
+			Headers:    map[string]string{"Origin": "https://o.example.com"},
+			Status:     verra.StatusMap{Own: []verra.StatusRule{{Pattern: "SUSPENDED", Status: verra.OnHold}}},
+			LinkPrefix: "https://registry.example.com/p/", SweepEvery: 6 * time.Hour,
+		},
+		Carbonmark: feeds.CarbonmarkOptions{URL: "https://v21.example.com", GraphURL: "https://graph.example.com/id/x"},
+		Finance: feeds.FinanceOptions{
+			URL: "https://prices.example.com", Failover: "https://prices2.example.com", Cookie: "https://cookie.example.com", Tickers: []string{"KRBN"},
+		},
+		News: feeds.NewsOptions{
+			Feeds: []feeds.NewsFeed{{Name: "Outlet", URL: "https://news.example.com/rss"}}, Intervals: map[string]time.Duration{"Outlet": 20 * time.Minute},
+		},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if _, err := feeds.New(got, nothing{}); err != nil {
+		t.Error(err)
+	}
+}
 
 func TestFeedsFetchShowsAndWritesNothing(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

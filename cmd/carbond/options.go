@@ -2,12 +2,14 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"carbond/cmd/carbond/internal/config"
 	"carbond/feeds"
+	"carbond/feeds/verra"
 	"carbond/replicate"
 	"carbond/store"
 )
@@ -60,6 +62,23 @@ const (
 	embeddedNewsHistory    = 90 * 24 * time.Hour
 )
 
+func verraOptions(f config.Feeds, off bool) feeds.VerraOptions {
+	o := feeds.VerraOptions{
+		Disabled: off, URL: f.VerraURL, Base: f.VerraSearchURL, Standard: verra.Standard{ID: f.VerraStandard},
+		LinkPrefix: f.VerraLinkPrefix, SweepEvery: f.VerraSweep,
+	}
+	for _, p := range f.VerraHeaders {
+		if o.Headers == nil {
+			o.Headers = map[string]string{}
+		}
+		o.Headers[p.Name] = p.Value
+	}
+	for _, p := range f.VerraStatuses {
+		o.Status.Own = append(o.Status.Own, verra.StatusRule{Pattern: strings.ToUpper(p.Name), Status: p.Value})
+	}
+	return o
+}
+
 func feedOptions(cfg *config.Config, statePath string) feeds.Options {
 	f := cfg.Feeds
 	off := func(name string) bool { return !slices.Contains(f.Enabled, name) }
@@ -67,17 +86,23 @@ func feedOptions(cfg *config.Config, statePath string) feeds.Options {
 		Version:     version,
 		Contact:     f.UserAgentContact,
 		Interval:    f.Interval,
+		Timeout:     f.Timeout,
 		StatePath:   statePath,
 		StaleAfter:  f.StaleAfter,
 		KeepFinance: f.FinanceHistory,
 		KeepNews:    f.NewsHistory,
-		Verra:       feeds.VerraOptions{Disabled: off("verra"), URL: f.VerraURL},
+		Verra:       verraOptions(f, off("verra")),
 		Carbonmark: feeds.CarbonmarkOptions{
-			Disabled: off("carbonmark"), URL: f.CarbonmarkURL,
-			APIKey: f.CarbonmarkKey.Reveal(), GraphKey: f.GraphKey.Reveal(),
+			Disabled: off("carbonmark"), URL: f.CarbonmarkURL, APIKey: f.CarbonmarkKey.Reveal(),
+			GraphKey: f.GraphKey.Reveal(), GraphURL: f.GraphURL,
 		},
-		Finance: feeds.FinanceOptions{Disabled: off("finance"), URL: f.FinanceURL, Tickers: f.FinanceTickers},
-		News:    feeds.NewsOptions{Disabled: off("news"), GoogleNews: f.GoogleNews},
+		Finance: feeds.FinanceOptions{
+			Disabled: off("finance"), URL: f.FinanceURL, Failover: f.FinanceFailover, Cookie: f.FinanceCookie, Tickers: f.FinanceTickers,
+		},
+		News: feeds.NewsOptions{Disabled: off("news"), GoogleNews: f.GoogleNews, Intervals: map[string]time.Duration{}},
+	}
+	for _, p := range f.NewsIntervals {
+		o.News.Intervals[p.Name] = p.Duration()
 	}
 	for _, n := range f.NewsURLs {
 		o.News.Feeds = append(o.News.Feeds, feeds.NewsFeed{Name: n.Name, URL: n.URL})

@@ -1,6 +1,7 @@
 package verra
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -29,9 +30,13 @@ type StatusRule struct {
 }
 
 // StatusMap turns the registry's state codes and labels into a status. It is
-// data, so that an operator can follow a new code without a new build. The zero
-// StatusMap is the default one.
+// data, so that an operator can follow a new code without a new build. One
+// without Codes and Labels has the default ones.
 type StatusMap struct {
+	// Own rules come before everything else, in the order given. A rule names
+	// a code or, for projects without one, a label in the form of a code
+	// ("ON_HOLD" for "On Hold").
+	Own []StatusRule
 	// Codes are tried exact patterns first, then those with a leading "*",
 	// then the others, each group in the order given.
 	Codes []StatusRule
@@ -81,16 +86,25 @@ func DefaultStatusMap() StatusMap {
 // unknown code to its label, since the label of a new code is new as well.
 func (m StatusMap) Status(code, label string) string {
 	if m.Codes == nil && m.Labels == nil {
+		own := m.Own
 		m = DefaultStatusMap()
-	}
-	if code = normalCode(code); code != "" {
-		return m.byCode(code)
+		m.Own = own
 	}
 	label = strings.ToLower(strings.Join(strings.Fields(label), " "))
+	alike := strings.ToUpper(strings.ReplaceAll(label, " ", "_"))
+	code = normalCode(code)
+	for _, r := range m.Own {
+		if r.matches(cmp.Or(code, alike)) {
+			return r.Status
+		}
+	}
+	if code != "" {
+		return m.byCode(code)
+	}
 	if s, ok := m.Labels[label]; ok {
 		return s
 	}
-	code = strings.ToUpper(strings.ReplaceAll(label, " ", "_"))
+	code = alike
 	if i := slices.IndexFunc(m.Codes, func(r StatusRule) bool { return r.Pattern == code }); i >= 0 && code != "" {
 		return m.Codes[i].Status
 	}

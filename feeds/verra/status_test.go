@@ -77,6 +77,32 @@ func TestStatusMapIsData(t *testing.T) {
 	}
 }
 
+func TestOwnRulesComeFirst(t *testing.T) {
+	t.Parallel()
+	m := verra.StatusMap{Own: []verra.StatusRule{
+		{Pattern: "CREDIT_PERIOD_RENEWAL_*DENIED", Status: verra.Active},
+		{Pattern: "SUSPENDED", Status: verra.OnHold},
+		{Pattern: "REGISTERED", Status: verra.Inactive},
+		{Pattern: "UNDER_DEVELOPMENT", Status: verra.Unknown},
+	}}
+	for in, want := range map[[2]string]string{
+		{"CREDIT_PERIOD_RENEWAL_APP_DENIED", ""}: verra.Active, // the built-in suffix would win among equals
+		{"LISTING_DENIED", ""}:                   verra.Rejected,
+		{"suspended ", ""}:                       verra.OnHold,
+		{"", "Suspended"}:                        verra.OnHold,
+		{"REGISTERED", "Registered"}:             verra.Inactive,
+		{"", "Registered"}:                       verra.Inactive,
+		{"", "Under development"}:                verra.Unknown,
+		{"DEVELOPMENT", "Under development"}:     verra.UnderValidation, // a code is what counts
+		{"LATE_TO_VERIFY", ""}:                   verra.Active,
+		{"", ""}:                                 verra.Unknown,
+	} {
+		if got := m.Status(in[0], in[1]); got != want {
+			t.Errorf("code %q, label %q: %s, want %s", in[0], in[1], got, want)
+		}
+	}
+}
+
 func TestRetiredReplacesOnlyActive(t *testing.T) {
 	t.Parallel()
 	n := func(v float64) *float64 { return &v }

@@ -76,11 +76,22 @@ type HTTP struct {
 type Feeds struct {
 	Enabled          []string
 	Interval         time.Duration
+	Timeout          time.Duration
 	VerraURL         string
+	VerraSearchURL   string
+	VerraHeaders     []Pair
+	VerraStandard    string
+	VerraStatuses    []Pair
+	VerraLinkPrefix  string
+	VerraSweep       time.Duration
 	CarbonmarkURL    string
+	GraphURL         string
 	FinanceURL       string
-	NewsURLs         []NamedURL
+	FinanceFailover  string
+	FinanceCookie    string
 	FinanceTickers   []string
+	NewsURLs         []NamedURL
+	NewsIntervals    []Pair
 	GoogleNews       bool
 	CarbonmarkKey    Secret
 	GraphKey         Secret
@@ -88,6 +99,11 @@ type Feeds struct {
 	FinanceHistory   time.Duration
 	NewsHistory      time.Duration
 	StaleAfter       time.Duration
+}
+
+// Pair is one name with its value.
+type Pair struct {
+	Name, Value string
 }
 
 // NamedURL is one news feed.

@@ -100,6 +100,16 @@ func TestProblems(t *testing.T) {
 		"port too big":      {"", []string{"CARBOND_HTTP_LISTEN=:70000"}, []string{"no port number"}},
 		"ftp feed":          {"feeds:\n  verra_url: ftp://x\n", nil, []string{":2: feeds.verra_url"}},
 		"news without name": {"feeds:\n  news_urls: [https://x/feed]\n", nil, []string{":2: feeds.news_urls"}},
+		"status word":       {"feeds:\n  verra_statuses: {DRAFT: ACTIV}\n", nil, []string{`:2: feeds.verra_statuses: "ACTIV" is none of ACTIVE`}},
+		"two stars":         {"feeds:\n  verra_statuses: [A*B*=ACTIVE]\n", nil, []string{"more than one *"}},
+		"code twice":        {"feeds:\n  verra_statuses: [A=ACTIVE, A=UNKNOWN]\n", nil, []string{`"A" is listed twice`}},
+		"header in lines":   {"feeds:\n  verra_headers: {X-A: \"b\\u0001c\"}\n", nil, []string{"characters that a header cannot hold"}},
+		"browser disguise":  {"feeds:\n  verra_headers: {User-Agent: Mozilla}\n", nil, []string{"feeds.user_agent_contact"}},
+		"framing header":    {"feeds:\n  verra_headers: {Host: a}\n", nil, []string{"cannot be set"}},
+		"header name":       {"feeds:\n  verra_headers: {\"X A\": b}\n", nil, []string{`"X A" is not the name of a header`}},
+		"news interval":     {"feeds:\n  news_intervals: {BBC: soon}\n", nil, []string{`"soon" is not a duration`}},
+		"tiny interval":     {"feeds:\n  news_intervals: {BBC: 1ms}\n", nil, []string{"below the least value 1s"}},
+		"standard":          {"feeds:\n  verra_standard: VCS\n", nil, []string{`"VCS" is not a whole number`}},
 		"negative lag":      {"limits:\n  lag_seconds: -1\n", nil, []string{":2: limits.lag_seconds"}},
 		"segment too big":   {"store:\n  segment_bytes: 3GiB\n", nil, []string{"above the greatest value 1GiB"}},
 		"size overflow":     {"cache:\n  max_bytes: 99999999999TiB\n", nil, []string{"not a byte size"}},
@@ -175,6 +185,29 @@ func TestListsInEveryForm(t *testing.T) {
 		if err != nil || len(c.Feeds.Enabled) != want {
 			t.Errorf("%s: got %v %v", in, c, err)
 		}
+	}
+}
+
+func TestPairs(t *testing.T) {
+	c, _, err := config.Load(config.Options{
+		Path: write(t, "c.yaml", "feeds:\n  verra_headers:\n    Origin: https://a\n    X-List: b, c=d\n  verra_statuses: [SUSPENDED=ON_HOLD, \"*_LOST=REJECTED\"]\n  verra_standard: 150000000000001\n"),
+		Env:  []string{"CARBOND_FEEDS_NEWS_INTERVALS=BBC=30m, Carbon Pulse=2h"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := c.Feeds
+	if want := []config.Pair{{"Origin", "https://a"}, {"X-List", "b, c=d"}}; !reflect.DeepEqual(f.VerraHeaders, want) {
+		t.Errorf("headers %v", f.VerraHeaders)
+	}
+	if want := []config.Pair{{"SUSPENDED", "ON_HOLD"}, {"*_LOST", "REJECTED"}}; !reflect.DeepEqual(f.VerraStatuses, want) {
+		t.Errorf("statuses %v", f.VerraStatuses)
+	}
+	if len(f.NewsIntervals) != 2 || f.NewsIntervals[1].Name != "Carbon Pulse" || f.NewsIntervals[1].Duration() != 2*time.Hour {
+		t.Errorf("intervals %v", f.NewsIntervals)
+	}
+	if f.VerraStandard != "150000000000001" {
+		t.Errorf("standard %q", f.VerraStandard)
 	}
 }
 

@@ -92,14 +92,36 @@ func (c *Config) feedKeys() []Key {
 			doc("Feeds to poll; none switches all of them off."),
 		duration("feeds.interval", "60s", &f.Interval, time.Second).
 			doc("How often a feed is polled; each source's own least interval still holds."),
+		duration("feeds.timeout", "20s", &f.Timeout, time.Second).
+			doc("Longest time of one request to an upstream, from connecting to the last byte."),
 		webURL("feeds.verra_url", "", &f.VerraURL).example("https://registry.verra.org").
 			doc("Base URL of the Verra registry; empty means the built-in one."),
+		webURL("feeds.verra_search_url", "", &f.VerraSearchURL).example("https://prod-us.api.platts.com/ci-raas-prod/raas-report-api/es/public").
+			doc("Base URL of the registry's searches; empty means the one that the registry's site names."),
+		headers("feeds.verra_headers", "", &f.VerraHeaders).example("Origin=https://registry.verra.org").
+			doc("Request headers as name=value, in place of Origin and Referer of the registry's site. Not for secrets."),
+		number64("feeds.verra_standard", "", &f.VerraStandard).example("150000000000001").
+			doc("Number of the standard that the registry is asked for; empty means the built-in one, the Verified Carbon Standard."),
+		statuses("feeds.verra_statuses", "", &f.VerraStatuses).example("SUSPENDED=ON_HOLD").
+			doc("Statuses for state codes of the registry as CODE=STATUS, in front of the built-in ones. A code may hold one *, which stands for any text."),
+		webURL("feeds.verra_link_prefix", "", &f.VerraLinkPrefix).example("https://registry.verra.org/app/projectDetail/VCS/").
+			doc("Address of a project's public page up to its number; empty means the built-in one."),
+		duration("feeds.verra_sweep", "12h", &f.VerraSweep, time.Second).
+			doc("How often the whole registry is read, beside the changes at each poll."),
 		webURL("feeds.carbonmark_url", "", &f.CarbonmarkURL).example("https://v20.api.carbonmark.com").
 			doc("Base URL of the Carbonmark API; empty means the built-in one."),
+		webURL("feeds.graph_url", "", &f.GraphURL).example("https://gateway.thegraph.com/api/subgraphs/id/example").
+			doc("Address of the subgraph, without the key; empty means the built-in one. Needs feeds.graph_key."),
 		webURL("feeds.finance_url", "", &f.FinanceURL).example("https://query1.finance.yahoo.com").
 			doc("Base URL of the price source; empty means the built-in one."),
+		webURL("feeds.finance_failover_url", "", &f.FinanceFailover).example("https://query2.finance.yahoo.com").
+			doc("Base URL to ask when the price source cannot be reached; empty means the built-in one, or none when feeds.finance_url is another."),
+		webURL("feeds.finance_cookie_url", "", &f.FinanceCookie).example("https://fc.yahoo.com").
+			doc("Where the cookie for market capitalisations comes from; empty means the built-in one, or none when feeds.finance_url is another."),
 		namedURLs("feeds.news_urls", "", &f.NewsURLs).example("Carbon Pulse=https://carbon-pulse.com/feed/").
 			doc("News feeds as name=url; empty means the built-in list."),
+		intervals("feeds.news_intervals", "", &f.NewsIntervals).example("Carbon Pulse=30m").
+			doc("Intervals of single news feeds as name=duration; a publisher's wish for a longer one still holds. A built-in feed goes by the name that `carbond feeds` shows after news/."),
 		texts("feeds.finance_tickers", "", &f.FinanceTickers).example("KRBN,GRN").
 			doc("Ticker symbols to follow; empty means the built-in 47."),
 		boolean("feeds.google_news", "false", &f.GoogleNews).

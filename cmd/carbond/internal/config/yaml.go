@@ -141,7 +141,7 @@ func leaf(k *Key, n *yaml.Node) (string, error) {
 			return "none", nil
 		}
 		return strings.Join(items, "\n") + "\n", nil
-	case k.list && n.Kind == yaml.MappingNode && strings.Contains(k.Type, "name=url"):
+	case k.list && n.Kind == yaml.MappingNode && strings.Contains(k.Type, "="):
 		items := make([]string, 0, len(n.Content)/2)
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			items = append(items, n.Content[i].Value+"="+n.Content[i+1].Value)
