@@ -107,7 +107,7 @@ func readCheckpoint(path string) (*content, error) {
 
 // walker checks what the blocks mean.
 type walker struct {
-	path    string // of the checkpoint
+	path   string // of the checkpoint
 	report *Report
 	shapes shapes
 	full   *view.State // replay from nothing, while the log begins at 1

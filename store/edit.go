@@ -93,12 +93,8 @@ func (p *planner) plan(edits []change.Edit) error {
 		if err != nil {
 			return err
 		}
-		in, err := view.NewShape(&change.Relation{Schema: rel.Schema, Name: rel.Name, Columns: columns(rel, e.Columns)}, 0)
-		if err != nil {
-			return fmt.Errorf("write: %w", err)
-		}
-		for _, r := range e.Rows {
-			if err := p.upsert(sh, in, r, e.Stamp); err != nil {
+		if len(e.Rows) > 0 {
+			if err := p.upserts(sh, e); err != nil {
 				return fmt.Errorf("write: %w", err)
 			}
 		}
@@ -128,6 +124,20 @@ func (p *planner) claim(sh *view.Shape, key string) error {
 		return fmt.Errorf("%s: the row %q is given twice", sh.Relation.Name, key)
 	}
 	p.planned[k] = true
+	return nil
+}
+
+func (p *planner) upserts(sh *view.Shape, e change.Edit) error {
+	rel := sh.Relation
+	in, err := view.NewShape(&change.Relation{Schema: rel.Schema, Name: rel.Name, Columns: columns(rel, e.Columns)}, 0)
+	if err != nil {
+		return err
+	}
+	for _, r := range e.Rows {
+		if err := p.upsert(sh, in, r, e.Stamp); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -1,0 +1,17 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Maintain runs one round of what Run does, and reports what Run logs.
+func (s *Store) Maintain(ctx context.Context) error {
+	if err := s.checkpoint(ctx); err != nil {
+		return err
+	}
+	return s.Trim()
+}
+
+// Trim applies retention once.
+func (s *Store) Trim() error { return s.trim(time.Now()) }
