@@ -46,8 +46,15 @@ func (b *Batch) Delete(table byte, key string) { b.set(table, key, put{}) }
 // cut and told apart by its hash; the row itself still holds all of it.
 const maxKey = 4096
 
+// emptyKey stands for the empty key, which bbolt does not take and Postgres
+// does: text may be ''. No key is like it, for text holds no zero byte.
+const emptyKey = "\x00"
+
 func (b *Batch) set(table byte, key string, p put) {
-	if len(key) > maxKey {
+	switch {
+	case key == "":
+		key = emptyKey
+	case len(key) > maxKey:
 		sum := sha256.Sum256([]byte(key))
 		key = key[:maxKey] + string(sum[:])
 	}
