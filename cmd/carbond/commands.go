@@ -15,6 +15,7 @@ func (a *app) commands() []*cobra.Command {
 		a.cmdFeeds(),
 		a.cmdVerify(),
 		a.cmdFsck(),
+		a.cmdBench(),
 		a.cmdHealthcheck(),
 		a.cmdVersion(),
 		a.cmdCompletion(),

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"carbond/cmd/carbond/internal/bench"
+)
+
+func (a *app) cmdBench() *cobra.Command {
+	var (
+		opt    bench.Options
+		asJSON bool
+	)
+	c := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure this build on this machine, as ratios where there is something to compare with",
+		Long: "Measures cached replies beside a bare gRPC server, the cost of an update, memory and the time to\n" +
+			"start with different numbers of projects. With --postgres-url it also measures the time from\n" +
+			"commit to answer and the catch-up rate, beside bare replication clients: the database is\n" +
+			"emptied and filled for that, so give it one of its own.",
+		Example: "  carbond bench\n  carbond bench --sizes 5000,100000 --json\n  carbond bench --postgres-url postgres://postgres@127.0.0.1:54329/bench",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			self, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find this program: %w", err)
+			}
+			dir, err := os.MkdirTemp(opt.Dir, "carbond-bench-")
+			if err != nil {
+				return fmt.Errorf("make a folder for the data: %w", err)
+			}
+			defer os.RemoveAll(dir)
+			opt.Self, opt.Dir = self, dir
+			opt.Log = slog.New(slog.NewTextHandler(a.err, nil))
+			figures, err := bench.Run(cmd.Context(), opt)
+			write := bench.Table
+			if asJSON {
+				write = bench.JSON
+			} else {
+				fmt.Fprintf(a.out, "carbond %s, %s, %d processors\n\n", version, runtime.Version(), runtime.NumCPU())
+			}
+			return errors.Join(err, write(a.out, figures))
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&opt.PostgresURL, "postgres-url", "", "`URL` of a Postgres that may be emptied and filled (superuser, wal_level=logical)")
+	f.IntVar(&opt.Rows, "rows", 1_000_000, "`ROWS` of the catch-up")
+	f.IntSliceVar(&opt.Sizes, "sizes", []int{5_000, 100_000, 1_000_000}, "`NUMBERS` of projects for memory and start")
+	f.Float64Var(&opt.Seconds, "seconds", 2, "`SECONDS` of each round of a rate")
+	f.StringVar(&opt.Dir, "dir", "", "`FOLDER` for data, up to 4 GB; default the system's temporary folder")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}

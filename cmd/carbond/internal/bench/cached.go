@@ -1,0 +1,227 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+
+	pb "carbond/proto/carbon"
+	"carbond/rpc"
+	"carbond/store"
+	"carbond/store/change"
+)
+
+// storeReader hands the store to rpc.
+type storeReader struct{ s *store.Store }
+
+func (r storeReader) Snapshot() rpc.Snapshot { return r.s.Snapshot() }
+
+func (r storeReader) WaitLSN(ctx context.Context, lsn change.LSN) error { return r.s.WaitLSN(ctx, lsn) }
+
+// cached compares cached replies with a bare grpc-go server that returns the
+// same bytes, in turns, with the clients in the same process on the same cores.
+func cached(ctx context.Context, o Options) ([]Figure, error) {
+	dir, err := os.MkdirTemp(o.Dir, "cached-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	s, err := store.Open(dir, store.Options{NoSync: true})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	if err := fill(ctx, s, 5000, 47); err != nil {
+		return nil, err
+	}
+	ours, stop, err := serve(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	raw := map[string][]byte{}
+	conn, err := dial(ours)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	for _, call := range calls {
+		out := &reply{}
+		if err := conn.Invoke(ctx, call.method, call.request, out, grpc.ForceCodecV2(blind{encoding.GetCodecV2("proto"), true})); err != nil {
+			return nil, fmt.Errorf("%s: %w", call.method, err)
+		}
+		raw[call.method] = out.raw
+	}
+	bare, stopBare, err := bareServer(raw)
+	if err != nil {
+		return nil, err
+	}
+	defer stopBare()
+	var out []Figure
+	for _, call := range calls {
+		a, b, err := inTurns(ctx, o, call, ours, bare)
+		if err != nil {
+			return out, err
+		}
+		out = append(out,
+			Figure{
+				Name: "cached " + call.name, Value: a, Unit: "calls/s",
+				Note: fmt.Sprintf("%d bytes; a bare grpc-go server: %.0f calls/s", len(raw[call.method]), b),
+			},
+			atLeast("cached "+call.name+", ratio to the bare server", a/b, "x", 0.9),
+		)
+	}
+	return out, nil
+}
+
+var calls = []struct {
+	name, method string
+	request      proto.Message
+}{
+	{"GetProjects (5,000 projects)", "/carbon.CarbonService/GetProjects", &pb.ProjectQuery{}},
+	{"GetFinanceData (47 rows)", "/carbon.CarbonService/GetFinanceData", &pb.FinanceQuery{}},
+}
+
+// inTurns calls both servers in five short rounds each and returns the rates.
+func inTurns(ctx context.Context, o Options, call struct {
+	name, method string
+	request      proto.Message
+}, ours, bare string,
+) (a, b float64, err error) {
+	const rounds = 5
+	for r := range rounds + 1 {
+		for i, addr := range []string{ours, bare} {
+			n, err := hammer(ctx, addr, call.method, call.request, time.Duration(o.Seconds*float64(time.Second)))
+			if err != nil {
+				return 0, 0, err
+			}
+			if r == 0 { // warm-up
+				continue
+			}
+			if i == 0 {
+				a += n / rounds
+			} else {
+				b += n / rounds
+			}
+		}
+	}
+	return a, b, nil
+}
+
+// hammer returns the calls per second of eight clients over two connections.
+func hammer(ctx context.Context, addr, method string, req proto.Message, d time.Duration) (float64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var n atomic.Int64
+	var failed atomic.Pointer[error]
+	var wg sync.WaitGroup
+	began := time.Now()
+	for range 2 {
+		conn, err := dial(addr)
+		if err != nil {
+			return 0, err
+		}
+		defer conn.Close()
+		for range 4 {
+			wg.Go(func() {
+				codec := grpc.ForceCodecV2(blind{encoding.GetCodecV2("proto"), false})
+				for time.Since(began) < d {
+					if err := conn.Invoke(ctx, method, req, &reply{}, codec); err != nil {
+						failed.CompareAndSwap(nil, &err)
+						return
+					}
+					n.Add(1)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if err := failed.Load(); err != nil {
+		return 0, *err
+	}
+	return float64(n.Load()) / time.Since(began).Seconds(), nil
+}
+
+// reply is a reply that the client does not parse.
+type reply struct{ raw []byte }
+
+// blind does not look into replies, so that the rates are those of the server
+// and of HTTP/2.
+type blind struct {
+	encoding.CodecV2
+	keep bool
+}
+
+func (c blind) Unmarshal(b mem.BufferSlice, v any) error {
+	if r, ok := v.(*reply); ok {
+		if c.keep {
+			r.raw = b.Materialize()
+		}
+		return nil
+	}
+	return c.CodecV2.Unmarshal(b, v)
+}
+
+func (c blind) Marshal(v any) (mem.BufferSlice, error) {
+	if r, ok := v.(*reply); ok {
+		return mem.BufferSlice{mem.SliceBuffer(r.raw)}, nil
+	}
+	return c.CodecV2.Marshal(v)
+}
+
+// dial makes a connection with room for large replies.
+func dial(addr string) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30)))
+}
+
+func serve(ctx context.Context, s *store.Store) (addr string, stop func(), err error) {
+	srv, err := rpc.New(storeReader{s}, rpc.Options{})
+	if err != nil {
+		return "", nil, err
+	}
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = srv.Serve(ctx, lis) })
+	return lis.Addr().String(), func() { cancel(); wg.Wait() }, nil
+}
+
+// bareServer is a grpc-go server without options, interceptors or headers.
+func bareServer(raw map[string][]byte) (addr string, stop func(), err error) {
+	srv := grpc.NewServer(grpc.ForceServerCodecV2(blind{encoding.GetCodecV2("proto"), false}))
+	desc := &grpc.ServiceDesc{ServiceName: "carbon.CarbonService", HandlerType: (*any)(nil)}
+	for _, call := range calls {
+		out := &reply{raw[call.method]}
+		desc.Methods = append(desc.Methods, grpc.MethodDesc{
+			MethodName: call.method[len("/carbon.CarbonService/"):],
+			Handler: func(_ any, _ context.Context, dec func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+				if err := dec(proto.Clone(call.request)); err != nil {
+					return nil, err
+				}
+				return out, nil
+			},
+		})
+	}
+	srv.RegisterService(desc, struct{}{})
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = srv.Serve(lis) })
+	return lis.Addr().String(), func() { srv.Stop(); wg.Wait() }, nil
+}

@@ -1,0 +1,228 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"carbond/store"
+	"carbond/store/change"
+)
+
+// updates measures the cost of one committed change beside tables of different
+// sizes, without fsync, in the processor's time.
+func updates(ctx context.Context, o Options) ([]Figure, error) {
+	var small, cost float64
+	var largest int
+	for _, n := range []int{1_000, o.Sizes[len(o.Sizes)-1]} {
+		c, err := updateCost(ctx, o, n)
+		if err != nil {
+			return nil, err
+		}
+		if small == 0 {
+			small = c
+		}
+		cost, largest = c, n
+	}
+	f := atMost(fmt.Sprintf("view update with %d projects, ratio to 1,000", largest), cost/small, "x", 2)
+	f.Goal = "flat"
+	f.Note = fmt.Sprintf("%.0f and %.0f µs of processor time for a commit of one row, fsync left out", small, cost)
+	return []Figure{f}, nil
+}
+
+func updateCost(ctx context.Context, o Options, size int) (float64, error) {
+	dir, err := os.MkdirTemp(o.Dir, "updates-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	s, err := store.Open(dir, store.Options{NoSync: true})
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	if err := fill(ctx, s, size, 0); err != nil {
+		return 0, err
+	}
+	runtime.GC()
+	rel := change.Standard(change.Verra)
+	var b change.RowBuilder
+	lsn := s.Position().LSN
+	const n = 20_000
+	began := cpuTime()
+	for i := range n {
+		lsn += 10
+		err := s.Apply(ctx, []change.Txn{{
+			First: true, Final: true, CommitLSN: lsn, EndLSN: lsn + 5,
+			Changes: []change.Change{{Op: change.Update, Relation: rel, After: project(&b, i*7919%size, i)}},
+		}})
+		if err != nil {
+			return 0, err
+		}
+	}
+	return (cpuTime() - began) / n * 1e6, nil
+}
+
+func cpuTime() float64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}
+
+// goals of DESIGN 6 by number of projects.
+var (
+	rssGoal   = map[int]float64{5_000: 40, 100_000: 120}
+	startGoal = map[int]float64{100_000: 0.5, 1_000_000: 4}
+)
+
+// sizes starts the program over data of different sizes and measures the time
+// to SERVING and the resident memory.
+func sizes(ctx context.Context, o Options) ([]Figure, error) {
+	var out []Figure
+	for _, n := range o.Sizes {
+		dir := filepath.Join(o.Dir, "size-"+strconv.Itoa(n))
+		if err := prepare(ctx, dir, n); err != nil {
+			return out, err
+		}
+		start, rss, err := startAndMeasure(ctx, o, dir)
+		if rmErr := os.RemoveAll(dir); err == nil {
+			err = rmErr
+		}
+		if err != nil {
+			return out, err
+		}
+		f := Figure{Name: fmt.Sprintf("start to SERVING with %d projects", n), Value: start.Seconds(), Unit: "s"}
+		if goal, ok := startGoal[n]; ok {
+			f = atMost(f.Name, f.Value, f.Unit, goal)
+		}
+		m := Figure{Name: fmt.Sprintf("memory (RSS) with %d projects", n), Value: rss, Unit: "MB"}
+		if goal, ok := rssGoal[n]; ok {
+			m = atMost(m.Name, m.Value, m.Unit, goal)
+		}
+		out = append(out, f, m)
+	}
+	return out, nil
+}
+
+func prepare(ctx context.Context, dir string, n int) error {
+	s, err := store.Open(dir, store.Options{NoSync: true})
+	if err != nil {
+		return err
+	}
+	err = fill(ctx, s, n, 47)
+	return errors.Join(err, s.Close())
+}
+
+func startAndMeasure(ctx context.Context, o Options, dir string) (time.Duration, float64, error) {
+	d, err := startDaemon(ctx, o, dir, "")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer d.stop()
+	took := d.serving
+	// Idle for a moment: a start leaves garbage that the runtime gives back.
+	select {
+	case <-time.After(8 * time.Second):
+	case <-ctx.Done():
+		return 0, 0, ctx.Err()
+	}
+	rss, err := resident(d.cmd.Process.Pid)
+	return took, rss, err
+}
+
+// daemon is a running child.
+type daemon struct {
+	cmd     *exec.Cmd
+	addr    string
+	serving time.Duration // from its start to SERVING
+	logs    *os.File
+}
+
+func startDaemon(ctx context.Context, o Options, dir, postgres string) (*daemon, error) {
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	logs, err := os.Create(dir + ".log")
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{addr: addr, logs: logs}
+	d.cmd = exec.CommandContext(ctx, o.Self, "serve")
+	d.cmd.Env = append(os.Environ(),
+		"CARBOND_DATA_DIR="+dir, "CARBOND_FEEDS_ENABLED=none", "CARBOND_POSTGRES_URL="+postgres,
+		"CARBOND_GRPC_LISTEN="+addr, "CARBOND_HTTP_LISTEN=127.0.0.1:0", "CARBOND_LOG_LEVEL=warn")
+	d.cmd.Stdout, d.cmd.Stderr = logs, logs
+	d.cmd.Cancel = func() error { return d.cmd.Process.Signal(syscall.SIGTERM) }
+	d.cmd.WaitDelay = 15 * time.Second
+	began := time.Now()
+	if err := d.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if err := waitServing(ctx, addr, 2*time.Minute); err != nil {
+		d.stop()
+		text, _ := os.ReadFile(logs.Name())
+		return nil, fmt.Errorf("the daemon did not serve: %w\n%s", err, text)
+	}
+	d.serving = time.Since(began)
+	return d, nil
+}
+
+func (d *daemon) stop() {
+	_ = d.cmd.Process.Signal(syscall.SIGTERM)
+	_ = d.cmd.Wait()
+	_ = d.logs.Close()
+}
+
+func waitServing(ctx context.Context, addr string, limit time.Duration) error {
+	conn, err := dial(addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	health := grpc_health_v1.NewHealthClient(conn)
+	conn.Connect()
+	t := time.NewTicker(2 * time.Millisecond)
+	defer t.Stop()
+	for {
+		r, err := health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: "carbon.CarbonService"})
+		if err == nil && r.GetStatus() == grpc_health_v1.HealthCheckResponse_SERVING {
+			return nil
+		}
+		conn.ResetConnectBackoff()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// resident returns VmRSS in MB (10^6 bytes).
+func resident(pid int) (float64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseFloat(strings.Fields(v)[0], 64)
+			return kb * 1024 / 1e6, err
+		}
+	}
+	return 0, errors.New("no VmRSS in /proc/PID/status")
+}
