@@ -47,7 +47,7 @@ func (b *Batch) Delete(table byte, key string) { b.set(table, key, put{}) }
 const maxKey = 4096
 
 // emptyKey stands for the empty key, which bbolt does not take and Postgres
-// does: text may be ''. No key is like it, for text holds no zero byte.
+// does: a text may have no bytes. No key is like it, for text holds no zero byte.
 const emptyKey = "\x00"
 
 func (b *Batch) set(table byte, key string, p put) {
