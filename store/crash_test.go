@@ -31,8 +31,7 @@ func crashChild(spec string) {
 			select {} // the signal is on its way
 		}
 	}
-	s, err := store.Open(dir, store.Options{SegmentBytes: 6 << 10, CheckpointInterval: time.Millisecond, Crash: crash,
-		Retention: store.Retention{}})
+	s, err := store.Open(dir, store.Options{SegmentBytes: 6 << 10, CheckpointInterval: time.Millisecond, Crash: crash, Compress: true})
 	if err != nil {
 		fmt.Println("open:", err)
 		os.Exit(3)

@@ -28,6 +28,8 @@ type Options struct {
 	// SegmentBytes is the size at which a changelog segment is sealed, 64 MiB
 	// by default.
 	SegmentBytes int64
+	// Compress rewrites sealed segments with zstd, one at a time.
+	Compress bool
 	// CheckpointInterval is the least time between checkpoints, 1 s by default.
 	CheckpointInterval time.Duration
 	// Retention limits the changelog. The zero value keeps everything.

@@ -1,6 +1,7 @@
 package changelog_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -69,7 +70,7 @@ func TestAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n++
 		dir := filepath.Join(dir, fmt.Sprint(n))
-		o := changelog.Options{SegmentBytes: 200, OpenSealed: 2, NoSync: true}
+		o := changelog.Options{SegmentBytes: 600, OpenSealed: 2, NoSync: true}
 		l, err := changelog.Open(dir, o)
 		if err != nil {
 			t.Fatal(err)
@@ -115,7 +116,7 @@ func TestAgainstModel(t *testing.T) {
 					next.Visible = next.Next - 1
 					blocks, pending = append(blocks, pending...), nil
 				}
-				if err := l.Append([]changelog.Block{{First: tail.Next, Count: cnt, Data: []byte("some payload")}}, nil, next); err != nil {
+				if err := l.Append([]changelog.Block{{First: tail.Next, Count: cnt, Data: bytes.Repeat([]byte("some payload"), 10)}}, nil, next); err != nil {
 					t.Fatal(err)
 				}
 			},
@@ -129,6 +130,11 @@ func TestAgainstModel(t *testing.T) {
 					t.Fatal(err)
 				}
 				pending = nil
+			},
+			"compress": func(t *rapid.T) {
+				if _, err := l.Compress(); err != nil {
+					t.Fatal(err)
+				}
 			},
 			"reopen": func(t *rapid.T) {
 				if err := l.Close(); err != nil {
@@ -204,6 +210,9 @@ func TestReadersDuringRotationAndDrop(t *testing.T) {
 			if err := l.Rotate(); err != nil {
 				t.Fatal(err)
 			}
+			if _, err := l.Compress(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if segs := l.Segments(); len(segs) > 4 {
 			if err := l.DropOldest(); err != nil {
@@ -262,5 +271,43 @@ func TestLeftOvers(t *testing.T) {
 	}
 	if got := readAll(t, l, 1); len(got) != 1 {
 		t.Fatalf("blocks %v", got)
+	}
+}
+
+// TestCompress makes sealed segments smaller and changes nothing that is read.
+func TestCompress(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, changelog.Options{SegmentBytes: 1 << 20})
+	for i := range 40 {
+		tail := l.Tail()
+		b := changelog.Block{First: tail.Next, Count: 1, Data: bytes.Repeat(fmt.Appendf(nil, "row %d ", i), 8000)}
+		if err := l.Append([]changelog.Block{b}, nil, changelog.Tail{Next: tail.Next + 1, Visible: tail.Next}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	before := l.Segments()[0].Bytes
+	if more, err := l.Compress(); err != nil || !more {
+		t.Fatalf("compress: %v, %v", more, err)
+	}
+	if more, err := l.Compress(); err != nil || more {
+		t.Fatalf("compress again: %v, %v", more, err)
+	}
+	if after := l.Segments()[0].Bytes; after > before/4 {
+		t.Fatalf("%d bytes, %d before", after, before)
+	}
+	for i := range 40 {
+		bs, err := l.Read(change.Offset(i+1), 1)
+		if err != nil || !bytes.HasPrefix(bs[0].Data, fmt.Appendf(nil, "row %d ", i)) {
+			t.Fatalf("offset %d: %v", i+1, err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs := changelog.Check(dir, nil); len(errs) > 0 {
+		t.Fatal(errors.Join(errs...))
 	}
 }

@@ -136,6 +136,7 @@ func (c *checker) seal(s *segment, v []byte, got seal, must bool) {
 		c.add(s.corrupt(0, s.place(v), err))
 		return
 	}
+	got.flags = want.flags
 	if want != got {
 		c.add(s.corrupt(0, s.place(v), fmt.Errorf("seal says %d blocks to offset %d (%08x), the blocks say %d to %d (%08x)",
 			want.blocks, want.last, want.sum, got.blocks, got.last, got.sum)))

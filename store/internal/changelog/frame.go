@@ -31,11 +31,17 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // encodeFrame builds the frame of a block stored under key.
 func encodeFrame(key []byte, b Block) []byte {
-	f := make([]byte, frameHead, frameHead+2*binary.MaxVarintLen64+len(b.Data))
-	f[0] = frameVersion
-	f = binary.AppendUvarint(f, uint64(b.Count))
-	f = binary.AppendUvarint(f, uint64(len(b.Data)))
-	f = append(f, b.Data...)
+	return buildFrame(key, b.Count, len(b.Data), b.Data, 0)
+}
+
+// buildFrame builds a frame of count changes whose payload has size bytes
+// before compression.
+func buildFrame(key []byte, count, size int, payload []byte, flags byte) []byte {
+	f := make([]byte, frameHead, frameHead+2*binary.MaxVarintLen64+len(payload))
+	f[0], f[1] = frameVersion, flags
+	f = binary.AppendUvarint(f, uint64(count))
+	f = binary.AppendUvarint(f, uint64(size))
+	f = append(f, payload...)
 	binary.BigEndian.PutUint32(f[2:], frameSum(key, f))
 	return f
 }

@@ -52,7 +52,8 @@ type Log struct {
 	segments []*segment // by first offset; the last one is open for writing
 	tail     Tail       // as on disk
 	dict     map[uint32][]byte
-	mapped   []*segment // sealed segments that are mapped, oldest use first
+	mapped   []*segment             // sealed segments that are mapped, oldest use first
+	squeezed map[change.Offset]bool // sealed segments known to be compressed, by first offset
 	closed   bool
 
 	// Touched by the writer only.

@@ -33,7 +33,7 @@ func Open(dir string, opt Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make decompressor: %w", err)
 	}
-	l := &Log{dir: dir, opt: opt, dec: dec, dict: map[uint32][]byte{}}
+	l := &Log{dir: dir, opt: opt, dec: dec, dict: map[uint32][]byte{}, squeezed: map[change.Offset]bool{}}
 	l.idle = sync.NewCond(&l.mu)
 	if l.segments, err = scan(dir); err == nil {
 		err = l.recover()
@@ -267,6 +267,7 @@ func (l *Log) Cut() error {
 		}
 	}
 	l.mapped = nil
+	clear(l.squeezed)
 	l.sum, l.blocks, l.written, l.broken = 0, 0, 0, false
 	return l.recover()
 }

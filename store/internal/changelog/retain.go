@@ -52,6 +52,7 @@ func (l *Log) DropOldest() error {
 	}
 	l.opt.crash("drop.done")
 	l.segments = l.segments[1:]
+	l.forget(l.segments[0].first)
 	l.mapped = slices.DeleteFunc(l.mapped, func(o *segment) bool { return o == s })
 	s.dropped = true
 	if s.refs == 0 {

@@ -81,17 +81,21 @@ func decodeHeader(v []byte) (change.Offset, Tail, error) {
 	return change.Offset(binary.BigEndian.Uint64(v[4:])), tail, err
 }
 
-// seal: number of blocks, last offset, CRC-32C over all frames in order.
+// sealZstd says that the payloads are compressed where that makes them smaller.
+const sealZstd = 1
+
+// seal: number of blocks, last offset, CRC-32C over all frames in order, flags.
 type seal struct {
 	blocks uint64
 	last   change.Offset
 	sum    uint32
+	flags  byte
 }
 
 func encodeSeal(s seal) []byte {
 	b := binary.BigEndian.AppendUint64(nil, s.blocks)
 	b = binary.BigEndian.AppendUint64(b, uint64(s.last))
-	return binary.BigEndian.AppendUint32(b, s.sum)
+	return append(binary.BigEndian.AppendUint32(b, s.sum), s.flags)
 }
 
 func decodeSeal(v []byte) (seal, error) {
@@ -99,10 +103,10 @@ func decodeSeal(v []byte) (seal, error) {
 	if err != nil {
 		return seal{}, fmt.Errorf("seal: %w", err)
 	}
-	if len(v) != 20 {
-		return seal{}, errors.New("seal is cut short")
+	if len(v) != 21 || v[20]&^sealZstd != 0 {
+		return seal{}, errors.New("seal is not one of carbond's")
 	}
-	return seal{binary.BigEndian.Uint64(v), change.Offset(binary.BigEndian.Uint64(v[8:])), binary.BigEndian.Uint32(v[16:])}, nil
+	return seal{binary.BigEndian.Uint64(v), change.Offset(binary.BigEndian.Uint64(v[8:])), binary.BigEndian.Uint32(v[16:]), v[20]}, nil
 }
 
 // isSpace reports whether the file system is full or refuses writes: trouble

@@ -1,0 +1,208 @@
+package changelog
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+	bolt "go.etcd.io/bbolt"
+
+	"carbond/store/change"
+)
+
+// batch is how many bytes of frames one commit of a rewrite holds.
+const batch = 4 << 20
+
+// Compress rewrites the oldest sealed segment that is not compressed yet with
+// zstd payloads, and reports whether there was one. The new file takes the old
+// one's name when it is whole and synced; readers inside the old one finish
+// undisturbed. A crash leaves either the one or the other.
+func (l *Log) Compress() (bool, error) {
+	s, err := l.uncompressed()
+	if s == nil || err != nil {
+		return false, err
+	}
+	defer l.leave(s)
+	tmp := &segment{path: s.path + tempSuffix, first: s.first, last: s.last, born: s.born}
+	if err := os.Remove(tmp.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, fmt.Errorf("compress %s: %w", s.path, err)
+	}
+	if err := tmp.open(false, Options{SegmentBytes: l.opt.SegmentBytes, NoSync: l.opt.NoSync}); err != nil {
+		return false, err
+	}
+	err = l.rewrite(s, tmp)
+	if cerr := tmp.close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		_ = os.Remove(tmp.path)
+		return false, fmt.Errorf("compress %s: %w", s.path, err)
+	}
+	l.opt.crash("compress.written")
+	return true, l.replace(s, tmp.path)
+}
+
+// uncompressed pins the oldest sealed segment whose seal says that it is plain.
+func (l *Log) uncompressed() (*segment, error) {
+	for _, g := range l.Segments() {
+		if !g.Sealed {
+			return nil, nil
+		}
+		l.mu.Lock()
+		done := l.squeezed[g.First]
+		l.mu.Unlock()
+		if done {
+			continue
+		}
+		s, err := l.pin(g.First)
+		if s == nil || err != nil {
+			return nil, err
+		}
+		var was seal
+		err = s.view(func(tx *bolt.Tx) (err error) {
+			v := tx.Bucket(bucketMeta).Get(keySeal)
+			if was, err = decodeSeal(v); err != nil {
+				return s.corrupt(0, s.place(v), err)
+			}
+			return nil
+		})
+		if err == nil && was.flags&sealZstd == 0 {
+			return s, nil
+		}
+		l.leave(s)
+		if err != nil {
+			return nil, err
+		}
+		l.mu.Lock()
+		l.squeezed[g.First] = true
+		l.mu.Unlock()
+	}
+	return nil, nil
+}
+
+// rewrite copies s into the empty file tmp, frame by frame.
+func (l *Log) rewrite(s, tmp *segment) error {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	defer enc.Close()
+	out := seal{flags: sealZstd}
+	if err := tmp.update(func(w *bolt.Tx) error {
+		for _, name := range [][]byte{bucketMeta, bucketDict, bucketBlocks} {
+			if _, err := w.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		return s.view(func(r *bolt.Tx) error {
+			if err := copyBucket(w, r, bucketMeta); err != nil {
+				return err
+			}
+			return copyBucket(w, r, bucketDict)
+		})
+	}); err != nil {
+		return err
+	}
+	for at, more := offsetKey(s.first), true; more; {
+		var keys, frames [][]byte
+		if err := s.view(func(r *bolt.Tx) error {
+			c := r.Bucket(bucketBlocks).Cursor()
+			k, v := c.Seek(at)
+			for n := 0; k != nil && n < batch; k, v = c.Next() {
+				f, err := squeeze(k, v, enc)
+				if err != nil {
+					return s.corrupt(0, s.place(v), err)
+				}
+				keys, frames, n = append(keys, slices.Clone(k)), append(frames, slices.Clone(f)), n+len(v)
+			}
+			more = k != nil
+			at = slices.Clone(k)
+			return nil
+		}); err != nil {
+			return err
+		}
+		for i, f := range frames {
+			b, err := decodeFrame(keys[i], f, l.dec)
+			if err != nil {
+				return err
+			}
+			out.blocks, out.last, out.sum = out.blocks+1, b.Last(), addSum(out.sum, f)
+		}
+		if err := tmp.update(func(w *bolt.Tx) error {
+			b := w.Bucket(bucketBlocks)
+			b.FillPercent = 1
+			for i := range keys {
+				if err := b.Put(keys[i], frames[i]); err != nil {
+					return err
+				}
+			}
+			if !more {
+				return w.Bucket(bucketMeta).Put(keySeal, sealed(encodeSeal(out)))
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if out.last != s.last {
+		return s.corrupt(out.last, -1, fmt.Errorf("the blocks end at %d, want %d", out.last, s.last))
+	}
+	return nil
+}
+
+func copyBucket(w, r *bolt.Tx, name []byte) error {
+	to := w.Bucket(name)
+	return r.Bucket(name).ForEach(func(k, v []byte) error { return to.Put(k, v) })
+}
+
+// squeeze returns the frame with a compressed payload, or the frame itself when
+// that would not be smaller.
+func squeeze(key, f []byte, enc *zstd.Encoder) ([]byte, error) {
+	if len(f) > 1 && f[1]&frameZstd != 0 {
+		return f, nil
+	}
+	b, err := decodeFrame(key, f, nil)
+	if err != nil {
+		return nil, err
+	}
+	packed := enc.EncodeAll(b.Data, nil)
+	if len(packed) >= len(b.Data) {
+		return f, nil
+	}
+	return buildFrame(key, b.Count, len(b.Data), packed, frameZstd), nil
+}
+
+// replace gives the rewritten file the segment's name and lets new readers map
+// it.
+func (l *Log) replace(s *segment, tmp string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.Index(l.segments, s)
+	if l.closed || i < 0 { // retention was faster
+		return os.Remove(tmp)
+	}
+	if err := os.Rename(tmp, s.path); err != nil {
+		return fmt.Errorf("compress: %w", err)
+	}
+	if err := syncDir(l.dir); err != nil {
+		return err
+	}
+	l.opt.crash("compress.named")
+	next := &segment{path: s.path, first: s.first, last: s.last, born: s.born}
+	l.segments[i] = next
+	l.mapped = slices.DeleteFunc(l.mapped, func(o *segment) bool { return o == s })
+	l.squeezed[s.first] = true
+	s.dropped = true // the last reader unmaps the old file; this call is one of them
+	return nil
+}
+
+// forget drops what is known of segments that are gone. Callers hold mu.
+func (l *Log) forget(before change.Offset) {
+	for first := range l.squeezed {
+		if first < before {
+			delete(l.squeezed, first)
+		}
+	}
+}
