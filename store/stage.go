@@ -74,7 +74,7 @@ func (g *staging) end(t *change.Txn) error {
 		}
 	}
 	if o.held != nil {
-		g.write(*o.held)
+		g.encode(*o.held) // the end goes into the same block, however full it is
 		s.enc.End(t.EndLSN)
 	}
 	if t.EndLSN != 0 {
@@ -246,14 +246,19 @@ func (g *staging) add(sh *view.Shape, r record.Entry) change.Offset {
 	return at
 }
 
+// write encodes an entry behind which others come.
 func (g *staging) write(r record.Entry) {
+	g.encode(r)
+	if g.s.enc.Size() >= blockBytes {
+		g.cut()
+	}
+}
+
+func (g *staging) encode(r record.Entry) {
 	o, enc := g.s.open, &g.s.enc
 	if !o.began {
 		o.began = true
 		enc.Begin(o.head)
 	}
 	enc.Add(r)
-	if enc.Size() >= blockBytes {
-		g.cut()
-	}
 }
