@@ -149,7 +149,7 @@ func (a *auth) need(method string) scope {
 	case strings.HasPrefix(method, "/grpc.health.v1.Health/"):
 		return scopeNone // probes have no tokens, and learn nothing else
 	case strings.HasPrefix(method, "/"+pb.CarbonService_ServiceDesc.ServiceName+"/"),
-		strings.HasPrefix(method, "/grpc.reflection."):
+		strings.HasPrefix(method, "/grpc.reflection."), changelogRead(method):
 		return scopeRead
 	}
 	for _, m := range a.read {

@@ -56,6 +56,13 @@ type Options struct {
 
 	DisableReflection bool
 
+	// Changelog is what carbon.ChangelogService serves; nil leaves the service
+	// out.
+	Changelog    Changelog
+	Version      string        // of carbond, for the source of change events
+	MaxConsumers int           // Consume streams at a time; default 256
+	BackupStall  time.Duration // how long a client may leave a piece of a backup unread; default 2 min
+
 	// Register adds services before the server starts. Their calls pass the
 	// same interceptors; long-lived streams end when Server.Draining is closed.
 	Register []func(grpc.ServiceRegistrar)
@@ -74,6 +81,7 @@ func (o Options) withDefaults() Options {
 	def(&o.ConnectionTimeout, 20*time.Second)
 	def(&o.MaxConnectionAgeGrace, 30*time.Second)
 	def(&o.DrainTimeout, 5*time.Second)
+	def(&o.BackupStall, 2*time.Minute)
 	num := func(p *int, d int) {
 		if *p <= 0 {
 			*p = d
@@ -84,6 +92,7 @@ func (o Options) withDefaults() Options {
 	num(&o.MaxRecvBytes, 1<<20)
 	num(&o.MaxSendBytes, 256<<20)
 	num(&o.MaxConnections, 4096)
+	num(&o.MaxConsumers, 256)
 	num(&o.RateBurst, max(1, int(o.RateLimit)))
 	if o.CacheMaxBytes <= 0 {
 		o.CacheMaxBytes = 64 << 20

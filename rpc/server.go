@@ -35,6 +35,7 @@ type Server struct {
 	health *health.Server
 	tls    *tlsFiles // nil = plain text
 	auth   *auth
+	events *changelog // nil without Options.Changelog
 
 	draining chan struct{} // closed when Shutdown begins
 
@@ -71,8 +72,14 @@ func New(r Reader, opt Options) (*Server, error) {
 	if err := s.core.metrics.register(opt.Registerer, s.core.cache, expiry); err != nil {
 		return nil, fmt.Errorf("register gRPC metrics: %w", err)
 	}
+	if s.events, err = newChangelog(s.core, s.draining); err != nil {
+		return nil, err
+	}
 	s.SetServing("", false)
 	s.SetServing(Service, false)
+	if s.events != nil {
+		s.SetServing(ChangelogName, false)
+	}
 	return s, nil
 }
 
@@ -113,6 +120,7 @@ func (s *Server) server() *grpc.Server {
 	g := grpc.NewServer(s.options()...)
 	pb.RegisterCarbonServiceServer(g, service{core: s.core})
 	healthpb.RegisterHealthServer(g, watchedHealth{s.health, s.draining})
+	s.events.register(g)
 	for _, f := range s.opt.Register {
 		f(g)
 	}

@@ -43,6 +43,7 @@ func (d *daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
 	opt := apiOptions(cfg)
 	opt.Log, opt.Registerer = d.log.With("stage", "rpc"), d.met.reg
 	opt.Age = func() time.Duration { return time.Duration(d.age.Load()) }
+	opt.Changelog, opt.Version = changelog{d.store}, version
 	if d.pool != nil {
 		opt.Pool = d.pool
 	}
@@ -57,9 +58,11 @@ func (d *daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
 func (d *daemon) runAPI(ctx context.Context) error { return d.api.Serve(ctx, d.grpcListener) }
 
 // setServing tells the health service. The name "" is the process, which is
-// well as long as it runs; the API serves when its data is good.
+// well as long as it runs, and so is the changelog: it holds what it holds. The
+// API serves when its data is good.
 func (d *daemon) setServing(process, api bool) {
 	d.api.SetServing("", process)
+	d.api.SetServing(rpc.ChangelogName, process)
 	d.api.SetServing(rpc.Service, api)
 }
 

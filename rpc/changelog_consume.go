@@ -1,0 +1,242 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	pb "carbond/proto/carbon"
+	"carbond/rpc/internal/debezium"
+	"carbond/store/change"
+)
+
+const (
+	// pieceBytes is how much of the log a stream reads at a time; it is what a
+	// stream costs in memory, with the encoded form beside it.
+	pieceBytes = 128 << 10
+	// messageBytes and messageRecords are where a message is cut.
+	messageBytes   = 256 << 10
+	messageRecords = 1000
+	// progressEvery is how often a stream without records says how far it is.
+	progressEvery = time.Second
+)
+
+// Consume implements carbon.ChangelogService.
+func (s *changelog) Consume(q *pb.ConsumeRequest, ss pb.ChangelogService_ConsumeServer) error {
+	ctx := ss.Context()
+	f := &consumption{changelog: s, ss: ss, follow: q.Follow}
+	switch q.Format {
+	case "", "debezium":
+		f.value = f.envelope
+	case "row":
+		f.value = func(b []byte, p *placed) []byte { return debezium.AppendRecord(b, &p.Record) }
+	default:
+		return badField("format", "must be debezium or row")
+	}
+	topics, err := s.topics(q.Topics)
+	if err != nil {
+		return err
+	}
+	select {
+	case s.consumers <- struct{}{}:
+		defer func() { <-s.consumers }()
+	default:
+		return fault(&LogError{Kind: faultConsumers, Err: fmt.Errorf("%d consumers read already; close one or raise the limit", cap(s.consumers))})
+	}
+	s.metrics.consumers.Inc()
+	defer s.metrics.consumers.Dec()
+	if q.Group != "" {
+		m, err := s.log.Join(q.Group, q.MemberId)
+		if err != nil {
+			return s.logError(ctx, err)
+		}
+		defer m.Leave()
+		f.member = m
+	}
+	// The committed offsets are read after joining: from then on no other
+	// consumer can move them.
+	sp, err := s.start(ctx, q, topics)
+	if err != nil {
+		return err
+	}
+	f.cursor, f.end = newCursor(s.log, sp), sp.end
+	return f.run(ctx, sp.head)
+}
+
+// consumption is one Consume stream. Send blocks while the client does not read, and
+// with it the reading of the log: nothing else waits.
+type consumption struct {
+	*changelog
+	ss     pb.ChangelogService_ConsumeServer
+	cursor *cursor
+	member LogMember
+	follow bool
+	end    change.Offset // where a stream without follow ends
+	value  func(b []byte, p *placed) []byte
+
+	told   change.Offset // next_offset of the last message
+	toldAt time.Time
+}
+
+func (f *consumption) run(ctx context.Context, from change.Offset) error {
+	if err := f.send(&pb.ConsumeResponse{Generation: f.member.Generation, NextOffset: uint64(from)}); err != nil {
+		return err
+	}
+	for {
+		if err := f.over(ctx); err != nil {
+			return err
+		}
+		if !f.follow && f.told > f.end {
+			return nil
+		}
+		changed, open := f.log.Changed()
+		recs, more, err := f.cursor.read(pieceBytes)
+		if err != nil {
+			return f.logError(ctx, err)
+		}
+		if err := f.deliver(recs); err != nil {
+			return err
+		}
+		switch {
+		case !f.follow && f.cursor.next() > f.end:
+			if err := f.progress(0); err != nil {
+				return err
+			}
+			return nil
+		case more:
+			if err := f.progress(progressEvery); err != nil {
+				return err
+			}
+		case !f.follow:
+			return f.logError(ctx, fmt.Errorf("the log ends before offset %d, which it has announced", f.end))
+		case !open:
+			return errDraining()
+		default:
+			if err := f.wait(ctx, changed); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// over reports why a stream must end, if it must.
+func (f *consumption) over(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctxError(ctx.Err())
+	case <-f.member.Fenced:
+		return f.fenced()
+	case <-f.draining:
+		return errDraining()
+	default:
+		return nil
+	}
+}
+
+func (f *consumption) fenced() error {
+	select {
+	case <-f.draining: // closing the log ends every membership too
+		return errDraining()
+	default:
+	}
+	f.metrics.fenced.Inc()
+	return fault(&LogError{Kind: faultFenced, Err: errors.New("another member of the group has taken over")})
+}
+
+// wait waits for more to read, and says how far the stream is meanwhile.
+func (f *consumption) wait(ctx context.Context, changed <-chan struct{}) error {
+	var due <-chan time.Time
+	if f.cursor.next() > f.told {
+		t := time.NewTimer(max(0, progressEvery-time.Since(f.toldAt)))
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-changed:
+		return nil
+	case <-due:
+		return f.progress(0)
+	case <-ctx.Done():
+		return ctxError(ctx.Err())
+	case <-f.member.Fenced:
+		return f.fenced()
+	case <-f.draining:
+		return errDraining()
+	}
+}
+
+// deliver sends records in messages of bounded size. Without follow, what came
+// after the call began is not sent.
+func (f *consumption) deliver(recs []placed) error {
+	m, size := &pb.ConsumeResponse{}, 0
+	for i := range recs {
+		p := &recs[i]
+		if !f.follow && p.Offset > f.end {
+			break
+		}
+		r := f.record(p)
+		m.Records = append(m.Records, r)
+		size += len(r.KeyJson) + len(r.ValueJson) + 64
+		if size >= messageBytes || len(m.Records) >= messageRecords {
+			m.NextOffset = r.Offset + 1
+			if err := f.send(m); err != nil {
+				return err
+			}
+			m, size = &pb.ConsumeResponse{}, 0
+		}
+	}
+	if len(m.Records) == 0 {
+		return nil
+	}
+	m.NextOffset = f.reached()
+	return f.send(m)
+}
+
+// reached is the next offset as the client is told: a stream without follow does
+// not go beyond its end.
+func (f *consumption) reached() uint64 {
+	n := f.cursor.next()
+	if !f.follow {
+		n = min(n, f.end+1)
+	}
+	return uint64(n)
+}
+
+// progress sends a message without records when the stream got further and the
+// last message is old enough.
+func (f *consumption) progress(every time.Duration) error {
+	n := f.reached()
+	if n <= uint64(f.told) || time.Since(f.toldAt) < every {
+		return nil
+	}
+	return f.send(&pb.ConsumeResponse{NextOffset: n})
+}
+
+func (f *consumption) send(m *pb.ConsumeResponse) error {
+	if err := f.ss.Send(m); err != nil {
+		return err
+	}
+	f.told, f.toldAt = change.Offset(m.NextOffset), time.Now()
+	return nil
+}
+
+// record encodes a record for the wire.
+func (f *consumption) record(p *placed) *pb.ChangeRecord {
+	// One allocation for key and value; most records fit the guess.
+	b := debezium.AppendKey(make([]byte, 0, 768+2*(len(p.Before)+len(p.After))), &p.Record)
+	k := len(b)
+	b = f.value(b, p)
+	r := &pb.ChangeRecord{
+		Offset: uint64(p.Offset), Topic: change.Topic(p.Relation.Name), Op: p.Op.String(),
+		KeyJson: b[:k:k], ValueJson: b[k:], Xid: p.XID, Lsn: p.LSN.String(), LastInTransaction: p.at.Last,
+	}
+	if !p.CommitTime.IsZero() {
+		r.CommitTimeMs = p.CommitTime.UnixMilli()
+	}
+	return r
+}
+
+func (f *consumption) envelope(b []byte, p *placed) []byte {
+	return debezium.AppendValue(b, &p.Record, debezium.Source{Version: f.opt.Version, Database: f.log.Source().Database}, p.at)
+}

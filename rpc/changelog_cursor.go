@@ -1,0 +1,99 @@
+package rpc
+
+import (
+	"carbond/rpc/internal/debezium"
+	"carbond/store/change"
+)
+
+// cursor reads the wanted records of a log in pieces and finds the last one of
+// each transaction. It holds one record back until it knows, which may take as
+// long as the rest of a large transaction, but never more memory than a piece.
+type cursor struct {
+	reader LogReader
+	span   span
+	held   *placed
+	orders map[string]uint64 // changes of each table in the transaction at hand
+	newer  func(from change.Offset) LogReader
+	oldest func() change.Offset
+	begun  bool
+}
+
+// placed is a record that a consumer sees.
+type placed struct {
+	change.Record
+	at debezium.Place
+}
+
+func newCursor(log Changelog, sp span) *cursor {
+	return &cursor{
+		reader: log.NewReader(sp.head), span: sp, orders: map[string]uint64{}, newer: log.NewReader,
+		oldest: func() change.Offset { o, _ := log.Bounds(); return o },
+	}
+}
+
+// next is the offset before which everything wanted was returned.
+func (c *cursor) next() change.Offset {
+	if c.held != nil {
+		return c.held.Offset
+	}
+	return c.reader.Next()
+}
+
+// read returns the wanted records of the next piece; ok is false when there is
+// nothing to read. A piece may hold none that is wanted.
+func (c *cursor) read(maxBytes int) (out []placed, ok bool, err error) {
+	recs, err := c.reader.Read(maxBytes)
+	if err == nil && len(recs) > 0 && !c.begun {
+		recs, err = c.rewind(recs, maxBytes)
+	}
+	if err != nil || len(recs) == 0 {
+		return nil, false, err
+	}
+	for i := range recs {
+		out = c.take(out, &recs[i])
+	}
+	return out, true, nil
+}
+
+// rewind goes back to the beginning of the transaction that a stream begins
+// inside, so that its records get the same places as at any other reading. If
+// retention has taken the beginning, places count from what is left.
+func (c *cursor) rewind(recs []change.Record, maxBytes int) ([]change.Record, error) {
+	c.begun = true
+	r := &recs[0]
+	if r.Order <= 1 {
+		return recs, nil
+	}
+	first := r.Offset - change.Offset(r.Order) + 1
+	if oldest := c.oldest(); first < oldest {
+		if first = oldest; first >= r.Offset {
+			return recs, nil
+		}
+	}
+	c.reader = c.newer(first)
+	return c.reader.Read(maxBytes)
+}
+
+// take looks at one record of the log and appends those that are settled.
+func (c *cursor) take(out []placed, r *change.Record) []placed {
+	if r.Order == 1 {
+		clear(c.orders)
+	}
+	// The rows behind a TRUNCATE are for reading backwards only.
+	if r.Op != change.Retract {
+		name := r.Relation.Name
+		c.orders[name]++
+		if from, wanted := c.span.from[name]; wanted && r.Offset >= from {
+			if c.held != nil {
+				out = append(out, *c.held)
+			}
+			c.held = &placed{Record: *r, at: debezium.Place{TableOrder: c.orders[name]}}
+		}
+	}
+	if r.Last && c.held != nil {
+		c.held.at.Last = true
+		out = append(out, *c.held)
+		c.held = nil
+	}
+	return out
+}

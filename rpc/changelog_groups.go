@@ -1,0 +1,111 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	pb "carbond/proto/carbon"
+	"carbond/store/change"
+)
+
+// CommitOffset implements carbon.ChangelogService.
+func (s *changelog) CommitOffset(ctx context.Context, q *pb.CommitOffsetRequest) (*pb.CommitOffsetResponse, error) {
+	if err := known(s.log.Topics(), q.Topic); err != nil {
+		return nil, err
+	}
+	if err := s.log.CommitOffset(ctx, q.Group, q.Generation, q.Topic, change.Offset(q.Offset)); err != nil {
+		return nil, s.logError(ctx, err)
+	}
+	return &pb.CommitOffsetResponse{}, nil
+}
+
+// ListGroups implements carbon.ChangelogService.
+func (s *changelog) ListGroups(context.Context, *pb.ListGroupsRequest) (*pb.ListGroupsResponse, error) {
+	out := &pb.ListGroupsResponse{}
+	for _, g := range s.log.Groups() {
+		out.Groups = append(out.Groups, groupProto(g))
+	}
+	return out, nil
+}
+
+// ResetGroup implements carbon.ChangelogService.
+func (s *changelog) ResetGroup(ctx context.Context, q *pb.ResetGroupRequest) (*pb.ResetGroupResponse, error) {
+	if q.GetDelete() {
+		if q.Topic != "" {
+			return nil, badField("topic", "is set, but a group is deleted as a whole")
+		}
+		if err := s.log.DeleteGroup(q.Group); err != nil {
+			return nil, s.logError(ctx, err)
+		}
+		return &pb.ResetGroupResponse{Group: &pb.Group{Name: q.Group}}, nil
+	}
+	var wanted []string
+	if q.Topic != "" {
+		wanted = []string{q.Topic}
+	}
+	topics, err := s.topics(wanted)
+	if err != nil {
+		return nil, err
+	}
+	at, err := s.resetTo(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(topics))
+	for i := range topics {
+		names[i] = topics[i].Name
+	}
+	if err := s.log.ResetGroup(ctx, q.Group, names, at); err != nil {
+		return nil, s.logError(ctx, err)
+	}
+	for _, g := range s.log.Groups() {
+		if g.Name == q.Group {
+			return &pb.ResetGroupResponse{Group: groupProto(g)}, nil
+		}
+	}
+	return nil, fault(&LogError{Kind: FaultGroup, Err: fmt.Errorf("group %q was deleted meanwhile", q.Group)})
+}
+
+// resetTo returns the last offset that counts as dealt with.
+func (s *changelog) resetTo(ctx context.Context, q *pb.ResetGroupRequest) (change.Offset, error) {
+	oldest, newest := s.log.Bounds()
+	switch to := q.To.(type) {
+	case *pb.ResetGroupRequest_Earliest:
+		return oldest - 1, nil
+	case *pb.ResetGroupRequest_Latest:
+		return newest, nil
+	case *pb.ResetGroupRequest_Time:
+		return s.before(ctx, to.Time)
+	case *pb.ResetGroupRequest_Offset:
+		at := change.Offset(to.Offset)
+		switch {
+		case at+1 < oldest:
+			return 0, fault(&LogError{
+				Kind: FaultCompacted, Oldest: oldest, Newest: newest,
+				Err: fmt.Errorf("what follows offset %d is gone: retention keeps offset %d and later", at, oldest),
+			})
+		case at > newest:
+			return 0, fault(&LogError{
+				Kind: FaultFuture, Oldest: oldest, Newest: newest,
+				Err: fmt.Errorf("offset %d is not reached: the newest is %d", at, newest),
+			})
+		}
+		return at, nil
+	}
+	return 0, badField("to", "is missing: say earliest, latest, an offset, a time or delete")
+}
+
+func groupProto(g LogGroup) *pb.Group {
+	out := &pb.Group{Name: g.Name, Generation: g.Generation, ActiveMember: g.Active}
+	for _, t := range g.Topics {
+		p := &pb.GroupTopic{Topic: t.Topic, Committed: uint64(t.Committed), LagRecords: t.Lag, LagSeconds: t.LagTime.Seconds()}
+		if !t.At.IsZero() {
+			p.CommittedMs = t.At.UnixMilli()
+		}
+		out.Topics = append(out.Topics, p)
+	}
+	return out
+}
+
+var errSlowBackup = errors.New("the client stopped reading the backup, which holds back retention")

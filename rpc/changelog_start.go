@@ -1,0 +1,118 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	pb "carbond/proto/carbon"
+	"carbond/store/change"
+)
+
+// span is what a Consume stream delivers: of each wanted table, by name, the
+// records from an offset on.
+type span struct {
+	from map[string]change.Offset
+	// head is the first offset that is read, the least of from.
+	head change.Offset
+	// end is the last offset without follow.
+	end change.Offset
+}
+
+// start resolves where a stream begins. member is nil without a group.
+func (s *changelog) start(ctx context.Context, q *pb.ConsumeRequest, topics []LogTopic) (span, error) {
+	oldest, newest := s.log.Bounds()
+	sp := span{from: make(map[string]change.Offset, len(topics)), end: newest}
+	var one change.Offset
+	switch at := q.Start.(type) {
+	case nil:
+		for _, t := range topics {
+			from, err := s.committedStart(q.Group, t, oldest)
+			if err != nil {
+				return sp, err
+			}
+			sp.add(t, from)
+		}
+		return sp, sp.check(oldest, newest)
+	case *pb.ConsumeRequest_Earliest:
+		one = oldest
+	case *pb.ConsumeRequest_Latest:
+		one = newest + 1
+	case *pb.ConsumeRequest_Offset:
+		one = max(1, change.Offset(at.Offset))
+	case *pb.ConsumeRequest_Time:
+		before, err := s.before(ctx, at.Time)
+		if err != nil {
+			return sp, err
+		}
+		one = before + 1
+	}
+	for _, t := range topics {
+		sp.add(t, one)
+	}
+	return sp, sp.check(oldest, newest)
+}
+
+// add sets where a topic begins.
+func (p *span) add(t LogTopic, from change.Offset) {
+	p.from[table(t.Name)] = from
+	if p.head == 0 || from < p.head {
+		p.head = from
+	}
+}
+
+// check refuses a start that the log does not reach.
+func (p *span) check(oldest, newest change.Offset) error {
+	switch {
+	case p.head < oldest:
+		return fault(&LogError{
+			Kind: FaultCompacted, Oldest: oldest, Newest: newest,
+			Err: fmt.Errorf("offset %d is gone: retention keeps %d and later", p.head, oldest),
+		})
+	case p.head > newest+1:
+		return fault(&LogError{
+			Kind: FaultFuture, Oldest: oldest, Newest: newest,
+			Err: fmt.Errorf("offset %d is not reached: the newest is %d; was an older copy of the data directory restored?", p.head, newest),
+		})
+	}
+	return nil
+}
+
+// committedStart is where a group goes on in a topic. A topic without a change
+// since the commit goes on wherever the log begins: nothing of it was lost.
+func (s *changelog) committedStart(group string, t LogTopic, oldest change.Offset) (change.Offset, error) {
+	if group == "" {
+		return oldest, nil
+	}
+	at := s.log.Committed(group, t.Name)
+	if at == 0 {
+		return oldest, nil
+	}
+	if at+1 < oldest && t.Next <= at+1 {
+		return oldest, nil
+	}
+	return at + 1, nil
+}
+
+// before returns the last offset before the first transaction that was committed
+// at or after an RFC 3339 time. Commit times have microseconds.
+func (s *changelog) before(ctx context.Context, text string) (change.Offset, error) {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return 0, badField("time", "is not an RFC 3339 time such as 2024-05-01T12:00:00Z")
+	}
+	at, err := s.log.AtTime(ctx, t.Add(-time.Microsecond))
+	var e *LogError
+	if errors.As(err, &e) && e.Kind == FaultCompacted {
+		oldest, newest := s.log.Bounds()
+		return 0, fault(&LogError{
+			Kind: FaultCompacted, Oldest: oldest, Newest: newest,
+			Err: fmt.Errorf("what was committed at %s is gone: retention keeps offset %d and later", text, oldest),
+		})
+	}
+	return at, s.logError(ctx, err)
+}
+
+// table returns the table of a topic.
+func table(topic string) string { return topic[len(change.Topic("")):] }

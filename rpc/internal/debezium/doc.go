@@ -1,0 +1,58 @@
+// Package debezium writes changes of the changelog as JSON: in the envelope of
+// Debezium 2.x for Postgres, which consumers of Debezium's JSON without schemas
+// read unchanged, or as plain rows.
+//
+// # Envelope
+//
+//	field                         content
+//	before                        the whole old row for u and d, else null
+//	after                         the whole new row for c, u and r, else null
+//	op                            c, u, d, r (initial copy) or t (TRUNCATE)
+//	ts_ms                         commit time in ms; Debezium has the time of its own work here, which a
+//	                              changelog that may be read twice cannot repeat
+//	source.version                version of carbond
+//	source.connector              "postgresql"
+//	source.name                   "carbon", the prefix of every topic
+//	source.ts_ms                  commit time in ms
+//	source.snapshot               "true" and, on the last record, "last" in an initial copy; "false" else
+//	source.db                     database, "carbon" in embedded mode
+//	source.sequence               text of a JSON array: decimal LSN of the commit, decimal LSN of the change
+//	source.schema, source.table   "public" and the table
+//	source.txId                   transaction number, 0 in embedded mode
+//	source.lsn                    LSN of the change as a number, 0 in embedded mode
+//	source.xmin                   null
+//	transaction.id                "<txId>:<LSN of the commit>", in embedded mode "0:<offset of the first change>"
+//	transaction.total_order       ordinal in the transaction from 1; the rows that a TRUNCATE ended count too, so
+//	                              it increases but can leave numbers out
+//	transaction.data_collection_order   ordinal among the changes of the same table in the transaction, from 1
+//
+// A change of the primary key is a d and a c, as Debezium has it. The rows that
+// a finished initial copy did not contain come as d with source.snapshot set. A
+// row of the changelog is complete, as with REPLICA IDENTITY FULL.
+//
+// # Values
+//
+//	Postgres type                 JSON
+//	NULL                          null
+//	smallint, integer, bigint     number; beyond 2^53 some readers lose digits, as with Debezium
+//	real, double precision        number; "NaN", "Infinity" and "-Infinity" as strings
+//	numeric                       string, as with decimal.handling.mode=string
+//	boolean                       true or false
+//	timestamptz                   string in UTC as io.debezium.time.ZonedTimestamp: "2024-05-01T12:00:00.123456Z";
+//	                              infinity, -infinity and years outside 1 to 9999 as Postgres spells them
+//	text and every other type     string in the text form of Postgres
+//
+// # Rows
+//
+// A row is the columns of the row after the change, or before a deletion, plus
+// "op", "topic", "offset" and "ts_ms". A column that has one of these names gets
+// an underscore behind it. A TRUNCATE has the four alone.
+//
+// # Invariants
+//
+//  1. The same change gives the same bytes each time it is read.
+//  2. What is written is one line of valid JSON and valid UTF-8, whatever is in
+//     the row.
+//
+// The package has no state and does no I/O; rpc alone calls it.
+package debezium
