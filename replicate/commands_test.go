@@ -1,6 +1,7 @@
 package replicate_test
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -58,6 +59,52 @@ func TestMigrate(t *testing.T) {
 	}
 	if got := pgtest.Text(t, url, "SELECT (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM news)"); got[0][0] != "0" || got[0][1] != "1" {
 		t.Fatalf("after the teardown: %v", got)
+	}
+}
+
+// TestMigrateBesideANewerCarbond marks the tables as those of a later version.
+// They are complete, so this carbond may read them, but never change them.
+func TestMigrateBesideANewerCarbond(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	opt := options(url)
+	if err := replicate.Migrate(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, url, "UPDATE carbond_schema_version SET version = 99")
+	refused := func(err error) {
+		t.Helper()
+		e, ok := errors.AsType[*replicate.Error](err)
+		if !ok || e.Kind != replicate.KindMigrate || !strings.Contains(e.Error(), "version 99") || !strings.Contains(e.Error(), "newer carbond") {
+			t.Errorf("got %v", err)
+		}
+	}
+	refused(replicate.Migrate(t.Context(), opt))
+	r := run(t, newSink(), opt)
+	r.level()
+	r.stop()
+	pgtest.Exec(t, url, "ALTER TABLE verra DROP country")
+	refused(replicate.Migrate(t.Context(), opt))
+	if s := run(t, newSink(), options(url)).trouble(replicate.KindMigrate); !strings.Contains(s.Reason, "newer carbond") {
+		t.Errorf("got %q", s.Reason)
+	}
+	if got := pgtest.Text(t, url, "SELECT version, (SELECT count(*) FROM pg_attribute WHERE attrelid = 'verra'::regclass AND attname = 'country') FROM carbond_schema_version"); got[0][0] != "99" || got[0][1] != "0" {
+		t.Errorf("something was changed: %v", got)
+	}
+}
+
+// TestMigrateGoesOn begins with what the first step alone has made.
+func TestMigrateGoesOn(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	opt := options(url)
+	if err := replicate.Migrate(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, url, "UPDATE carbond_schema_version SET version = 1", "DROP INDEX carbond_news_latest")
+	if err := replicate.Migrate(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	if got := pgtest.Text(t, url, "SELECT version, to_regclass('carbond_news_latest') FROM carbond_schema_version"); got[0][0] == "1" || got[0][1] != "carbond_news_latest" {
+		t.Errorf("got %v", got)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -62,10 +61,7 @@ func (o *Options) adjust(cfg *pgconn.Config) {
 }
 
 // connect opens an ordinary connection.
-func (o *Options) connect(ctx context.Context) (*pgx.Conn, error) { return o.connectWith(ctx, nil) }
-
-// connectWith is connect with more settings.
-func (o *Options) connectWith(ctx context.Context, more map[string]string) (*pgx.Conn, error) {
+func (o *Options) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -74,7 +70,6 @@ func (o *Options) connectWith(ctx context.Context, more map[string]string) (*pgx
 		return nil, fault(KindOptions, "", err, "the Postgres URL is unusable")
 	}
 	o.adjust(&cfg.Config)
-	maps.Copy(cfg.RuntimeParams, more)
 	// No prepared statements: they would outlive DDL, and we ask rarely.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	conn, err := pgx.ConnectConfig(ctx, cfg)

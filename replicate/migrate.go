@@ -1,20 +1,16 @@
 package replicate
 
 import (
+	"cmp"
 	"context"
-	"embed"
 	"fmt"
-	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/tern/v2/migrate"
 
 	"carbond/store/change"
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
 
 const (
 	// versionTable holds the number of the last migration, in our schema.
@@ -26,7 +22,8 @@ const (
 
 // Migrate creates or upgrades the schema, the four tables, their indexes and
 // the publication. It never drops or changes what it finds: tables, columns and
-// rows of others stay. Concurrent calls take turns.
+// rows of others stay. Concurrent calls take turns. Tables that a newer carbond
+// has made are refused with KindMigrate and left alone.
 func Migrate(ctx context.Context, opt Options) error {
 	opt = opt.withDefaults()
 	conn, err := opt.connect(ctx)
@@ -41,17 +38,25 @@ func Migrate(ctx context.Context, opt Options) error {
 	if err := basics(findings); err != nil && kindOf(err) == KindStandby {
 		return err // everything else can be repaired later
 	}
+	steps, err := readSteps(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	if version, _, err := schemaVersion(ctx, conn, &opt); err != nil || version > len(steps) {
+		return cmp.Or(opt.classify(err), error(opt.tooNew(version, len(steps))))
+	}
 	needed, err := migrationNeeded(ctx, conn, &opt, findings)
 	if err != nil || !needed {
 		return err
 	}
-	_, err = migrateOn(ctx, conn, &opt)
+	_, err = migrateOn(ctx, conn, &opt, findings)
 	return err
 }
 
 // migrationNeeded reports whether anything is missing that a migration makes.
 // Tables that somebody else has made and that are complete are left alone: the
-// role may not own them.
+// role may not own them. Nothing is missing from complete tables of a newer
+// carbond either, so that old and new ones can run side by side.
 func migrationNeeded(ctx context.Context, conn *pgx.Conn, opt *Options, findings []Finding) (bool, error) {
 	for _, f := range findings {
 		switch Kind(f.Name) {
@@ -61,26 +66,17 @@ func migrationNeeded(ctx context.Context, conn *pgx.Conn, opt *Options, findings
 			}
 		}
 	}
-	var exists bool
-	name := ident(opt.Schema, versionTable)
-	if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL AND has_table_privilege(to_regclass($1), 'SELECT')", name).Scan(&exists); err != nil || !exists {
-		return false, opt.classify(err)
-	}
-	var version, latest int
-	if err := conn.QueryRow(ctx, "SELECT COALESCE(max(version), 0) FROM "+name).Scan(&version); err != nil {
-		return false, opt.classify(err)
-	}
-	files, err := fs.Glob(migrations, "migrations/*.sql")
+	version, _, err := schemaVersion(ctx, conn, opt)
 	if err != nil {
-		return false, err
+		return false, opt.classify(err)
 	}
-	latest = len(files)
-	return version < latest, nil
+	steps, err := readSteps(migrations, "migrations")
+	return version > 0 && version < len(steps), err
 }
 
 // migrateOn does the work on an open connection. It reports whether a
 // publication that existed before got more tables.
-func migrateOn(ctx context.Context, conn *pgx.Conn, opt *Options) (extended bool, err error) {
+func migrateOn(ctx context.Context, conn *pgx.Conn, opt *Options, findings []Finding) (extended bool, err error) {
 	defer func() {
 		if err != nil && kindOf(err) == KindServer {
 			err = fault(KindMigrate, "grant the role CREATE on the database and ownership of the tables, or run carbond migrate with a URL of such a role and switch automatic migration off", err, "tables and publication could not be created")
@@ -95,13 +91,18 @@ func migrateOn(ctx context.Context, conn *pgx.Conn, opt *Options) (extended bool
 			err = uerr
 		}
 	}()
-	if err := migrateTables(ctx, conn, opt); err != nil {
+	repeat := slices.ContainsFunc(findings, func(f Finding) bool {
+		return !f.OK && (Kind(f.Name) == KindTables || Kind(f.Name) == KindColumns)
+	})
+	if err := migrateTables(ctx, conn, opt, repeat); err != nil {
 		return false, err
 	}
 	return migratePublication(ctx, conn, opt)
 }
 
-func migrateTables(ctx context.Context, conn *pgx.Conn, opt *Options) error {
+// migrateTables makes the schema and the tables. With repeat it also makes again
+// what was dropped from them.
+func migrateTables(ctx context.Context, conn *pgx.Conn, opt *Options, repeat bool) error {
 	var exists bool
 	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", opt.Schema).Scan(&exists); err != nil {
 		return err
@@ -111,46 +112,11 @@ func migrateTables(ctx context.Context, conn *pgx.Conn, opt *Options) error {
 			return fmt.Errorf("create schema %q: %w", opt.Schema, err)
 		}
 	}
-	// Names without a schema lead to ours alone. The path is a start-up value of
-	// a connection of its own, because tern resets all other settings.
-	conn, err := opt.connectWith(ctx, map[string]string{"search_path": ident(opt.Schema)})
+	steps, err := readSteps(migrations, "migrations")
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	m, err := migrate.NewMigrator(ctx, conn, versionTable)
-	if err != nil {
-		return fmt.Errorf("create table %s: %w", versionTable, err)
-	}
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	if err := m.LoadMigrations(dir); err != nil {
-		return fmt.Errorf("read the migrations: %w", err)
-	}
-	current, err := m.GetCurrentVersion(ctx)
-	if err != nil {
-		return fmt.Errorf("read the schema version: %w", err)
-	}
-	latest := int32(len(m.Migrations))
-	switch {
-	case current > latest:
-		return nil // a newer carbond was here; its tables have all that we need
-	case current == latest:
-		// The version is up to date, yet a table or column is missing: somebody
-		// dropped it. Every step can be repeated.
-		for _, step := range m.Migrations {
-			if _, err := conn.Exec(ctx, step.UpSQL); err != nil {
-				return fmt.Errorf("repeat migration %s: %w", step.Name, err)
-			}
-		}
-		return nil
-	}
-	if err := m.Migrate(ctx); err != nil {
-		return fmt.Errorf("migrate the tables: %w", err)
-	}
-	return nil
+	return runSteps(ctx, conn, opt, steps, repeat)
 }
 
 func migratePublication(ctx context.Context, conn *pgx.Conn, opt *Options) (extended bool, err error) {

@@ -161,7 +161,7 @@ func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err
 		}
 		if needed {
 			s.log.Info("creating or upgrading tables and publication", "schema", s.opt.Schema, "publication", s.opt.Publication)
-			if extended, err = migrateOn(ctx, conn, &s.opt); err != nil {
+			if extended, err = migrateOn(ctx, conn, &s.opt, findings); err != nil {
 				return false, err
 			}
 			if findings, err = preflight(ctx, conn, &s.opt); err != nil {
