@@ -226,12 +226,13 @@ func (e entry) apply(tables map[string]map[string]row) {
 func (h *history) checkTxn(t testing.TB, c commit, want []entry, recs []change.Record) []change.Record {
 	t.Helper()
 	order := uint64(0)
+	var rec change.Record
 	at := func(what string, args ...any) {
 		t.Helper()
 		where := "at the end of the log"
 		if len(recs) > 0 {
-			where = fmt.Sprintf("at offset %d (transaction %d, LSN %s): %s %s %v -> %v", recs[0].Offset, recs[0].XID, recs[0].CommitLSN,
-				recs[0].Op, recs[0].Relation.Name, named(recs[0].Relation, recs[0].Before), named(recs[0].Relation, recs[0].After))
+			where = fmt.Sprintf("at offset %d (transaction %d, LSN %s, end %s, ordinal %d): %s %s %v -> %v", rec.Offset, rec.XID, rec.CommitLSN, rec.EndLSN, rec.Order,
+				rec.Op, rec.Relation.Name, named(rec.Relation, rec.Before), named(rec.Relation, rec.After))
 		}
 		t.Fatalf("transaction %d ends at %s and has %d changes: %s\n%s", c.xid, c.end, len(want), fmt.Sprintf(what, args...), where)
 	}
@@ -239,7 +240,7 @@ func (h *history) checkTxn(t testing.TB, c commit, want []entry, recs []change.R
 		if len(recs) == 0 {
 			at("change %d is missing: %v", i+1, w)
 		}
-		rec := recs[0]
+		rec = recs[0]
 		if rec.XID != c.xid || rec.Op != w.op || rec.Relation.Name != w.table || rec.Snapshot {
 			at("change %d should be: %v", i+1, w)
 		}

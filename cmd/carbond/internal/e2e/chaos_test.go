@@ -154,7 +154,7 @@ func (w *world) alter() {
 			err = w.try("ALTER TABLE "+table+" DROP COLUMN IF EXISTS extra", "ALTER TABLE "+table+" DROP COLUMN IF EXISTS extra2")
 		default: // both inside a transaction, with rows between
 			err = w.try("BEGIN", "ALTER TABLE "+table+" DROP COLUMN IF EXISTS extra2", "UPDATE "+table+" SET "+change.KeyColumns(table)[0]+" = "+change.KeyColumns(table)[0],
-				"ALTER TABLE "+table+" ADD COLUMN extra2 jsonb DEFAULT '{}'", "COMMIT")
+				"ALTER TABLE "+table+" ADD COLUMN extra2 interval DEFAULT '1 mon 03:00:00.5'", "COMMIT")
 		}
 		if err != nil {
 			w.t.Logf("alter %s: %v", table, err) // the writers hold it

@@ -27,8 +27,7 @@ func TestOracle(t *testing.T) {
 	defer func() { t.Log(w.summary()) }()
 
 	// The first copy is made while rows are there and more are coming.
-	every := 15 * time.Millisecond
-	stopWriting := w.write(5, every)
+	stopWriting := w.write(5, 8*time.Millisecond)
 	w.wait(1000)
 	stopSampling := w.sample()
 	w.start()

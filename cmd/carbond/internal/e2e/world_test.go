@@ -48,7 +48,7 @@ const database = "e2e_oracle"
 
 func newWorld(t *testing.T, seed uint64) *world {
 	t.Helper()
-	c := pgtest.Start(t, "wal_sender_timeout=3s", "deadlock_timeout=200ms", "logical_decoding_work_mem=256kB", "max_prepared_transactions=20")
+	c := pgtest.Start(t, "wal_sender_timeout=3s", "deadlock_timeout=200ms", "logical_decoding_work_mem=256kB", "max_prepared_transactions=20", "log_min_error_statement=panic", "log_min_messages=warning")
 	pgtest.Exec(t, c.URL("postgres"), "CREATE DATABASE "+database+" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'")
 	w := &world{
 		random: random{rand.New(rand.NewPCG(seed, 1<<32))}, t: t, seed: seed, cluster: c, url: c.URL(database),
@@ -91,6 +91,11 @@ func (w *world) write(n int, every time.Duration) (stop func()) {
 	var wg sync.WaitGroup
 	for id := range n {
 		wr := newWriter(w.seed, id, w.url, &w.gate, every)
+		if id == 0 {
+			if err := wr.fill(ctx); err != nil {
+				w.t.Fatal(err)
+			}
+		}
 		w.writers = append(w.writers, wr)
 		wg.Go(func() { wr.run(ctx) })
 	}

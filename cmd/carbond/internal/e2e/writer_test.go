@@ -73,6 +73,20 @@ func (w *writer) run(ctx context.Context) {
 	}
 }
 
+// fill inserts rows until every view has many.
+func (w *writer) fill(ctx context.Context) error {
+	if err := w.connect(ctx); err != nil {
+		return err
+	}
+	for _, table := range change.Tables() {
+		for range 150 {
+			sql, args := w.upsert(table, w.key(table))
+			_, _ = w.conn.Exec(ctx, sql, args...) // a key that is taken stays
+		}
+	}
+	return nil
+}
+
 func (w *writer) close() {
 	if w.conn != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -195,6 +209,9 @@ func (w *writer) statement() (string, []any) {
 	table := w.table()
 	key := w.key(table)
 	var args []any
+	if w.IntN(400) == 0 {
+		return w.truncate(), nil
+	}
 	switch n := w.IntN(100); {
 	case n < 35:
 		return w.upsert(table, key)
@@ -222,8 +239,6 @@ func (w *writer) statement() (string, []any) {
 	case n < 97:
 		args = append(args, w.text())
 		return "UPDATE " + table + " SET extra = $1::text WHERE " + match(key, &args), args
-	case n < 98:
-		return w.truncate(), nil
 	}
 	// Several rows in one statement, of both kinds of end.
 	return "WITH gone AS (DELETE FROM carbonmark WHERE id LIKE 'c1%' RETURNING project_id) " +
