@@ -32,6 +32,9 @@ func realMain() int {
 	sig := make(chan os.Signal, 4)
 	signal.Notify(sig, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(sig)
+	// A reader that has enough ends a command by EPIPE, see exit, not by a signal:
+	// what was written before is committed, and the exit code is 0.
+	signal.Ignore(syscall.SIGPIPE)
 	return run(context.Background(), os.Args[1:], stdio{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Environ(),
 		tty:     terminal(os.Stdin),

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	pb "carbond/proto/carbon"
+)
+
+func (a *app) cmdBackup() *cobra.Command {
+	var c *client
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Copy the running daemon's data directory into an archive",
+		Long: "Copies changelog, checkpoint and consumer groups of the running daemon into a tar archive, while it\n" +
+			"goes on working. The archive is written as FILE.part and gets its name when it is whole and on\n" +
+			"disk; an older FILE is replaced. A FILE of - is standard output. The call needs the scope admin.",
+		Example: "  carbond backup /var/backups/carbond.tar\n  carbond backup - | zstd > carbond.tar.zst",
+		Args:    oneArg("FILE (- for standard output)"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			conn, err := c.dial()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			api := pb.NewChangelogServiceClient(conn)
+			if args[0] == "-" {
+				if outTerminal(a.out) {
+					return usageError{errors.New("an archive is not for a terminal: give a FILE or redirect")}
+				}
+				_, err := a.receive(cmd.Context(), api, a.out)
+				return c.explain(err)
+			}
+			return c.explain(a.backup(cmd.Context(), api, args[0]))
+		},
+	}
+	c = addClientFlags(cmd)
+	return cmd
+}
+
+// backup writes the archive beside its place and moves it there.
+func (a *app) backup(ctx context.Context, api pb.ChangelogServiceClient, path string) (err error) {
+	part := path + ".part"
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return outputError{fmt.Errorf("write the backup: %w", err)}
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(part)
+		}
+	}()
+	began := time.Now()
+	n, err := a.receive(ctx, api, f)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return outputError{fmt.Errorf("write the backup: %w", err)}
+	}
+	if err := os.Rename(part, path); err != nil {
+		return outputError{fmt.Errorf("name the backup: %w", err)}
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return outputError{fmt.Errorf("name the backup: %w", err)}
+	}
+	_, err = fmt.Fprintf(a.out, "wrote %s: %s in %v\n", path, human(n), time.Since(began).Round(time.Millisecond))
+	return err
+}
+
+// receive writes the archive to w and returns its size.
+func (a *app) receive(ctx context.Context, api pb.ChangelogServiceClient, w io.Writer) (n int64, err error) {
+	show := newProgress(a)
+	defer show.end()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ss, err := api.Backup(ctx, &pb.BackupRequest{})
+	if err != nil {
+		return 0, err
+	}
+	for {
+		m, err := ss.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			return n, nil
+		case err != nil && ctx.Err() != nil:
+			return n, outputError{context.Cause(ctx)}
+		case err != nil:
+			return n, err
+		}
+		k, err := w.Write(m.GetData())
+		if n += int64(k); err != nil {
+			return n, outputError{fmt.Errorf("write the backup: %w", err)}
+		}
+		show.update(0, n)
+	}
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	pb "carbond/proto/carbon"
+)
+
+func (a *app) cmdGroups() *cobra.Command {
+	var (
+		c      *client
+		format string
+	)
+	cmd := &cobra.Command{
+		Use:   "groups",
+		Short: "List the consumer groups with their committed offsets and lag",
+		Long: "Lists the consumer groups of the running daemon, a line for each topic: the last offset that was\n" +
+			"committed, the records behind it, the age of the oldest of them and the member that consumes now.",
+		Example: "  carbond groups\n  carbond groups reset desk --to earliest",
+		Args:    unknownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := groupPrinter(a, format)
+			if err != nil {
+				return err
+			}
+			conn, err := c.dial()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			r, err := pb.NewChangelogServiceClient(conn).ListGroups(cmd.Context(), &pb.ListGroupsRequest{})
+			if err != nil {
+				return c.explain(err)
+			}
+			for _, g := range r.GetGroups() {
+				if err := printGroup(p, g); err != nil {
+					return err
+				}
+			}
+			return p.end()
+		},
+	}
+	c = addClientFlags(cmd)
+	cmd.Flags().StringVarP(&format, "format", "f", "table", "`FORM`: table, jsonl or csv")
+	cmd.AddCommand(a.cmdGroupsReset())
+	return cmd
+}
+
+func groupPrinter(a *app, format string) (printer, error) {
+	return newPrinter(a.out, format, shape{
+		columns: []string{"group", "generation", "member", "topic", "committed", "lag", "lag_seconds", "committed_at"},
+		brief:   []int{0, 2, 3, 4, 5, 6, 7},
+	})
+}
+
+func printGroup(p printer, g *pb.Group) error {
+	member := g.GetActiveMember()
+	if member == "" {
+		member = "-"
+	}
+	if len(g.GetTopics()) == 0 {
+		return p.row([]any{g.GetName(), g.GetGeneration(), member, "-", uint64(0), uint64(0), 0.0, "-"})
+	}
+	for _, t := range g.GetTopics() {
+		// Tenths of a second are enough to look at.
+		lag := time.Duration(t.GetLagSeconds() * float64(time.Second)).Round(100 * time.Millisecond).Seconds()
+		err := p.row([]any{g.GetName(), g.GetGeneration(), member, t.GetTopic(), t.GetCommitted(), t.GetLagRecords(), lag, moment(t.GetCommittedMs())})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) cmdGroupsReset() *cobra.Command {
+	var (
+		c      *client
+		to     string
+		forget bool
+	)
+	cmd := &cobra.Command{
+		Use:   "reset GROUP [TOPIC]",
+		Short: "Move a consumer group to another place, or forget it",
+		Long: "Moves a consumer group that has no consumer to another place, in one topic or in all. An OFFSET is\n" +
+			"that of the first change the group reads next, as with consume --from.",
+		Example: "  carbond groups reset desk --to earliest\n  carbond groups reset desk carbon.public.news --to 2024-05-01T00:00:00Z\n  carbond groups reset desk --delete",
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 0:
+				return usageError{errors.New("GROUP is missing")}
+			case len(args) > 2:
+				return usageError{fmt.Errorf("unexpected argument %q", args[2])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req, err := resetRequest(args, to, forget, time.Now())
+			if err != nil {
+				return err
+			}
+			conn, err := c.dial()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			r, err := pb.NewChangelogServiceClient(conn).ResetGroup(cmd.Context(), req)
+			if err != nil {
+				return c.explain(err)
+			}
+			if forget {
+				_, err := fmt.Fprintf(a.out, "group %s is forgotten\n", plain(args[0]))
+				return err
+			}
+			p, err := groupPrinter(a, "table")
+			if err != nil {
+				return err
+			}
+			if err := printGroup(p, r.GetGroup()); err != nil {
+				return err
+			}
+			return p.end()
+		},
+	}
+	c = addClientFlags(cmd)
+	cmd.Flags().StringVar(&to, "to", "", "`PLACE`: earliest, latest, an OFFSET, a TIME (RFC 3339 or a date) or an age such as -1h")
+	cmd.Flags().BoolVar(&forget, "delete", false, "forget the group")
+	return cmd
+}
+
+func resetRequest(args []string, to string, forget bool, now time.Time) (*pb.ResetGroupRequest, error) {
+	req := &pb.ResetGroupRequest{Group: args[0]}
+	if len(args) > 1 {
+		req.Topic = topicNames(args[1:])[0]
+	}
+	switch {
+	case forget && to != "":
+		return nil, usageError{errors.New("--to and --delete exclude each other")}
+	case forget && req.Topic != "":
+		return nil, usageError{errors.New("--delete forgets the whole group: leave TOPIC out")}
+	case forget:
+		req.To = &pb.ResetGroupRequest_Delete{Delete: true}
+		return req, nil
+	case to == "":
+		return nil, usageError{errors.New("--to or --delete is missing")}
+	}
+	p, err := parsePlace("--to", to, now)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case p.earliest:
+		req.To = &pb.ResetGroupRequest_Earliest{Earliest: true}
+	case p.latest:
+		req.To = &pb.ResetGroupRequest_Latest{Latest: true}
+	case p.time != "":
+		req.To = &pb.ResetGroupRequest_Time{Time: p.time}
+	default:
+		req.To = &pb.ResetGroupRequest_Offset{Offset: max(p.offset, 1) - 1}
+	}
+	return req, nil
+}

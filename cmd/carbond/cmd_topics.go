@@ -1,0 +1,59 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	pb "carbond/proto/carbon"
+)
+
+func (a *app) cmdTopics() *cobra.Command {
+	var (
+		c      *client
+		format string
+	)
+	cmd := &cobra.Command{
+		Use:   "topics",
+		Short: "List the topics of the changelog",
+		Long: "Lists the topics of the running daemon's changelog. FIRST is the oldest offset that is kept and\n" +
+			"NEXT one past the topic's last change; offsets count over all topics, so those of one are not\n" +
+			"dense. RECORDS and BYTES are of everything ever written, LAST is the last change's commit time.",
+		Example: "  carbond topics\n  carbond topics --format jsonl | jq .next",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := newPrinter(a.out, format, shape{
+				columns: []string{"topic", "first", "next", "records", "bytes", "last"}, brief: []int{0, 1, 2, 3, 4, 5},
+			})
+			if err != nil {
+				return err
+			}
+			conn, err := c.dial()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			r, err := pb.NewChangelogServiceClient(conn).ListTopics(cmd.Context(), &pb.ListTopicsRequest{})
+			if err != nil {
+				return c.explain(err)
+			}
+			for _, t := range r.GetTopics() {
+				if err := p.row([]any{t.GetName(), t.GetFirst(), t.GetNext(), t.GetRecords(), t.GetBytes(), moment(t.GetLastChangeMs())}); err != nil {
+					return err
+				}
+			}
+			return p.end()
+		},
+	}
+	c = addClientFlags(cmd)
+	cmd.Flags().StringVarP(&format, "format", "f", "table", "`FORM`: table, jsonl or csv")
+	return cmd
+}
+
+// moment prints a time in milliseconds since 1970, "-" for none.
+func moment(ms int64) string {
+	if ms == 0 {
+		return "-"
+	}
+	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
+}
