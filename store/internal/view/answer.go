@@ -95,7 +95,8 @@ func (s *State) Quotes(ticker, after string) iter.Seq[change.Quote] {
 		// begins with the ticker and \x01.
 		from := ""
 		if after != "" {
-			from = after + "\x01"
+			// "\x00" is how a caller says "after the empty ticker".
+			from = strings.TrimRight(after, "\x00") + "\x01"
 		}
 		for {
 			var next string
