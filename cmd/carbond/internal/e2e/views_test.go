@@ -213,6 +213,9 @@ func compareView(ctx context.Context, t testing.TB, r *rand.Rand, v viewSpec, ap
 		if token = next; token == "" {
 			break
 		}
+		if len(got) > 2*len(want)+200 {
+			t.Fatalf("%s %q in pages of %d: there is no end: %q", v.name, filter, size, got[len(got)-3:])
+		}
 	}
 	if d := firstDifference(got, want); d != "" {
 		t.Fatalf("%s %q in pages of %d: %s", v.name, filter, size, d)
