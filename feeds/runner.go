@@ -83,6 +83,8 @@ func (r *Runner) newEntry(src source, saved stateFile) *entry {
 	} else if m := saved.loadMemory(r.opt.StatePath, src.name(), r.log); m != nil {
 		if err := src.restore(m); err != nil {
 			r.log.Warn("feed memory unusable, starting without it", "feed", src.name(), "error", err)
+		} else {
+			e.saved = string(m) // stays in the state file while the first poll runs
 		}
 	}
 	now := r.clock.Now()
@@ -144,6 +146,7 @@ func (e *entry) wait(now time.Time) time.Duration {
 
 // poll runs one poll of a source and records how it went.
 func (r *Runner) poll(ctx context.Context, e *entry) (Report, error) {
+	defer r.touch() // after busy is free, or the save would miss this source's memory
 	e.busy.Lock()
 	defer e.busy.Unlock()
 	e.setPolling(true)
@@ -168,7 +171,6 @@ func (r *Runner) poll(ctx context.Context, e *entry) (Report, error) {
 
 	r.record(e, c, res, err, now.Sub(begin), wait, after)
 	r.logPoll(before, after, name, c.written, err, wait)
-	r.touch()
 	return c.report(name, res, begin, now), err
 }
 

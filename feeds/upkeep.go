@@ -55,7 +55,7 @@ func (r *Runner) save(all bool) {
 		}
 		e.mu.Unlock()
 		memory := r.encode(e, all, now)
-		if len(memory) <= memoryInline {
+		if memory != "" && len(memory) <= memoryInline {
 			s.Memory[name] = json.RawMessage(memory)
 		}
 	}
@@ -70,7 +70,8 @@ func (r *Runner) save(all bool) {
 
 // encode returns the memory of a source, and saves it to its own file when it
 // is too large for the main one. A source that polls at this moment, or a large
-// memory that was saved not long ago, keeps its earlier form unless all is set.
+// memory that was saved not long ago, keeps its earlier form unless all is set;
+// "" means that there is none yet.
 func (r *Runner) encode(e *entry, all bool, now time.Time) string {
 	large := len(e.saved) > memoryInline
 	if !all && large && now.Sub(e.savedAt) < memoryEvery {
