@@ -42,6 +42,18 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 		if m.Project == nil {
 			raw = m.ProtoReflect().GetUnknown()
 		}
+	case *pb.WatchProjectsResponse:
+		if m.Head == nil && m.Deltas == nil {
+			raw = m.ProtoReflect().GetUnknown()
+		}
+	case *pb.WatchNewsResponse:
+		if m.Head == nil && m.Deltas == nil {
+			raw = m.ProtoReflect().GetUnknown()
+		}
+	case *pb.WatchFinanceDataResponse:
+		if m.Head == nil && m.Deltas == nil {
+			raw = m.ProtoReflect().GetUnknown()
+		}
 	}
 	if len(raw) > 0 {
 		return mem.BufferSlice{mem.SliceBuffer(raw)}, nil

@@ -22,8 +22,12 @@ type core struct {
 	cache   *cache.Cache[stamp, proto.Message]
 	metrics *metrics
 	loads   chan struct{} // one slot for each uncached reply being computed
-	sqlLog  throttle
-	headers headerTexts
+	history *past
+	watches *watches
+
+	sqlLog   throttle
+	watchLog throttle
+	headers  headerTexts
 }
 
 // stamp is what an answer was computed from: equal stamps, equal answers. Lists

@@ -21,7 +21,11 @@ const (
 // A length is put in front of each item, which is encoded first and moved by
 // the few bytes that its length needs: cheaper than sizing every field twice.
 func appendItem(b []byte, encode func([]byte) []byte) []byte {
-	b = protowire.AppendTag(b, fieldItems, protowire.BytesType)
+	return appendBytes(b, fieldItems, encode)
+}
+
+func appendBytes(b []byte, field protowire.Number, encode func([]byte) []byte) []byte {
+	b = protowire.AppendTag(b, field, protowire.BytesType)
 	b = append(b, 0) // one byte is enough for items under 128 bytes
 	start := len(b)
 	b = encode(b)

@@ -17,17 +17,21 @@ const ErrorDomain = "carbond"
 
 // Reasons in google.rpc.ErrorInfo details.
 const (
-	ReasonNotLoaded     = "NOT_LOADED"          // no data yet
-	ReasonMinLSN        = "MIN_LSN_NOT_REACHED" // carbond-min-lsn was not reached in time
-	ReasonEmbedded      = "EMBEDDED_MODE"       // carbond-min-lsn without a Postgres
-	ReasonSQL           = "SQL_FAILED"          // a NonStreaming query failed
-	ReasonTooLarge      = "REPLY_TOO_LARGE"     // use page_size
-	ReasonRateLimit     = "RATE_LIMIT"          // the peer calls too often
-	ReasonTokenMissing  = "TOKEN_MISSING"       // no bearer token
-	ReasonTokenUnknown  = "TOKEN_UNKNOWN"       // a token that the server does not know
-	ReasonScopeMissing  = "SCOPE_MISSING"       // a token without the needed scope
-	ReasonNoSuchProject = "NO_SUCH_PROJECT"
-	ReasonAsOf          = "AS_OF_NOT_SERVED" // as_of_offset or as_of_time was set
+	ReasonNotLoaded       = "NOT_LOADED"          // no data yet
+	ReasonMinLSN          = "MIN_LSN_NOT_REACHED" // carbond-min-lsn was not reached in time
+	ReasonEmbedded        = "EMBEDDED_MODE"       // carbond-min-lsn without a Postgres
+	ReasonSQL             = "SQL_FAILED"          // a NonStreaming query failed
+	ReasonTooLarge        = "REPLY_TOO_LARGE"     // use page_size
+	ReasonRateLimit       = "RATE_LIMIT"          // the peer calls too often
+	ReasonTokenMissing    = "TOKEN_MISSING"       // no bearer token
+	ReasonTokenUnknown    = "TOKEN_UNKNOWN"       // a token that the server does not know
+	ReasonScopeMissing    = "SCOPE_MISSING"       // a token without the needed scope
+	ReasonNoSuchProject   = "NO_SUCH_PROJECT"
+	ReasonOtherHistory    = "OTHER_HISTORY"     // a resume token of another history of the changelog
+	ReasonSlowWatcher     = "SLOW_WATCHER"      // resume with the last token
+	ReasonTooManyWatchers = "TOO_MANY_WATCHERS" // try again later
+	ReasonSource          = "CHANGELOG_FAILED"  // the changelog could not be read
+	ReasonAsOf            = "AS_OF_NOT_SERVED"  // as_of_offset or as_of_time was set
 )
 
 // statusError builds a status with details. Details that do not encode, which

@@ -21,6 +21,9 @@ type page struct {
 	resume bool // begin after the key after, or after the mark
 	after  string
 	mark   newsMark
+
+	scope   string         // of a query as of then, for its page tokens
+	version *change.Offset // the version that all its pages are of
 }
 
 // encoder turns the rows of one list, or of one page of it, into the encoded
@@ -144,7 +147,7 @@ func (e *encoder) finish() ([]byte, error) {
 		e.b = appendInt(e.b, fieldCount, int64(e.n))
 	}
 	if e.next != nil {
-		e.b = appendString(e.b, fieldNextToken, encodeToken(e.list.key, e.filter, e.next))
+		e.b = appendString(e.b, fieldNextToken, encodeToken(e.list.key+e.page.scope, e.filter, e.page.putVersion(e.next)))
 	}
 	if len(e.b) > e.max {
 		return nil, statusError(codes.ResourceExhausted,

@@ -36,6 +36,17 @@ type Options struct {
 	MaxRecvBytes int           // of one request, after decompression; default 1 MiB
 	MaxSendBytes int           // of one reply; default 256 MiB
 
+	// History gives past versions for as_of_offset and as_of_time, and the
+	// changes for the Watch calls; nil = all of these are UNIMPLEMENTED.
+	History          History
+	MaxHistoric      int           // readings of the changelog for past versions at a time; default 2
+	MaxWatchers      int           // Watch streams at a time; default 4,096
+	MaxCatchUps      int           // of them, those that read history behind the ring; default 64
+	WatchRingBytes   int64         // what a watcher may lag behind before it is cut; default 32 MiB
+	WatchWakeups     int           // of all watchers together in a second; default 10,000
+	WatchProgress    time.Duration // between progress marks of an idle stream; default 5 s
+	WatchSendTimeout time.Duration // for a client to take one message; default 30 s
+
 	MaxConnections        int           // at a time; default 4,096
 	MaxConcurrentStreams  uint32        // of one connection; default 256
 	ConnectionTimeout     time.Duration // for the handshakes; default 20 s
@@ -81,6 +92,8 @@ func (o Options) withDefaults() Options {
 	def(&o.ConnectionTimeout, 20*time.Second)
 	def(&o.MaxConnectionAgeGrace, 30*time.Second)
 	def(&o.DrainTimeout, 5*time.Second)
+	def(&o.WatchProgress, 5*time.Second)
+	def(&o.WatchSendTimeout, 30*time.Second)
 	def(&o.BackupStall, 2*time.Minute)
 	num := func(p *int, d int) {
 		if *p <= 0 {
@@ -89,6 +102,10 @@ func (o Options) withDefaults() Options {
 	}
 	num(&o.MaxPageSize, 10_000)
 	num(&o.MaxLoads, 8)
+	num(&o.MaxHistoric, 2)
+	num(&o.MaxWatchers, 4096)
+	num(&o.MaxCatchUps, 64)
+	num(&o.WatchWakeups, 10_000)
 	num(&o.MaxRecvBytes, 1<<20)
 	num(&o.MaxSendBytes, 256<<20)
 	num(&o.MaxConnections, 4096)
@@ -96,6 +113,9 @@ func (o Options) withDefaults() Options {
 	num(&o.RateBurst, max(1, int(o.RateLimit)))
 	if o.CacheMaxBytes <= 0 {
 		o.CacheMaxBytes = 64 << 20
+	}
+	if o.WatchRingBytes <= 0 {
+		o.WatchRingBytes = 32 << 20
 	}
 	if o.MaxConcurrentStreams == 0 {
 		o.MaxConcurrentStreams = 256

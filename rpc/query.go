@@ -42,7 +42,7 @@ func checkText(field, s string, limit int) error {
 }
 
 // checkQuery checks a list query and resolves its page.
-func (c *core) checkQuery(l list, filter string, size int32, token string) (page, error) {
+func (c *core) checkQuery(l list, filter string, size int32, token string, at asOf) (page, error) {
 	if err := checkText(l.field, filter, maxFilter); err != nil {
 		return page{}, err
 	}
@@ -50,10 +50,16 @@ func (c *core) checkQuery(l list, filter string, size int32, token string) (page
 		return page{}, badField("page_size", "is negative; 0 means everything")
 	}
 	pg := page{size: min(int(size), c.opt.MaxPageSize)}
+	if at.set() {
+		pg.scope = at.scope()
+	}
 	if token == "" {
 		return pg, nil
 	}
-	body, err := decodeToken(l.key, filter, token)
+	body, err := decodeToken(l.key+pg.scope, filter, token)
+	if err == nil && at.set() {
+		pg.version, body, err = cutVersion(body)
+	}
 	if err == nil && l.view == change.ViewNews {
 		pg.mark, err = decodeMark(body)
 	}

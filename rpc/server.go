@@ -65,12 +65,17 @@ func New(r Reader, opt Options) (*Server, error) {
 		reader: r, opt: opt, metrics: newMetrics(), loads: make(chan struct{}, opt.MaxLoads),
 		cache: cache.New[stamp, proto.Message](cache.Options{MaxBytes: opt.CacheMaxBytes, TTL: opt.CacheTTL, Now: opt.Now}),
 	}
+	s.core.history = newPast(&s.core.opt)
+	s.core.watches = newWatches(s.core, s.draining)
 	var expiry func() (time.Time, bool)
 	if s.tls != nil {
 		expiry = s.CertificateExpiry
 	}
 	if err := s.core.metrics.register(opt.Registerer, s.core.cache, expiry); err != nil {
 		return nil, fmt.Errorf("register gRPC metrics: %w", err)
+	}
+	if err := s.core.watches.register(opt.Registerer); err != nil {
+		return nil, fmt.Errorf("register watch metrics: %w", err)
 	}
 	if s.events, err = newChangelog(s.core, s.draining); err != nil {
 		return nil, err
@@ -207,6 +212,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		g.Stop()
 		<-done
 	}
+	s.core.watches.close()
 	s.core.cache.Wait()
 	return err
 }

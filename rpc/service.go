@@ -107,11 +107,10 @@ type listQuery interface {
 
 // list answers a list call.
 func (s service) list(ctx context.Context, l list, filter string, q listQuery) (proto.Message, error) {
-	if q.GetAsOfOffset() != 0 || q.GetAsOfTime() != "" {
-		// An answer as of now would look like one of the past.
-		return nil, statusError(codes.Unimplemented, "this server answers as of now only; leave out as_of_offset and as_of_time", info(ReasonAsOf))
+	if at := (asOf{q.GetAsOfOffset(), q.GetAsOfTime()}); at.set() {
+		return s.listAsOf(ctx, l, filter, q, at)
 	}
-	pg, err := s.checkQuery(l, filter, q.GetPageSize(), q.GetPageToken())
+	pg, err := s.checkQuery(l, filter, q.GetPageSize(), q.GetPageToken(), asOf{})
 	if err != nil {
 		return nil, err
 	}

@@ -284,7 +284,7 @@ func TestAsOf(t *testing.T) {
 	_, err := c.GetProjects(t.Context(), &pb.ProjectQuery{AsOfOffset: 1})
 	wantStatus(t, err, codes.Unimplemented, rpc.ReasonAsOf)
 	_, err = c.GetNonStreamingNews(t.Context(), &pb.NewsQuery{AsOfTime: "2026-01-01T00:00:00Z"})
-	wantStatus(t, err, codes.Unimplemented, rpc.ReasonAsOf)
+	wantStatus(t, err, codes.InvalidArgument, "as_of_time")
 }
 
 func TestNotLoaded(t *testing.T) {

@@ -44,6 +44,7 @@ func (d *daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
 	opt.Log, opt.Registerer = d.log.With("stage", "rpc"), d.met.reg
 	opt.Age = func() time.Duration { return time.Duration(d.age.Load()) }
 	opt.Changelog, opt.Version = changelog{d.store}, version
+	opt.History = history{d.store}
 	if d.pool != nil {
 		opt.Pool = d.pool
 	}

@@ -1,0 +1,219 @@
+package rpc
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	"carbond/rpc/internal/cache"
+	"carbond/store/change"
+)
+
+// HeaderCommitTime is the reply header with the commit time that an answer as
+// of then reflects, in RFC 3339.
+const HeaderCommitTime = "carbond-commit-time"
+
+// Going back costs reading the changelog since then, so that a few past versions
+// are kept for a while: a client that pages through one asks again and again.
+const (
+	keptVersions = 4
+	keptFor      = time.Minute
+)
+
+// asOf is what a query says about time. The zero asOf is now.
+type asOf struct {
+	offset uint64
+	time   string
+}
+
+func (a asOf) set() bool { return a != asOf{} }
+
+// scope is what page tokens of the query are bound to beside call and filter.
+func (a asOf) scope() string {
+	return " as of offset " + strconv.FormatUint(a.offset, 10) + " time " + a.time
+}
+
+// past answers for earlier versions of the views.
+type past struct {
+	src   History // nil = there is no history
+	now   func() time.Time
+	slots chan struct{} // one for each reading of the changelog
+
+	mu   sync.Mutex // guards kept
+	kept *simplelru.LRU[change.Offset, keptVersion]
+}
+
+type keptVersion struct {
+	snap  Snapshot
+	until time.Time
+}
+
+func newPast(opt *Options) *past {
+	p := &past{src: opt.History, now: opt.Now, slots: make(chan struct{}, opt.MaxHistoric)}
+	p.kept, _ = simplelru.NewLRU[change.Offset, keptVersion](keptVersions, nil) // errs only below 1
+	return p
+}
+
+// enter waits for a slot; the caller calls the returned function when done.
+func (p *past) enter(ctx context.Context) (func(), error) {
+	select {
+	case p.slots <- struct{}{}:
+		return func() { <-p.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// follow is History.Follow inside a slot: the start reads the changelog.
+func (p *past) follow(ctx context.Context, at change.Offset) (Follower, error) {
+	leave, err := p.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return p.src.Follow(ctx, at)
+}
+
+// at returns the version that a query asks for, or that a page token goes on
+// with.
+func (p *past) at(ctx context.Context, a asOf, resumed *change.Offset) (Snapshot, error) {
+	leave, err := p.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	at := change.Offset(a.offset)
+	switch {
+	case resumed != nil:
+		at = *resumed
+	case a.time != "":
+		t, err := time.Parse(time.RFC3339Nano, a.time)
+		if err != nil {
+			return nil, badField("as_of_time", "is not a time like 2024-01-31T12:00:00Z")
+		}
+		if t.After(p.now()) {
+			return nil, statusError(codes.OutOfRange, "as_of_time lies in the future", info(ReasonFuture))
+		}
+		if at, err = p.src.AtTime(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	if snap := p.known(at); snap != nil {
+		return snap, nil
+	}
+	snap, err := p.src.AsOf(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kept.Add(at, keptVersion{snap, p.now().Add(keptFor)})
+	return snap, nil
+}
+
+// known returns a kept version. Old ones go: they keep rows in memory that
+// nothing else needs.
+func (p *past) known(at change.Offset) Snapshot {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	for _, k := range p.kept.Keys() {
+		if v, _ := p.kept.Peek(k); now.After(v.until) {
+			p.kept.Remove(k)
+		}
+	}
+	v, _ := p.kept.Get(at)
+	return v.snap
+}
+
+// listAsOf answers a list call as of then. It goes past the cache, whose place
+// is for what many ask for.
+func (s service) listAsOf(ctx context.Context, l list, filter string, q listQuery, a asOf) (proto.Message, error) {
+	switch {
+	case l.sql && a.offset != 0:
+		return nil, badField("as_of_offset", "is not for NonStreaming calls: Postgres answers for now only")
+	case l.sql:
+		return nil, badField("as_of_time", "is not for NonStreaming calls: Postgres answers for now only")
+	case a.offset != 0 && a.time != "":
+		return nil, badField("as_of_time", "cannot be given with as_of_offset")
+	case s.opt.History == nil:
+		// An answer as of now would look like one of the past.
+		return nil, statusError(codes.Unimplemented, "this server answers as of now only; leave out as_of_offset and as_of_time", info(ReasonAsOf))
+	}
+	pg, err := s.checkQuery(l, filter, q.GetPageSize(), q.GetPageToken(), a)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.conditions(ctx); err != nil {
+		return nil, err
+	}
+	if s.reader.Snapshot() == nil {
+		return nil, errNotLoaded()
+	}
+	snap, err := s.history.at(ctx, a, pg.version)
+	if err != nil {
+		return nil, s.callError(ctx, asOfError(err, s.reader.Snapshot().Offset()))
+	}
+	// A time gives the same version for every page, whatever commits meanwhile.
+	version := snap.Offset()
+	pg.version = &version
+	load := func(ctx context.Context) (cache.Item[proto.Message], error) {
+		return s.load(ctx, l, snap, filter, pg, false)
+	}
+	m, how, err := s.get(ctx, cache.Key{View: l.key, Filter: filter}, stamp{}, load, true)
+	s.header(ctx, snap, how)
+	if t := snap.CommitTime(); !t.IsZero() {
+		_ = grpc.SetHeader(ctx, metadata.Pairs(HeaderCommitTime, t.UTC().Format(time.RFC3339Nano)))
+	}
+	return m, err
+}
+
+func asOfError(err error, newest change.Offset) error {
+	var gone *GoneError
+	switch {
+	case errors.As(err, &gone):
+		return goneStatus("retention has passed the version that was asked for", gone)
+	case errors.Is(err, ErrAhead):
+		n := decimal(newest)
+		return statusError(codes.OutOfRange, "as_of_offset is not reached yet; the newest is "+n, info(ReasonFuture, "newest_offset", n))
+	}
+	return err
+}
+
+// goneStatus is OUT_OF_RANGE with the oldest place that can be asked for.
+func goneStatus(msg string, g *GoneError) error {
+	off := decimal(g.Oldest)
+	kv := []string{"oldest_offset", off}
+	msg += "; the oldest offset is " + off
+	if !g.OldestTime.IsZero() {
+		t := g.OldestTime.UTC().Format(time.RFC3339Nano)
+		kv = append(kv, "oldest_time", t)
+		msg += " of " + t
+	}
+	return statusError(codes.OutOfRange, msg, info(ReasonCompacted, kv...))
+}
+
+// putVersion puts the version before the body of a page token.
+func (p *page) putVersion(body []byte) []byte {
+	if p.version == nil {
+		return body
+	}
+	return append(binary.BigEndian.AppendUint64(nil, uint64(*p.version)), body...)
+}
+
+func cutVersion(body []byte) (*change.Offset, []byte, error) {
+	if len(body) < 8 {
+		return nil, nil, errToken
+	}
+	at := change.Offset(binary.BigEndian.Uint64(body))
+	return &at, body[8:], nil
+}

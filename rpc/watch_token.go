@@ -1,0 +1,71 @@
+package rpc
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"carbond/rpc/internal/hub"
+	"carbond/store/change"
+)
+
+// errResumeToken is the error of every token that this server did not make for
+// this call and filter.
+var errResumeToken = errors.New("is not a resume_token of this call and filter")
+
+// place is what a resume token holds: an end of a transaction in the changelog.
+// The commit time tells a place from one with the same offset in another history,
+// as that of a restored backup that went on differently.
+type place struct {
+	offset change.Offset
+	lsn    change.LSN
+	commit int64 // microseconds since 1970, 0 = not known
+}
+
+func placeOf(h hub.Head) place {
+	p := place{offset: h.Offset, lsn: h.LSN}
+	if !h.CommitTime.IsZero() {
+		p.commit = h.CommitTime.UnixMicro()
+	}
+	return p
+}
+
+func (p place) head() hub.Head {
+	h := hub.Head{Offset: p.offset, LSN: p.lsn, Last: true}
+	if p.commit != 0 {
+		h.CommitTime = time.UnixMicro(p.commit).UTC()
+	}
+	return h
+}
+
+// watchCall is what tokens of a view are bound to beside the filter.
+func watchCall(v change.View) string { return "watch " + string(v) }
+
+func encodePlace(k hub.Key, p place) string {
+	var b [3 * binary.MaxVarintLen64]byte
+	body := binary.AppendUvarint(b[:0], uint64(p.offset))
+	body = binary.AppendUvarint(body, uint64(p.lsn))
+	body = binary.AppendVarint(body, p.commit)
+	return encodeToken(watchCall(k.View), k.Filter, body)
+}
+
+func decodePlace(k hub.Key, token string) (place, error) {
+	body, err := decodeToken(watchCall(k.View), k.Filter, token)
+	if err != nil {
+		return place{}, errResumeToken
+	}
+	off, n := binary.Uvarint(body)
+	if n <= 0 {
+		return place{}, errResumeToken
+	}
+	lsn, m := binary.Uvarint(body[n:])
+	if m <= 0 {
+		return place{}, errResumeToken
+	}
+	commit, l := binary.Varint(body[n+m:])
+	p := place{offset: change.Offset(off), lsn: change.LSN(lsn), commit: commit}
+	if l <= 0 || n+m+l != len(body) || off > 1<<63 || encodePlace(k, p) != token {
+		return place{}, errResumeToken
+	}
+	return p, nil
+}
