@@ -1,0 +1,8 @@
+package feedse2e_test
+
+import "syscall"
+
+// dieWithParent ends a child when this test binary ends, however that happens.
+func dieWithParent() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}

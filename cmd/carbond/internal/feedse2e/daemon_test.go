@@ -1,0 +1,269 @@
+package feedse2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"carbond/cmd/carbond/internal/admin"
+	"carbond/proto/carbon"
+)
+
+// environment is what every run of the program gets: nothing of ours but what
+// the test says.
+func environment(extra ...string) []string {
+	env := []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "CARBOND_CONFIG=" + os.DevNull,
+		"CARBOND_LOG_FORMAT=json", "CARBOND_LOG_LEVEL=debug",
+		"CARBOND_GRPC_LISTEN=127.0.0.1:0", "CARBOND_HTTP_LISTEN=127.0.0.1:0",
+	}
+	return append(env, extra...)
+}
+
+// safeBuffer is a buffer that one side fills while the other looks.
+type safeBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// daemon is one run of a daemon command as a child process.
+type daemon struct {
+	t      testing.TB
+	cmd    *exec.Cmd
+	stdout safeBuffer
+	stderr safeBuffer
+	done   chan struct{} // closed when it has ended
+	err    error         // how; read after done
+	grpc   string        // listeners
+	http   string
+	conn   *grpc.ClientConn
+	api    carbon.CarbonServiceClient
+}
+
+// start runs a daemon command and waits until it is up. It is killed with the
+// test.
+func start(t testing.TB, env []string, args ...string) *daemon {
+	t.Helper()
+	d := &daemon{t: t, cmd: exec.Command(binary(t), args...), done: make(chan struct{})}
+	d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = environment(env...), &d.stdout, &d.stderr
+	d.cmd.SysProcAttr = dieWithParent()
+	started := make(chan error, 1)
+	go func() {
+		// The kernel ties a child to the thread that started it.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(d.done)
+		err := d.cmd.Start()
+		started <- err
+		if err == nil {
+			d.err = d.cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatalf("start the daemon: %v", err)
+	}
+	t.Cleanup(func() {
+		_ = d.cmd.Process.Kill() // it may have ended
+		<-d.done
+		if t.Failed() {
+			log := d.stderr.String()
+			t.Logf("end of the log of daemon %d:\n%s", d.cmd.Process.Pid, log[max(len(log)-6000, 0):])
+		}
+	})
+	until(t, 60*time.Second, "the daemon is up", func() bool {
+		select {
+		case <-d.done:
+			t.Fatalf("the daemon ended: %v\n%s", d.err, d.stderr.String())
+		default:
+		}
+		return d.listeners()
+	})
+	var err error
+	if d.conn, err = grpc.NewClient("passthrough:///"+d.grpc, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.conn.Close() }) // it may be closed already
+	d.api = carbon.NewCarbonServiceClient(d.conn)
+	return d
+}
+
+// listeners finds in the log where the daemon listens.
+func (d *daemon) listeners() bool {
+	for l := range strings.SplitSeq(d.stderr.String(), "\n") {
+		var m struct{ Msg, GRPC, HTTP string }
+		if json.Unmarshal([]byte(l), &m) == nil && m.Msg == "carbond is up" {
+			d.grpc, d.http = m.GRPC, m.HTTP
+			return true
+		}
+	}
+	return false
+}
+
+// stop asks the daemon to end and wants a clean end in time.
+func (d *daemon) stop() {
+	d.t.Helper()
+	_ = d.conn.Close()
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		d.t.Fatalf("signal the daemon: %v", err)
+	}
+	select {
+	case <-d.done:
+	case <-time.After(20 * time.Second):
+		d.t.Fatal("SIGTERM does not end the daemon")
+	}
+	if d.err != nil {
+		d.t.Errorf("the daemon ended with %v", d.err)
+	}
+}
+
+// get reads a path of the HTTP listener.
+func (d *daemon) get(path string) (code int, body string) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.http+path, nil)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	req.Close = true // no connection outlives the test
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// status is what /status.json says.
+func (d *daemon) status() (s admin.Status) {
+	d.t.Helper()
+	_, body := d.get("/status.json")
+	if err := json.Unmarshal([]byte(body), &s); err != nil {
+		d.t.Fatalf("status: %v\n%s", err, body)
+	}
+	return s
+}
+
+// feed is the status of one feed.
+func (d *daemon) feed(name string) admin.Feed {
+	d.t.Helper()
+	for _, f := range d.status().Feeds {
+		if f.Name == name {
+			return f
+		}
+	}
+	d.t.Fatalf("no feed %s", name)
+	return admin.Feed{}
+}
+
+// offset is the position of the changelog.
+func (d *daemon) offset() uint64 { return d.status().Position.Offset }
+
+// metric is the value of a series such as `carbond_feed_items{feed="verra"}`; 0
+// when there is none.
+func (d *daemon) metric(series string) float64 {
+	d.t.Helper()
+	_, body := d.get("/metrics")
+	for l := range strings.SplitSeq(body, "\n") {
+		if v, ok := strings.CutPrefix(l, series+" "); ok {
+			f, err := strconv.ParseFloat(strings.Fields(v)[0], 64)
+			if err != nil {
+				d.t.Fatalf("%s: %v", l, err)
+			}
+			return f
+		}
+	}
+	return 0
+}
+
+// polls counts the polls of a feed with a result.
+func (d *daemon) polls(feed, result string) float64 {
+	d.t.Helper()
+	return d.metric(fmt.Sprintf("carbond_feed_polls_total{feed=%q,result=%q}", feed, result))
+}
+
+// morePolls waits until each feed had n more good polls.
+func (d *daemon) morePolls(n float64, feeds ...string) {
+	d.t.Helper()
+	was := map[string]float64{}
+	for _, f := range feeds {
+		was[f] = d.polls(f, "ok")
+	}
+	for _, f := range feeds {
+		until(d.t, time.Minute, fmt.Sprintf("%g more polls of %s", n, f), func() bool { return d.polls(f, "ok") >= was[f]+n })
+	}
+}
+
+// feedsCommand is what `carbond feeds` prints.
+func (d *daemon) feedsCommand() string {
+	d.t.Helper()
+	return must(d.t, nil, "feeds", "--http-addr", d.http)
+}
+
+// run runs a command of the program to its end.
+func run(t testing.TB, env []string, args ...string) (code int, output string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary(t), args...)
+	cmd.Env = environment(env...)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("carbond %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// must runs a command that has to succeed.
+func must(t testing.TB, env []string, args ...string) string {
+	t.Helper()
+	code, out := run(t, env, args...)
+	if code != 0 {
+		t.Fatalf("carbond %s: exit code %d\n%s", strings.Join(args, " "), code, out)
+	}
+	return out
+}
+
+// configFile writes a configuration file and returns its path.
+func configFile(t testing.TB, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "carbond.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package feedse2e_test
+
+const underRace = false
