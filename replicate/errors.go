@@ -31,7 +31,7 @@ const (
 	KindCapacity          Kind = "capacity"           // no slot, walsender or connection is free
 	KindMigrate           Kind = "migrate"            // tables or publication could not be created
 	KindSlotInUse         Kind = "slot_in_use"        // another process holds the slot
-	KindSlotForeign       Kind = "slot_foreign"       // the slot is not a pgoutput slot of this database
+	KindSlotForeign       Kind = "slot_foreign"       // the slot is not a pgoutput slot of this database, or another data directory needs it
 	KindSlotMissing       Kind = "slot_missing"       // a position is held, but the slot is gone
 	KindSlotLost          Kind = "slot_lost"          // Postgres has removed WAL that the slot needs
 	KindSlotAhead         Kind = "slot_ahead"         // the slot was confirmed beyond what is durable here

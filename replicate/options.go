@@ -37,6 +37,11 @@ type Options struct {
 	OnGap       GapAction // [GapStop]
 	Failover    bool      // create the slot as a failover slot (Postgres 17 and later)
 
+	// ClaimPath is a file beside the changelog that says which slot an
+	// unfinished copy has made, so that a start after a crash may drop it. With
+	// "" only the running Replicator knows.
+	ClaimPath string
+
 	Logger     *slog.Logger          // [discard]
 	Registerer prometheus.Registerer // nil: metrics are counted, but not exposed
 

@@ -166,6 +166,9 @@ func checkSlot(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, er
 	case slot.walStatus == "lost":
 		return []Finding{failure(opt.slotLost(nil))}, nil
 	}
+	if slot.prepared {
+		return []Finding{finding(KindSlotMissing, true, fmt.Sprintf("replication slot %q waits for the first start and retains %d bytes of WAL", opt.Slot, slot.retained()), "")}, nil
+	}
 	detail := fmt.Sprintf("replication slot %q is confirmed up to %s and retains %d bytes of WAL (%s)", opt.Slot, slot.confirmed, slot.retained(), slot.walStatus)
 	if slot.pid != 0 {
 		detail += fmt.Sprintf("; server process %d uses it", slot.pid)

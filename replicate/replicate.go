@@ -40,6 +40,7 @@ type Replicator struct {
 	recopy  bool                        // a gap was found while streaming, and the gap action is resnapshot
 	shapes  map[string]*change.Relation // last shape of each kept table, over connections
 	ignored map[string]bool             // tables of the publication that were reported as ignored
+	claim   *claim                      // what the present copy has made, nil for nothing
 }
 
 // New makes a Replicator. It starts nothing; call Run.

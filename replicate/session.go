@@ -119,7 +119,7 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 			return err
 		}
 		pos := s.sink.Position()
-		if p, err = s.opt.decide(pos, s.srv, slot); err != nil {
+		if p, err = s.opt.decide(pos, s.srv, slot, s.claimed()); err != nil {
 			return err
 		}
 		if p == planStream && s.recopy {

@@ -16,6 +16,10 @@ type slotInfo struct {
 	plugin    string
 	database  string
 	temporary bool
+	// prepared marks a slot that carbond migrate has made and nobody has used:
+	// it has the property two_phase, which the slots of copies never have. No
+	// data directory depends on such a slot, so a first start may replace it.
+	prepared  bool
 	pid       int32 // of the walsender that uses it, 0 when none
 	restart   change.LSN
 	confirmed change.LSN
@@ -25,7 +29,7 @@ type slotInfo struct {
 }
 
 const slotSQL = `
-SELECT COALESCE(s.plugin, ''), COALESCE(s.database, ''), s.temporary, COALESCE(s.active_pid, 0),
+SELECT COALESCE(s.plugin, ''), COALESCE(s.database, ''), s.temporary, s.two_phase, COALESCE(s.active_pid, 0),
        COALESCE(s.restart_lsn, '0/0')::text, COALESCE(s.confirmed_flush_lsn, '0/0')::text,
        COALESCE(s.wal_status, ''), COALESCE(s.safe_wal_size, -1), pg_current_wal_flush_lsn()::text
 FROM pg_replication_slots s WHERE s.slot_name = $1`
@@ -33,7 +37,7 @@ FROM pg_replication_slots s WHERE s.slot_name = $1`
 // readSlot returns the slot, or nil when there is none.
 func readSlot(ctx context.Context, conn *pgx.Conn, name string) (*slotInfo, error) {
 	var s slotInfo
-	err := conn.QueryRow(ctx, slotSQL, name).Scan(&s.plugin, &s.database, &s.temporary, &s.pid,
+	err := conn.QueryRow(ctx, slotSQL, name).Scan(&s.plugin, &s.database, &s.temporary, &s.prepared, &s.pid,
 		lsnText{&s.restart}, lsnText{&s.confirmed}, &s.walStatus, &s.safe, lsnText{&s.server})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
@@ -86,8 +90,13 @@ const (
 )
 
 // decide compares our position with the server and its slot. It is pure. slot
-// is nil when there is none.
-func (o *Options) decide(pos change.Position, srv server, slot *slotInfo) (plan, error) {
+// is nil when there is none. mine is the claim of a copy that did not end, nil
+// for none.
+//
+// A slot is dropped only when no other data directory can depend on it. A
+// carbond that is down for a moment would lose what it has not read yet, if
+// another one with the same slot name and an empty directory were started.
+func (o *Options) decide(pos change.Position, srv server, slot *slotInfo, mine *claim) (plan, error) {
 	if slot != nil && (slot.plugin != "pgoutput" || slot.database != srv.database || slot.temporary) {
 		return 0, fault(KindSlotForeign, "choose another slot name, or drop it: SELECT pg_drop_replication_slot("+literal(o.Slot)+")", nil,
 			"replication slot %q belongs to somebody else (plugin %q, database %q)", o.Slot, slot.plugin, slot.database)
@@ -97,6 +106,10 @@ func (o *Options) decide(pos change.Position, srv server, slot *slotInfo) (plan,
 			"replication slot %q is in use by server process %d", o.Slot, slot.pid)
 	}
 	if !pos.Copied || pos.Source.Embedded() {
+		if slot != nil && !slot.prepared && !mine.holds(srv, o.Slot, slot) && o.OnGap != GapResnapshot {
+			return 0, fault(KindSlotForeign, "give this carbond a slot name of its own; or, when the data directory that used the slot is gone for good: SELECT pg_drop_replication_slot("+literal(o.Slot)+")", nil,
+				"replication slot %q was made for another data directory (it is confirmed up to %s, and this directory holds no copy)", o.Slot, slot.confirmed)
+		}
 		return planCopy, nil
 	}
 	if pos.Source.SystemID != srv.systemID || pos.Source.Database != srv.database {
@@ -118,6 +131,9 @@ func (o *Options) gap(pos change.Position, srv server, slot *slotInfo) error {
 		return o.slotMissing(nil)
 	case slot.walStatus == "lost":
 		return o.slotLost(nil)
+	case slot.prepared:
+		return fault(KindSlotMissing, o.resnapshotAdvice(), nil,
+			"replication slot %q was made anew by carbond migrate, so the changes since the last durable position cannot be read", o.Slot)
 	case slot.confirmed > pos.LSN:
 		return o.slotAhead(pos.LSN, slot.confirmed)
 	case srv.flushed < pos.LSN:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"carbond/store/change"
 )
@@ -17,8 +18,8 @@ import (
 // copyAll creates the slot and copies the tables inside the snapshot that it
 // exports, so that the stream continues exactly where the copy ends. The copy
 // is one transaction for the sink, in bounded parts. A crash before its last
-// part leaves a slot behind; the next start finds no copy, drops the slot and
-// begins anew.
+// part leaves a slot behind and a claim on it; the next start finds no copy,
+// drops the slot and begins anew.
 func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) error {
 	probeCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -56,6 +57,7 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) error {
 	if err := c.finish(ctx, point); err != nil {
 		return err
 	}
+	s.unstake()
 	s.log.Info("copied the tables", "rows", c.rows, "lsn", point.String())
 	return nil
 }
@@ -136,13 +138,22 @@ func (s *session) createSlot(ctx context.Context) (change.LSN, string, error) {
 	wg.Go(func() { s.watchBlockers(watchCtx) })
 	defer wg.Wait()
 	defer stop()
+	if err := s.stake(s.srv, 0); err != nil {
+		return 0, "", err
+	}
 	res, err := pglogrepl.ParseCreateReplicationSlot(s.repl.Exec(ctx, s.opt.createSlotSQL(s.opt.Slot, s.srv.version, false)))
 	if err != nil {
+		if _, answered := errors.AsType[*pgconn.PgError](err); answered {
+			s.unstake() // there is no slot of ours
+		}
 		return 0, "", s.opt.classify(fmt.Errorf("create replication slot %q: %w", s.opt.Slot, err))
 	}
 	point, err := change.ParseLSN(res.ConsistentPoint)
 	if err != nil {
 		return 0, "", fault(KindProtocol, "", err, "the new slot has no readable position")
+	}
+	if err := s.stake(s.srv, point); err != nil {
+		return 0, "", err
 	}
 	return point, res.SnapshotName, nil
 }

@@ -153,7 +153,8 @@ func TestSlotInUse(t *testing.T) {
 		t.Errorf("teardown of a slot in use: %v", err)
 	}
 	first.stop()
-	second.level() // holds no position, so it copies anew
+	// The other data directory needs the slot: it is not taken away.
+	second.trouble(replicate.KindSlotForeign)
 }
 
 // TestGap makes the slot useless in several ways while carbond is stopped.

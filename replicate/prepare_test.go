@@ -1,0 +1,162 @@
+package replicate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"carbond/replicate"
+	"carbond/replicate/pgtest"
+	"carbond/store/change"
+)
+
+// TestPrepareSlot goes the way of an operator who does not let the daemon
+// change the database.
+func TestPrepareSlot(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	opt := options(url)
+	if err := replicate.Migrate(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{true, false} {
+		if created, err := replicate.PrepareSlot(t.Context(), opt); err != nil || created != want {
+			t.Fatalf("run %d: %t, %v", i, created, err)
+		}
+	}
+	findings, err := replicate.Preflight(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := ""
+	for _, f := range findings {
+		if !f.OK {
+			t.Errorf("after preparing: %+v", f)
+		}
+		said += f.Detail + "\n"
+	}
+	if !strings.Contains(said, "waits for the first start") {
+		t.Errorf("got %s", said)
+	}
+	pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('between')")
+	opt.Migrate = false
+	sink := newSink()
+	r := run(t, sink, opt)
+	r.level()
+	pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('after')")
+	r.level()
+	sink.sameAsSQL(t, url)
+	r.stop()
+	if got := pgtest.Text(t, url, "SELECT two_phase, active FROM pg_replication_slots WHERE slot_name = $1", opt.Slot); len(got) != 1 || got[0][0] != "f" {
+		t.Fatalf("the slot in use: %v", got)
+	}
+	if created, err := replicate.PrepareSlot(t.Context(), opt); err != nil || created {
+		t.Errorf("beside the slot of a stopped carbond: %t, %v", created, err)
+	}
+
+	// Somebody starts a second one with the same name while the first is down.
+	pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('while down')")
+	second := run(t, newSink(), opt)
+	if s := second.trouble(replicate.KindSlotForeign); !strings.Contains(s.Reason, "another data directory") || !strings.Contains(s.Reason, "pg_drop_replication_slot") {
+		t.Errorf("got %q", s.Reason)
+	}
+	second.stop()
+	r = run(t, sink, opt) // and the first one has lost nothing
+	r.level()
+	sink.sameAsSQL(t, url)
+	if n := len(sink.transactions()); n != 3 {
+		t.Errorf("%d transactions", n)
+	}
+}
+
+// TestPrepareSlotWaits leaves a writing transaction open.
+func TestPrepareSlotWaits(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	opt := options(url)
+	if err := replicate.Migrate(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	release := openTransaction(t, url+"&application_name=forgotten", "INSERT INTO news (guid) VALUES ('open')")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := replicate.PrepareSlot(ctx, opt); err == nil || !strings.Contains(err.Error(), "forgotten") {
+		t.Errorf("got %v", err)
+	}
+	release()
+	eventually(t, 20*time.Second, func() error {
+		// The attempt that was given up may hold the name for a moment.
+		_, err := replicate.PrepareSlot(t.Context(), opt)
+		if err != nil {
+			return err
+		}
+		if got := pgtest.Text(t, url, "SELECT confirmed_flush_lsn IS NOT NULL FROM pg_replication_slots WHERE slot_name = $1", opt.Slot); len(got) != 1 || got[0][0] != "t" {
+			return fmt.Errorf("got %v", got)
+		}
+		return nil
+	})
+}
+
+func TestPrepareForeignSlot(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	opt := options(url)
+	pgtest.Exec(t, url, "SELECT pg_create_logical_replication_slot('"+opt.Slot+"', 'test_decoding')")
+	if _, err := replicate.PrepareSlot(t.Context(), opt); err == nil || !strings.Contains(err.Error(), "test_decoding") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestCrashBetweenStarts ends a process in the middle of its copy. The next one
+// knows by the note in the data directory that the slot is its own.
+func TestCrashBetweenStarts(t *testing.T) {
+	for name, tt := range map[string]struct {
+		note  bool
+		heals bool
+	}{
+		"with the note":    {true, true},
+		"without the note": {false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := pgtest.Shared(t).Database(t)
+			opt := options(url)
+			if err := replicate.Migrate(t.Context(), opt); err != nil {
+				t.Fatal(err)
+			}
+			pgtest.Exec(t, url, "INSERT INTO news (guid) SELECT i::text FROM generate_series(1, 3000) i")
+			opt.PartChanges, opt.QueueBytes = 500, 50_000
+			if tt.note {
+				opt.ClaimPath = filepath.Join(t.TempDir(), "copying.json")
+			}
+			half := make(chan struct{})
+			sink, n := newSink(), 0
+			sink.setHook(func([]change.Txn) error {
+				if n++; n == 3 {
+					close(half)
+				}
+				if n >= 3 {
+					return errors.New("the disk is gone")
+				}
+				return nil
+			})
+			opt.MaxBackoff = time.Hour
+			first := run(t, sink, opt)
+			<-half
+			first.trouble(replicate.KindSink)
+			first.stop()
+			opt.MaxBackoff = 0
+			fresh := newSink()
+			second := run(t, fresh, opt)
+			if !tt.heals {
+				second.trouble(replicate.KindSlotForeign)
+				return
+			}
+			second.level()
+			fresh.sameAsSQL(t, url)
+			if left, err := filepath.Glob(opt.ClaimPath + "*"); err != nil || left != nil {
+				t.Errorf("the note is still there: %v, %v", left, err)
+			}
+		})
+	}
+}
