@@ -16,6 +16,7 @@ import (
 	"carbond/cmd/carbond/internal/certs"
 	"carbond/cmd/carbond/internal/config"
 	"carbond/cmd/carbond/internal/systemd"
+	"carbond/cmd/carbond/internal/viewfile"
 	"carbond/feeds"
 	"carbond/feeds/sample"
 	"carbond/replicate"
@@ -49,6 +50,7 @@ type daemon struct {
 	source      *replicate.Replicator // nil without Postgres
 	feeds       *feeds.Runner         // nil when no feed is on
 	sample      *sample.World         // the upstreams of a demo, else nil
+	views       *viewfile.Writer      // nil without views.jsonl_dir
 	api         *rpc.Server
 	admin       *admin.Server
 
@@ -77,8 +79,9 @@ func (a *app) build(ctx context.Context, cfg *config.Config, mode string, flags 
 		d.bind,        // 2. addresses: a taken port is told before any work is done
 		d.buildSource, // 3. Postgres -> store
 		d.buildFeeds,  // 4. upstreams -> Postgres or store
-		d.buildAPI,    // 5. store -> clients
-		d.buildAdmin,  // 6. everything -> operators
+		d.buildViews,  // 5. store -> files
+		d.buildAPI,    // 6. store -> clients
+		d.buildAdmin,  // 7. everything -> operators
 	} {
 		if err := step(ctx, cfg); err != nil {
 			return nil, err
@@ -182,6 +185,7 @@ func (d *daemon) buildSource(ctx context.Context, cfg *config.Config) error {
 		return fmt.Errorf("make the connection pool: %w", err)
 	}
 	opt.Logger, opt.Registerer = d.log.With("stage", "replicate"), d.met.reg
+	opt.ClaimPath = filepath.Join(cfg.DataDir, "copying.json")
 	d.source = replicate.New(d.store, opt)
 	if pos := d.store.Position(); pos.Offset > 0 && pos.Source.Embedded() {
 		d.log.Warn("embedded data will be replaced by the first copy of the database", "dir", cfg.DataDir, "offset", uint64(pos.Offset))
