@@ -119,7 +119,7 @@ func (d *daemon) limitMemory() {
 
 // running is the started parts.
 type running struct {
-	store, admin, api, source, sample, feeds, health, watchdog *life.Part
+	store, admin, api, views, source, sample, feeds, health, watchdog *life.Part
 }
 
 // start starts every part, receivers before senders.
@@ -128,6 +128,9 @@ func (d *daemon) start(ctx context.Context, p *life.Parts) running {
 	r.store = p.Start(ctx, "store", d.store.Run) // 1. checkpoints and retention
 	r.admin = p.Start(ctx, "http", d.runAdmin)   // 2. probes answer from here on
 	r.api = p.Start(ctx, "grpc", d.runAPI)       // 3. last good data is served, whatever comes
+	if d.views != nil {
+		r.views = p.Start(ctx, "view files", d.views.Run)
+	}
 	if d.source != nil {
 		r.source = p.Start(ctx, "replication", d.source.Run) // 4. changes flow
 	}
@@ -204,8 +207,8 @@ func (d *daemon) stop(ctx context.Context, why string, r running) error {
 		}},
 		{Do: "3 stop replication", Why: "the last group becomes durable and is acknowledged", Within: 2 * time.Second, Run: part(r.source)},
 		{Do: "4 drain gRPC", Why: "calls at hand get their answers", Within: 3 * time.Second, Run: part(r.api)},
-		{Do: "5 close the store", Why: "a last checkpoint makes the next start short; without it the log is replayed", Within: 2 * time.Second, Run: func(ctx context.Context) error {
-			return errors.Join(r.store.Stop(ctx), d.closeStore(ctx))
+		{Do: "5 sync the view files and close the store", Why: "a last checkpoint makes the next start short; without it the log is replayed", Within: 2 * time.Second, Run: func(ctx context.Context) error {
+			return errors.Join(r.views.Stop(ctx), r.store.Stop(ctx), d.closeStore(ctx))
 		}},
 		{Do: "6 stop HTTP", Why: "last, so that probes could watch", Within: 500 * time.Millisecond, Run: part(r.admin)},
 		{Do: "7 release", Why: "connections and listeners", Within: 500 * time.Millisecond, Run: func(context.Context) error { return d.release() }},

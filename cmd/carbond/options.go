@@ -26,7 +26,8 @@ func storeOptions(cfg *config.Config) store.Options {
 }
 
 func retention(cfg *config.Config) store.Retention {
-	return store.Retention{Age: cfg.Retention.Age, Bytes: cfg.Retention.Bytes}
+	r := cfg.Retention
+	return store.Retention{Age: r.Age, Bytes: r.Bytes, Hold: r.HoldGroups, HoldBytes: r.HoldBytes}
 }
 
 func replicateOptions(cfg *config.Config) replicate.Options {

@@ -64,6 +64,9 @@ func (d *daemon) checks() []admin.Check {
 	if d.feeds != nil {
 		out = append(out, d.feedCheck())
 	}
+	if d.views != nil {
+		out = append(out, admin.Check{Name: "viewfiles", OK: true, Reason: d.views.Trouble()})
+	}
 	if r := d.reload.Load(); r != nil && !r.ok {
 		out = append(out, admin.Check{Name: "config", OK: true, Reason: "the last reload was refused, the old configuration is in force: " + r.reason})
 	}

@@ -12,6 +12,9 @@ import (
 func (l *loader) check() {
 	c := l.cfg
 	l.checkPostgres()
+	if r := c.Retention; len(r.HoldGroups) > 0 && r.HoldBytes > 0 && r.HoldBytes < r.Bytes {
+		l.warn("retention.hold_bytes", "retention.hold_bytes is less than retention.bytes, so retention.hold_groups hold nothing back: raise it")
+	}
 	l.checkTLS("grpc", c.GRPC.TLS)
 	l.checkTLS("http", c.HTTP.TLS)
 	if c.GRPC.Listen == c.HTTP.Listen && !strings.HasSuffix(c.GRPC.Listen, ":0") {

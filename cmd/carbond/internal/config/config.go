@@ -15,6 +15,7 @@ type Config struct {
 	Cache      Cache
 	Log        Log
 	Limits     Limits
+	Views      Views
 
 	file string            // the file that was read, "" when none
 	from map[string]string // key name -> where its value came from
@@ -39,8 +40,18 @@ type Store struct {
 
 // Retention bounds the changelog; zero means no bound.
 type Retention struct {
-	Age   time.Duration
-	Bytes int64
+	Age        time.Duration
+	Bytes      int64
+	HoldGroups []string // consumer groups whose unread records are kept beyond both
+	HoldBytes  int64    // but never beyond this
+}
+
+// Views says where the views are written as files.
+type Views struct {
+	JSONLDir    string // "" = nowhere
+	RotateBytes int64
+	Keep        int
+	Sync        time.Duration
 }
 
 // Checkpoint says how often state is saved.

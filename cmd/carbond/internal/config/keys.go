@@ -50,6 +50,10 @@ func (c *Config) storeKeys() []Key {
 			doc("Sealed segments whose newest record is older than this are removed; 0s keeps them."),
 		size("retention.bytes", "1GiB", &c.Retention.Bytes, 0, 0).reload().
 			doc("Oldest sealed segments are removed while the changelog is larger than this; 0 means no bound. Views and offsets never depend on removed segments."),
+		texts("retention.hold_groups", "", &c.Retention.HoldGroups).example("desk,warehouse").reload().
+			doc("Consumer groups whose uncommitted records are kept beyond retention.age and retention.bytes. Topics in which a group has committed nothing hold nothing."),
+		size("retention.hold_bytes", "4GiB", &c.Retention.HoldBytes, 0, 0).reload().
+			doc("Size of the changelog beyond which retention.hold_groups hold nothing back; 0 means no bound, so a forgotten group fills the disk."),
 		duration("checkpoint.interval", "1s", &c.Checkpoint.Interval, 10*time.Millisecond).
 			doc("How often changed rows are saved. Longer means less writing and a longer replay after a crash."),
 	}
@@ -143,6 +147,14 @@ func (c *Config) feedKeys() []Key {
 
 func (c *Config) otherKeys() []Key {
 	return []Key{
+		path("views.jsonl_dir", "", &c.Views.JSONLDir).example("/var/lib/carbond/views").
+			doc("Directory in which projects.jsonl, news.jsonl and finance.jsonl get every change of the views as a line, with diff and time. Empty means none. Under systemd, a directory outside data_dir needs ReadWritePaths."),
+		size("views.jsonl_rotate_bytes", "64MiB", &c.Views.RotateBytes, 64<<10, 0).
+			doc("Size at which a view file is renamed to NAME.000001.jsonl, with the next number each time."),
+		integer("views.jsonl_keep", "7", &c.Views.Keep, 1, 100_000).
+			doc("How many renamed files of each view are kept."),
+		duration("views.jsonl_sync", "1s", &c.Views.Sync, 10*time.Millisecond).
+			doc("How often view files are brought to the disk. Lines are visible at once; after a crash what is younger than this is written again."),
 		duration("cache.ttl", "300s", &c.Cache.TTL, time.Second).
 			doc("Upper bound of a cached reply's age. A reply never outlives a change of its data, whatever this says."),
 		size("cache.max_bytes", "64MiB", &c.Cache.MaxBytes, 1<<20, 0).
