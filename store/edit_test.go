@@ -47,7 +47,8 @@ func TestWrite(t *testing.T) {
 		"two columns of a key": {
 			nil,
 			change.Edit{Table: change.Finance, Columns: []string{"ticker", "timestamp", "price"}, Rows: []change.Row{texts("KRBN", "5", "1"), texts("KRBN", "6", "2")}},
-			change.Written{Inserted: 2}, "cc",
+			change.Written{Inserted: 2},
+			"cc",
 		},
 	}
 	for name, tc := range tests {

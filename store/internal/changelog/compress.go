@@ -179,8 +179,8 @@ func squeeze(key, f []byte, enc *zstd.Encoder) ([]byte, error) {
 func (l *Log) replace(s *segment, tmp string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i := slices.Index(l.segments, s)
-	if l.closed || i < 0 { // retention was faster
+	i := slices.Index(l.segments, s) // pinned, so no cut is going on
+	if l.closed || i < 0 {           // retention was faster
 		return os.Remove(tmp)
 	}
 	if err := os.Rename(tmp, s.path); err != nil {
@@ -190,7 +190,7 @@ func (l *Log) replace(s *segment, tmp string) error {
 		return err
 	}
 	l.opt.crash("compress.named")
-	next := &segment{path: s.path, first: s.first, last: s.last, born: s.born}
+	next := &segment{path: s.path, first: s.first, last: s.last, born: s.born, birth: s.birth}
 	l.segments[i] = next
 	l.mapped = slices.DeleteFunc(l.mapped, func(o *segment) bool { return o == s })
 	l.squeezed[s.first] = true

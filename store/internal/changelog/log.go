@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,16 @@ type Options struct {
 	NoSync bool
 	// Crash is called at named points of every commit, for crash tests.
 	Crash func(point string)
+	// Fault is asked at named points for the error that the disk gives there,
+	// for tests of failing disks.
+	Fault func(point string) error
+}
+
+func (o Options) fault(point string) error {
+	if o.Fault == nil {
+		return nil
+	}
+	return o.Fault(point)
 }
 
 func (o Options) crash(point string) {
@@ -54,10 +65,13 @@ type Log struct {
 	dict     map[uint32][]byte
 	mapped   []*segment             // sealed segments that are mapped, oldest use first
 	squeezed map[change.Offset]bool // sealed segments known to be compressed, by first offset
+	alone    bool                   // the writer is closing files: readers wait outside
 	closed   bool
 
 	// Touched by the writer only.
-	broken  bool   // the last commit failed: the segment is reopened before the next
+	torn    bool   // a commit or a cut failed: what the disk holds is unknown until Cut works
+	stale   bool   // a seal failed: the segment is reopened before the next commit
+	orphan  string // a segment file that came to be in vain; it goes before the next commit
 	sum     uint32 // running checksum of the open segment's frames
 	blocks  uint64
 	written int64 // payload bytes in the open segment
@@ -88,16 +102,14 @@ func (l *Log) Dictionary() map[uint32][]byte {
 }
 
 // Append commits blocks, new dictionary entries and the tail at once. blocks
-// must begin at Tail().Next and have no gaps. On an error nothing was appended
-// and the next Append starts from the last durable state.
+// must begin at Tail().Next and have no gaps. After an error it is open whether
+// the disk holds them; nothing can be appended until Cut has read what it does.
 func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 	if err := l.check(blocks, tail); err != nil {
 		return err
 	}
-	if l.broken {
-		if err := l.reopen(); err != nil {
-			return err
-		}
+	if err := l.ready(); err != nil {
+		return err
 	}
 	s := l.open()
 	sum, written := l.sum, l.written
@@ -120,15 +132,22 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 			sum = addSum(sum, f)
 			written += int64(len(f))
 		}
-		if err := tx.Bucket(bucketMeta).Put(keyTail, sealed(encodeTail(tail))); err != nil {
+		meta := tx.Bucket(bucketMeta)
+		if err := meta.Delete(keySeal); err != nil { // of a Rotate that could not go on
+			return err
+		}
+		if err := meta.Put(keyTail, sealed(encodeTail(tail))); err != nil {
 			return err
 		}
 		size = tx.Size()
 		l.opt.crash("append.commit")
-		return nil
+		return l.opt.fault("append.commit")
 	})
+	if err == nil {
+		err = l.opt.fault("append.synced")
+	}
 	if err != nil {
-		l.broken = true
+		l.torn = true
 		return fmt.Errorf("append to %s: %w", s.path, err)
 	}
 	l.opt.crash("append.done")
@@ -156,6 +175,9 @@ func (l *Log) check(blocks []Block, tail Tail) error {
 		if b.First != next || b.Count <= 0 {
 			return fmt.Errorf("append: block at %d with %d changes, want one at %d", b.First, b.Count, next)
 		}
+		if len(b.Data) > maxPayload {
+			return fmt.Errorf("append: the change at offset %d has %d bytes, more than the %d that a change may have", b.First, len(b.Data), maxPayload)
+		}
 		next = b.Last() + 1
 	}
 	if tail.Next != next || tail.Visible >= next || tail.Visible < l.tail.Visible {
@@ -171,24 +193,51 @@ func (l *Log) open() *segment {
 	return l.segments[len(l.segments)-1]
 }
 
-// reopen maps the open segment anew after a failed commit, so that what bbolt
-// held in memory is what the disk holds.
-func (l *Log) reopen() error {
+var errTorn = errors.New("an earlier commit failed, and what it left has not been cut off yet")
+
+// ready clears what an earlier failure left, before a commit.
+func (l *Log) ready() error {
+	if l.torn {
+		return errTorn
+	}
+	if l.orphan != "" {
+		if err := unname(l.orphan); err != nil {
+			return err
+		}
+		l.orphan = ""
+	}
+	if !l.stale {
+		return nil
+	}
+	// What bbolt holds in memory must be what the disk holds.
 	s := l.open()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for s.refs > 0 { // readers copy one batch; this is short
-		l.idle.Wait()
-	}
+	defer l.seclude(s)()
 	err := s.close()
 	if err == nil {
 		err = s.open(false, l.opt)
 	}
 	if err != nil {
-		return fmt.Errorf("reopen after a failed commit: %w", err)
+		l.torn = true
+		return fmt.Errorf("reopen after a failed seal: %w", err)
 	}
-	l.broken = false
+	l.stale = false
 	return nil
+}
+
+// seclude waits until no reader is inside the segments, keeps new ones out, and
+// returns what lets them in again. Readers copy one batch, so this is short.
+// Callers hold mu.
+func (l *Log) seclude(segs ...*segment) func() {
+	l.alone = true
+	for slices.ContainsFunc(segs, func(s *segment) bool { return s.refs > 0 }) {
+		l.idle.Wait()
+	}
+	return func() {
+		l.alone = false
+		l.idle.Broadcast()
+	}
 }
 
 // Rotate seals the open segment and begins the next one. It does nothing on an
@@ -198,22 +247,23 @@ func (l *Log) Rotate() error {
 	if tail.Next == s.first {
 		return nil
 	}
-	if l.broken {
-		if err := l.reopen(); err != nil {
-			return err
-		}
+	if err := l.ready(); err != nil {
+		return err
 	}
 	l.opt.crash("rotate.begin")
 	err := s.update(func(tx *bolt.Tx) error {
 		v := encodeSeal(seal{blocks: l.blocks, last: tail.Next - 1, sum: l.sum})
 		return tx.Bucket(bucketMeta).Put(keySeal, sealed(v))
 	})
+	if err == nil {
+		err = l.opt.fault("rotate.seal")
+	}
 	if err != nil {
-		l.broken = true
+		l.stale = true
 		return fmt.Errorf("seal %s: %w", s.path, err)
 	}
 	l.opt.crash("rotate.sealed")
-	next, err := createSegment(l.dir, tail, l.Dictionary(), l.opt)
+	next, err := l.create(tail)
 	if err != nil {
 		return err
 	}
@@ -225,6 +275,21 @@ func (l *Log) Rotate() error {
 	l.mu.Unlock()
 	l.opt.crash("rotate.done")
 	return nil
+}
+
+// create makes the segment that carries on from tail.
+func (l *Log) create(tail Tail) (*segment, error) {
+	s, err := createSegment(l.dir, tail, l.dict, l.opt)
+	if err == nil {
+		return s, nil
+	}
+	if s != nil { // it has its name, and must not keep it
+		if uerr := errors.Join(l.opt.fault("segment.unname"), unname(s.path)); uerr != nil {
+			l.orphan = s.path
+			err = errors.Join(err, uerr)
+		}
+	}
+	return nil, err
 }
 
 // Close unmaps every segment. Readers get ErrClosed.
@@ -244,7 +309,7 @@ func (l *Log) Close() error {
 		}
 	}
 	l.mu.Unlock()
-	l.dec.Close()
+	// The decompressor is left to the collector: readers may be inside it.
 	return errors.Join(errs...)
 }
 

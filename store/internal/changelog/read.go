@@ -62,6 +62,7 @@ func (l *Log) Read(from change.Offset, maxBytes int) ([]Block, error) {
 func (l *Log) enter(from change.Offset) (*segment, change.Offset, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.admit()
 	if l.closed {
 		return nil, 0, ErrClosed
 	}
@@ -80,6 +81,7 @@ func (l *Log) enter(from change.Offset) (*segment, change.Offset, error) {
 func (l *Log) pin(first change.Offset) (*segment, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.admit()
 	if l.closed {
 		return nil, ErrClosed
 	}
@@ -88,6 +90,13 @@ func (l *Log) pin(first change.Offset) (*segment, error) {
 		return nil, nil
 	}
 	return l.use(i)
+}
+
+// admit waits until readers may come in. Callers hold mu.
+func (l *Log) admit() {
+	for l.alone {
+		l.idle.Wait()
+	}
 }
 
 // use maps segment i and pins it. Callers hold mu.

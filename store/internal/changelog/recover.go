@@ -83,9 +83,10 @@ func scan(dir string) ([]*segment, error) {
 }
 
 func (l *Log) recover() error {
+	l.sum, l.blocks, l.written = 0, 0, 0
 	if len(l.segments) == 0 {
 		l.tail = Tail{Next: 1}
-		s, err := createSegment(l.dir, l.tail, nil, l.opt)
+		s, err := l.create(l.tail)
 		if err != nil {
 			return err
 		}
@@ -124,6 +125,8 @@ func (l *Log) load(s *segment) (Tail, error) {
 	if err := s.open(false, l.opt); err != nil {
 		return Tail{}, err
 	}
+	// The dictionary of this file alone: what a later one had is gone with it.
+	l.dict = map[uint32][]byte{}
 	var tail Tail
 	err := s.view(func(tx *bolt.Tx) (err error) {
 		meta, dict := tx.Bucket(bucketMeta), tx.Bucket(bucketDict)
@@ -131,7 +134,7 @@ func (l *Log) load(s *segment) (Tail, error) {
 			return s.corrupt(0, -1, errors.New("buckets are missing"))
 		}
 		v := meta.Get(keyHeader)
-		first, _, err := decodeHeader(v)
+		first, birth, err := decodeHeader(v)
 		if errors.Is(err, ErrTooNew) {
 			return fmt.Errorf("%s: %w; use the newer version, nothing was changed", s.path, err)
 		}
@@ -141,6 +144,7 @@ func (l *Log) load(s *segment) (Tail, error) {
 		if err != nil {
 			return s.corrupt(0, s.place(v), err)
 		}
+		s.birth = &birth
 		v = meta.Get(keyTail)
 		if tail, err = decodeTail(v); err != nil {
 			return s.corrupt(0, s.place(v), err)
@@ -182,6 +186,9 @@ func (l *Log) resume(s *segment, tail Tail) error {
 		return err
 	}
 	if cut {
+		if err := l.opt.fault("cut"); err != nil {
+			return fmt.Errorf("cut unfinished transaction in %s: %w", s.path, err)
+		}
 		if err := s.update(func(tx *bolt.Tx) error { return cutAt(tx, tail) }); err != nil {
 			return fmt.Errorf("cut unfinished transaction in %s: %w", s.path, err)
 		}
@@ -189,7 +196,7 @@ func (l *Log) resume(s *segment, tail Tail) error {
 	l.tail, s.last = tail, tail.Next-1
 	if wasSealed && !cut {
 		l.opt.crash("recover.sealed")
-		next, err := createSegment(l.dir, tail, l.dict, l.opt)
+		next, err := l.create(tail)
 		if err != nil {
 			return err
 		}
@@ -243,14 +250,17 @@ func cutAt(tx *bolt.Tx, tail Tail) error {
 }
 
 // Cut discards the blocks behind the high-water mark, after the transaction
-// that they belong to was given up.
+// that they belong to was given up or a commit failed. It reads anew what the
+// disk holds: Tail may be ahead of the last Append that worked, when one that
+// failed was on disk nevertheless. Nothing can be appended until it works.
 func (l *Log) Cut() error {
 	l.mu.Lock()
 	tail := l.tail
 	l.mu.Unlock()
-	if tail.Next == tail.Visible+1 && !l.broken {
+	if tail.Next == tail.Visible+1 && !l.torn && !l.stale {
 		return nil
 	}
+	l.torn = true
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -258,9 +268,7 @@ func (l *Log) Cut() error {
 	}
 	// A transaction can reach back over several segments, and a sealed one is
 	// opened for writing again: nobody may be inside any of them.
-	for slices.ContainsFunc(l.segments, func(s *segment) bool { return s.refs > 0 }) {
-		l.idle.Wait()
-	}
+	defer l.seclude(l.segments...)()
 	for _, s := range l.segments {
 		if err := s.close(); err != nil {
 			return err
@@ -268,8 +276,22 @@ func (l *Log) Cut() error {
 	}
 	l.mapped = nil
 	clear(l.squeezed)
-	l.sum, l.blocks, l.written, l.broken = 0, 0, 0, false
-	return l.recover()
+	if l.orphan != "" {
+		if err := unname(l.orphan); err != nil {
+			return err
+		}
+		l.orphan = ""
+	}
+	segs, err := scan(l.dir)
+	if err != nil {
+		return err
+	}
+	l.segments = segs
+	if err := l.recover(); err != nil {
+		return err
+	}
+	l.torn, l.stale = false, false
+	return nil
 }
 
 func addSum(sum uint32, frame []byte) uint32 { return crc32.Update(sum, castagnoli, frame) }

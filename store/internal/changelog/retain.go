@@ -1,6 +1,7 @@
 package changelog
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -39,39 +40,47 @@ func (l *Log) Segments() []Segment {
 func (l *Log) DropOldest() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.admit()
+	if l.closed {
+		return ErrClosed
+	}
 	if len(l.segments) < 2 {
 		return fmt.Errorf("drop segment: %s is open", l.segments[0].path)
 	}
 	s := l.segments[0]
 	l.opt.crash("drop.begin")
-	if err := os.Remove(s.path); err != nil {
+	if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("drop segment: %w", err)
 	}
-	if err := syncDir(l.dir); err != nil {
-		return err
-	}
-	l.opt.crash("drop.done")
 	l.segments = l.segments[1:]
 	l.forget(l.segments[0].first)
 	l.mapped = slices.DeleteFunc(l.mapped, func(o *segment) bool { return o == s })
 	s.dropped = true
+	var err error
 	if s.refs == 0 {
-		return s.close()
+		err = s.close()
 	}
-	return nil
+	err = errors.Join(err, syncDir(l.dir))
+	l.opt.crash("drop.done")
+	return err
 }
 
 // Births returns the tails at which the segments were born, oldest first: the
 // way from a source position to the segment that holds it.
 func (l *Log) Births() ([]Tail, error) {
 	l.mu.Lock()
+	known := make([]*Tail, len(l.segments))
 	firsts := make([]change.Offset, len(l.segments))
 	for i, s := range l.segments {
-		firsts[i] = s.first
+		known[i], firsts[i] = s.birth, s.first
 	}
 	l.mu.Unlock()
 	var out []Tail
-	for _, first := range firsts {
+	for i, first := range firsts {
+		if known[i] != nil {
+			out = append(out, *known[i])
+			continue
+		}
 		t, err := l.birth(first)
 		if err != nil {
 			return nil, err
@@ -100,5 +109,8 @@ func (l *Log) birth(first change.Offset) (t *Tail, err error) {
 		t = &tail
 		return nil
 	})
+	l.mu.Lock()
+	s.birth = t
+	l.mu.Unlock()
 	return t, err
 }

@@ -14,6 +14,7 @@ import (
 	"unsafe"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"carbond/store/change"
 )
@@ -49,6 +50,7 @@ type segment struct {
 	last    change.Offset
 	size    int64
 	born    time.Time
+	birth   *Tail // of the header; nil until it was read
 }
 
 func segmentName(first change.Offset) string {
@@ -82,7 +84,7 @@ func (s *segment) open(readOnly bool, o Options) (err error) {
 		NoStatistics:    true,
 	})
 	if err != nil {
-		if errors.Is(err, bolt.ErrTimeout) || errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || isSpace(err) {
+		if errors.Is(err, berrors.ErrTimeout) || errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || isSpace(err) {
 			return fmt.Errorf("open segment %s: %w", s.path, err)
 		}
 		return s.corrupt(0, -1, err)
@@ -134,10 +136,11 @@ func (s *segment) place(v []byte) int64 {
 }
 
 // createSegment makes an empty segment that carries on from tail and returns
-// it opened for writing.
+// it opened for writing. With an error it returns a segment only when the file
+// may have got its name.
 func createSegment(dir string, tail Tail, dict map[uint32][]byte, o Options) (*segment, error) {
 	first := tail.Next
-	s := &segment{path: filepath.Join(dir, segmentName(first)), first: first, last: first - 1, born: time.Now()}
+	s := &segment{path: filepath.Join(dir, segmentName(first)), first: first, last: first - 1, born: time.Now(), birth: &tail}
 	tmp := &segment{path: s.path + tempSuffix, first: first}
 	if err := os.Remove(tmp.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("remove left-over %s: %w", tmp.path, err)
@@ -145,44 +148,59 @@ func createSegment(dir string, tail Tail, dict map[uint32][]byte, o Options) (*s
 	if err := tmp.open(false, o); err != nil {
 		return nil, err
 	}
-	err := tmp.update(func(tx *bolt.Tx) error {
-		meta, err := tx.CreateBucket(bucketMeta)
-		if err != nil {
-			return err
-		}
-		d, err := tx.CreateBucket(bucketDict)
-		if err != nil {
-			return err
-		}
-		if _, err := tx.CreateBucket(bucketBlocks); err != nil {
-			return err
-		}
-		for id, v := range dict {
-			if err := d.Put(dictKey(id), sealed(v)); err != nil {
-				return err
-			}
-		}
-		if err := meta.Put(keyHeader, sealed(encodeHeader(first, tail))); err != nil {
-			return err
-		}
-		return meta.Put(keyTail, sealed(encodeTail(tail)))
-	})
-	if cerr := tmp.close(); err == nil {
-		err = cerr
+	err := o.fault("segment.create")
+	if err == nil {
+		err = tmp.update(func(tx *bolt.Tx) error { return fillSegment(tx, first, tail, dict) })
 	}
 	if err != nil {
+		_ = tmp.close()
 		_ = os.Remove(tmp.path)
 		return nil, fmt.Errorf("create segment %s: %w", s.path, err)
 	}
 	o.crash("segment.created")
 	if err := os.Rename(tmp.path, s.path); err != nil {
+		_ = tmp.close()
+		_ = os.Remove(tmp.path)
 		return nil, fmt.Errorf("name segment: %w", err)
 	}
-	if err := syncDir(dir); err != nil {
-		return nil, err
+	s.db = tmp.db
+	if err := errors.Join(syncDir(dir), o.fault("segment.named")); err != nil {
+		_ = s.close()
+		return s, err
 	}
 	o.crash("segment.named")
-	return s, s.open(false, o)
+	return s, nil
+}
+
+// unname removes a segment file that nothing was written to.
+func unname(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove segment: %w", err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func fillSegment(tx *bolt.Tx, first change.Offset, tail Tail, dict map[uint32][]byte) error {
+	meta, err := tx.CreateBucket(bucketMeta)
+	if err != nil {
+		return err
+	}
+	d, err := tx.CreateBucket(bucketDict)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.CreateBucket(bucketBlocks); err != nil {
+		return err
+	}
+	for id, v := range dict {
+		if err := d.Put(dictKey(id), sealed(v)); err != nil {
+			return err
+		}
+	}
+	if err := meta.Put(keyHeader, sealed(encodeHeader(first, tail))); err != nil {
+		return err
+	}
+	return meta.Put(keyTail, sealed(encodeTail(tail)))
 }
 
 func syncDir(dir string) error {

@@ -18,6 +18,7 @@ import (
 	"unsafe"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"carbond/store/change"
 )
@@ -62,7 +63,7 @@ func Open(path string, o Options) (f *File, err error) {
 		NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
 	})
 	if err != nil {
-		if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || errors.Is(err, bolt.ErrTimeout) {
+		if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || errors.Is(err, berrors.ErrTimeout) {
 			return nil, fmt.Errorf("open checkpoint %s: %w", path, err)
 		}
 		return nil, f.damaged(-1, err)
