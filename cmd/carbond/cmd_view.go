@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -48,12 +49,15 @@ func (a *app) cmdView() *cobra.Command {
 		c      *client
 		format string
 		filter string
+		follow bool
 	)
 	cmd := &cobra.Command{
-		Use:       "view projects|news|finance",
-		Short:     "Print a view",
-		Long:      "Prints a view of the running daemon: all rows, or those that one filter matches exactly.",
-		Example:   "  carbond view projects --filter Brazil\n  carbond view finance --format jsonl | jq .price\n  carbond view news --format csv > news.csv",
+		Use:   "view projects|news|finance",
+		Short: "Print a view",
+		Long: "Prints a view of the running daemon: all rows, or those that one filter matches exactly.\n\n" +
+			"With --follow every row comes as a JSON line with \"diff\" 1 and \"time\" (of the commit, in ms), and then\n" +
+			"every change: -1 for a row that goes, 1 for one that comes, until Ctrl-C and through restarts of the daemon.",
+		Example:   "  carbond view projects --filter Brazil\n  carbond view finance --format jsonl | jq .price\n  carbond view news --format csv > news.csv\n  carbond view finance --follow --filter KRBN",
 		ValidArgs: []string{"projects", "news", "finance"},
 		Args:      oneArg("view (projects, news or finance)"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,20 +65,30 @@ func (a *app) cmdView() *cobra.Command {
 			if !ok {
 				return usageError{fmt.Errorf("unknown view %q: want projects, news or finance", args[0])}
 			}
-			p, err := newPrinter(a.out, format, s)
-			if err != nil {
-				return err
+			if follow && !cmd.Flags().Changed("format") {
+				format = "jsonl"
+			}
+			if follow && format == "table" {
+				return usageError{errors.New("--follow has no end, which a table needs: use --format jsonl or csv")}
 			}
 			conn, err := c.dial()
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
+			if follow {
+				return c.explain(a.followView(cmd.Context(), conn, change.View(args[0]), format, filter))
+			}
+			p, err := newPrinter(a.out, format, s)
+			if err != nil {
+				return err
+			}
 			return c.explain(printView(cmd.Context(), conn, s, filter, p))
 		},
 	}
 	c = addClientFlags(cmd)
 	cmd.Flags().StringVarP(&format, "format", "f", "table", "`FORM`: table, jsonl or csv")
+	cmd.Flags().BoolVar(&follow, "follow", false, "print every change as it happens")
 	cmd.Flags().StringVar(&filter, "filter", "", "only rows of this country (projects), source (news) or ticker (finance)")
 	return cmd
 }

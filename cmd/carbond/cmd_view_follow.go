@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pb "carbond/proto/carbon"
+	"carbond/store/change"
+)
+
+// deltas is one message of a Watch stream.
+type deltas struct {
+	head *pb.WatchHead
+	rows [][]any // columns of the view, then diff
+}
+
+// An opener opens a Watch stream and returns what receives from it.
+type opener func(ctx context.Context, c pb.CarbonServiceClient, filter, token string) (func() (deltas, error), error)
+
+func openers() map[change.View]opener {
+	return map[change.View]opener{
+		change.ViewProjects: followProjects,
+		change.ViewNews:     followNews,
+		change.ViewFinance:  followFinance,
+	}
+}
+
+func followProjects(ctx context.Context, c pb.CarbonServiceClient, filter, token string) (func() (deltas, error), error) {
+	s, err := c.WatchProjects(ctx, &pb.WatchProjectsRequest{Country: filter, ResumeToken: token})
+	if err != nil {
+		return nil, err
+	}
+	return func() (deltas, error) {
+		m, err := s.Recv()
+		d := deltas{head: m.GetHead()}
+		for _, x := range m.GetDeltas() {
+			i := x.GetItem()
+			d.rows = append(d.rows, []any{i.GetProjectId(), i.GetProjectName(), i.GetRegistryStatus(), i.GetCountry(), i.GetVintage(), i.GetSupply(), x.GetDiff()})
+		}
+		return d, err
+	}, nil
+}
+
+func followNews(ctx context.Context, c pb.CarbonServiceClient, filter, token string) (func() (deltas, error), error) {
+	s, err := c.WatchNews(ctx, &pb.WatchNewsRequest{Source: filter, ResumeToken: token})
+	if err != nil {
+		return nil, err
+	}
+	return func() (deltas, error) {
+		m, err := s.Recv()
+		d := deltas{head: m.GetHead()}
+		for _, x := range m.GetDeltas() {
+			i := x.GetItem()
+			d.rows = append(d.rows, []any{i.GetGuid(), i.GetTitle(), i.GetLink(), i.GetPublished(), i.GetSource(), i.GetSummary(), x.GetDiff()})
+		}
+		return d, err
+	}, nil
+}
+
+func followFinance(ctx context.Context, c pb.CarbonServiceClient, filter, token string) (func() (deltas, error), error) {
+	s, err := c.WatchFinanceData(ctx, &pb.WatchFinanceDataRequest{Ticker: filter, ResumeToken: token})
+	if err != nil {
+		return nil, err
+	}
+	return func() (deltas, error) {
+		m, err := s.Recv()
+		d := deltas{head: m.GetHead()}
+		for _, x := range m.GetDeltas() {
+			i := x.GetItem()
+			d.rows = append(d.rows, []any{i.GetTicker(), i.GetPrice(), i.GetVolume(), i.GetMarketCap(), i.GetChangePercent(), i.GetTimestamp(), x.GetDiff()})
+		}
+		return d, err
+	}, nil
+}
+
+// viewer prints the deltas of a view.
+type viewer struct {
+	*app
+	api    pb.CarbonServiceClient
+	open   opener
+	filter string
+	p      printer
+
+	token string // continues behind what is printed, save since
+	since int    // rows printed since the token's message
+	skip  int    // rows that a resumed stream brings again
+	full  bool   // the first snapshot is printed
+}
+
+// run prints the view and its deltas until a signal or a closed pipe. It comes
+// back after the daemon did, and behind the last row that was printed.
+func (v *viewer) run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	defer watchPipe(ctx, v.out, func() { stop(errEnough) })()
+	show := newProgress(v.app)
+	for {
+		err := v.stream(ctx)
+		switch code := status.Code(err); {
+		case ctx.Err() != nil:
+			return nil // a signal, or head has enough
+		case isOutput(err), !v.full:
+			return err
+		case code == codes.Unavailable, code == codes.ResourceExhausted:
+			show.note(status.Convert(err).Message() + "; going on from there")
+			v.skip, v.since = v.since, 0
+		case code == codes.OutOfRange:
+			show.note("the history since the last row is gone; every row follows once more")
+			v.token, v.skip, v.since = "", 0, 0
+		default:
+			return err
+		}
+		pause(ctx, comeBack)
+	}
+}
+
+// stream prints one stream to its end.
+func (v *viewer) stream(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	next, err := v.open(ctx, v.api, v.filter, v.token)
+	if err != nil {
+		return err
+	}
+	for {
+		d, err := next()
+		if err != nil {
+			return err
+		}
+		for _, r := range d.rows {
+			v.since++
+			if v.skip > 0 {
+				v.skip--
+				continue
+			}
+			if err := v.p.row(append(r, d.head.GetCommitTimeMs())); err != nil {
+				return outputError{err}
+			}
+		}
+		if err := v.p.end(); err != nil {
+			return outputError{err}
+		}
+		if t := d.head.GetResumeToken(); t != "" {
+			v.token, v.since, v.skip, v.full = t, 0, 0, true
+		}
+	}
+}
+
+// followView is `carbond view --follow`.
+func (a *app) followView(ctx context.Context, conn grpc.ClientConnInterface, name change.View, format, filter string) error {
+	s := viewShapes()[name]
+	s.columns = append(s.columns[:len(s.columns):len(s.columns)], "diff", "time")
+	p, err := newPrinter(a.out, format, s)
+	if err != nil {
+		return outputError{err}
+	}
+	v := &viewer{app: a, api: pb.NewCarbonServiceClient(conn), open: openers()[name], filter: filter, p: p}
+	return v.run(ctx)
+}
