@@ -33,13 +33,29 @@ const (
 type asOf struct {
 	offset uint64
 	time   string
+	lsn    change.LSN // of the request header
 }
 
 func (a asOf) set() bool { return a != asOf{} }
 
 // scope is what page tokens of the query are bound to beside call and filter.
 func (a asOf) scope() string {
-	return " as of offset " + strconv.FormatUint(a.offset, 10) + " time " + a.time
+	s := " as of offset " + strconv.FormatUint(a.offset, 10) + " time " + a.time
+	if a.lsn > 0 {
+		s += " lsn " + a.lsn.String()
+	}
+	return s
+}
+
+// field names what was given, for errors.
+func (a asOf) field() string {
+	switch {
+	case a.lsn > 0:
+		return HeaderAtLSN
+	case a.offset != 0:
+		return "as_of_offset"
+	}
+	return "as_of_time"
 }
 
 // past answers for earlier versions of the views.
@@ -95,6 +111,10 @@ func (p *past) at(ctx context.Context, a asOf, resumed *change.Offset) (Snapshot
 	switch {
 	case resumed != nil:
 		at = *resumed
+	case a.lsn > 0:
+		if at, err = p.src.AtLSN(ctx, a.lsn); err != nil {
+			return nil, err
+		}
 	case a.time != "":
 		t, err := time.Parse(time.RFC3339Nano, a.time)
 		if err != nil {
@@ -139,12 +159,12 @@ func (p *past) known(at change.Offset) Snapshot {
 // is for what many ask for.
 func (s service) listAsOf(ctx context.Context, l list, filter string, q listQuery, a asOf) (proto.Message, error) {
 	switch {
-	case l.sql && a.offset != 0:
-		return nil, badField("as_of_offset", "is not for NonStreaming calls: Postgres answers for now only")
 	case l.sql:
-		return nil, badField("as_of_time", "is not for NonStreaming calls: Postgres answers for now only")
+		return nil, badField(a.field(), "is not for NonStreaming calls: Postgres answers for now only")
 	case a.offset != 0 && a.time != "":
 		return nil, badField("as_of_time", "cannot be given with as_of_offset")
+	case a.lsn > 0 && (a.offset != 0 || a.time != ""):
+		return nil, badField(HeaderAtLSN, "cannot be given with as_of_offset or as_of_time")
 	case s.opt.History == nil:
 		// An answer as of now would look like one of the past.
 		return nil, statusError(codes.Unimplemented, "this server answers as of now only; leave out as_of_offset and as_of_time", info(ReasonAsOf))
@@ -155,6 +175,12 @@ func (s service) listAsOf(ctx context.Context, l list, filter string, q listQuer
 	}
 	if _, err := s.conditions(ctx); err != nil {
 		return nil, err
+	}
+	if a.lsn > 0 {
+		// What is not here yet is not as of then.
+		if err := s.waitLSN(ctx, a.lsn); err != nil {
+			return nil, err
+		}
 	}
 	if s.reader.Snapshot() == nil {
 		return nil, errNotLoaded()

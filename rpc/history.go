@@ -26,6 +26,9 @@ type History interface {
 	// AtTime returns the offset of the last transaction before the first one
 	// that committed after t.
 	AtTime(ctx context.Context, t time.Time) (change.Offset, error)
+	// AtLSN returns the offset of the last transaction whose commit ends at or
+	// before lsn.
+	AtLSN(ctx context.Context, lsn change.LSN) (change.Offset, error)
 	// Follow returns a follower behind the transaction that ends at an offset.
 	Follow(ctx context.Context, at change.Offset) (Follower, error)
 	// CommitTime returns the commit time of the transaction that ends at an

@@ -17,7 +17,11 @@ import (
 
 // Names of the request and reply headers.
 const (
-	HeaderMinLSN       = "carbond-min-lsn"
+	HeaderMinLSN = "carbond-min-lsn"
+	// HeaderAtLSN asks the three view calls for the view as it was at a position
+	// of the WAL: every transaction whose commit ends at or before it, and no
+	// other. The call waits for it like HeaderMinLSN.
+	HeaderAtLSN        = "carbond-at-lsn"
 	HeaderCacheControl = "cache-control"
 	HeaderOffset       = "carbond-offset"
 	HeaderLSN          = "carbond-lsn"
@@ -86,25 +90,30 @@ func (c *core) conditions(ctx context.Context) (noCache bool, err error) {
 			}
 		}
 	}
-	texts := metadata.ValueFromIncomingContext(ctx, HeaderMinLSN)
-	if len(texts) == 0 {
-		return noCache, nil
+	want, err := wantedLSN(ctx, HeaderMinLSN)
+	if err != nil || want == 0 {
+		return noCache, err
 	}
-	var want change.LSN
-	for _, t := range texts {
+	return noCache, c.waitLSN(ctx, want)
+}
+
+// wantedLSN returns the highest position that a request header names, 0 for
+// none.
+func wantedLSN(ctx context.Context, header string) (want change.LSN, err error) {
+	for _, t := range metadata.ValueFromIncomingContext(ctx, header) {
 		lsn, err := change.ParseLSN(strings.TrimSpace(t))
-		if err != nil {
-			return false, badField(HeaderMinLSN, "is not a position like 16/B374D848")
+		if err != nil || lsn == 0 {
+			return 0, badField(header, "is not a position like 16/B374D848")
 		}
 		want = max(want, lsn)
 	}
-	return noCache, c.waitLSN(ctx, want)
+	return want, nil
 }
 
 func (c *core) waitLSN(ctx context.Context, want change.LSN) error {
 	if c.opt.Pool == nil {
 		return statusError(codes.FailedPrecondition,
-			HeaderMinLSN+" needs a Postgres behind carbond; in embedded mode an answer reflects every acknowledged write", info(ReasonEmbedded))
+			"a position of the WAL needs a Postgres behind carbond; in embedded mode an answer reflects every acknowledged write", info(ReasonEmbedded))
 	}
 	// Most callers ask for what is long there.
 	if s := c.reader.Snapshot(); s != nil && s.LSN() >= want {

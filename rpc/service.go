@@ -107,7 +107,11 @@ type listQuery interface {
 
 // list answers a list call.
 func (s service) list(ctx context.Context, l list, filter string, q listQuery) (proto.Message, error) {
-	if at := (asOf{q.GetAsOfOffset(), q.GetAsOfTime()}); at.set() {
+	lsn, err := wantedLSN(ctx, HeaderAtLSN)
+	if err != nil {
+		return nil, err
+	}
+	if at := (asOf{q.GetAsOfOffset(), q.GetAsOfTime(), lsn}); at.set() {
 		return s.listAsOf(ctx, l, filter, q, at)
 	}
 	pg, err := s.checkQuery(l, filter, q.GetPageSize(), q.GetPageToken(), asOf{})

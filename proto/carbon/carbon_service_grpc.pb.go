@@ -16,6 +16,10 @@
 //   carbond-min-lsn  "16/B374D848": wait until the answer reflects this commit,
 //                    within the deadline of the call; else UNAVAILABLE with a
 //                    google.rpc.RetryInfo detail (read your own writes)
+//   carbond-at-lsn   "16/B374D848": GetProjects, GetNews and GetFinanceData
+//                    answer as of this position of the WAL: every transaction
+//                    whose commit ends at or before it, and no other. Waits
+//                    like carbond-min-lsn; OUT_OF_RANGE when history is gone
 //   cache-control    "no-cache": compute the answer anew
 //
 // Status codes: INVALID_ARGUMENT (with google.rpc.BadRequest naming the field),
