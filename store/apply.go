@@ -26,6 +26,9 @@ func (s *Store) Apply(ctx context.Context, txns []change.Txn) error {
 	if s.closed {
 		return ErrClosed
 	}
+	if err := s.settle(); err != nil {
+		return fmt.Errorf("apply: %w", err)
+	}
 	g := s.staging()
 	err := g.stageAll(ctx, txns)
 	if err == nil && s.open != nil {
@@ -34,8 +37,7 @@ func (s *Store) Apply(ctx context.Context, txns []change.Txn) error {
 		err = g.commit()
 	}
 	if err != nil {
-		s.discard()
-		s.met.failed()
+		s.fail()
 		return fmt.Errorf("apply: %w", err)
 	}
 	return nil
@@ -49,14 +51,16 @@ func (s *Store) Advance(_ context.Context, lsn change.LSN) error {
 	if s.closed {
 		return ErrClosed
 	}
+	if err := s.settle(); err != nil {
+		return fmt.Errorf("advance to %s: %w", lsn, err)
+	}
 	if s.open != nil || lsn <= s.tail.LSN {
 		return nil
 	}
 	g := s.staging()
 	g.stage.LSN = lsn
 	if err := g.commit(); err != nil {
-		s.discard()
-		s.met.failed()
+		s.fail()
 		return fmt.Errorf("advance to %s: %w", lsn, err)
 	}
 	return nil
@@ -103,7 +107,10 @@ func (g *staging) stageAll(ctx context.Context, txns []change.Txn) error {
 		}
 		if t.First {
 			if s.open != nil {
-				s.discard() // its end will not come: the source began anew
+				// Its end will not come: the source began anew.
+				if err := s.discard(); err != nil {
+					return err
+				}
 				*g = *s.staging()
 			}
 			s.skip = s.durable(t)
@@ -196,12 +203,60 @@ func (g *staging) append(tail changelog.Tail) error {
 	return nil
 }
 
-// discard returns to what is durable and visible.
-func (s *Store) discard() {
+// discard returns to what is durable and visible. Nothing can be staged until
+// it has worked.
+func (s *Store) discard() error {
 	s.enc.Reset()
-	s.open, s.skip = nil, false
+	s.open, s.skip, s.torn = nil, false, true
 	s.work = s.published.Load().fork()
 	if err := s.changelog.Cut(); err != nil {
-		s.log.Warn("cannot cut the unfinished transaction off the changelog", "error", err)
+		return fmt.Errorf("cut the unfinished transaction off the changelog: %w", err)
+	}
+	s.shapes.renew(s.changelog.Dictionary())
+	if err := s.catchUp(); err != nil {
+		return err
+	}
+	s.torn = false
+	return nil
+}
+
+// catchUp takes in a commit that failed and is on disk nevertheless, as when
+// the disk took the last write and then failed to say so.
+func (s *Store) catchUp() error {
+	tail := s.changelog.Tail()
+	st, err := decodeTailState(tail.State)
+	if err != nil {
+		return err
+	}
+	at := s.Position().Offset
+	if tail.Visible == at && st == s.tail {
+		return nil
+	}
+	// Whether it would outlive a power cut is unknown; behind one more commit it
+	// does.
+	if err := s.changelog.Append(nil, nil, tail); err != nil {
+		return fmt.Errorf("confirm the changelog's end: %w", err)
+	}
+	if err := s.replay(s.work, at+1, tail.Visible); err != nil {
+		return err
+	}
+	s.tail = st
+	s.publish(tail.Visible)
+	return nil
+}
+
+// settle ends a discard that did not work at its time.
+func (s *Store) settle() error {
+	if !s.torn {
+		return nil
+	}
+	return s.discard()
+}
+
+// fail gives up what is staged after an error.
+func (s *Store) fail() {
+	s.met.failed()
+	if err := s.discard(); err != nil {
+		s.log.Warn("cannot return to the last durable commit; nothing is written until it works", "error", err)
 	}
 }

@@ -25,7 +25,8 @@
 //     the same state bit for bit.
 //  5. The checkpoint never stands ahead of the log, and retention never drops a
 //     segment that the checkpoint has not passed.
-//  6. A failed commit leaves the store as it was before.
+//  6. A failed commit leaves the store as it was before, or, when the disk has it
+//     nevertheless, as it is behind it; Position says which.
 //
 // One goroutine at a time writes (a mutex holds that); any number read. Callers
 // outside are cmd/carbond, which also hands the Store to replicate as its Sink

@@ -32,6 +32,9 @@ func (s *Store) edit(ctx context.Context, edits []change.Edit, now time.Time) (c
 	if s.closed {
 		return change.Written{}, ErrClosed
 	}
+	if err := s.settle(); err != nil {
+		return change.Written{}, fmt.Errorf("write: %w", err)
+	}
 	if s.open != nil {
 		return change.Written{}, errors.New("write: a source transaction is open; embedded writes and a Postgres source exclude each other")
 	}
@@ -50,8 +53,7 @@ func (s *Store) edit(ctx context.Context, edits []change.Edit, now time.Time) (c
 		err = g.commit()
 	}
 	if err != nil {
-		s.discard()
-		s.met.failed()
+		s.fail()
 		return change.Written{}, fmt.Errorf("write: %w", err)
 	}
 	return p.written, nil

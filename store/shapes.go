@@ -75,6 +75,17 @@ func (d *shapes) of(rel *change.Relation) (*view.Shape, error) {
 	return sh, nil
 }
 
+// renew notes as new again the relations that are not in the log's dictionary:
+// they were cut off with the segment that had them.
+func (d *shapes) renew(words map[uint32][]byte) {
+	clear(d.fresh)
+	for number, w := range d.words {
+		if _, ok := words[number]; !ok {
+			d.fresh[number] = w
+		}
+	}
+}
+
 // reshape returns the row of e in the columns of a later shape of its table, by
 // name. A column that was missing in any shape between the two is another
 // column of the same name, and NULL here.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 
 	"carbond/store/change"
 	"carbond/store/internal/record"
@@ -77,7 +78,7 @@ func (g *staging) end(t *change.Txn) error {
 		g.encode(*o.held) // the end goes into the same block, however full it is
 		s.enc.End(t.EndLSN)
 	}
-	if t.EndLSN != 0 {
+	if t.EndLSN != 0 || o.snap != nil {
 		o.stage.LSN = t.EndLSN
 	}
 	if !t.CommitTime.IsZero() {
@@ -97,20 +98,40 @@ func (g *staging) endCopy() error {
 		if seen == nil {
 			continue
 		}
-		var gone []view.Entry
-		g.s.work.Scan(view.Table(tab), "", func(e view.Entry) bool {
+		if err := g.removeUnseen(view.Table(tab), seen); err != nil {
+			return err
+		}
+	}
+	o.stage.Source, o.stage.Copied = o.snap.Source, true
+	o.stage.Serial = 0 // the ids are the source's now
+	return nil
+}
+
+// unseenBatch is how many rows are found before they are removed.
+const unseenBatch = 4096
+
+func (g *staging) removeUnseen(tab view.Table, seen map[string]struct{}) error {
+	for from, more := "", true; more; {
+		gone := make([]view.Entry, 0, unseenBatch)
+		g.s.work.Scan(tab, from, func(e view.Entry) bool {
 			if _, ok := seen[e.Key]; !ok {
 				gone = append(gone, e)
 			}
-			return true
+			from = e.Key
+			return len(gone) < unseenBatch
 		})
+		more = len(gone) == unseenBatch
 		for _, e := range gone {
 			if err := g.remove(e, e.Shape, 0); err != nil {
 				return err
 			}
+			if g.bytes >= spillBytes {
+				if err := g.spill(); err != nil {
+					return err
+				}
+			}
 		}
 	}
-	o.stage.Source, o.stage.Copied = o.snap.Source, true
 	return nil
 }
 
@@ -150,6 +171,9 @@ func (g *staging) insert(c *change.Change, sh *view.Shape) error {
 	}
 	old, had := g.s.work.Get(sh.Table, key)
 	if o := g.s.open; o.snap != nil && o.seen[sh.Table] != nil {
+		if had {
+			key = old.Key // shares memory with the row that is kept, not with the one that came
+		}
 		o.seen[sh.Table][key] = struct{}{}
 		if had && old.Row == c.After && old.Shape == sh {
 			return nil // as it was: a copy anew records differences only
@@ -174,11 +198,14 @@ func (g *staging) update(c *change.Change, sh *view.Shape) error {
 		return err
 	}
 	old, had := g.s.work.Get(sh.Table, oldKey)
-	oldRow := c.Before // whole under REPLICA IDENTITY FULL
+	oldRow := c.Before
 	if had {
 		oldRow = g.s.shapes.reshape(old, sh)
 	} else {
 		g.s.met.anomaly("update_missing")
+		if !whole(sh.Relation) {
+			oldRow = "" // the key alone: its other columns are unknown, not NULL
+		}
 	}
 	after, err := c.After.Complete(sh.Relation, oldRow, sh.Relation)
 	if err != nil {
@@ -197,7 +224,17 @@ func (g *staging) update(c *change.Change, sh *view.Shape) error {
 			return err
 		}
 	}
+	if taken, ok := g.s.work.Get(sh.Table, key); ok {
+		g.s.met.anomaly("create_existing") // every record holds the row before it
+		return g.put(e, record.Entry{Op: change.Update, Before: g.s.shapes.reshape(taken, sh), LSN: c.LSN})
+	}
 	return g.put(e, record.Entry{Op: change.Create, LSN: c.LSN})
+}
+
+// whole reports whether a row before a change comes with all its columns, as
+// under REPLICA IDENTITY FULL.
+func whole(rel *change.Relation) bool {
+	return !slices.ContainsFunc(rel.Columns, func(c change.Column) bool { return !c.Key })
 }
 
 // truncate records the TRUNCATE and, behind it, the end of every row.

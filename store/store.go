@@ -43,6 +43,9 @@ type Options struct {
 	NoSync bool
 	// Crash is called at named points of every write, for crash tests.
 	Crash func(point string)
+	// Fault is asked at named points for the error that the disk gives there,
+	// for tests of failing disks.
+	Fault func(point string) error
 }
 
 // Retention limits the changelog by whole sealed segments. A segment goes when
@@ -77,6 +80,7 @@ type Store struct {
 	shapes shapes
 	open   *openTxn // a transaction whose final part has not come
 	skip   bool     // the parts of a transaction that is already durable are dropped
+	torn   bool     // discard did not end; it is tried again before anything is staged
 	closed bool
 
 	ckpt    checkpointer
@@ -113,7 +117,7 @@ func Open(dir string, opt Options) (*Store, error) {
 }
 
 func (s *Store) logOptions() changelog.Options {
-	return changelog.Options{SegmentBytes: s.opt.SegmentBytes, NoSync: s.opt.NoSync, Crash: s.opt.Crash}
+	return changelog.Options{SegmentBytes: s.opt.SegmentBytes, NoSync: s.opt.NoSync, Crash: s.opt.Crash, Fault: s.opt.Fault}
 }
 
 func logDir(dir string) string         { return filepath.Join(dir, "log") }

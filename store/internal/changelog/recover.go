@@ -125,9 +125,8 @@ func (l *Log) load(s *segment) (Tail, error) {
 	if err := s.open(false, l.opt); err != nil {
 		return Tail{}, err
 	}
-	// The dictionary of this file alone: what a later one had is gone with it.
-	l.dict = map[uint32][]byte{}
 	var tail Tail
+	words := map[uint32][]byte{}
 	err := s.view(func(tx *bolt.Tx) (err error) {
 		meta, dict := tx.Bucket(bucketMeta), tx.Bucket(bucketDict)
 		if meta == nil || dict == nil || tx.Bucket(bucketBlocks) == nil {
@@ -149,8 +148,16 @@ func (l *Log) load(s *segment) (Tail, error) {
 		if tail, err = decodeTail(v); err != nil {
 			return s.corrupt(0, s.place(v), err)
 		}
-		return s.readDict(dict, l.dict)
+		return s.readDict(dict, words)
 	})
+	if err == nil && !l.opt.NoSync {
+		// A process that was killed inside its last commit may have left it in
+		// the kernel's memory alone, and it is about to be called durable.
+		err = s.db.Sync()
+	}
+	if err == nil {
+		l.dict = words // of this file alone: what a later one had is gone with it
+	}
 	return tail, err
 }
 
@@ -285,6 +292,9 @@ func (l *Log) Cut() error {
 	segs, err := scan(l.dir)
 	if err != nil {
 		return err
+	}
+	if len(segs) == 0 {
+		return fmt.Errorf("cut the changelog: the segments of %s are gone", l.dir)
 	}
 	l.segments = segs
 	if err := l.recover(); err != nil {

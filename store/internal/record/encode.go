@@ -114,11 +114,17 @@ func (b *Builder) End(end change.LSN) {
 	b.open = false
 }
 
+// keepBytes bounds the buffer that is kept after a huge row.
+const keepBytes = 1 << 20
+
 // Take returns the finished block and its number of changes, and starts the
 // next one. The block is a copy.
 func (b *Builder) Take() ([]byte, int) {
 	block, n := append([]byte(nil), b.buf...), b.count
 	b.buf, b.count, b.headed = b.buf[:0], 0, false
+	if cap(b.buf) > keepBytes {
+		b.buf = nil
+	}
 	return block, n
 }
 
