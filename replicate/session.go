@@ -160,6 +160,9 @@ func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err
 			return false, err
 		}
 		if needed {
+			if err := s.lapse(ctx, conn, findings); err != nil {
+				return false, err
+			}
 			s.log.Info("creating or upgrading tables and publication", "schema", s.opt.Schema, "publication", s.opt.Publication)
 			if extended, err = migrateOn(ctx, conn, &s.opt, findings); err != nil {
 				return false, err
@@ -176,6 +179,30 @@ func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err
 		}
 	}
 	return extended, firstFault(findings)
+}
+
+// lapse says that the publication has lost something since the copy was made.
+// What was written meanwhile is not in the stream. Unless the tables may be
+// copied anew, the publication is not mended: the next attempt would find it
+// whole, and go on as if nothing were missing.
+func (s *session) lapse(ctx context.Context, conn *pgx.Conn, findings []Finding) error {
+	pos := s.sink.Position()
+	if s.opt.OnGap == GapResnapshot || !pos.Copied || pos.Source.Embedded() {
+		return nil
+	}
+	srv, err := readServer(ctx, conn)
+	if err != nil || pos.Source.SystemID != srv.systemID || pos.Source.Database != srv.database {
+		return err // the copy is of another database: decide tells
+	}
+	for _, f := range findings {
+		switch Kind(f.Name) {
+		case KindPublication, KindPublicationTables, KindPublicationOps:
+			if !f.OK && !f.Warning {
+				return fault(KindPublicationChange, s.opt.resnapshotAdvice(), nil, "%s, but it was whole when the copy was made: changes may be missing", f.Detail)
+			}
+		}
+	}
+	return nil
 }
 
 // sameServer makes sure that both connections lead to the same place: behind a
