@@ -5,6 +5,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	pb "carbond/proto/carbon"
+	"carbond/store/change"
 )
 
 // TestOracle is the test of guarantees 1, 2, 3, 4 and 6 against the real thing.
@@ -57,6 +62,10 @@ func TestOracle(t *testing.T) {
 // its key and no other.
 func (w *world) diverge() {
 	w.t.Helper()
+	// The daemon streams; one that connects would see the gap and stop there.
+	w.quiet(func(_ *pgx.Conn, lsn change.LSN) {
+		waitLSN(w.t.Context(), w.t, pb.NewCarbonServiceClient(w.current().dial(w.t)), lsn)
+	})
 	w.sql("ALTER PUBLICATION carbond DROP TABLE finance")
 	w.sql("INSERT INTO finance(ticker, price, timestamp) VALUES ('DRIFT', 1, 1)")
 	w.sql("ALTER PUBLICATION carbond ADD TABLE finance")
