@@ -6,24 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 
 	pb "carbond/proto/carbon"
 	"carbond/replicate"
-	"carbond/rpc"
 	"carbond/store/change"
 )
-
-// rounds is how often verify looks again at keys that differ. While rows are
-// being written, a difference may be a change that one side does not have yet:
-// only a key that differs in every round is wrong.
-const rounds = 5
 
 func (a *app) cmdVerify() *cobra.Command {
 	var (
@@ -32,10 +22,11 @@ func (a *app) cmdVerify() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Compare the daemon's views with SQL in Postgres",
-		Long: "Pins a moment of the database to an LSN, waits until the daemon has it, and compares the\n" +
-			"three views with their SQL row by row. Where rows change meanwhile, it looks again at the keys\n" +
-			"that differ, at later moments. Exit code 0 when everything is equal, 1 with the keys when not.",
+		Short: "Compare the daemon's views with SQL in Postgres at the same LSN",
+		Long: "Pins a moment of the database to an LSN, runs the SQL of the three views in it, and compares\n" +
+			"every row with what the daemon's views were at exactly that LSN. Writers may go on meanwhile:\n" +
+			"the comparison is exact. While the SQL runs, the tables are locked against TRUNCATE and ALTER.\n" +
+			"Exit code 0 when everything is equal, 1 with the keys when not.",
 		Example: "  carbond verify\n  carbond verify --addr 10.0.0.7:50051 --tls-ca ca.crt --token-file token",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,13 +39,22 @@ func (a *app) cmdVerify() *cobra.Command {
 				return err
 			}
 			defer conn.Close()
-			return a.verify(cmd.Context(), &verifier{client: c, api: pb.NewCarbonServiceClient(conn), opt: opt}, limit)
+			ctx, cancel := context.WithTimeout(cmd.Context(), verifyTime)
+			defer cancel()
+			return a.verify(ctx, &verifier{client: c, api: pb.NewCarbonServiceClient(conn), opt: opt}, limit)
 		},
 	}
 	c = addClientFlags(cmd)
 	cmd.Flags().IntVar(&limit, "keys", 20, "print at most `N` differing keys of each view")
 	return cmd
 }
+
+const (
+	verifyTime = 10 * time.Minute
+	// moments is how many moments are tried when retention passes each one
+	// before the daemon was asked about it.
+	moments = 3
+)
 
 // verifier compares the views of one daemon with one database.
 type verifier struct {
@@ -66,43 +66,56 @@ type verifier struct {
 // difference is one key whose rows are not equal; "" stands for no row.
 type difference struct{ daemon, sql string }
 
-// differences is by view and key.
-type differences map[change.View]map[string]difference
-
-func (d differences) count() (n int) {
-	for _, keys := range d {
-		n += len(keys)
-	}
-	return n
-}
+// rowsByView are rows by key in a printable form, in which equal rows have
+// equal texts.
+type rowsByView map[change.View]map[string]string
 
 func (a *app) verify(ctx context.Context, v *verifier, limit int) error {
-	var left differences
-	for round := 1; round <= rounds; round++ {
-		found, rows, lsn, err := v.round(ctx)
-		if err != nil {
+	// History begins with the first copy: an earlier moment would be empty.
+	if err := v.waitCopied(ctx); err != nil {
+		return v.client.explain(err)
+	}
+	var (
+		lsn       change.LSN
+		want, got rowsByView
+		err       error
+	)
+	for attempt := 1; ; attempt++ {
+		if lsn, want, err = v.inSQL(ctx); err != nil {
 			return err
 		}
-		left = left.still(found, round == 1)
-		fmt.Fprintf(a.out, "round %d at LSN %s: %d projects, %d news, %d finance rows in SQL, %d keys differ\n",
-			round, lsn, rows[change.ViewProjects], rows[change.ViewNews], rows[change.ViewFinance], left.count())
-		if left.count() == 0 {
-			_, err := fmt.Fprintln(a.out, "equal")
-			return err
+		got, err = v.inDaemon(ctx, lsn)
+		if err == nil {
+			break
+		}
+		if !isGone(err) || attempt == moments {
+			return v.client.explain(err)
 		}
 	}
+	differ := 0
 	for _, view := range change.Views() {
-		for i, key := range slices.Sorted(maps.Keys(left[view])) {
-			if i == limit {
-				fmt.Fprintf(a.out, "%s: ... and %d more\n", view, len(left[view])-limit)
-				break
-			}
-			d := left[view][key]
-			fmt.Fprintf(a.out, "%s %s\n  daemon: %s\n  sql:    %s\n", view, plain(key), shown(d.daemon), shown(d.sql))
-		}
+		diff := compareRows(got[view], want[view])
+		differ += len(diff)
+		a.printDifferences(view, diff, limit)
 	}
-	fmt.Fprintf(a.out, "%d keys differ in all of %d rounds\n", left.count(), rounds)
-	return errQuiet
+	fmt.Fprintf(a.out, "at LSN %s: %d projects, %d news, %d finance rows in SQL, %d keys differ\n",
+		lsn, len(want[change.ViewProjects]), len(want[change.ViewNews]), len(want[change.ViewFinance]), differ)
+	if differ > 0 {
+		return errQuiet
+	}
+	_, err = fmt.Fprintln(a.out, "equal")
+	return err
+}
+
+func (a *app) printDifferences(view change.View, diff map[string]difference, limit int) {
+	for i, key := range slices.Sorted(maps.Keys(diff)) {
+		if i == limit {
+			fmt.Fprintf(a.out, "%s: ... and %d more\n", view, len(diff)-limit)
+			return
+		}
+		d := diff[key]
+		fmt.Fprintf(a.out, "%s %s\n  daemon: %s\n  sql:    %s\n", view, plain(key), shown(d.daemon), shown(d.sql))
+	}
 }
 
 func shown(row string) string {
@@ -112,48 +125,35 @@ func shown(row string) string {
 	return plain(row)
 }
 
-// still keeps the keys that differed before and differ now.
-func (d differences) still(now differences, first bool) differences {
-	if first {
-		return now
-	}
-	out := differences{}
-	for view, keys := range d {
-		for key := range keys {
-			if diff, ok := now[view][key]; ok {
-				if out[view] == nil {
-					out[view] = map[string]difference{}
-				}
-				out[view][key] = diff
-			}
-		}
-	}
-	return out
-}
-
-// round compares once.
-func (v *verifier) round(ctx context.Context) (diff differences, rows map[change.View]int, lsn change.LSN, err error) {
+// inSQL runs the SQL of the views in one moment of the database and says which.
+// The locks of that moment end with the call.
+func (v *verifier) inSQL(ctx context.Context) (lsn change.LSN, rows rowsByView, err error) {
 	ctx, cancel := context.WithTimeout(ctx, postgresTime)
 	defer cancel()
 	snap, err := replicate.ExportSnapshot(ctx, v.opt)
 	if err != nil {
-		return nil, nil, 0, err
+		return 0, nil, err
 	}
 	defer func() { err = errors.Join(err, snap.Close(ctx)) }()
-	diff, rows = differences{}, map[change.View]int{}
+	rows = rowsByView{}
 	for _, view := range change.Views() {
-		want, err := sqlRows(ctx, snap, view)
-		if err != nil {
-			return nil, nil, 0, fmt.Errorf("run the SQL of view %s: %w", view, err)
+		if rows[view], err = sqlRows(ctx, snap, view); err != nil {
+			return 0, nil, fmt.Errorf("run the SQL of view %s: %w", view, err)
 		}
-		got, err := v.daemonRows(ctx, view, snap.LSN)
-		if err != nil {
-			return nil, nil, 0, v.client.explain(err)
-		}
-		rows[view] = len(want)
-		diff[view] = compareRows(got, want)
 	}
-	return diff, rows, snap.LSN, nil
+	return snap.LSN, rows, nil
+}
+
+// inDaemon fetches the views as they were at lsn.
+func (v *verifier) inDaemon(ctx context.Context, lsn change.LSN) (rowsByView, error) {
+	rows := rowsByView{}
+	for _, view := range change.Views() {
+		var err error
+		if rows[view], err = v.daemonRows(ctx, view, lsn); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
 }
 
 func compareRows(daemon, sql map[string]string) map[string]difference {
@@ -170,80 +170,3 @@ func compareRows(daemon, sql map[string]string) map[string]difference {
 	}
 	return out
 }
-
-// sqlRows runs the defining query of a view inside the snapshot. Rows are by
-// key, in a printable form in which equal rows have equal texts; news carry
-// their rank, since their order is part of the view.
-func sqlRows(ctx context.Context, s *replicate.Exported, view change.View) (map[string]string, error) {
-	out := map[string]string{}
-	switch view {
-	case change.ViewProjects:
-		return out, eachSQL(ctx, s, rpc.ProjectsSQL, rpc.ScanProject, func(p change.Project) { out[p.ProjectID] = projectText(p) })
-	case change.ViewNews:
-		return out, eachSQL(ctx, s, rpc.NewsSQL, rpc.ScanNews, func(n change.NewsItem) { out[n.GUID] = newsText(len(out), n) })
-	}
-	return out, eachSQL(ctx, s, rpc.FinanceSQL, rpc.ScanQuote, func(q change.Quote) { out[q.Ticker] = quoteText(q) })
-}
-
-func eachSQL[T any](ctx context.Context, s *replicate.Exported, sql string, scan pgx.RowToFunc[T], use func(T)) error {
-	rows, err := s.Query(ctx, sql, "")
-	if err != nil {
-		return err
-	}
-	list, err := pgx.CollectRows(rows, scan)
-	for _, v := range list {
-		use(v)
-	}
-	return err
-}
-
-// daemonRows fetches a whole view in one call, so that it is one version, not
-// older than lsn.
-func (v *verifier) daemonRows(ctx context.Context, view change.View, lsn change.LSN) (map[string]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	ctx = metadata.AppendToOutgoingContext(ctx, "carbond-min-lsn", lsn.String())
-	out := map[string]string{}
-	switch view {
-	case change.ViewProjects:
-		r, err := v.api.GetProjects(ctx, &pb.ProjectQuery{}, grpc.WaitForReady(false))
-		for _, i := range r.GetItems() {
-			out[i.GetProjectId()] = projectText(change.Project{
-				ProjectID: i.GetProjectId(), ProjectName: i.GetProjectName(), RegistryStatus: i.GetRegistryStatus(),
-				Country: i.GetCountry(), Vintage: i.GetVintage(), Supply: i.GetSupply(),
-			})
-		}
-		return out, err
-	case change.ViewNews:
-		r, err := v.api.GetNews(ctx, &pb.NewsQuery{})
-		for rank, i := range r.GetItems() {
-			out[i.GetGuid()] = newsText(rank, change.NewsItem{
-				GUID: i.GetGuid(), Title: i.GetTitle(), Link: i.GetLink(), Published: i.GetPublished(), Source: i.GetSource(), Summary: i.GetSummary(),
-			})
-		}
-		return out, err
-	}
-	r, err := v.api.GetFinanceData(ctx, &pb.FinanceQuery{})
-	for _, i := range r.GetItems() {
-		out[i.GetTicker()] = quoteText(change.Quote{
-			Ticker: i.GetTicker(), Price: i.GetPrice(), Volume: i.GetVolume(), MarketCap: i.GetMarketCap(),
-			ChangePercent: i.GetChangePercent(), Timestamp: i.GetTimestamp(),
-		})
-	}
-	return out, err
-}
-
-func projectText(p change.Project) string {
-	return fmt.Sprintf("%q %q %q %d %s", p.ProjectName, p.RegistryStatus, p.Country, p.Vintage, floatText(p.Supply))
-}
-
-func newsText(rank int, n change.NewsItem) string {
-	return fmt.Sprintf("#%d %q %q %q %q %q", rank+1, n.Title, n.Link, n.Published, n.Source, n.Summary)
-}
-
-func quoteText(q change.Quote) string {
-	return fmt.Sprintf("%s %d %s %s %d", floatText(q.Price), q.Volume, floatText(q.MarketCap), floatText(q.ChangePercent), q.Timestamp)
-}
-
-// floatText is exact: shortest text that reads back as the same number.
-func floatText(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }

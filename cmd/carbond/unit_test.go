@@ -2,13 +2,13 @@ package main
 
 import (
 	"io"
+	"maps"
 	"math"
 	"strings"
 	"testing"
 	"time"
 
 	"carbond/replicate"
-	"carbond/store/change"
 )
 
 func TestJudgeReplication(t *testing.T) {
@@ -101,20 +101,11 @@ func TestPrinters(t *testing.T) {
 	}
 }
 
-// Keys that differ in one round only are changes in flight; those that stay are
-// differences.
-func TestDifferencesStay(t *testing.T) {
-	a := differences{change.ViewProjects: {"x": {"1", "2"}, "y": {"1", ""}}}
-	b := differences{change.ViewProjects: {"y": {"3", ""}, "z": {"", "1"}}, change.ViewNews: {"n": {"", "1"}}}
-	if got := differences(nil).still(a, true); got.count() != 2 {
-		t.Errorf("first round: %v", got)
-	}
-	got := a.still(b, false)
-	if got.count() != 1 || got[change.ViewProjects]["y"] != (difference{"3", ""}) {
-		t.Errorf("second round: %v", got)
-	}
-	if n := len(compareRows(map[string]string{"a": "1", "b": "2"}, map[string]string{"b": "2", "c": "3"})); n != 2 {
-		t.Errorf("%d differences", n)
+func TestCompareRows(t *testing.T) {
+	got := compareRows(map[string]string{"a": "1", "b": "2", "d": "4"}, map[string]string{"b": "2", "c": "3", "d": "5"})
+	want := map[string]difference{"a": {"1", ""}, "c": {"", "3"}, "d": {"4", "5"}}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v", got)
 	}
 }
 
