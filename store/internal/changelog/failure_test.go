@@ -212,13 +212,17 @@ func TestCloseWhileReading(t *testing.T) {
 	}
 }
 
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
 // A copy whose receiver does not take its bytes keeps no cut waiting, and a cut
 // that comes in the middle of it does not spoil the copy.
 func TestCutDuringCopy(t *testing.T) {
 	l := open(t, t.TempDir(), changelog.Options{})
 	defer l.Close()
 	add(t, l, 3, true)
-	for range 200 {
+	for range 2000 {
 		add(t, l, 2, false)
 	}
 	if err := l.Rotate(); err != nil {
@@ -229,16 +233,21 @@ func TestCutDuringCopy(t *testing.T) {
 	cut := false
 	err := l.CopyTo(func(name string) func(int64) (io.Writer, error) {
 		return func(int64) (io.Writer, error) {
-			if !cut {
-				cut = true
-				if err := l.Cut(); err != nil {
-					return nil, err
-				}
-				add(t, l, 1, true)
-			}
 			f, err := os.Create(filepath.Join(to, name))
 			t.Cleanup(func() { f.Close() })
-			return f, err
+			return writerFunc(func(p []byte) (int, error) {
+				n, err := f.Write(p)
+				if !cut {
+					cut = true
+					if err := l.Cut(); err != nil {
+						return n, err
+					}
+					for range 20 {
+						add(t, l, 1, true)
+					}
+				}
+				return n, err
+			}), err
 		}
 	})
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // the last segment is gone
