@@ -103,6 +103,7 @@ func (d *dir) flush() error {
 			return err
 		}
 	}
+	d.crash("flushed")
 	return nil
 }
 
@@ -129,6 +130,7 @@ func (d *dir) sync() error {
 			return err
 		}
 		f.dirty = false
+		d.crash("synced a file")
 	}
 	return nil
 }
@@ -163,6 +165,7 @@ func (d *dir) rotate(st *state, limit int64) (n int, err error) {
 		if err := os.Rename(d.current(v), d.rotated(v, number)); err != nil {
 			return n, err
 		}
+		d.crash("renamed")
 		if err := f.f.Close(); err != nil {
 			return n, err
 		}

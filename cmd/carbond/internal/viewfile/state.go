@@ -48,8 +48,9 @@ type dir struct {
 	path  string
 	lock  *os.File
 	files map[change.View]*file
-	said  bool // the state file was written by this session
+	phase string // in the state file, "" while this session has not written it
 	line  liner
+	crash func(point string)
 }
 
 // openDir makes the directory if need be and locks it.
@@ -213,6 +214,7 @@ func (d *dir) retire(st *state) error {
 			if err = os.Rename(d.current(v), d.rotated(v, p.Number)); err != nil {
 				return err
 			}
+			d.crash("retired " + string(v))
 		}
 		if err != nil {
 			return err
@@ -245,6 +247,7 @@ func (d *dir) save(st state) error {
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
+	d.crash("state written")
 	if err == nil {
 		err = os.Rename(tmp, filepath.Join(d.path, stateName))
 	}
@@ -254,7 +257,8 @@ func (d *dir) save(st state) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Join(d.path, stateName), err)
 	}
-	d.said = true
+	d.crash("state saved")
+	d.phase = st.Phase
 	return nil
 }
 

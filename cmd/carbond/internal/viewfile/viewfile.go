@@ -22,6 +22,8 @@ type Options struct {
 	Keep        int                   // rotated files of each view; default 7
 	Sync        time.Duration         // least time between syncs; default 1 s
 	Retry       time.Duration         // first wait after an error, doubled up to a minute; default 1 s
+	// Crash is called at named points of every write, for crash tests.
+	Crash func(point string)
 }
 
 // Writer writes the files of one directory.
@@ -52,6 +54,9 @@ func New(dir string, src *store.Store, opt Options) *Writer {
 	if opt.Retry <= 0 {
 		opt.Retry = time.Second
 	}
+	if opt.Crash == nil {
+		opt.Crash = func(string) {}
+	}
 	return &Writer{dir: dir, src: src, opt: opt, log: opt.Logger, met: newMetrics(opt.Registerer)}
 }
 
@@ -73,9 +78,9 @@ func (w *Writer) Run(ctx context.Context) error {
 		if errors.Is(err, errRefill) {
 			continue // the state file says so, and so did the log
 		}
-		w.met.errors.Inc()
 		text := err.Error()
 		w.trouble.Store(&text)
+		w.met.errors.Inc()
 		if time.Since(began) > 2*maxRetry {
 			wait = w.opt.Retry
 		}
@@ -108,6 +113,7 @@ func (w *Writer) session(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	d.crash = w.opt.Crash
 	defer d.close()
 	st, err := d.load()
 	if err != nil {
@@ -119,9 +125,6 @@ func (w *Writer) session(ctx context.Context) (err error) {
 	f, st, err := w.begin(ctx, d, st)
 	if err != nil {
 		return err
-	}
-	if t := w.trouble.Swap(nil); t != nil {
-		w.log.Info("view files are written again", "dir", w.dir, "offset", uint64(st.Offset))
 	}
 	return w.follow(ctx, d, f, st)
 }
@@ -211,7 +214,7 @@ func (w *Writer) follow(ctx context.Context, d *dir, f *store.Follower, st state
 
 // sync makes everything up to offset at durable, and says so in the state file.
 func (w *Writer) sync(d *dir, st *state, at change.Offset) error {
-	if st.Offset == at && st.Phase == phaseFollow && !d.dirty() && d.said {
+	if d.phase == st.Phase && st.Offset == at && !d.dirty() {
 		return nil
 	}
 	if err := d.sync(); err != nil {
@@ -223,6 +226,9 @@ func (w *Writer) sync(d *dir, st *state, at change.Offset) error {
 		return err
 	}
 	w.met.offset.Set(float64(at))
+	if t := w.trouble.Swap(nil); t != nil {
+		w.log.Info("view files are written again", "dir", w.dir, "offset", uint64(at))
+	}
 	return nil
 }
 
