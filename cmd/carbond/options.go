@@ -20,6 +20,7 @@ import (
 func storeOptions(cfg *config.Config) store.Options {
 	return store.Options{
 		SegmentBytes:       cfg.Store.SegmentBytes,
+		Compress:           cfg.Store.Compress,
 		CheckpointInterval: cfg.Checkpoint.Interval,
 		Retention:          retention(cfg),
 	}

@@ -36,6 +36,7 @@ type Postgres struct {
 // Store sizes the changelog.
 type Store struct {
 	SegmentBytes int64
+	Compress     bool
 }
 
 // Retention bounds the changelog; zero means no bound.

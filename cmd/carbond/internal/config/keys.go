@@ -46,6 +46,8 @@ func (c *Config) storeKeys() []Key {
 	return []Key{
 		size("store.segment_bytes", "64MiB", &c.Store.SegmentBytes, 1<<20, 1<<30).
 			doc("Size at which a changelog segment is sealed and the next begun."),
+		boolean("store.compress", "false", &c.Store.Compress).
+			doc("Rewrite sealed segments with zstd in the background. Reading old changes costs a little more then."),
 		duration("retention.age", "0s", &c.Retention.Age, 0).example("7d").reload().
 			doc("Sealed segments whose newest record is older than this are removed; 0s keeps them."),
 		size("retention.bytes", "1GiB", &c.Retention.Bytes, 0, 0).reload().
