@@ -43,6 +43,8 @@ const (
 func (s *Store) Backup(ctx context.Context, w io.Writer, version string) error {
 	s.backups.Add(1)
 	defer s.backups.Add(-1)
+	s.trimming.Lock()   // a round of retention that has begun ends first
+	s.trimming.Unlock() //nolint:staticcheck // see above
 	pos := s.Position()
 	t := tar.NewWriter(&ctxWriter{ctx, w})
 	m, err := json.MarshalIndent(Manifest{
@@ -68,7 +70,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer, version string) error {
 		if err := s.groups.CopyTo(put(groupsName)); err != nil {
 			return err
 		}
-		if err := s.ckpt.copyTo(put(checkpointName)); err != nil {
+		if err := s.ckpt.copyTo(logDir(s.dir), put(checkpointName)); err != nil {
 			return err
 		}
 		return s.changelog.CopyTo(func(name string) func(int64) (io.Writer, error) { return put("log/" + name) })
@@ -118,7 +120,7 @@ func Restore(dir string, r io.Reader) (*Manifest, *Report, error) {
 		err = os.Rename(tmp, dir)
 	}
 	if err == nil {
-		err = syncParent(dir)
+		err = syncDir(filepath.Dir(dir))
 	}
 	if err != nil {
 		_ = os.RemoveAll(tmp)
@@ -156,6 +158,11 @@ func unpack(tmp string, r io.Reader) (*Manifest, *Report, error) {
 	}
 	if m == nil {
 		return nil, nil, errors.New("archive is empty")
+	}
+	for _, d := range []string{logDir(tmp), tmp} {
+		if err := syncDir(d); err != nil {
+			return nil, nil, err
+		}
 	}
 	report, err := Check(tmp)
 	if err != nil {
@@ -204,8 +211,8 @@ func writeFile(path string, r io.Reader) error {
 	return nil
 }
 
-func syncParent(path string) error {
-	d, err := os.Open(filepath.Dir(path))
+func syncDir(path string) error {
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}

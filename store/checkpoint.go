@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -18,22 +19,31 @@ import (
 const batchBytes = 16 << 20
 
 type checkpointer struct {
-	mu      sync.Mutex // guards what follows
+	busy sync.Mutex // held by the one who reads or writes the file, for seconds
+
+	mu      sync.Mutex // guards what follows, for moments; file changes under both
 	file    *checkpoint.File
 	applied change.Offset
 	done    time.Time
-	took    time.Duration
 }
 
 func (c *checkpointer) close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.busy.Lock()
+	defer c.busy.Unlock()
 	if c.file == nil {
 		return nil
 	}
 	f := c.file
+	c.mu.Lock()
 	c.file = nil
+	c.mu.Unlock()
 	return f.Close()
+}
+
+func (c *checkpointer) set(applied change.Offset) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.applied = applied
 }
 
 // at returns the offset at which the checkpoint stands.
@@ -43,16 +53,51 @@ func (c *checkpointer) at() change.Offset {
 	return c.applied
 }
 
-// copyTo copies the file as the last commit left it. The next checkpoint waits
-// for the copy to begin, not for its end.
-func (c *checkpointer) copyTo(open func(int64) (io.Writer, error)) error {
+// stats returns the size of the file and the bytes in it that are free.
+func (c *checkpointer) stats() (size, free int64) {
 	c.mu.Lock()
-	f := c.file
-	c.mu.Unlock()
-	if f == nil {
-		return ErrClosed
+	defer c.mu.Unlock()
+	if c.file == nil {
+		return 0, 0
 	}
-	return f.CopyTo(open)
+	return c.file.Stats()
+}
+
+// copyTo copies the file as the last commit left it, by way of a nameless file
+// in dir: a slow receiver would keep checkpoints and Close waiting.
+func (c *checkpointer) copyTo(dir string, open func(int64) (io.Writer, error)) error {
+	spool, err := os.CreateTemp(dir, "backup-*.tmp")
+	if err != nil {
+		return fmt.Errorf("copy checkpoint: %w", err)
+	}
+	defer spool.Close()
+	if err := os.Remove(spool.Name()); err != nil {
+		return fmt.Errorf("copy checkpoint: %w", err)
+	}
+	var size int64
+	err = func() error {
+		c.busy.Lock()
+		defer c.busy.Unlock()
+		if c.file == nil {
+			return ErrClosed
+		}
+		return c.file.CopyTo(func(n int64) (io.Writer, error) {
+			size = n
+			return spool, nil
+		})
+	}()
+	if err != nil {
+		return fmt.Errorf("copy checkpoint: %w", err)
+	}
+	if _, err := spool.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("copy checkpoint: %w", err)
+	}
+	w, err := open(size)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, spool)
+	return err
 }
 
 // maintain writes a checkpoint if there is something to write, then applies
@@ -76,14 +121,17 @@ func (s *Store) maintain(ctx context.Context) {
 // changelog only.
 func (s *Store) checkpoint(ctx context.Context) error {
 	c := &s.ckpt
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.busy.Lock()
+	defer c.busy.Unlock()
 	end := s.Position().Offset
 	if c.file == nil || c.applied >= end {
 		return nil
 	}
 	began := time.Now()
-	for c.applied < end && ctx.Err() == nil {
+	for c.applied < end { // written under busy only
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		b, upTo, err := s.collect(c.applied+1, end)
 		if err != nil {
 			return fmt.Errorf("checkpoint: %w", err)
@@ -93,10 +141,12 @@ func (s *Store) checkpoint(ctx context.Context) error {
 			return err
 		}
 		s.crash("checkpoint.done")
-		c.applied = upTo
+		c.set(upTo)
 	}
-	c.done, c.took = time.Now(), time.Since(began)
-	s.met.checkpointed(c.took)
+	c.mu.Lock()
+	c.done = time.Now()
+	c.mu.Unlock()
+	s.met.checkpointed(time.Since(began))
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -46,15 +45,15 @@ func (s *Store) load() (err error) {
 // log: it may not stand ahead of it, nor before its oldest segment.
 func (s *Store) openCheckpoint() (err error) {
 	path := checkpointPath(s.dir)
-	if err := checkpoint.Compact(path); err != nil && !errors.Is(err, checkpoint.ErrDamaged) {
-		return err
-	}
 	_ = os.Remove(path + ".tmp")
 	f, err := checkpoint.Open(path, checkpoint.Options{NoSync: s.opt.NoSync})
 	if err != nil {
 		return err
 	}
 	s.ckpt.file = f
+	if err := f.Compact(); err != nil { // a full disk must not keep the store from starting
+		s.log.Warn("cannot compact the checkpoint; it stays as it is", "error", err)
+	}
 	s.work = view.New(0)
 	s.progress("load checkpoint", 0)
 	applied, err := f.Load(&loader{s})

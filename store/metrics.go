@@ -63,7 +63,10 @@ func (s *Store) registerGauges(reg prometheus.Registerer) {
 	gauge("carbond_changelog_size_bytes", "Size of the segment files.", nil, func() float64 { return float64(s.changelog.Stats().Bytes) })
 	gauge("carbond_changelog_durable_lsn_bytes", "Commit-end LSN that is on disk.", nil, func() float64 { return float64(s.Position().LSN) })
 	gauge("carbond_checkpoint_offset", "Offset at which the checkpoint stands.", nil, func() float64 { return float64(s.ckpt.at()) })
-	gauge("carbond_checkpoint_lag_records", "Changes that a start would replay.", nil, func() float64 { return float64(s.Position().Offset - s.ckpt.at()) })
+	gauge("carbond_checkpoint_lag_records", "Changes that a start would replay.", nil, func() float64 {
+		at := s.ckpt.at() // first: it may move, and is never ahead
+		return float64(s.Position().Offset - at)
+	})
 	gauge("carbond_checkpoint_last_success_timestamp_seconds", "When the checkpoint last caught up.", nil, func() float64 {
 		s.ckpt.mu.Lock()
 		defer s.ckpt.mu.Unlock()
@@ -74,12 +77,7 @@ func (s *Store) registerGauges(reg prometheus.Registerer) {
 	})
 	for i, name := range []string{"carbond_checkpoint_size_bytes", "carbond_checkpoint_free_bytes"} {
 		gauge(name, []string{"Size of the checkpoint file.", "Bytes in the checkpoint file that are free."}[i], nil, func() float64 {
-			s.ckpt.mu.Lock()
-			defer s.ckpt.mu.Unlock()
-			if s.ckpt.file == nil {
-				return 0
-			}
-			size, free := s.ckpt.file.Stats()
+			size, free := s.ckpt.stats()
 			return float64([]int64{size, free}[i])
 		})
 	}

@@ -22,9 +22,7 @@ type Topic struct {
 
 // Topics lists the topics with their figures at the newest version.
 func (s *Store) Topics() []Topic {
-	s.writer.Lock()
-	tail := s.tail
-	s.writer.Unlock()
+	tail := s.Snapshot().tail
 	oldest := s.changelog.Oldest()
 	out := make([]Topic, 0, len(tail.Topics))
 	for i, name := range change.Tables() {

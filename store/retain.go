@@ -10,6 +10,8 @@ import (
 // trim drops the oldest segments while the retention policy says so, never one
 // that the checkpoint has not passed.
 func (s *Store) trim(now time.Time) error {
+	s.trimming.Lock()
+	defer s.trimming.Unlock()
 	r := *s.retain.Load()
 	if r.Age <= 0 && r.Bytes <= 0 || s.backups.Load() > 0 {
 		return nil

@@ -86,22 +86,17 @@ func (d *shapes) renew(words map[uint32][]byte) {
 	}
 }
 
-// reshape returns the row of e in the columns of a later shape of its table, by
-// name. A column that was missing in any shape between the two is another
-// column of the same name, and NULL here.
+// reshape returns the row of e in the columns of a later shape of its table. A
+// column keeps its values through new names. A column that was missing in any
+// shape between the two is another column of the same name, and NULL here.
 func (d *shapes) reshape(e view.Entry, to *view.Shape) change.Row {
 	if e.Shape == to {
 		return e.Row
 	}
 	var b change.RowBuilder
 	b.Reset(len(to.Relation.Columns))
-	for _, c := range to.Relation.Columns {
-		i := e.Shape.Relation.Index(c.Name)
-		for n := e.Shape.Number + 1; i >= 0 && n < to.Number; n++ {
-			if sh := d.byNumber[n]; sh != nil && sh.Table == to.Table && sh.Relation.Index(c.Name) < 0 {
-				i = -1
-			}
-		}
+	for i := range to.Relation.Columns {
+		i = d.trace(e.Shape, to, i)
 		if i >= 0 {
 			b.Value(e.Row.Value(i))
 		} else {
@@ -109,4 +104,52 @@ func (d *shapes) reshape(e view.Entry, to *view.Shape) change.Row {
 		}
 	}
 	return b.Row()
+}
+
+// trace follows a column of a shape back to an earlier shape of the table, from
+// shape to shape, and returns its index there or -1.
+func (d *shapes) trace(from, to *view.Shape, i int) int {
+	cur := to.Relation
+	for n := to.Number; n > from.Number && i >= 0; {
+		n--
+		if sh := d.byNumber[n]; sh != nil && sh.Table == to.Table {
+			i = earlier(sh.Relation, cur, i)
+			cur = sh.Relation
+		}
+	}
+	return i
+}
+
+// earlier returns where column i of a relation was in the shape before, or -1.
+// Postgres never moves columns and adds them at the end, but tells only their
+// present names: columns of equal types that came in the place of just as many
+// that went were renamed.
+func earlier(old, cur *change.Relation, i int) int {
+	if j := old.Index(cur.Columns[i].Name); j >= 0 {
+		return j
+	}
+	// The columns that are new between two that stayed, and those that went.
+	first, last := i, i+1
+	for first > 0 && old.Index(cur.Columns[first-1].Name) < 0 {
+		first--
+	}
+	for last < len(cur.Columns) && old.Index(cur.Columns[last].Name) < 0 {
+		last++
+	}
+	from, to := 0, len(old.Columns)
+	if first > 0 {
+		from = old.Index(cur.Columns[first-1].Name) + 1
+	}
+	if last < len(cur.Columns) {
+		to = old.Index(cur.Columns[last].Name)
+	}
+	if to-from != last-first {
+		return -1
+	}
+	for k := range to - from {
+		if c := old.Columns[from+k]; cur.Index(c.Name) >= 0 || c.Type != cur.Columns[first+k].Type {
+			return -1
+		}
+	}
+	return from + i - first
 }

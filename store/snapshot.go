@@ -15,6 +15,7 @@ import (
 type Snapshot struct {
 	state *view.State
 	pos   change.Position
+	tail  *tailState // of the changelog; nil for a version that is history
 
 	forking sync.Mutex // copying a tree marks the original
 }
@@ -83,7 +84,8 @@ func (s *Store) Snapshot() *Snapshot { return s.published.Load() }
 // publish shows the writer's state to readers. The copy goes to the readers, so
 // that what they hold is never written.
 func (s *Store) publish(visible change.Offset) {
-	s.published.Store(&Snapshot{state: s.work.Copy(), pos: s.tail.position(visible)})
+	tail := s.tail
+	s.published.Store(&Snapshot{state: s.work.Copy(), pos: tail.position(visible), tail: &tail})
 	s.wake.all()
 }
 

@@ -86,7 +86,9 @@ type Store struct {
 	ckpt    checkpointer
 	retain  atomic.Pointer[Retention]
 	backups atomic.Int32 // running copies: retention waits for them
-	lastOK  atomic.Int64 // unix nanoseconds of the last commit that worked
+
+	trimming sync.Mutex   // held by a round of retention
+	lastOK   atomic.Int64 // unix nanoseconds of the last commit that worked
 }
 
 // Open opens the data directory, or starts one: it takes the lock, cuts off

@@ -35,7 +35,7 @@ func Open(dir string, opt Options) (*Log, error) {
 	}
 	l := &Log{dir: dir, opt: opt, dec: dec, dict: map[uint32][]byte{}, squeezed: map[change.Offset]bool{}}
 	l.idle = sync.NewCond(&l.mu)
-	if l.segments, err = scan(dir); err == nil {
+	if l.segments, err = scan(dir, true); err == nil {
 		err = l.recover()
 	}
 	if err != nil {
@@ -48,8 +48,9 @@ func Open(dir string, opt Options) (*Log, error) {
 	return l, nil
 }
 
-// scan lists the segments by first offset and removes half-made files.
-func scan(dir string) ([]*segment, error) {
+// scan lists the segments by first offset and, at a start, removes half-made
+// files.
+func scan(dir string, clean bool) ([]*segment, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read log directory: %w", err)
@@ -57,7 +58,7 @@ func scan(dir string) ([]*segment, error) {
 	var segs []*segment
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		if strings.HasSuffix(e.Name(), tempSuffix) {
+		if clean && strings.HasSuffix(e.Name(), tempSuffix) {
 			if err := os.Remove(path); err != nil {
 				return nil, fmt.Errorf("remove left-over: %w", err)
 			}
@@ -289,7 +290,7 @@ func (l *Log) Cut() error {
 		}
 		l.orphan = ""
 	}
-	segs, err := scan(l.dir)
+	segs, err := scan(l.dir, false)
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,8 @@ var (
 type File struct {
 	path string
 	db   *bolt.DB
+	opt  Options
+	page int // bytes
 }
 
 // Options tune a File.
@@ -56,25 +58,66 @@ type Options struct {
 
 // Open opens the file, or creates one at offset 0.
 func Open(path string, o Options) (f *File, err error) {
-	f = &File{path: path}
+	f = &File{path: path, opt: o}
 	defer f.guard(&err)()
-	f.db, err = bolt.Open(path, 0o640, &bolt.Options{
-		Timeout: time.Second, ReadOnly: o.ReadOnly, NoSync: o.NoSync,
-		NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
-	})
+	f.db, err = bolt.Open(path, 0o640, o.bolt())
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || errors.Is(err, berrors.ErrTimeout) {
 			return nil, fmt.Errorf("open checkpoint %s: %w", path, err)
 		}
 		return nil, f.damaged(-1, err)
 	}
+	f.page = f.db.Info().PageSize
 	if o.ReadOnly {
 		return f, nil
 	}
-	err = f.db.Update(func(tx *bolt.Tx) error {
-		if tx.Bucket(bucketMeta) != nil {
+	fresh, err := f.inspect()
+	if err == nil && fresh {
+		err = f.create()
+	}
+	if err == nil && !o.NoSync {
+		// A process that was killed inside its last commit may have left it in
+		// the kernel's memory alone, and retention relies on it.
+		err = f.db.Sync()
+	}
+	if err != nil {
+		_ = f.db.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (o Options) bolt() *bolt.Options {
+	return &bolt.Options{
+		Timeout: time.Second, ReadOnly: o.ReadOnly, NoSync: o.NoSync,
+		NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+	}
+}
+
+// inspect reports whether the file has no content yet, and refuses a newer
+// format before anything is written.
+func (f *File) inspect() (fresh bool, err error) {
+	err = f.db.View(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if fresh = meta == nil; fresh {
 			return nil
 		}
+		return f.tooNew(meta.Get(keyApplied))
+	})
+	return fresh, err
+}
+
+func (f *File) tooNew(applied []byte) error {
+	if len(applied) >= 8 {
+		if n := binary.BigEndian.Uint32(applied[4:]); n > FormatVersion && n < 1<<16 {
+			return fmt.Errorf("%s: checkpoint format %d: %w; use the newer version, nothing was changed", f.path, n, ErrTooNew)
+		}
+	}
+	return nil
+}
+
+func (f *File) create() error {
+	err := f.db.Update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{bucketMeta, bucketDict, bucketRows} {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
@@ -83,10 +126,9 @@ func Open(path string, o Options) (f *File, err error) {
 		return putApplied(tx, 0)
 	})
 	if err != nil {
-		_ = f.db.Close()
-		return nil, fmt.Errorf("create checkpoint %s: %w", path, err)
+		return fmt.Errorf("create checkpoint %s: %w", f.path, err)
 	}
-	return f, nil
+	return nil
 }
 
 // Close closes the file.
@@ -169,10 +211,8 @@ func (f *File) Load(l Loader) (applied change.Offset, err error) {
 			return f.damaged(-1, errors.New("buckets are missing"))
 		}
 		v := meta.Get(keyApplied)
-		if len(v) >= 8 {
-			if n := binary.BigEndian.Uint32(v[4:]); n > FormatVersion && n < 1<<16 {
-				return fmt.Errorf("%s: checkpoint format %d: %w; use the newer version, nothing was changed", f.path, n, ErrTooNew)
-			}
+		if err := f.tooNew(v); err != nil {
+			return err
 		}
 		b, err := unprotect(keyApplied, v)
 		if err = errors.Join(err, errLength(b, 12)); err != nil {

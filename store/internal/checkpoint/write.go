@@ -145,44 +145,52 @@ func (f *File) CopyTo(open func(size int64) (io.Writer, error)) error {
 	})
 }
 
-// Stats returns the size of the file and the bytes in it that are free.
+// Stats returns the size of the file and the bytes in it that are free. It may
+// be called beside Apply.
 func (f *File) Stats() (size, free int64) {
 	st := f.db.Stats()
 	if fi, err := os.Stat(f.path); err == nil {
 		size = fi.Size()
 	}
-	return size, int64(st.FreePageN) * int64(f.db.Info().PageSize)
+	return size, int64(st.FreePageN) * int64(f.page)
 }
 
-// Compact rewrites the file into a temporary one and takes its place, when more
-// than half of a large file is free. The File must be closed by the caller.
-func Compact(path string) error {
-	f, err := Open(path, Options{})
-	if err != nil {
-		return err
+// Compact rewrites the file when more than half of a large one is free. After an
+// error the File is as it was.
+func (f *File) Compact() (err error) {
+	defer f.guard(&err)()
+	if tx, err := f.db.Begin(true); err == nil { // bbolt counts free pages at the end of one
+		_ = tx.Rollback()
 	}
 	size, free := f.Stats()
-	if size < 64<<20 || free < size/2 {
-		return f.Close()
+	if size < compactBytes || free < size/2 {
+		return nil
 	}
-	tmp := path + ".tmp"
+	tmp := f.path + ".tmp"
 	_ = os.Remove(tmp)
-	dst, err := bolt.Open(tmp, 0o640, nil)
+	dst, err := bolt.Open(tmp, 0o640, f.opt.bolt())
 	if err != nil {
 		return fmt.Errorf("compact checkpoint: %w", err)
 	}
 	err = bolt.Compact(dst, f.db, 4<<20)
-	if cerr := dst.Close(); err == nil {
-		err = cerr
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
+	if err == nil && !f.opt.NoSync {
+		err = dst.Sync()
 	}
 	if err == nil {
-		err = os.Rename(tmp, path)
+		err = os.Rename(tmp, f.path)
 	}
 	if err != nil {
+		_ = dst.Close()
+		_ = os.Remove(tmp)
+		return fmt.Errorf("compact checkpoint: %w", err)
+	}
+	old := f.db
+	f.db = dst
+	if err := old.Close(); err != nil {
 		return fmt.Errorf("compact checkpoint: %w", err)
 	}
 	return nil
 }
+
+// compactBytes is the size below which a file is left alone.
+const compactBytes = 64 << 20

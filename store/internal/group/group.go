@@ -10,6 +10,7 @@
 package group
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +19,10 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"carbond/store/change"
+	"carbond/store/internal/changelog"
 )
 
 // Errors of this package.
@@ -32,6 +35,8 @@ var (
 	ErrUnknown = errors.New("no such group")
 	// ErrBusy means that the group has an active consumer.
 	ErrBusy = errors.New("group has an active consumer")
+	// ErrClosed means that the file is closed.
+	ErrClosed = changelog.ErrClosed
 	// ErrBackwards means that a commit lies before the committed offset.
 	ErrBackwards = errors.New("offset lies before the committed one")
 )
@@ -261,14 +266,23 @@ func (f *File) Delete(name string) error {
 }
 
 // CopyTo writes a consistent copy of the file to the writer that open returns
-// for its size.
+// for its size. The copy is made in memory first: a slow receiver would keep
+// commits waiting, and groups are few and small.
 func (f *File) CopyTo(open func(size int64) (io.Writer, error)) error {
-	return f.db.View(func(tx *bolt.Tx) error {
-		w, err := open(tx.Size())
-		if err != nil {
-			return err
-		}
-		_, err = tx.WriteTo(w)
+	var copied bytes.Buffer
+	if err := f.db.View(func(tx *bolt.Tx) error {
+		_, err := tx.WriteTo(&copied)
 		return err
-	})
+	}); err != nil {
+		if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+			return ErrClosed
+		}
+		return fmt.Errorf("copy consumer groups: %w", err)
+	}
+	w, err := open(int64(copied.Len()))
+	if err != nil {
+		return err
+	}
+	_, err = copied.WriteTo(w)
+	return err
 }
