@@ -207,7 +207,11 @@ func (o *Options) classifyNetwork(err error) error {
 }
 
 func (o *Options) lacksReplication(err error) *Error {
-	return fault(KindReplicationRight, "ALTER ROLE <the role in the URL> REPLICATION", err, "the role may not replicate")
+	role := "<the role in the URL>"
+	if cfg, perr := pgconn.ParseConfig(o.URL); perr == nil && cfg.User != "" {
+		role = ident(cfg.User)
+	}
+	return fault(KindReplicationRight, "ALTER ROLE "+role+" REPLICATION", err, "the role may not replicate")
 }
 
 func (o *Options) pooler(err error) *Error {

@@ -180,6 +180,9 @@ func columnType(table, column string) string {
 	if i < 0 {
 		return "text"
 	}
+	if table == change.Verra && column == "id" {
+		return "bigserial"
+	}
 	switch rel.Columns[i].Type {
 	case change.OIDInt8:
 		return "bigint"

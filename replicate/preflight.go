@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
@@ -15,7 +17,13 @@ type Finding struct {
 	OK      bool
 	Warning bool   // with !OK: worth repairing, but replication works
 	Detail  string // what was found
-	Repair  string // SQL or advice, "" when OK
+	Repair  string // SQL and advice in one line, "" when OK
+
+	// SQL are the statements that repair it, for a superuser in this database,
+	// one by one: some cannot run inside a transaction. nil where SQL is no
+	// remedy.
+	SQL    []string
+	Advice string // what else to do, or an alternative, "" for nothing
 }
 
 // Preflight checks everything that replication needs and returns one finding
@@ -41,14 +49,18 @@ func Preflight(ctx context.Context, opt Options) ([]Finding, error) {
 		return findings, err
 	}
 	findings = append(findings, slot...)
-	return append(findings, opt.checkReplicationConnection(ctx)), nil
+	last := opt.checkReplicationConnection(ctx)
+	if !last.OK && slices.ContainsFunc(findings, func(f Finding) bool { return !f.OK && f.Name == last.Name }) {
+		return findings, nil // the same trouble, seen from the other side
+	}
+	return append(findings, last), nil
 }
 
 // failure turns an error into a finding.
 func failure(err error) Finding {
 	f := Finding{Name: string(kindOf(err)), Detail: err.Error()}
 	if e, ok := errors.AsType[*Error](err); ok {
-		f.Repair = e.Repair
+		f.Repair, f.Advice = e.Repair, e.Repair
 		bare := *e
 		bare.Repair = ""
 		f.Detail = bare.Error()
@@ -100,7 +112,20 @@ func preflight(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, er
 func finding(kind Kind, ok bool, detail, repair string) Finding {
 	f := Finding{Name: string(kind), OK: ok, Detail: detail}
 	if !ok {
-		f.Repair = repair
+		f.Repair, f.Advice = repair, repair
+	}
+	return f
+}
+
+// repairable is a finding that SQL repairs.
+func repairable(kind Kind, ok bool, detail, advice string, sql ...string) Finding {
+	f := finding(kind, ok, detail, advice)
+	if ok {
+		return f
+	}
+	f.SQL, f.Repair = sql, strings.Join(sql, "; ")
+	if advice != "" {
+		f.Repair += "; " + advice
 	}
 	return f
 }
@@ -136,12 +161,12 @@ FROM pg_roles r WHERE r.rolname = current_user`, opt.Slot).Scan(
 	}
 	return append(out,
 		finding(KindStandby, true, "the server is a primary", ""),
-		finding(KindWALLevel, level == "logical", "wal_level is "+level, "ALTER SYSTEM SET wal_level = 'logical'; then restart Postgres"),
-		finding(KindReplicationRight, replication, fmt.Sprintf("role %s %s replicate", user, may(replication)), "ALTER ROLE "+ident(user)+" REPLICATION"),
-		finding(KindCapacity, mine || slots < maxSlots, fmt.Sprintf("%d of %d replication slots are taken", slots, maxSlots),
-			fmt.Sprintf("ALTER SYSTEM SET max_replication_slots = %d; then restart Postgres, or drop an unused slot", maxSlots+4)),
-		finding(KindCapacity, maxSenders > 0, fmt.Sprintf("at least %d of %d walsenders are busy", senders, maxSenders),
-			"ALTER SYSTEM SET max_wal_senders = 10; then restart Postgres"),
+		repairable(KindWALLevel, level == "logical", "wal_level is "+level, "then restart Postgres", "ALTER SYSTEM SET wal_level = 'logical'"),
+		repairable(KindReplicationRight, replication, fmt.Sprintf("role %s %s replicate", user, may(replication)), "", "ALTER ROLE "+ident(user)+" REPLICATION"),
+		repairable(KindCapacity, mine || slots < maxSlots, fmt.Sprintf("%d of %d replication slots are taken", slots, maxSlots),
+			"then restart Postgres, or drop an unused slot instead", fmt.Sprintf("ALTER SYSTEM SET max_replication_slots = %d", maxSlots+4)),
+		repairable(KindCapacity, maxSenders > 0, fmt.Sprintf("at least %d of %d walsenders are busy", senders, maxSenders),
+			"then restart Postgres", "ALTER SYSTEM SET max_wal_senders = 10"),
 	), nil
 }
 

@@ -339,6 +339,10 @@ WHERE n.nspname = $1 AND c.relname = $2 ORDER BY a.attnum`, opt.Schema, table, o
 	return rel, "SELECT " + strings.Join(names, ", ") + " FROM " + only + ident(opt.Schema, table), nil
 }
 
+func (o *Options) dropTable(table string) string {
+	return "ALTER PUBLICATION " + ident(o.Publication) + " DROP TABLE " + ident(o.Schema, table)
+}
+
 func (o *Options) addTable(table string) string {
 	return "ALTER PUBLICATION " + ident(o.Publication) + " ADD TABLE " + ident(o.Schema, table)
 }

@@ -19,6 +19,7 @@ type tableInfo struct {
 	identity string // d default, i index, f full, n nothing
 	columns  []string
 	keys     []string // columns that UPDATE and DELETE will carry
+	primary  []string // columns of the primary key, whatever the identity is
 	selects  bool
 	rowsec   bool // policies hide rows from this role
 }
@@ -30,6 +31,8 @@ SELECT c.relname::text, c.relkind::text, c.relpersistence::text, c.relreplident:
        ARRAY(SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
              WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
                AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident) ORDER BY a.attnum),
+       ARRAY(SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+             WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY a.attnum),
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), row_security_active(c.oid)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`, opt.Schema, change.Tables())
@@ -39,7 +42,7 @@ WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`, opt.Schema, change.Table
 	out := map[string]*tableInfo{}
 	for rows.Next() {
 		var t tableInfo
-		if err := rows.Scan(&t.name, &t.kind, &t.persist, &t.identity, &t.columns, &t.keys, &t.selects, &t.rowsec); err != nil {
+		if err := rows.Scan(&t.name, &t.kind, &t.persist, &t.identity, &t.columns, &t.keys, &t.primary, &t.selects, &t.rowsec); err != nil {
 			rows.Close()
 			return nil, err
 		}
@@ -54,30 +57,45 @@ func checkTables(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 	if err != nil {
 		return nil, err
 	}
+	var role string
+	if err := conn.QueryRow(ctx, "SELECT current_user::text").Scan(&role); err != nil {
+		return nil, err
+	}
 	var out []Finding
 	for _, name := range change.Tables() {
 		full := opt.Schema + "." + name
 		t := tables[name]
 		if t == nil {
-			out = append(out, finding(KindTables, false, "table "+full+" does not exist", "run carbond migrate, or "+createSQL(opt.Schema, name)))
+			out = append(out, repairable(KindTables, false, "table "+full+" does not exist", "or run carbond migrate",
+				append([]string{"CREATE SCHEMA IF NOT EXISTS " + ident(opt.Schema), createSQL(opt.Schema, name)}, grants(opt.Schema, name, role)...)...))
 			continue
 		}
-		out = append(out, t.check(opt)...)
+		out = append(out, t.check(opt, role)...)
 	}
 	return out, nil
 }
 
+// grants let a role read a table.
+func grants(schema, table, role string) []string {
+	return []string{
+		"GRANT USAGE ON SCHEMA " + ident(schema) + " TO " + ident(role),
+		"GRANT SELECT ON " + ident(schema, table) + " TO " + ident(role),
+	}
+}
+
 // check returns the findings about one table: every fault, or one "fine".
-func (t *tableInfo) check(opt *Options) []Finding {
+func (t *tableInfo) check(opt *Options, role string) []Finding {
 	full, quoted := opt.Schema+"."+t.name, ident(opt.Schema, t.name)
 	var out []Finding
-	bad := func(kind Kind, detail, repair string) { out = append(out, finding(kind, false, detail, repair)) }
+	bad := func(kind Kind, detail, advice string, sql ...string) {
+		out = append(out, repairable(kind, false, detail, advice, sql...))
+	}
 	if t.kind != "r" && t.kind != "p" {
-		bad(KindTables, full+" is not a table, so its changes are not replicated", "rename it and run carbond migrate")
+		out = append(out, finding(KindTables, false, full+" is not a table, so its changes are not replicated", "rename it and run carbond migrate"))
 		return out
 	}
 	if t.persist != "p" {
-		bad(KindTables, "table "+full+" is unlogged, so its changes are not replicated", "ALTER TABLE "+quoted+" SET LOGGED")
+		bad(KindTables, "table "+full+" is unlogged, so its changes are not replicated", "", "ALTER TABLE "+quoted+" SET LOGGED")
 	}
 	rel := &change.Relation{Name: t.name}
 	for _, c := range t.columns {
@@ -85,22 +103,21 @@ func (t *tableInfo) check(opt *Options) []Finding {
 	}
 	key := change.KeyColumns(t.name)
 	for _, c := range missingColumns(rel) {
-		f := finding(KindColumns, false, fmt.Sprintf("table %s has no column %s: the views show NULL in its place", full, c),
+		f := repairable(KindColumns, false, fmt.Sprintf("table %s has no column %s: the views show NULL in its place", full, c), "",
 			fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", quoted, ident(c), columnType(t.name, c)))
 		f.Warning = !slices.Contains(key, c)
 		out = append(out, f)
 	}
 	if !t.identityHolds(key) {
-		bad(KindReplicaIdentity, fmt.Sprintf("UPDATE and DELETE of %s would not carry its key (%s)", full, strings.Join(key, ", ")),
-			fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s); or ALTER TABLE %s REPLICA IDENTITY FULL", quoted, strings.Join(key, ", "), quoted))
+		advice, sql := t.identify(quoted, key)
+		bad(KindReplicaIdentity, fmt.Sprintf("UPDATE and DELETE of %s would not carry its key (%s)", full, strings.Join(key, ", ")), advice, sql...)
 	}
 	if !t.selects {
-		bad(KindSelectRight, "the role may not read "+full+", which the first copy needs",
-			fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO <role>; GRANT SELECT ON %s TO <role>", ident(opt.Schema), quoted))
+		bad(KindSelectRight, "the role may not read "+full+", which the first copy needs", "", grants(opt.Schema, t.name, role)...)
 	}
 	if t.rowsec {
 		bad(KindRowSecurity, "row security hides rows of "+full+" from the role, so the first copy would lack them",
-			"ALTER ROLE <role> BYPASSRLS; or ALTER TABLE "+quoted+" DISABLE ROW LEVEL SECURITY")
+			"or ALTER TABLE "+quoted+" DISABLE ROW LEVEL SECURITY", "ALTER ROLE "+ident(role)+" BYPASSRLS")
 	}
 	if len(out) == 0 {
 		out = append(out, finding(KindTables, true, "table "+full+" is fine", ""))
@@ -119,6 +136,24 @@ func (t *tableInfo) identityHolds(key []string) bool {
 		}
 	}
 	return true
+}
+
+// identify returns what makes old rows carry the key.
+func (t *tableInfo) identify(quoted string, key []string) (advice string, sql []string) {
+	full := "ALTER TABLE " + quoted + " REPLICA IDENTITY FULL"
+	if len(t.primary) > 0 {
+		for _, k := range key {
+			if !slices.Contains(t.primary, k) {
+				return "", []string{full}
+			}
+		}
+		return "", []string{"ALTER TABLE " + quoted + " REPLICA IDENTITY DEFAULT"}
+	}
+	sql = []string{"ALTER TABLE " + quoted + " ADD PRIMARY KEY (" + strings.Join(key, ", ") + ")"}
+	if t.identity != "d" {
+		sql = append(sql, "ALTER TABLE "+quoted+" REPLICA IDENTITY DEFAULT")
+	}
+	return "or, where the key is not unique, " + full, sql
 }
 
 // publicationInfo is what the catalog says of our publication.
@@ -173,7 +208,7 @@ func checkPublication(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Find
 		return nil, err
 	}
 	if !p.exists {
-		return []Finding{finding(KindPublication, false, fmt.Sprintf("publication %q does not exist", opt.Publication), "run carbond migrate, or "+publicationSQL(opt))}, nil
+		return []Finding{repairable(KindPublication, false, fmt.Sprintf("publication %q does not exist", opt.Publication), "or run carbond migrate", publicationSQL(opt))}, nil
 	}
 	var out []Finding
 	var lacks []string
@@ -183,7 +218,7 @@ func checkPublication(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Find
 		}
 	}
 	if lacks != nil {
-		out = append(out, finding(KindPublicationOps, false, fmt.Sprintf("publication %q leaves out %s", opt.Publication, strings.Join(lacks, ", ")), opsSQL(opt)))
+		out = append(out, repairable(KindPublicationOps, false, fmt.Sprintf("publication %q leaves out %s", opt.Publication, strings.Join(lacks, ", ")), "", opsSQL(opt)))
 	}
 	tables, err := readTables(ctx, conn, opt)
 	if err != nil {
@@ -193,13 +228,13 @@ func checkPublication(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Find
 		full := opt.Schema + "." + name
 		switch t := tables[name]; {
 		case !p.tables[name] && t != nil && t.kind == "p" && !p.viaRoot:
-			out = append(out, finding(KindPublicationTables, false, fmt.Sprintf("table %s is partitioned, but publication %q shows its partitions only", full, opt.Publication),
+			out = append(out, repairable(KindPublicationTables, false, fmt.Sprintf("table %s is partitioned, but publication %q shows its partitions only", full, opt.Publication), "",
 				fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = true)", ident(opt.Publication))))
 		case !p.tables[name]:
-			out = append(out, finding(KindPublicationTables, false, fmt.Sprintf("table %s is not in publication %q", full, opt.Publication), opt.addTable(name)))
+			out = append(out, repairable(KindPublicationTables, false, fmt.Sprintf("table %s is not in publication %q", full, opt.Publication), "", opt.addTable(name)))
 		case p.filters[name] != "":
-			out = append(out, finding(KindPublicationTables, false, fmt.Sprintf("publication %q filters rows of %s", opt.Publication, full),
-				fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE %s; %s", ident(opt.Publication), ident(opt.Schema, name), opt.addTable(name))))
+			out = append(out, repairable(KindPublicationTables, false, fmt.Sprintf("publication %q filters rows of %s", opt.Publication, full), "",
+				opt.dropTable(name), opt.addTable(name)))
 		case len(p.columns[name]) > 0 && t != nil:
 			out = append(out, listedColumns(opt, name, t.columns, p.columns[name])...)
 		}
@@ -215,8 +250,8 @@ func listedColumns(opt *Options, table string, have, published []string) []Findi
 	var out []Finding
 	for _, c := range change.Standard(table).Columns {
 		if slices.Contains(have, c.Name) && !slices.Contains(published, c.Name) {
-			f := finding(KindPublicationTables, false, fmt.Sprintf("publication %q leaves out column %s of %s.%s: the views show NULL in its place", opt.Publication, c.Name, opt.Schema, table),
-				fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE %s; %s", ident(opt.Publication), ident(opt.Schema, table), opt.addTable(table)))
+			f := repairable(KindPublicationTables, false, fmt.Sprintf("publication %q leaves out column %s of %s.%s: the views show NULL in its place", opt.Publication, c.Name, opt.Schema, table), "",
+				opt.dropTable(table), opt.addTable(table))
 			f.Warning = !slices.Contains(change.KeyColumns(table), c.Name)
 			out = append(out, f)
 		}

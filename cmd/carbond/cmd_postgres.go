@@ -85,11 +85,12 @@ func (a *app) printFindings(findings []replicate.Finding) (bad int) {
 			bad++
 		}
 		fmt.Fprintf(a.out, "%s  %-18s  %s\n", word, f.Name, a.redact(f.Detail))
-		if f.OK || f.Repair == "" {
-			continue
+		for _, sql := range f.SQL {
+			fmt.Fprintf(a.out, "      %s;\n", a.redact(sql))
 		}
-		for line := range strings.SplitSeq(strings.TrimRight(f.Repair, "\n"), "\n") {
-			fmt.Fprintf(a.out, "      %s\n", a.redact(line))
+		if f.Advice != "" {
+			// A comment, so that all that is indented can be given to psql.
+			fmt.Fprintf(a.out, "      -- %s\n", a.redact(f.Advice))
 		}
 	}
 	switch {
