@@ -109,7 +109,11 @@ func (c *client) do(ctx context.Context, r *request) (*response, error) {
 	if c.clock.Sleep(ctx, pause) != nil {
 		return nil, err
 	}
-	return c.follow(ctx, r)
+	again, aerr := c.follow(ctx, r)
+	if KindOf(aerr) == KindPaused {
+		return nil, err // the failure made the host rest: it is the failure that is to be told
+	}
+	return again, aerr
 }
 
 // worthRetry reports whether the same request may succeed seconds later.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -164,6 +166,47 @@ func TestFinanceRefusalAndFailover(t *testing.T) {
 		}
 		t.Error("no failover after a network error")
 	})
+}
+
+// A dead provider is asked for one batch, not for all, and what is told is why
+// it failed, not that its host rests after that.
+func TestFinanceDeadProvider(t *testing.T) {
+	half := func(*http.Request) *http.Response {
+		res := answer(200, "application/json", `{"spark":`)
+		res.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"spark":`), iotest.ErrReader(io.ErrUnexpectedEOF)))
+		return res
+	}
+	for name, tc := range map[string]struct {
+		handle   func(*http.Request) *http.Response
+		kind     feeds.Kind
+		requests int
+	}{
+		"refused": {func(*http.Request) *http.Response { return nil }, feeds.KindNetwork, 4}, // both hosts, each with its retry
+		"stalls":  {func(r *http.Request) *http.Response { <-r.Context().Done(); return nil }, feeds.KindTimeout, 2},
+		"breaks":  {half, feeds.KindTruncated, 5}, // and then the breaker is open
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				u := &upstream{handle: tc.handle}
+				r := financeRunner(t, newMemory(), u, feeds.FinanceOptions{})
+				for range 3 {
+					_, err := fetch(t, r, "finance")
+					s := status(r, "finance")
+					if feeds.KindOf(err) == feeds.KindPaused {
+						if s.State != "paused" || s.LastError == "" || contains(s.LastError, "the host rests") {
+							t.Errorf("a resting host hides why: %+v", s)
+						}
+					} else if feeds.KindOf(err) != tc.kind || s.Failures == 0 {
+						t.Errorf("got %v, want %s; %+v", err, tc.kind, s)
+					}
+					if s.Polls == 1 && len(u.requests()) != tc.requests {
+						t.Errorf("%d requests in one poll, want %d", len(u.requests()), tc.requests)
+					}
+					<-time.After(time.Until(s.NextDue))
+				}
+			})
+		})
+	}
 }
 
 func TestFinanceDelisted(t *testing.T) {

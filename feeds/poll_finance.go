@@ -144,7 +144,10 @@ func (s *financeSource) prices(ctx context.Context, c *cycle, now time.Time) (ro
 			continue // a batch of tickers that are all gone
 		case err != nil:
 			errs = append(errs, err)
-			if k := KindOf(err); k == KindRateLimited || k == KindPaused || k == KindCanceled {
+			switch KindOf(err) {
+			case KindPaused, KindNetwork, KindTimeout: // nobody there: the other batches would meet the same
+				return rows, errs[0]
+			case KindRateLimited, KindCanceled:
 				return rows, err
 			}
 		}
@@ -160,7 +163,10 @@ func (s *financeSource) prices(ctx context.Context, c *cycle, now time.Time) (ro
 func (s *financeSource) spark(ctx context.Context, c *cycle, batch []string, now time.Time) (finance.Result, error) {
 	res, err := s.call(ctx, c, s.opt.URL, batch, now)
 	if k := KindOf(err); s.opt.Failover != "" && (k == KindNetwork || k == KindTimeout) {
-		return s.call(ctx, c, s.opt.Failover, batch, now)
+		again, ferr := s.call(ctx, c, s.opt.Failover, batch, now)
+		if KindOf(ferr) != KindPaused { // else both rest, and why is what the first said
+			return again, ferr
+		}
 	}
 	return res, err
 }

@@ -65,7 +65,10 @@ func settle(st *feedState, src source, res result, err error, begin, now time.Ti
 	if kind == KindCanceled {
 		return 0 // shutting down: due as before
 	}
-	st.LastError, st.LastErrorKind, st.LastErrorAt = err.Error(), kind, now
+	if kind != KindPaused || st.LastError == "" {
+		st.LastError, st.LastErrorAt = err.Error(), now // why a host rests says more than that it does
+	}
+	st.LastErrorKind = kind
 	longest := backoffMost
 	switch {
 	case src.local():
