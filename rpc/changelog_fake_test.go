@@ -1,0 +1,320 @@
+package rpc_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"carbond/rpc"
+	"carbond/store/change"
+)
+
+// fakeLog is a changelog in memory, by the simplest rules that are right.
+type fakeLog struct {
+	piece int // records that one Read returns at most
+
+	mu     sync.Mutex // guards what follows
+	recs   []change.Record
+	txns   int
+	oldest change.Offset
+	held   bool
+	ch     chan struct{}
+	groups map[string]*fakeGroup
+	names  []string
+	// furthest is how far each reader got, in the order of their making.
+	furthest []change.Offset
+
+	backup func(ctx context.Context, w io.Writer) error
+}
+
+type fakeGroup struct {
+	generation uint64
+	at         map[string]change.Offset
+	active     string
+	fenced     chan struct{}
+}
+
+func newFakeLog(piece int) *fakeLog {
+	return &fakeLog{piece: piece, oldest: 1, ch: make(chan struct{}), groups: map[string]*fakeGroup{}}
+}
+
+// time is the commit time of the nth transaction.
+func (l *fakeLog) time(n int) time.Time {
+	return time.Date(2024, 5, 1, 0, 0, n, 500_000_000, time.UTC)
+}
+
+// add commits a transaction that creates a row in each table.
+func (l *fakeLog) add(tables ...string) {
+	ops := make([]string, len(tables))
+	for i, t := range tables {
+		ops[i] = t + ":c"
+	}
+	l.addOps(ops...)
+}
+
+// addOps commits a transaction of "table:op".
+func (l *fakeLog) addOps(ops ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.txns++
+	for i, s := range ops {
+		table, op, _ := strings.Cut(s, ":")
+		rel := change.Standard(table)
+		r := change.Record{
+			Change: change.Change{Op: change.Op(op[0]), Relation: rel, LSN: change.LSN(1000*l.txns - 1)},
+			Offset: change.Offset(len(l.recs) + 1), XID: uint32(l.txns), CommitLSN: change.LSN(1000 * l.txns),
+			CommitTime: l.time(l.txns), Order: uint64(i + 1), Last: i == len(ops)-1,
+		}
+		if row := fakeRow(rel, len(l.recs)+1); r.Op == change.Create {
+			r.After = row
+		} else if r.Op != change.Truncate {
+			r.Before = row
+		}
+		l.recs = append(l.recs, r)
+	}
+	l.wake()
+}
+
+func fakeRow(rel *change.Relation, n int) change.Row {
+	var b change.RowBuilder
+	b.Reset(len(rel.Columns))
+	for i := range rel.Columns {
+		b.Text(fmt.Sprint(n*100 + i))
+	}
+	return b.Row()
+}
+
+func (l *fakeLog) wake() {
+	if !l.held {
+		close(l.ch)
+		l.ch = make(chan struct{})
+	}
+}
+
+// hold keeps what is added from waking readers, and from being read, until
+// release.
+func (l *fakeLog) hold() { l.mu.Lock(); l.held = true; l.mu.Unlock() }
+
+func (l *fakeLog) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = false
+	l.wake()
+}
+
+// drop removes everything before an offset.
+func (l *fakeLog) drop(oldest change.Offset) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.oldest = oldest
+}
+
+// committed sets a place.
+func (l *fakeLog) committed(group, topic string, at change.Offset) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.group(group).at[topic] = at
+}
+
+func (l *fakeLog) group(name string) *fakeGroup {
+	g := l.groups[name]
+	if g == nil {
+		g = &fakeGroup{at: map[string]change.Offset{}}
+		l.groups[name], l.names = g, append(l.names, name)
+	}
+	return g
+}
+
+func (l *fakeLog) Topics() []rpc.LogTopic {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []rpc.LogTopic
+	for _, table := range change.Tables() {
+		t := rpc.LogTopic{Name: change.Topic(table), First: l.oldest, Next: 1}
+		for i := range l.recs {
+			if r := &l.recs[i]; r.Relation.Name == table {
+				t.Next, t.Last = r.Offset+1, r.CommitTime
+				t.Records++
+				t.Bytes += uint64(len(r.Before) + len(r.After))
+			}
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+func (l *fakeLog) Bounds() (oldest, newest change.Offset) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.oldest, change.Offset(len(l.recs))
+}
+
+func (l *fakeLog) Source() change.Source { return change.Source{SystemID: "1", Database: "market"} }
+
+func (l *fakeLog) Changed() (<-chan struct{}, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ch, true
+}
+
+type fakeReader struct {
+	l    *fakeLog
+	next change.Offset
+	n    int // in furthest
+}
+
+func (l *fakeLog) NewReader(from change.Offset) rpc.LogReader {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.furthest = append(l.furthest, from)
+	return &fakeReader{l, max(from, 1), len(l.furthest) - 1}
+}
+
+func (r *fakeReader) Next() change.Offset { return r.next }
+
+func (r *fakeReader) Read(int) ([]change.Record, error) {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	if r.next < r.l.oldest {
+		return nil, &rpc.LogError{Kind: rpc.FaultCompacted, Oldest: r.l.oldest, Err: fmt.Errorf("offset %d is gone", r.next)}
+	}
+	var out []change.Record
+	if r.l.held {
+		return nil, nil
+	}
+	for len(out) < r.l.piece && int(r.next) <= len(r.l.recs) {
+		out = append(out, r.l.recs[r.next-1])
+		r.next++
+	}
+	r.l.furthest[r.n] = r.next
+	return out, nil
+}
+
+func (l *fakeLog) AtTime(_ context.Context, t time.Time) (change.Offset, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.recs {
+		if l.recs[i].CommitTime.After(t) {
+			if l.recs[i].Offset < l.oldest {
+				return 0, &rpc.LogError{Kind: rpc.FaultCompacted, Oldest: l.oldest, Err: errors.New("gone")}
+			}
+			return change.Offset(i), nil
+		}
+	}
+	return change.Offset(len(l.recs)), nil
+}
+
+func (l *fakeLog) Join(group, member string) (rpc.LogMember, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if group == "" || member == "" {
+		return rpc.LogMember{}, &rpc.LogError{Kind: rpc.FaultName, Err: errors.New("a name is missing")}
+	}
+	g := l.group(group)
+	if g.active == member {
+		return rpc.LogMember{}, &rpc.LogError{Kind: rpc.FaultActive, Err: errors.New("consuming already")}
+	}
+	if g.active != "" {
+		close(g.fenced)
+	}
+	g.generation++
+	g.active, g.fenced = member, make(chan struct{})
+	mine := g.fenced
+	return rpc.LogMember{Generation: g.generation, Fenced: mine, Leave: func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if g.fenced == mine {
+			g.active = ""
+		}
+	}}, nil
+}
+
+func (l *fakeLog) Committed(group, topic string) change.Offset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.group(group).at[topic]
+}
+
+func (l *fakeLog) CommitOffset(_ context.Context, group string, generation uint64, topic string, at change.Offset) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.groups[group]
+	switch {
+	case g == nil:
+		return &rpc.LogError{Kind: rpc.FaultGroup, Err: errors.New("no such group")}
+	case g.generation != generation:
+		return &rpc.LogError{Kind: rpc.FaultStale, Err: errors.New("stale")}
+	case at < g.at[topic]:
+		return &rpc.LogError{Kind: rpc.FaultBackwards, Err: errors.New("backwards")}
+	case int(at) > len(l.recs):
+		return &rpc.LogError{Kind: rpc.FaultFuture, Err: errors.New("not reached")}
+	}
+	g.at[topic] = at
+	return nil
+}
+
+func (l *fakeLog) Groups() []rpc.LogGroup {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []rpc.LogGroup
+	for _, name := range l.names {
+		g := l.groups[name]
+		o := rpc.LogGroup{Name: name, Generation: g.generation, Active: g.active}
+		for _, table := range change.Tables() {
+			if at, ok := g.at[change.Topic(table)]; ok {
+				o.Topics = append(o.Topics, rpc.LogGroupTopic{Topic: change.Topic(table), Committed: at, Lag: uint64(len(l.recs)) - uint64(at), LagTime: 1500 * time.Millisecond})
+			}
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func (l *fakeLog) ResetGroup(_ context.Context, group string, topics []string, at change.Offset) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.group(group)
+	if g.active != "" {
+		return &rpc.LogError{Kind: rpc.FaultBusy, Err: errors.New("the group has a consumer")}
+	}
+	for _, t := range topics {
+		g.at[t] = at
+	}
+	return nil
+}
+
+func (l *fakeLog) DeleteGroup(group string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.groups[group] == nil {
+		return &rpc.LogError{Kind: rpc.FaultGroup, Err: errors.New("no such group")}
+	}
+	delete(l.groups, group)
+	for i, n := range l.names {
+		if n == group {
+			l.names = append(l.names[:i], l.names[i+1:]...)
+			break
+		}
+	}
+	return nil
+}
+
+func (l *fakeLog) Backup(ctx context.Context, w io.Writer) error {
+	if l.backup == nil {
+		return nil
+	}
+	return l.backup(ctx, w)
+}
+
+func writeFile(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
