@@ -96,7 +96,7 @@ func start(t testing.TB, env []string, args ...string) *daemon {
 		<-d.done
 		if t.Failed() {
 			log := d.stderr.String()
-			t.Logf("end of the log of daemon %d:\n%s", d.cmd.Process.Pid, log[max(len(log)-6000, 0):])
+			t.Logf("end of the log of daemon %d:\n%s", d.cmd.Process.Pid, log[max(len(log)-40000, 0):])
 		}
 	})
 	until(t, 60*time.Second, "the daemon is up", func() bool {
