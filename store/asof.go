@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"carbond/store/change"
@@ -15,10 +16,10 @@ import (
 var ErrFuture = errors.New("position is not reached yet")
 
 // AsOf returns the views as they were at offset at, inside retention. A record
-// holds the row before it, so the state at an offset is the newest state with,
-// for every row that changed since, what the first of those changes says was
-// there before. The cost is that of reading the changes since. The offset may
-// lie inside a transaction; AtLSN and AtTime give those of boundaries.
+// holds the row before it, so the state at an offset is the newest state with
+// the changes since undone, last change first. The cost is that of reading
+// these changes. The offset may lie inside a transaction; AtLSN and AtTime give
+// those of boundaries.
 //
 // Errors: *CompactedError when retention has passed the offset, ErrFuture.
 func (s *Store) AsOf(ctx context.Context, at change.Offset) (*Snapshot, error) {
@@ -29,25 +30,33 @@ func (s *Store) AsOf(ctx context.Context, at change.Offset) (*Snapshot, error) {
 	if at+1 < s.changelog.Oldest() {
 		return nil, &CompactedError{Wanted: at, Oldest: s.changelog.Oldest()}
 	}
-	b := &backdater{reader: s.NewReader(at + 1), state: newest.fork(), seen: map[string]struct{}{}, until: newest.Offset()}
-	for next := at + 1; next <= newest.Offset(); {
+	b := &backdater{reader: s.NewReader(at + 1), state: newest.fork(), until: newest.Offset()}
+	for last := newest.Offset(); last > at; {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		blocks, err := s.changelog.Read(next, readBytes)
+		blocks, err := s.changelog.ReadBack(last, readBytes)
 		if err != nil {
 			return nil, fmt.Errorf("as of offset %d: %w", at, err)
 		}
 		for _, bl := range blocks {
+			if bl.Last() <= at {
+				last = at
+				break
+			}
 			b.at = bl.First
-			if err := record.Decode(bl.Data, b); err != nil {
+			err := record.Decode(bl.Data, b)
+			if err == nil {
+				err = b.undo()
+			}
+			if err != nil {
 				return nil, fmt.Errorf("as of offset %d: %w", at, err)
 			}
-			next = bl.Last() + 1
+			last = bl.First - 1
 		}
 	}
 	pos := newest.pos
-	pos.Offset, pos.LSN, pos.CommitTime = at, b.lsn, b.commit
+	pos.Offset, pos.LSN, pos.CommitTime = at, 0, time.Time{}
 	b.state.Rebase(at)
 	if at == newest.Offset() {
 		pos = newest.pos
@@ -55,46 +64,49 @@ func (s *Store) AsOf(ctx context.Context, at change.Offset) (*Snapshot, error) {
 	return &Snapshot{state: b.state, pos: pos}, nil
 }
 
-// backdater takes a state back in time, first change first.
+// backdater takes a state back in time, one block after the other.
 type backdater struct {
 	reader *Reader
 	state  *view.State
-	seen   map[string]struct{} // table and key of rows that are back in time
 	at     change.Offset
 	until  change.Offset
-	lsn    change.LSN
-	commit time.Time
+	block  []record.Entry // of the changes to undo
 }
 
 // Change implements record.Visitor.
 func (b *backdater) Change(_ record.Txn, _ uint64, e record.Entry) error {
 	at := b.at
 	b.at++
-	if at < b.reader.next || at > b.until || e.Op == change.Truncate {
-		return nil
+	if at >= b.reader.next && at <= b.until && e.Op != change.Truncate {
+		b.block = append(b.block, e)
 	}
-	sh, err := b.reader.shape(e.Relation)
-	if err != nil {
-		return err
+	return nil
+}
+
+// undo undoes the changes of a block, the last one first.
+func (b *backdater) undo() error {
+	for _, e := range slices.Backward(b.block) {
+		sh, err := b.reader.shape(e.Relation)
+		if err != nil {
+			return err
+		}
+		row := e.Before
+		if row == "" {
+			row = e.After
+		}
+		key, err := sh.Key(row)
+		if err != nil {
+			return err
+		}
+		// Versions are given anew at the end; none is kept on the way.
+		if e.Before == "" {
+			b.state.Remove(sh.Table, key, 0)
+		} else {
+			b.state.Put(view.Entry{Key: key, Row: e.Before, Shape: sh}, 0)
+		}
 	}
-	row := e.Before
-	if row == "" {
-		row = e.After
-	}
-	key, err := sh.Key(row)
-	if err != nil {
-		return err
-	}
-	id := string(rune(sh.Table)) + key
-	if _, ok := b.seen[id]; ok {
-		return nil
-	}
-	b.seen[id] = struct{}{}
-	if e.Before == "" {
-		b.state.Remove(sh.Table, key, at)
-	} else {
-		b.state.Put(view.Entry{Key: key, Row: e.Before, Shape: sh}, at)
-	}
+	clear(b.block)
+	b.block = b.block[:0]
 	return nil
 }
 

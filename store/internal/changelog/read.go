@@ -16,6 +16,16 @@ import (
 // none when from is behind the high-water mark, and *CompactedError when from
 // is no longer kept. The read transaction ends before Read returns.
 func (l *Log) Read(from change.Offset, maxBytes int) ([]Block, error) {
+	return l.read(from, maxBytes, (*bolt.Cursor).Next)
+}
+
+// ReadBack is Read in the other direction: the block that holds offset from
+// comes first, then those before it.
+func (l *Log) ReadBack(from change.Offset, maxBytes int) ([]Block, error) {
+	return l.read(from, maxBytes, (*bolt.Cursor).Prev)
+}
+
+func (l *Log) read(from change.Offset, maxBytes int, next func(*bolt.Cursor) ([]byte, []byte)) ([]Block, error) {
 	s, visible, err := l.enter(from)
 	if err != nil || s == nil {
 		return nil, err
@@ -30,7 +40,7 @@ func (l *Log) Read(from change.Offset, maxBytes int) ([]Block, error) {
 		if k == nil || string(k) != string(want) {
 			k, v = c.Prev()
 		}
-		for n := 0; k != nil && n < maxBytes; k, v = c.Next() {
+		for n := 0; k != nil && n < maxBytes; k, v = next(c) {
 			if string(k) > string(offsetKey(visible)) {
 				break
 			}
