@@ -96,8 +96,11 @@ func faults(t testing.TB) []fault {
 		})), [4]string{"http_status", "http_status", "http_status", "http_status"}, "HTTP 500"},
 		{"gzip bomb of 2 GiB", same(switched(sample.Fault{Kind: sample.FaultBomb, Bytes: 2 << 30})), [4]string{"too_large", "too_large", "too_large", "too_large"}, "larger than the limit"},
 		{"stalled socket", same(switched(sample.Fault{Kind: sample.FaultStall})), [4]string{"timeout", "timeout", "timeout", "timeout"}, "deadline exceeded"},
-		{"redirect into the private network", same(switched(sample.Fault{Kind: sample.FaultRedirect, Location: "http://169.254.169.254/latest/meta-data"})),
-			[4]string{"blocked", "blocked", "blocked", "blocked"}, "not https|not public"},
+		{
+			"redirect into the private network", same(switched(sample.Fault{Kind: sample.FaultRedirect, Location: "http://169.254.169.254/latest/meta-data"})),
+			[4]string{"blocked", "blocked", "blocked", "blocked"},
+			"not https|not public",
+		},
 	}
 }
 
