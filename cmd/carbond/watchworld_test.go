@@ -91,6 +91,7 @@ func serveStore(tb testing.TB, s *store.Store, opt rpc.Options) (pb.CarbonServic
 func dialMemory(tb testing.TB, lis *bufconn.Listener, opts ...grpc.DialOption) *grpc.ClientConn {
 	tb.Helper()
 	opts = append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)), // whole views by Get calls
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
 	c, err := grpc.NewClient("passthrough:///memory", opts...)
 	if err != nil {

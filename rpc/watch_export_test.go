@@ -1,0 +1,42 @@
+package rpc
+
+import (
+	"time"
+
+	pb "carbond/proto/carbon"
+	"carbond/rpc/internal/hub"
+	"carbond/store/change"
+)
+
+// Place is the place in a resume token.
+type Place struct {
+	Offset     change.Offset
+	LSN        change.LSN
+	CommitTime time.Time
+}
+
+func (p Place) head() hub.Head {
+	return hub.Head{Offset: p.Offset, LSN: p.LSN, CommitTime: p.CommitTime, Last: true}
+}
+
+// EncodePlace makes a resume token.
+func EncodePlace(view, filter string, p Place) string {
+	return encodePlace(hub.Key{View: change.View(view), Filter: filter}, placeOf(p.head()))
+}
+
+// DecodePlace reads a resume token.
+func DecodePlace(view, filter, token string) (Place, error) {
+	p, err := decodePlace(hub.Key{View: change.View(view), Filter: filter}, token)
+	h := p.head()
+	return Place{h.Offset, h.LSN, h.CommitTime}, err
+}
+
+// MarshalWatch encodes a message of one delta as the server sends it.
+func MarshalWatch(v change.View, kind pb.WatchKind, p Place, token string, end bool, d *change.Delta) ([]byte, error) {
+	h := watchHead{kind: kind, head: p.head(), token: token, end: end}
+	b, err := newCodec().Marshal(h.message(v, appendDelta(nil, d)))
+	if err != nil {
+		return nil, err
+	}
+	return b.Materialize(), nil
+}
