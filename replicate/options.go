@@ -35,6 +35,7 @@ type Options struct {
 	Schema      string    // schema of the tables ["public"]
 	Migrate     bool      // create or upgrade tables and publication before starting
 	OnGap       GapAction // [GapStop]
+	TakeOver    bool      // a data directory without a copy replaces an idle slot of this name
 	Failover    bool      // create the slot as a failover slot (Postgres 17 and later)
 
 	// ClaimPath is a file beside the changelog that says which slot an

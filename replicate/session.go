@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -107,6 +108,13 @@ func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) erro
 func (s *session) prepare(ctx context.Context) (p plan, err error) {
 	err = s.ctl.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		s.st.enter(PhaseChecking, "checking the server")
+		// A URL that leads astray must not get tables made there. A server that
+		// does not tell who it is fails in the checks below, with a reason.
+		if srv, err := readServer(ctx, conn); err == nil {
+			if err := otherCluster(s.sink.Position(), srv); err != nil {
+				return err
+			}
+		}
 		extended, err := s.check(ctx, conn)
 		if err != nil {
 			return err
@@ -135,7 +143,11 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		if p == planStream || slot == nil {
 			return nil
 		}
-		s.log.Info("dropping the replication slot before a new copy", "slot", s.opt.Slot, "confirmed_lsn", slot.confirmed.String(), "durable_lsn", pos.LSN.String())
+		level, msg := slog.LevelInfo, "dropping the replication slot before a new copy"
+		if !slot.prepared && !pos.Copied {
+			level, msg = slog.LevelWarn, msg+"; a data directory that used it has to be copied anew"
+		}
+		s.log.Log(ctx, level, msg, "slot", s.opt.Slot, "confirmed_lsn", slot.confirmed.String(), "durable_lsn", pos.LSN.String())
 		if _, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", s.opt.Slot); err != nil {
 			return fmt.Errorf("drop replication slot %q: %w", s.opt.Slot, err)
 		}

@@ -93,9 +93,11 @@ const (
 // is nil when there is none. mine is the claim of a copy that did not end, nil
 // for none.
 //
-// A slot is dropped only when no other data directory can depend on it. A
-// carbond that is down for a moment would lose what it has not read yet, if
-// another one with the same slot name and an empty directory were started.
+// Without TakeOver a slot is dropped only when no other data directory can depend
+// on it: a carbond that is down for a moment would lose what it has not read yet,
+// if another one with the same slot name and an empty directory were started.
+// With it the name is ours, and a directory that was lost heals by itself; the
+// other carbond, if there is one, finds the gap and says so.
 func (o *Options) decide(pos change.Position, srv server, slot *slotInfo, mine *claim) (plan, error) {
 	if slot != nil && (slot.plugin != "pgoutput" || slot.database != srv.database || slot.temporary) {
 		return 0, fault(KindSlotForeign, "choose another slot name, or drop it: SELECT pg_drop_replication_slot("+literal(o.Slot)+")", nil,
@@ -106,22 +108,30 @@ func (o *Options) decide(pos change.Position, srv server, slot *slotInfo, mine *
 			"replication slot %q is in use by server process %d", o.Slot, slot.pid)
 	}
 	if !pos.Copied || pos.Source.Embedded() {
-		if slot != nil && !slot.prepared && !mine.holds(srv, o.Slot, slot) && o.OnGap != GapResnapshot {
-			return 0, fault(KindSlotForeign, "give this carbond a slot name of its own; or, when the data directory that used the slot is gone for good: SELECT pg_drop_replication_slot("+literal(o.Slot)+")", nil,
+		if slot != nil && !slot.prepared && !mine.holds(srv, o.Slot, slot) && !o.TakeOver && o.OnGap != GapResnapshot {
+			return 0, fault(KindSlotForeign, "give this carbond a slot name of its own; or set postgres.slot_takeover: true; or, when the data directory that used the slot is gone for good: SELECT pg_drop_replication_slot("+literal(o.Slot)+")", nil,
 				"replication slot %q was made for another data directory (it is confirmed up to %s, and this directory holds no copy)", o.Slot, slot.confirmed)
 		}
 		return planCopy, nil
 	}
-	if pos.Source.SystemID != srv.systemID || pos.Source.Database != srv.database {
-		return 0, fault(KindOtherCluster, "correct the Postgres URL, or give carbond an empty data directory", nil,
-			"the data directory belongs to database %q of cluster %s, but the URL leads to database %q of cluster %s",
-			pos.Source.Database, pos.Source.SystemID, srv.database, srv.systemID)
+	if err := otherCluster(pos, srv); err != nil {
+		return 0, err
 	}
 	err := o.gap(pos, srv, slot)
 	if err != nil && o.OnGap == GapResnapshot {
 		return planCopy, nil
 	}
 	return planStream, err
+}
+
+// otherCluster refuses a server that is not the one of the copy.
+func otherCluster(pos change.Position, srv server) error {
+	if !pos.Copied || pos.Source.Embedded() || pos.Source.SystemID == srv.systemID && pos.Source.Database == srv.database {
+		return nil
+	}
+	return fault(KindOtherCluster, "correct the Postgres URL, or give carbond an empty data directory", nil,
+		"the data directory belongs to database %q of cluster %s, but the URL leads to database %q of cluster %s",
+		pos.Source.Database, pos.Source.SystemID, srv.database, srv.systemID)
 }
 
 // gap says why the stream cannot continue at our position, or nil.

@@ -27,6 +27,7 @@ func TestDecide(t *testing.T) {
 		slot  *slotInfo
 		claim *claim
 		gap   GapAction
+		take  bool
 		want  plan
 		kind  Kind // of the error, "" for none
 	}{
@@ -34,6 +35,10 @@ func TestDecide(t *testing.T) {
 		"first start on a prepared slot":     {slot: free(func(s *slotInfo) { s.prepared = true }), want: planCopy},
 		"first start on somebody's slot":     {slot: free(nil), kind: KindSlotForeign},
 		"the same, told to copy":             {slot: free(nil), gap: GapResnapshot, want: planCopy},
+		"the same, told to take over":        {slot: free(nil), take: true, want: planCopy},
+		"take over a slot in use":            {slot: free(func(s *slotInfo) { s.pid = 9 }), take: true, kind: KindSlotInUse},
+		"take over another plugin's":         {slot: free(func(s *slotInfo) { s.plugin = "wal2json" }), take: true, kind: KindSlotForeign},
+		"a copy does not take over":          {pos: copied, slot: free(func(s *slotInfo) { s.confirmed = 601 }), take: true, kind: KindSlotAhead},
 		"embedded data on somebody's slot":   {pos: change.Position{LSN: 0, Copied: true}, slot: free(nil), kind: KindSlotForeign},
 		"unfinished copy":                    {slot: free(nil), claim: own, want: planCopy},
 		"crash before the answer":            {slot: free(nil), claim: &claim{SystemID: "7", Database: "d", Slot: "s"}, want: planCopy},
@@ -54,7 +59,7 @@ func TestDecide(t *testing.T) {
 		"another cluster":                    {pos: change.Position{LSN: 600, Copied: true, Source: change.Source{SystemID: "8", Database: "d"}}, slot: free(nil), gap: GapResnapshot, kind: KindOtherCluster},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opt := Options{Slot: "s", OnGap: tt.gap}.withDefaults()
+			opt := Options{Slot: "s", OnGap: tt.gap, TakeOver: tt.take}.withDefaults()
 			got, err := opt.decide(tt.pos, srv, tt.slot, tt.claim)
 			if tt.kind == "" && (err != nil || got != tt.want) || tt.kind != "" && (err == nil || kindOf(err) != tt.kind) {
 				t.Errorf("got %v, %v", got, err)

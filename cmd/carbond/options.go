@@ -38,6 +38,7 @@ func replicateOptions(cfg *config.Config) replicate.Options {
 		Publication: cfg.Postgres.Publication,
 		Migrate:     cfg.Postgres.Migrate == "auto",
 		OnGap:       replicate.GapAction(cfg.Postgres.OnGap),
+		TakeOver:    cfg.Postgres.SlotTakeover,
 	}
 }
 

@@ -29,6 +29,7 @@ type Postgres struct {
 	Publication  string
 	Migrate      string // "auto" or "off"
 	OnGap        string // "stop" or "resnapshot"
+	SlotTakeover bool
 	QueryTimeout time.Duration
 	MaxConns     int
 }
