@@ -135,7 +135,7 @@ func TestVerraAbsence(t *testing.T) {
 			for k, v := range g.tables["project"][0] {
 				e[k] = v
 			}
-			e["entityId"], e["projectId"], e["vcsProjectId"] = 200000000000+n, 100000+n, strconv.Itoa(100000+n)
+			e["entityId"], e["projectId"], e["vcsProjectId"] = int64(200000000000)+int64(n), 100000+n, strconv.Itoa(100000+n)
 			g.tables["project"] = append(g.tables["project"], e)
 		}
 		mustFetch(t, r, "verra")

@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 	"packaging":                     {},
 	"cmd/carbond/internal/e2e":      {"*"}, // drives the whole program from outside
 	"cmd/carbond/internal/feedse2e": {"*"}, // the same for the feeds
+	"cmd/carbond/internal/bench":    {"*"}, // measures every stage
 	// A stage of its own behind the store, as rpc is, but only cmd has use for it.
 	"cmd/carbond/internal/viewfile": {"store", "cmd/carbond/internal/viewfile"},
 }
