@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"carbond/store/change"
@@ -170,6 +172,9 @@ func (g *staging) spill() error {
 func (g *staging) commit() error {
 	s := g.s
 	g.cut()
+	if len(g.blocks) > 0 || s.open == nil && g.first-1 > s.changelog.Tail().Visible {
+		g.stage.Relations = s.shapes.next - 1
+	}
 	visible := s.changelog.Tail().Visible
 	if g.first-1 == visible && *g.stage == s.tail {
 		return nil
@@ -212,8 +217,23 @@ func (s *Store) discard() error {
 	if err := s.changelog.Cut(); err != nil {
 		return fmt.Errorf("cut the unfinished transaction off the changelog: %w", err)
 	}
-	s.shapes.renew(s.changelog.Dictionary())
-	if err := s.catchUp(); err != nil {
+	tail := s.changelog.Tail()
+	st, err := decodeTailState(tail.State)
+	if err != nil {
+		return err
+	}
+	words := s.changelog.Dictionary()
+	if st.Relations > 0 {
+		s.shapes.forget(st.Relations)
+	} else {
+		s.shapes.forget(slices.Max(append(slices.Collect(maps.Keys(words)), 0)))
+	}
+	for number, w := range words {
+		if err := s.shapes.load(number, w); err != nil {
+			return err
+		}
+	}
+	if err := s.catchUp(tail, st); err != nil {
 		return err
 	}
 	s.torn = false
@@ -222,12 +242,7 @@ func (s *Store) discard() error {
 
 // catchUp takes in a commit that failed and is on disk nevertheless, as when
 // the disk took the last write and then failed to say so.
-func (s *Store) catchUp() error {
-	tail := s.changelog.Tail()
-	st, err := decodeTailState(tail.State)
-	if err != nil {
-		return err
-	}
+func (s *Store) catchUp(tail changelog.Tail, st tailState) error {
 	at := s.Position().Offset
 	if tail.Visible == at && st == s.tail {
 		return nil

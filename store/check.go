@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"carbond/store/change"
 	"carbond/store/internal/changelog"
 	"carbond/store/internal/checkpoint"
+	"carbond/store/internal/group"
 	"carbond/store/internal/record"
 	"carbond/store/internal/view"
 )
@@ -48,9 +48,11 @@ func Check(dir string) (*Report, error) {
 		r.Problems = append(r.Problems, ckErr)
 	}
 	w := &walker{path: checkpointPath(dir), report: r, shapes: newShapes(), full: view.New(0), ck: ck}
-	if segs, err := filepath.Glob(filepath.Join(logDir(dir), "*.seg")); err == nil {
-		r.Segments = len(segs)
+	segs, first, err := changelog.Files(logDir(dir))
+	if err != nil {
+		return nil, err
 	}
+	r.Segments, r.Oldest, r.Rebuilt = segs, first, first == 1
 	tail, errs := changelog.Check(logDir(dir), w.block)
 	r.Problems = append(r.Problems, errs...)
 	state, err := decodeTailState(tail.State)
@@ -59,6 +61,9 @@ func Check(dir string) (*Report, error) {
 	}
 	r.Position = state.position(tail.Visible)
 	w.finish(tail)
+	if err := group.Check(groupsPath(dir), tail.Visible); err != nil {
+		r.Problems = append(r.Problems, err)
+	}
 	return r, nil
 }
 
@@ -116,10 +121,6 @@ type walker struct {
 }
 
 func (w *walker) block(b changelog.Block, words map[uint32][]byte) error {
-	if w.report.Oldest == 0 {
-		w.report.Oldest = b.First
-		w.report.Rebuilt = b.First == 1
-	}
 	for number, word := range words {
 		if err := w.shapes.load(number, word); err != nil {
 			return err

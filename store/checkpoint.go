@@ -14,9 +14,11 @@ import (
 	"carbond/store/internal/view"
 )
 
-// batchBytes bounds the memory of one checkpoint commit. A checkpoint may stop
-// inside a transaction: a start replays to the high-water mark before it serves.
-const batchBytes = 16 << 20
+// batchBytes bounds the memory of one checkpoint commit. Of keys in no order
+// each costs bbolt a page of its own, some twenty times the bytes of the row. A
+// checkpoint may stop inside a transaction: a start replays to the high-water
+// mark before it serves.
+const batchBytes = 2 << 20
 
 type checkpointer struct {
 	busy sync.Mutex // held by the one who reads or writes the file, for seconds
@@ -175,7 +177,7 @@ func (s *Store) collect(from, end change.Offset) (*checkpoint.Batch, change.Offs
 	}
 	at := from
 	for at <= end && c.batch.Bytes() < batchBytes {
-		blocks, err := s.changelog.Read(at, readBytes)
+		blocks, err := s.changelog.Read(at, batchBytes/8)
 		if err != nil {
 			return nil, 0, err
 		}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"carbond/store/change"
 	"carbond/store/internal/view"
@@ -150,6 +152,12 @@ func (p *planner) upsert(sh, in *view.Shape, r change.Row, stamp string) error {
 	key, err := in.Key(r)
 	if err != nil {
 		return err
+	}
+	for i, v := range r.All() {
+		// Postgres takes neither; replies and the views' keys rely on it.
+		if strings.IndexByte(v.Text, 0) >= 0 || !utf8.ValidString(v.Text) {
+			return fmt.Errorf("%s: row %q: the value of column %q has a zero byte or is not UTF-8", sh.Relation.Name, key, in.Relation.Columns[i].Name)
+		}
 	}
 	if err := p.claim(sh, key); err != nil {
 		return err

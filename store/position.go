@@ -18,6 +18,16 @@ type tailState struct {
 	Copied     bool          `json:"copied"`
 	Topics     [4]topicState `json:"topics"` // by view.Table
 	Serial     int64         `json:"serial"` // last verra.id given out in embedded mode
+	// Relations is the highest relation number that the visible part may use, 0
+	// in logs that do not say. Higher ones belong to a transaction that was
+	// given up: its ALTER TABLE did not happen yet.
+	Relations uint32 `json:"relations"`
+}
+
+// visibleWord reports whether a relation belongs to the visible part of the log.
+func visibleWord(state []byte, number uint32) bool {
+	t, err := decodeTailState(state)
+	return err != nil || t.Relations == 0 || number <= t.Relations
 }
 
 // topicState counts what was ever written to a topic and is visible.

@@ -75,13 +75,19 @@ func (d *shapes) of(rel *change.Relation) (*view.Shape, error) {
 	return sh, nil
 }
 
-// renew notes as new again the relations that are not in the log's dictionary:
-// they were cut off with the segment that had them.
-func (d *shapes) renew(words map[uint32][]byte) {
+// forget drops the relations above a number, 0 for all: they came with changes
+// that were given up, and would come again with them. A row must not be taken
+// through a shape that its table has not had. Numbers are not given out twice.
+func (d *shapes) forget(above uint32) {
 	clear(d.fresh)
-	for number, w := range d.words {
-		if _, ok := words[number]; !ok {
-			d.fresh[number] = w
+	clear(d.byPtr)
+	clear(d.current)
+	for number, sh := range d.byNumber {
+		if number > above {
+			delete(d.byNumber, number)
+			delete(d.words, number)
+		} else if c := d.current[sh.Table]; c == nil || c.Number < number {
+			d.current[sh.Table] = sh
 		}
 	}
 }

@@ -119,7 +119,7 @@ func Open(dir string, opt Options) (*Store, error) {
 }
 
 func (s *Store) logOptions() changelog.Options {
-	return changelog.Options{SegmentBytes: s.opt.SegmentBytes, NoSync: s.opt.NoSync, Crash: s.opt.Crash, Fault: s.opt.Fault}
+	return changelog.Options{SegmentBytes: s.opt.SegmentBytes, NoSync: s.opt.NoSync, Crash: s.opt.Crash, Fault: s.opt.Fault, KeepWord: visibleWord}
 }
 
 func logDir(dir string) string         { return filepath.Join(dir, "log") }

@@ -37,6 +37,16 @@ func Check(dir string, visit func(Block, map[uint32][]byte) error) (Tail, []erro
 	return c.tail, c.errs
 }
 
+// Files returns the number of segments in dir and the offset at which the
+// oldest begins, 0 when there is none.
+func Files(dir string) (n int, oldest change.Offset, err error) {
+	segs, err := scanReadOnly(dir)
+	if err != nil || len(segs) == 0 {
+		return 0, 0, err
+	}
+	return len(segs), segs[0].first, nil
+}
+
 func scanReadOnly(dir string) ([]*segment, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

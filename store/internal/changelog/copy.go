@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
+
+	"carbond/store/change"
 )
 
 // IsSegment reports whether a file name is one of a segment.
@@ -14,26 +17,62 @@ func IsSegment(name string) bool {
 	return ok
 }
 
-// CopyTo writes the segments that there are when it begins, oldest first, to
-// the writers that open returns for name and size. Sealed files that are wholly
-// visible never change and are copied as they are. Others, which the writer or
-// a cut may change, are first copied to a nameless file beside them, so that a
-// slow receiver keeps nobody waiting. What is appended meanwhile may or may not
-// be in the copy. Retention must not run.
+// CopyTo writes the segments, oldest first, as far as the log goes when it
+// begins, to the writers that open returns for name and size. Sealed files that
+// are wholly visible never change and are copied as they are. Others, which the
+// writer or a cut may change, are first copied to a nameless file beside them,
+// so that a slow receiver keeps nobody waiting. What is appended meanwhile may or
+// may not be in the copy. Retention must not run.
 func (l *Log) CopyTo(open func(name string) func(size int64) (io.Writer, error)) error {
-	for _, g := range l.Segments() {
-		if err := l.copySegment(g, open(segmentName(g.First))); err != nil {
-			return fmt.Errorf("copy %s: %w", g.Path, err)
+	limit := l.Tail().Next
+	last := -1 // cuts before the last copy of a file that may change
+	for next := l.Oldest(); next <= limit; {
+		s, fixed, cuts, err := l.pinForCopy(next)
+		if err != nil {
+			return err
+		}
+		if s == nil || last >= 0 && cuts != last {
+			// A cut came behind what was copied last: that copy ends as a crash
+			// would have left it, and does not go on with what was written since.
+			if s != nil {
+				l.leave(s)
+			}
+			return nil
+		}
+		if fixed {
+			next, err = s.last+1, l.copyFixed(s, open(segmentName(s.first)))
+		} else {
+			last = cuts
+			next, err = l.copyChanging(s, open(segmentName(s.first)))
+		}
+		if err != nil {
+			return fmt.Errorf("copy %s: %w", s.path, err)
 		}
 	}
 	return nil
 }
 
-func (l *Log) copySegment(g Segment, open func(int64) (io.Writer, error)) error {
-	if !g.Sealed || g.Last > l.Tail().Visible {
-		return l.copyChanging(g, open)
+// pinForCopy pins the segment that begins at first, nil when there is none, and
+// says whether it will never change and how many cuts there were.
+func (l *Log) pinForCopy(first change.Offset) (s *segment, fixed bool, cuts int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.admit()
+	if l.closed {
+		return nil, false, 0, ErrClosed
 	}
-	f, err := os.Open(g.Path)
+	i := slices.IndexFunc(l.segments, func(s *segment) bool { return s.first == first })
+	if i < 0 {
+		return nil, false, l.cuts, nil
+	}
+	s, err = l.use(i)
+	return s, i < len(l.segments)-1 && l.segments[i].last <= l.tail.Visible, l.cuts, err
+}
+
+// copyFixed copies a pinned file that never changes, and lets it go first.
+func (l *Log) copyFixed(s *segment, open func(int64) (io.Writer, error)) error {
+	f, err := os.Open(s.path)
+	l.leave(s)
 	if err != nil {
 		return err
 	}
@@ -41,38 +80,35 @@ func (l *Log) copySegment(g Segment, open func(int64) (io.Writer, error)) error 
 	return send(f, open)
 }
 
-// copyChanging copies a segment that may change meanwhile.
-func (l *Log) copyChanging(g Segment, open func(int64) (io.Writer, error)) error {
+// copyChanging copies a pinned segment that may change as soon as it is let go,
+// and returns the offset behind the copy.
+func (l *Log) copyChanging(s *segment, open func(int64) (io.Writer, error)) (next change.Offset, err error) {
 	f, err := os.CreateTemp(l.dir, "backup-*"+tempSuffix)
 	if err != nil {
-		return err
+		l.leave(s)
+		return 0, err
 	}
 	defer f.Close()
-	if err := os.Remove(f.Name()); err != nil {
-		return err
+	err = os.Remove(f.Name())
+	if err == nil {
+		err = s.view(func(tx *bolt.Tx) error {
+			tail, err := decodeTail(tx.Bucket(bucketMeta).Get(keyTail))
+			if err != nil {
+				return err
+			}
+			next = tail.Next
+			_, err = tx.WriteTo(f)
+			return err
+		})
 	}
-	if err := l.spool(g, f); err != nil {
-		return err
+	l.leave(s)
+	if err != nil {
+		return 0, err
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
+		return 0, err
 	}
-	return send(f, open)
-}
-
-func (l *Log) spool(g Segment, to io.Writer) error {
-	s, err := l.pin(g.First)
-	if err != nil {
-		return err
-	}
-	if s == nil {
-		return os.ErrNotExist
-	}
-	defer l.leave(s)
-	return s.view(func(tx *bolt.Tx) error {
-		_, err := tx.WriteTo(to)
-		return err
-	})
+	return next, send(f, open)
 }
 
 func send(f *os.File, open func(int64) (io.Writer, error)) error {

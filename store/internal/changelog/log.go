@@ -24,6 +24,9 @@ type Options struct {
 	OpenSealed int
 	// NoSync skips fsync. For tests of everything but durability.
 	NoSync bool
+	// KeepWord tells from the state in the tail whether a word of the dictionary
+	// is part of the visible log; a cut forgets the others. nil keeps all.
+	KeepWord func(state []byte, number uint32) bool
 	// Crash is called at named points of every commit, for crash tests.
 	Crash func(point string)
 	// Fault is asked at named points for the error that the disk gives there,
@@ -66,6 +69,7 @@ type Log struct {
 	mapped   []*segment             // sealed segments that are mapped, oldest use first
 	squeezed map[change.Offset]bool // sealed segments known to be compressed, by first offset
 	alone    bool                   // the writer is closing files: readers wait outside
+	cuts     int                    // how often Cut has read the files anew
 	closed   bool
 
 	// Touched by the writer only.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -197,9 +198,10 @@ func (l *Log) resume(s *segment, tail Tail) error {
 		if err := l.opt.fault("cut"); err != nil {
 			return fmt.Errorf("cut unfinished transaction in %s: %w", s.path, err)
 		}
-		if err := s.update(func(tx *bolt.Tx) error { return cutAt(tx, tail) }); err != nil {
+		if err := s.update(func(tx *bolt.Tx) error { return l.cutAt(tx, tail) }); err != nil {
 			return fmt.Errorf("cut unfinished transaction in %s: %w", s.path, err)
 		}
+		maps.DeleteFunc(l.dict, func(number uint32, _ []byte) bool { return !l.keeps(tail, number) })
 	}
 	l.tail, s.last = tail, tail.Next-1
 	if wasSealed && !cut {
@@ -243,7 +245,19 @@ func (s *segment) tally(tx *bolt.Tx, l *Log, cut *bool, end change.Offset) error
 	return nil
 }
 
-func cutAt(tx *bolt.Tx, tail Tail) error {
+func (l *Log) keeps(tail Tail, number uint32) bool {
+	return l.opt.KeepWord == nil || l.opt.KeepWord(tail.State, number)
+}
+
+func (l *Log) cutAt(tx *bolt.Tx, tail Tail) error {
+	words := tx.Bucket(bucketDict)
+	for number := range l.dict {
+		if !l.keeps(tail, number) {
+			if err := words.Delete(dictKey(number)); err != nil {
+				return err
+			}
+		}
+	}
 	c := tx.Bucket(bucketBlocks).Cursor()
 	for k, _ := c.Seek(offsetKey(tail.Next)); k != nil; k, _ = c.Seek(offsetKey(tail.Next)) {
 		if err := c.Delete(); err != nil {
@@ -284,6 +298,7 @@ func (l *Log) Cut() error {
 	}
 	l.mapped = nil
 	clear(l.squeezed)
+	l.cuts++
 	if l.orphan != "" {
 		if err := unname(l.orphan); err != nil {
 			return err

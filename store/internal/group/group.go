@@ -15,6 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -86,18 +88,45 @@ func (m *Member) Fenced() <-chan struct{} { return m.fenced }
 
 // Open opens the file, or creates it.
 func Open(path string, noSync bool) (*File, error) {
+	f := &File{groups: map[string]*Group{}, active: map[string]*Member{}}
+	if err := guard(func() error { return f.open(path, noSync) }); err != nil {
+		if f.db != nil {
+			_ = f.db.Close()
+		}
+		return nil, fmt.Errorf("open consumer groups %s: %w%s", path, err, remedy)
+	}
+	return f, nil
+}
+
+// remedy is said with every error about the file's content.
+const remedy = ". Restore the file from a backup, or move it aside: consumers then begin anew where they ask to"
+
+// guard turns a panic or a memory fault inside bbolt, which damage causes, into
+// an error.
+func guard(fn func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer func() {
+		debug.SetPanicOnFault(old)
+		if p := recover(); p != nil {
+			err = fmt.Errorf("bbolt: %v", p)
+		}
+	}()
+	return fn()
+}
+
+func (f *File) open(path string, noSync bool) error {
 	db, err := bolt.Open(path, 0o640, &bolt.Options{Timeout: time.Second, NoSync: noSync})
 	if err != nil {
-		return nil, fmt.Errorf("open consumer groups %s: %w", path, err)
+		return err
 	}
-	f := &File{db: db, groups: map[string]*Group{}, active: map[string]*Member{}}
-	err = db.Update(func(tx *bolt.Tx) error {
+	f.db = db
+	return db.Update(func(tx *bolt.Tx) error {
 		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
 		if err != nil {
 			return err
 		}
 		if v := meta.Get(keyFormat); len(v) == 1 && v[0] > FormatVersion {
-			return fmt.Errorf("format %d is newer than this carbond understands", v[0])
+			return fmt.Errorf("groups format %d: %w", v[0], changelog.ErrTooNew)
 		}
 		if err := meta.Put(keyFormat, []byte{FormatVersion}); err != nil {
 			return err
@@ -115,11 +144,47 @@ func Open(path string, noSync bool) (*File, error) {
 			return nil
 		})
 	})
-	if err != nil {
-		_ = db.Close()
-		return nil, fmt.Errorf("open consumer groups %s: %w", path, err)
+}
+
+// Check reads a closed file without changing it: bbolt's own structure, every
+// group, and that no offset lies behind the end of the changelog.
+func Check(path string, end change.Offset) error {
+	var problems []error
+	err := guard(func() error {
+		db, err := bolt.Open(path, 0o640, &bolt.Options{Timeout: time.Second, ReadOnly: true})
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		return db.View(func(tx *bolt.Tx) error {
+			for err := range tx.Check() {
+				problems = append(problems, err)
+			}
+			b := tx.Bucket(bucketGroups)
+			if b == nil {
+				return errors.New("the bucket of groups is missing")
+			}
+			return b.ForEach(func(k, v []byte) error {
+				g := &Group{}
+				if err := json.Unmarshal(v, g); err != nil {
+					problems = append(problems, fmt.Errorf("group %q: %w", k, err))
+				}
+				for topic, c := range g.Topics {
+					if c.Offset > end {
+						problems = append(problems, fmt.Errorf("group %q stands at offset %d of %s, behind the changelog's end at %d", k, c.Offset, topic, end))
+					}
+				}
+				return nil
+			})
+		})
+	})
+	if err = errors.Join(append(problems, err)...); err != nil {
+		return fmt.Errorf("consumer groups %s: %w%s", path, err, remedy)
 	}
-	return f, nil
+	return nil
 }
 
 // Close closes the file and ends every membership.

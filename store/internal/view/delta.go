@@ -110,15 +110,33 @@ func appendQuote(out []change.Delta, old Entry, had bool, cur Entry, has bool) [
 	if had && has && old.Row == cur.Row && old.Shape == cur.Shape {
 		return out
 	}
+	var was, is change.Quote
 	if had {
-		q := quote(old)
-		out = append(out, change.Delta{Diff: -1, Quote: &q})
+		was = quote(old)
 	}
 	if has {
-		q := quote(cur)
-		out = append(out, change.Delta{Diff: 1, Quote: &q})
+		is = quote(cur)
+	}
+	if had && has && sameQuote(was, is) { // a column that the view does not read
+		return out
+	}
+	if had {
+		out = append(out, change.Delta{Diff: -1, Quote: &was})
+	}
+	if has {
+		out = append(out, change.Delta{Diff: 1, Quote: &is})
 	}
 	return out
+}
+
+// sameQuote is == with NaN equal to itself.
+func sameQuote(a, b change.Quote) bool {
+	for _, p := range [][2]*float64{{&a.Price, &b.Price}, {&a.MarketCap, &b.MarketCap}, {&a.ChangePercent, &b.ChangePercent}} {
+		if *p[0] != *p[0] && *p[1] != *p[1] {
+			*p[0], *p[1] = 0, 0
+		}
+	}
+	return a == b
 }
 
 // appendWindow compares the newest NewsLimit items of a source: rows that fall
