@@ -2,9 +2,9 @@
 //
 // It is the last stage: the store publishes immutable snapshots of the views,
 // one for each source transaction; rpc turns them into encoded replies, keeps
-// those, and sends them. It sees the store only through Reader and Snapshot and
-// is never told of changes: every call takes the newest Snapshot, asks it for
-// the version of what the call reads, and compares.
+// those, and sends them. It sees the store only through Reader, Snapshot and
+// History. A Get call is told of no changes: it takes the newest Snapshot, asks
+// it for the version of what the call reads, and compares.
 //
 //	s, err := rpc.New(reader, rpc.Options{Pool: pool})
 //	go s.Serve(ctx, listener)     // blocks until ctx ends
@@ -47,6 +47,25 @@
 // and go between two pages neither repeat nor hide others. News has no such key:
 // see newsMark in page.go. A token is bound to its call and filter by a
 // checksum; it survives restarts.
+//
+// # Watching and the past
+//
+// The Watch calls read from internal/hub: one follower of the changelog, each
+// delta encoded once, a bounded ring of whole transactions, messages shared by
+// all watchers of a filter. A watcher is an offset and one message on its way. It
+// joins the ring first and looks at a snapshot then, so nothing is missed
+// between; a token goes on in the ring, or through the changelog until the ring
+// has the rest. Several transactions may share a message. The number of watchers
+// and the bytes sent to them slow the hub's reading down, never the writer.
+// A connection carries MaxConcurrentStreams watchers.
+//
+// A token holds offset, LSN and commit time. The latter is compared with the
+// changelog's, so that a restored or replaced one is told from the token's own.
+//
+// as_of_offset and as_of_time answer as of the last end of a transaction before.
+// That reads the changelog since then: MaxHistoric at a time, a few versions are
+// kept for a minute. News is newest first in an answer; a watcher orders it
+// himself.
 //
 // # Sizes
 //

@@ -68,8 +68,12 @@ func TestAsOf(t *testing.T) {
 	newest := w.store.Position().Offset
 	keys := slices.Sorted(maps.Keys(ends))
 	views := []watcher{
-		{view: change.ViewProjects}, {view: change.ViewProjects, filter: "Brazil"}, {view: change.ViewNews},
-		{view: change.ViewNews, filter: "BBC"}, {view: change.ViewFinance}, {view: change.ViewFinance, filter: "A"},
+		{view: change.ViewProjects},
+		{view: change.ViewProjects, filter: "Brazil"},
+		{view: change.ViewNews},
+		{view: change.ViewNews, filter: "BBC"},
+		{view: change.ViewFinance},
+		{view: change.ViewFinance, filter: "A"},
 	}
 	for range 150 {
 		at, when := change.Offset(1+rng.Uint64N(uint64(newest))), ""

@@ -309,20 +309,6 @@ func (c *watcher) check() error {
 	return nil
 }
 
-// until takes messages until the copy is the view at an offset or later.
-func (c *watcher) until(at change.Offset) error {
-	for c.at < at || c.fresh {
-		if whole, err := c.next(); err != nil {
-			return err
-		} else if whole {
-			if err := c.check(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // statusReason returns the ErrorInfo of a status.
 func statusReason(err error) (codes.Code, *errdetails.ErrorInfo) {
 	st := status.Convert(err)

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"carbond/store/change"
@@ -53,6 +54,7 @@ type Head struct {
 // Batch is one or more whole transactions.
 type Batch struct {
 	opt   *Options
+	sent  *atomic.Int64 // bytes of deltas handed out, of the hub
 	from  change.Offset // the end of the batch before
 	heads []Head        // one for each transaction
 	ends  []int32       // index in deltas behind each transaction
@@ -63,7 +65,13 @@ type Batch struct {
 	size   int64
 
 	mu     sync.Mutex // guards what follows
-	shared map[Key][]any
+	shared map[Key][]sized
+}
+
+// sized is a message, with the bytes of its deltas.
+type sized struct {
+	msg  any
+	size int
 }
 
 // piece is one encoded delta.
@@ -87,14 +95,15 @@ func (b *Batch) Each(k Key, at change.Offset, send func(any) error) error {
 	}
 	msgs := b.messages(k, at)
 	for _, m := range msgs {
-		if err := send(m); err != nil {
+		b.sent.Add(int64(m.size))
+		if err := send(m.msg); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *Batch) messages(k Key, at change.Offset) []any {
+func (b *Batch) messages(k Key, at change.Offset) []sized {
 	if at > b.from { // the rest of a batch, after a resume
 		i := 0
 		for b.heads[i].Offset <= at {
@@ -113,7 +122,7 @@ func (b *Batch) messages(k Key, at change.Offset) []any {
 			return nil // not kept: filters that match nothing are without number
 		}
 		if b.shared == nil {
-			b.shared = map[Key][]any{}
+			b.shared = map[Key][]sized{}
 		}
 		b.shared[k] = msgs
 	}
@@ -121,8 +130,8 @@ func (b *Batch) messages(k Key, at change.Offset) []any {
 }
 
 // assemble makes the messages of a key from the deltas behind the first skip.
-func (b *Batch) assemble(k Key, skip int) []any {
-	var out []any
+func (b *Batch) assemble(k Key, skip int) []sized {
+	var out []sized
 	var part []byte
 	head := b.Head()
 	for i := skip; i < len(b.deltas); i++ {
@@ -133,7 +142,7 @@ func (b *Batch) assemble(k Key, skip int) []any {
 		enc := b.encoded(i)
 		if len(part) > 0 && len(part)+len(enc) > maxShared {
 			head.Last = false
-			out = append(out, b.opt.Wrap(k, head, part))
+			out = append(out, sized{b.opt.Wrap(k, head, part), len(part)})
 			part = nil
 		}
 		part = append(part, enc...)
@@ -142,7 +151,7 @@ func (b *Batch) assemble(k Key, skip int) []any {
 		return out
 	}
 	head.Last = true
-	return append(out, b.opt.Wrap(k, head, part))
+	return append(out, sized{b.opt.Wrap(k, head, part), len(part)})
 }
 
 func (b *Batch) encoded(i int) []byte {
@@ -164,6 +173,7 @@ func (b *Batch) eachBulk(k Key, send func(any) error) error {
 			return true
 		}
 		if len(part) >= maxPrivate {
+			b.sent.Add(int64(len(part)))
 			err = send(b.opt.Wrap(k, head, part))
 			part = nil
 		}
@@ -174,12 +184,14 @@ func (b *Batch) eachBulk(k Key, send func(any) error) error {
 		return err
 	}
 	head.Last = true
+	b.sent.Add(int64(len(part)))
 	return send(b.opt.Wrap(k, head, part))
 }
 
 // packer makes batches.
 type packer struct {
 	opt   *Options
+	sent  *atomic.Int64
 	names *names
 	from  change.Offset
 	open  *Batch
@@ -196,12 +208,12 @@ func (p *packer) add(t *change.ViewTxn) {
 	p.txns++
 	if t.Bulk != nil {
 		p.close()
-		p.open = &Batch{opt: p.opt, from: p.from, bulk: t, heads: []Head{head}}
+		p.open = &Batch{opt: p.opt, sent: p.sent, from: p.from, bulk: t, heads: []Head{head}}
 		p.close()
 		return
 	}
 	if p.open == nil {
-		p.open = &Batch{opt: p.opt, from: p.from}
+		p.open = &Batch{opt: p.opt, sent: p.sent, from: p.from}
 	}
 	b := p.open
 	first, begin := len(b.deltas), int32(len(b.buf))
@@ -214,7 +226,7 @@ func (p *packer) add(t *change.ViewTxn) {
 	p.deltas += len(t.Deltas)
 	p.bytes += len(b.buf) - int(begin)
 	if len(b.heads) > 0 && len(b.buf) > maxShared {
-		n := &Batch{opt: p.opt, buf: append([]byte(nil), b.buf[begin:]...)}
+		n := &Batch{opt: p.opt, sent: p.sent, buf: append([]byte(nil), b.buf[begin:]...)}
 		for _, d := range b.deltas[first:] {
 			n.deltas = append(n.deltas, piece{d.view, d.name, d.end - begin})
 		}
@@ -249,7 +261,7 @@ func (p *packer) done() []*Batch {
 // Pack makes batches of transactions read by other means than the hub's own
 // follower; from is the end of the transaction before them.
 func (h *Hub) Pack(from change.Offset, txns []change.ViewTxn) []*Batch {
-	p := packer{opt: &h.opt, names: newNames(), from: from}
+	p := packer{opt: &h.opt, sent: &h.sent, names: newNames(), from: from}
 	for i := range txns {
 		p.add(&txns[i])
 	}

@@ -22,5 +22,6 @@
 // therefore reads in steps that grow with the number of watchers, so that all of
 // them together are woken a bounded number of times a second; transactions that
 // came meanwhile share a batch. One watcher is told within a millisecond, a
-// thousand within a tenth of a second, by default.
+// thousand within a tenth of a second, by default. In the same way the bytes of
+// all messages together are bounded by second.
 package hub

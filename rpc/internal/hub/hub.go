@@ -42,6 +42,10 @@ type Options struct {
 	// Wakeups bounds how often all watchers together are woken in a second;
 	// default 10,000.
 	Wakeups int
+	// BytesPerSecond bounds what is handed out to all watchers together: beyond
+	// it they lag, rather than take the processor from what they watch. Default
+	// 128 MiB.
+	BytesPerSecond int64
 	// Panicked turns a recovered panic of the reading goroutine into an error.
 	Panicked func(any) error
 }
@@ -50,7 +54,7 @@ type Options struct {
 const minStep = time.Millisecond
 
 // readAhead bounds the encoded bytes of one reading.
-const readAhead = 4 << 20
+const readAhead = 1 << 20
 
 // Hub hands out feeds. Its methods may be called from any goroutine.
 type Hub struct {
@@ -58,6 +62,7 @@ type Hub struct {
 	wg  sync.WaitGroup
 
 	txns, deltas atomic.Uint64
+	sent         atomic.Int64 // bytes of deltas handed out
 
 	mu     sync.Mutex // guards what follows
 	feed   *Feed      // nil while nobody has joined
@@ -74,6 +79,9 @@ func New(opt Options) *Hub {
 	}
 	if opt.Wakeups <= 0 {
 		opt.Wakeups = 10_000
+	}
+	if opt.BytesPerSecond <= 0 {
+		opt.BytesPerSecond = 128 << 20
 	}
 	if opt.Panicked == nil {
 		opt.Panicked = func(p any) error { return fmt.Errorf("hub panicked: %v", p) }
@@ -164,6 +172,7 @@ func (f *Feed) run(ctx context.Context, src Follower) {
 	}()
 	pause := time.NewTimer(0)
 	defer pause.Stop()
+	sent := f.hub.sent.Load()
 	for {
 		batches, err := f.read(ctx, src)
 		if err != nil {
@@ -171,8 +180,7 @@ func (f *Feed) run(ctx context.Context, src Follower) {
 			return
 		}
 		f.publish(batches)
-		step := max(minStep, time.Duration(f.users.Load())*time.Second/time.Duration(f.hub.opt.Wakeups))
-		pause.Reset(step)
+		pause.Reset(f.step(&sent))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
@@ -182,9 +190,23 @@ func (f *Feed) run(ctx context.Context, src Follower) {
 	}
 }
 
+// maxStep bounds a pause for the bytes that were handed out.
+const maxStep = time.Second
+
+// step returns the pause until the next reading. Sent is what was handed out
+// until the last pause: while much goes out, the changes wait in the changelog.
+func (f *Feed) step(sent *int64) time.Duration {
+	now := f.hub.sent.Load()
+	out := now - *sent
+	*sent = now
+	wake := time.Duration(f.users.Load()) * time.Second / time.Duration(f.hub.opt.Wakeups)
+	send := time.Duration(float64(out) / float64(f.hub.opt.BytesPerSecond) * float64(time.Second))
+	return max(minStep, wake, min(send, maxStep))
+}
+
 // read waits for transactions and encodes them and what else is there already.
 func (f *Feed) read(ctx context.Context, src Follower) ([]*Batch, error) {
-	p := packer{opt: &f.hub.opt, from: f.end(), names: f.names}
+	p := packer{opt: &f.hub.opt, sent: &f.hub.sent, from: f.end(), names: f.names}
 	for first := true; first || src.Ready() && p.bytes < readAhead; first = false {
 		txns, err := src.Next(ctx)
 		if err != nil {
