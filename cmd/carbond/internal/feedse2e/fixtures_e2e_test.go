@@ -142,10 +142,13 @@ func checkFetch(t *testing.T, d *daemon, env []string, db string) {
 	// Somebody changes a row: the feed would correct it, and says so.
 	pgtest.Exec(t, db, "UPDATE carbonmark SET amount = 17 WHERE id = 'VCS-498'")
 	out := must(t, env, "feeds", "fetch", "carbonmark")
-	for _, want := range []string{"would insert 0, update 1, delete 0; 23 are unchanged", "VCS-498 | VCS-498 | Wind Electricity Generation, Coastal Plains | 2012 | 25922.899"} {
+	for _, want := range []string{"would insert 0, update 1, delete 0; ", "\n  VCS-498 | VCS-498 | Wind Electricity Generation, Coastal Plains | 2012 | 25922.899"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
+	}
+	if n := strings.Count(out, "\n  "); n != 1 {
+		t.Errorf("%d rows are printed, one would change:\n%s", n, out)
 	}
 	if got := pgtest.Text(t, db, "SELECT amount FROM carbonmark WHERE id = 'VCS-498'"); got[0][0] != "17" {
 		t.Errorf("a preview wrote: %v", got)
