@@ -26,8 +26,10 @@ func TestAlterGivenUp(t *testing.T) {
 			}
 			a := make([]change.Value, len(rel.Columns))
 			a[rel.Index("project_id")], a[rel.Index("country")] = change.T("a"), change.T("Peru")
-			mustApply(t, s, change.Txn{XID: 1, CommitLSN: 10, EndLSN: 11, First: true, Final: true,
-				Changes: []change.Change{{Op: change.Create, Relation: rel, After: change.NewRow(a...)}}})
+			mustApply(t, s, change.Txn{
+				XID: 1, CommitLSN: 10, EndLSN: 11, First: true, Final: true,
+				Changes: []change.Change{{Op: change.Create, Relation: rel, After: change.NewRow(a...)}},
+			})
 			part := func(first, final bool, cs ...change.Change) change.Txn {
 				p := change.Txn{XID: 2, CommitLSN: 20, First: first, Final: final, Changes: cs}
 				if final {
