@@ -182,7 +182,7 @@ func (w *changelogWorld) append() {
 		was := len(w.src.Model.Log)
 		txn := w.src.Next()
 		parts := storetest.Split(txn, 1+w.rng.IntN(4))
-		if len(parts) > 1 && w.rng.IntN(30) == 0 && !reshapes(txn) {
+		if len(parts) > 1 && w.rng.IntN(30) == 0 {
 			w.apply(parts[:len(parts)-1]...)
 			w.count["crashes inside a transaction"]++
 			w.crash()
@@ -190,20 +190,6 @@ func (w *changelogWorld) append() {
 		w.apply(parts...)
 		w.model.add(w.src.Model.Log[was:])
 	}
-}
-
-// reshapes reports whether a table has two shapes within a transaction. When
-// such a one is sent again, a column that it drops counts as dropped from its
-// beginning on, which the model does not know.
-func reshapes(t change.Txn) bool {
-	shapes := map[string]*change.Relation{}
-	for _, c := range t.Changes {
-		if old := shapes[c.Relation.Name]; old != nil && old != c.Relation {
-			return true
-		}
-		shapes[c.Relation.Name] = c.Relation
-	}
-	return false
 }
 
 func (w *changelogWorld) apply(txns ...change.Txn) {
