@@ -2,12 +2,14 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,8 +27,9 @@ func crashChild(spec string) {
 	if _, err := fmt.Sscanf(spec, "%d %d %d %s", &sd, &run, &left, &dir); err != nil {
 		panic(err)
 	}
+	var passed atomic.Uint64 // the writer and the checkpointer pass points
 	crash := func(string) {
-		if left--; left == 0 {
+		if passed.Add(1) == left {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // the signal is on its way
 		}
@@ -88,6 +91,10 @@ func TestKill(t *testing.T) {
 		case err != nil && strings.Contains(err.Error(), "killed"):
 			kills++
 		default:
+			var exit *exec.ExitError
+			if errors.As(err, &exit) {
+				out = append(out, exit.Stderr...)
+			}
 			t.Fatalf("run %d: child: %v\n%s", run, err, out)
 		}
 		verify(t, dir, sd, lastDurable(t, string(out)))

@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"carbond/store/change"
 	"carbond/store/internal/changelog"
@@ -38,6 +39,9 @@ func (s *Store) load() (err error) {
 	}
 	s.work.Rebase(max(end, 1))
 	s.publish(end)
+	// What reading the files has left behind would stay as long as the daemon.
+	s.changelog.Release()
+	debug.FreeOSMemory()
 	return nil
 }
 
@@ -70,6 +74,7 @@ func (s *Store) openCheckpoint() (err error) {
 			path, checkpoint.ErrDamaged, applied, oldest)
 	}
 	s.ckpt.applied = applied
+	f.Release()
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"carbond/store/change"
+	"carbond/store/internal/mapping"
 )
 
 // Read returns copies of visible blocks from the one that holds offset from,
@@ -146,5 +147,16 @@ func (l *Log) touch(s *segment) {
 		}
 		_ = old.close()
 		l.mapped = slices.Delete(l.mapped, i, i+1)
+	}
+}
+
+// Release gives back the memory that reading whole segments has taken.
+func (l *Log) Release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.segments {
+		if s.db != nil {
+			mapping.Release(s.db)
+		}
 	}
 }

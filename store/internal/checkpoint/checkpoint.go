@@ -21,6 +21,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"carbond/store/change"
+	"carbond/store/internal/mapping"
 )
 
 // FormatVersion is the number in the file. A higher one is refused.
@@ -201,6 +202,9 @@ type Loader interface {
 	// Row is called for each row, a copy, table by table and mostly in key order.
 	Row(relation uint32, row change.Row) error
 }
+
+// Release gives back the memory that reading the whole file has taken.
+func (f *File) Release() { mapping.Release(f.db) }
 
 // Load reads everything, checks it, and returns the offset it stands at.
 func (f *File) Load(l Loader) (applied change.Offset, err error) {
