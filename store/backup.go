@@ -43,13 +43,14 @@ const (
 func (s *Store) Backup(ctx context.Context, w io.Writer, version string) error {
 	s.backups.Add(1)
 	defer s.backups.Add(-1)
-	s.trimming.Lock()   // a round of retention that has begun ends first
-	s.trimming.Unlock() //nolint:staticcheck // see above
+	s.trimming.Lock() // a round of retention that has begun ends first
+	oldest := s.changelog.Oldest()
+	s.trimming.Unlock()
 	pos := s.Position()
 	t := tar.NewWriter(&ctxWriter{ctx, w})
 	m, err := json.MarshalIndent(Manifest{
 		Format: backupFormat, Made: time.Now().UTC(), Offset: pos.Offset, LSN: pos.LSN.String(),
-		Source: pos.Source, Oldest: s.changelog.Oldest(), Version: version,
+		Source: pos.Source, Oldest: oldest, Version: version,
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
