@@ -222,8 +222,8 @@ func requestTimeout() string {
 	return "3s"
 }
 
-// peakGrowth is what the faults may cost: bodies of four upstreams at their
-// limits of 4 to 8 MiB, twice for growing buffers, and the collector's slack.
+// peakGrowth is what the faults may cost: the bodies of a dozen feeds at their
+// limits of 4 to 8 MiB, the buffers that grew with them, the collector's slack.
 func peakGrowth() int64 {
 	if underRace {
 		return 600 << 20
