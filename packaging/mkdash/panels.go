@@ -49,7 +49,7 @@ func level(title, unit, help string, warn, crit float64, expr string) panel {
 }
 
 func sections() []section {
-	return []section{overview(), replication(), feeds(), store(), api(), process()}
+	return []section{overview(), replication(), feeds(), store(), consumers(), watch(), viewFiles(), api(), process()}
 }
 
 func overview() section {
