@@ -223,8 +223,10 @@ func alerts(ctx context.Context, t *testing.T, fleet *run.Fleet, prom *run.Prome
 			t.Error(err)
 		}
 	}
-	// The certificate is valid for a day; the news feed has nobody to ask.
-	fires("CarbondCertificateExpiresSoon/postgres", "CarbondCertificateExpiresNow/postgres", "CarbondFeedNeverSucceeded/postgres")
+	// The certificate is valid for a day; the news feed has nobody to ask,
+	// and the view files cannot be written.
+	fires("CarbondCertificateExpiresSoon/postgres", "CarbondCertificateExpiresNow/postgres", "CarbondFeedNeverSucceeded/postgres",
+		"CarbondViewFilesFail/postgres")
 
 	if err := os.WriteFile(fleet.Config, []byte("no_such_key: 1\n"), 0o600); err != nil {
 		t.Fatal(err)

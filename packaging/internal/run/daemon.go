@@ -3,6 +3,8 @@ package run
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
 	"time"
 )
 
@@ -48,3 +50,13 @@ func StartDaemon(ctx context.Context, scheme, binary, command, dir string, env .
 
 // Metrics is what a scrape sees.
 func (d *Daemon) Metrics(ctx context.Context) ([]byte, error) { return Get(ctx, d.HTTP+"/metrics") }
+
+// Tell runs a command of the program against the daemon, which must not use TLS.
+func (d *Daemon) Tell(ctx context.Context, binary string, args ...string) error {
+	cmd := exec.CommandContext(ctx, binary, append(args, "--addr", d.GRPC)...)
+	cmd.Env = []string{"CARBOND_CONFIG=" + os.DevNull}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("run carbond %v: %w: %.300s", args, err, out)
+	}
+	return nil
+}

@@ -12,8 +12,8 @@ import (
 )
 
 // Fleet is carbond in its two modes, so that together they show every metric:
-// embedded has a feed that works, postgres has replication, certificates and a
-// feed that cannot work.
+// embedded has a feed that works, view files and a consumer group; postgres has
+// replication, certificates, and a feed and view files that cannot work.
 type Fleet struct {
 	Embedded, Postgres *Daemon
 	Upstream           *Upstream
@@ -42,14 +42,24 @@ func StartFleet(ctx context.Context, binary, dir string, expires time.Time) (*Fl
 		}
 	}
 	if f.Embedded, err = StartDaemon(ctx, "http", binary, "serve", homes[0], "CARBOND_CONFIG="+os.DevNull,
-		"CARBOND_FEEDS_ENABLED=news", "CARBOND_FEEDS_NEWS_URLS=here="+f.Upstream.URL, "CARBOND_FEEDS_INTERVAL=1s"); err != nil {
+		"CARBOND_FEEDS_ENABLED=news", "CARBOND_FEEDS_NEWS_URLS=here="+f.Upstream.URL, "CARBOND_FEEDS_INTERVAL=1s",
+		"CARBOND_VIEWS_JSONL_DIR="+filepath.Join(homes[0], "views")); err != nil {
+		return f, err
+	}
+	// Lag exists for groups alone, and a reset makes one.
+	err = f.Embedded.Until(ctx, 30*time.Second, func(ctx context.Context) error {
+		return f.Embedded.Tell(ctx, binary, "groups", "reset", "desk", "--to", "earliest")
+	})
+	if err != nil {
 		return f, err
 	}
 	f.Postgres, err = StartDaemon(ctx, "https", binary, "serve", homes[1], "CARBOND_CONFIG="+f.Config,
 		"CARBOND_POSTGRES_URL="+f.Server.URL, "CARBOND_GRPC_TLS_CERT="+cert, "CARBOND_GRPC_TLS_KEY="+key,
 		"CARBOND_HTTP_TLS_CERT="+cert, "CARBOND_HTTP_TLS_KEY="+key,
 		// A feed that cannot succeed: nothing listens on the discard port.
-		"CARBOND_FEEDS_ENABLED=news", "CARBOND_FEEDS_NEWS_URLS=gone=http://127.0.0.1:9/feed", "CARBOND_FEEDS_INTERVAL=1s")
+		"CARBOND_FEEDS_ENABLED=news", "CARBOND_FEEDS_NEWS_URLS=gone=http://127.0.0.1:9/feed", "CARBOND_FEEDS_INTERVAL=1s",
+		// View files that cannot be written: a folder inside a file.
+		"CARBOND_VIEWS_JSONL_DIR="+filepath.Join(cert, "views"))
 	return f, err
 }
 
@@ -72,6 +82,7 @@ func (f *Fleet) Families(ctx context.Context) (map[string]*exposition.Family, er
 		for _, late := range []string{
 			"carbond_feed_last_success_timestamp_seconds", "carbond_replication_slot_safe_wal_bytes",
 			"carbond_replication_last_level_timestamp_seconds", "carbond_replication_slot_wal_status_info",
+			"carbond_changelog_consumer_lag_seconds",
 		} {
 			if all[late] == nil {
 				missing = append(missing, fmt.Errorf("no metric %s", late))
