@@ -18,7 +18,8 @@ for deb; do
         /usr/lib/tmpfiles.d/carbond.conf /usr/share/man/man8/carbond.8.gz /usr/share/man/man5/carbond.yaml.5.gz \
         /usr/share/bash-completion/completions/carbond /usr/share/zsh/vendor-completions/_carbond \
         /usr/share/fish/vendor_completions.d/carbond.fish /usr/share/doc/carbond/copyright \
-        /usr/share/doc/carbond/changelog.Debian.gz /usr/share/doc/carbond/examples/credentials.conf; do
+        /usr/share/doc/carbond/changelog.Debian.gz /usr/share/doc/carbond/examples/credentials.conf \
+        /usr/share/doc/carbond/examples/view-files.conf; do
         echo "$list" | grep -qx "$want" || {
             echo "missing in $deb: $want" >&2
             exit 1
@@ -41,7 +42,9 @@ done
 for deb; do
     dpkg-deb --extract "$deb" "$work"
     # The unit must be one that systemd understands; the program is not
-    # installed here, so that line is expected.
+    # installed here, so that line is expected. So must the examples of drop-ins.
+    mkdir -p "$work/usr/lib/systemd/system/carbond.service.d"
+    cp "$work"/usr/share/doc/carbond/examples/*.conf "$work/usr/lib/systemd/system/carbond.service.d/"
     problems=$(systemd-analyze verify "$work/usr/lib/systemd/system/carbond.service" 2>&1 |
         grep -v -e 'is not executable: No such file' -e "Command 'man " || true)
     [ -z "$problems" ] || {

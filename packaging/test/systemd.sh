@@ -116,6 +116,17 @@ postgres_mode() {
     until_ok 10 "a row written in Postgres is served" has_project VCS-1
 }
 
+view_files() {
+    boxed sh -c 'install -d -m 2750 -o carbond -g games /srv/carbond/views
+        cp /usr/share/doc/carbond/examples/view-files.conf /etc/systemd/system/carbond.service.d/
+        systemctl daemon-reload; systemctl restart carbond'
+    until_ok 30 "view files outside the state folder by the drop-in example" serving
+    until_ok 10 "... have the row" boxed grep -q VCS-1 /srv/carbond/views/projects.jsonl
+    want "... can be read by the group of the folder" boxed runuser -u games -- grep -q VCS-1 /srv/carbond/views/projects.jsonl
+    want "... but the data cannot" sh -c "! podman exec $name runuser -u games -- ls /var/lib/carbond"
+    want "... and by nobody else" sh -c "! podman exec $name runuser -u nobody -- cat /srv/carbond/views/projects.jsonl"
+}
+
 crashes() {
     before=$(main_pid)
     sql "insert into verra(project_id, project_name, country, updated_at) select 'VCS-K' || i, 'k', 'Peru', now() from generate_series(1, 500) i"
@@ -178,6 +189,7 @@ boot
 fresh_install
 configuration
 postgres_mode
+view_files
 crashes
 upgrade
 removal
