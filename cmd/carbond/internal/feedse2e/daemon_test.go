@@ -69,11 +69,23 @@ type daemon struct {
 	api    carbon.CarbonServiceClient
 }
 
+// slotName is the replication slot of a test's daemons.
+func slotName(t testing.TB) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(t.Name()))
+}
+
 // start runs a daemon command and waits until it is up. It is killed with the
 // test.
 func start(t testing.TB, env []string, args ...string) *daemon {
 	t.Helper()
 	d := &daemon{t: t, cmd: exec.Command(binary(t), args...), done: make(chan struct{})}
+	// Slots belong to the whole cluster, which parallel tests share.
+	env = append([]string{"CARBOND_POSTGRES_SLOT=" + slotName(t)}, env...)
 	d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = environment(env...), &d.stdout, &d.stderr
 	d.cmd.SysProcAttr = dieWithParent()
 	started := make(chan error, 1)
