@@ -13,3 +13,9 @@ pg_start "$run/pg" postgres "$port" -c max_wal_size=4GB -c shared_buffers=256MB
 trap 'pg_stop; rm -rf "$run"' EXIT
 trap 'exit 130' INT TERM
 ./bin/carbond bench --postgres-url "postgres://postgres@127.0.0.1:$port/postgres" --dir "$run" "$@"
+
+if [ $# -eq 0 ]; then
+	echo
+	echo "Watchers and consumers beside 1,000 changes a second:"
+	go test ./cmd/carbond -run '^$' -bench 'Watch|Consume' -benchtime 1x | grep '^Benchmark'
+fi
