@@ -64,8 +64,8 @@ func cmdFreePort(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		ts.Check(err)
+		defer l.Close() // all are held until the last is found: no port comes twice
 		ts.Setenv(name, l.Addr().String())
-		ts.Check(l.Close())
 	}
 }
 
