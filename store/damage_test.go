@@ -313,3 +313,35 @@ func TestDiskFull(t *testing.T) {
 		t.Fatalf("with space again: %s", d)
 	}
 }
+
+// TestReadOnly opens data on a file system that takes no writes: the error says
+// which file and why.
+func TestReadOnly(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small file system needs root")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=20m"); err != nil {
+		t.Fatalf("mount: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	data := filepath.Join(dir, "data")
+	s := open(t, data, store.Options{SegmentBytes: 64 << 10})
+	mustApply(t, s, storetest.NewSource(1).Next())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatalf("remount: %v", err)
+	}
+	for name, where := range map[string]string{"with data": data, "without data": filepath.Join(dir, "new")} {
+		_, err := store.Open(where, store.Options{})
+		if !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), where) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
