@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	pb "carbond/proto/carbon"
 	"carbond/replicate/pgtest"
@@ -159,10 +160,14 @@ func TestPromtool(t *testing.T) {
 	if _, err := api.GetNonStreamingNews(t.Context(), &pb.NewsQuery{}); err != nil {
 		t.Fatal(err)
 	}
-	body, err := d.get(t.Context(), "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var body []byte
+	until(t, 20*time.Second, "the first look at the server's lag", func() bool {
+		if body, err = d.get(t.Context(), "/metrics"); err != nil {
+			t.Fatal(err)
+		}
+		_, found := metricSum(string(body), "carbond_replication_lag_seconds")
+		return found
+	})
 	for _, name := range []string{"carbond_replication_lag_seconds", "carbond_replication_changes_total", "carbond_cache_requests_total", "grpc_server_handled_total", "carbond_changelog_durable_lsn_bytes"} {
 		if _, found := metricSum(string(body), name); !found {
 			t.Errorf("there is no %s", name)
