@@ -11,7 +11,7 @@ BUILD_REV  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILD_VER  := $(shell packaging/version.sh 2>/dev/null || echo dev)
 LDFLAGS    := -s -w -X main.version=$(BUILD_VER) -X main.revision=$(BUILD_REV) -X main.date=$(BUILD_DATE)
 
-.PHONY: help build run run-postgres test test-long race fuzz bench verify fmt fmt-check vet lint tidy-check \
+.PHONY: help build run run-postgres test race race-all fuzz bench verify fmt fmt-check vet lint tidy-check \
 	proto proto-check crash soak clean
 
 help: ## list the targets
@@ -30,8 +30,13 @@ test: ## every test; installs Debian's PostgreSQL when it is missing and you are
 	@packaging/need-postgres.sh
 	$(TOOLS) gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- -count=1 -timeout 20m ./...
 
+# The packages that drive the built program from outside add little under the
+# race detector and much time: race-all has them too.
 race: ## the tests under the race detector, in their short form
-	CGO_ENABLED=1 $(GO) test -race -short -count=1 -timeout 25m ./...
+	CGO_ENABLED=1 $(GO) test -race -short -count=1 -timeout 25m $$($(GO) list ./... | grep -v -e /internal/e2e -e /internal/feedse2e)
+
+race-all: ## the same with the tests that drive the whole program
+	CGO_ENABLED=1 $(GO) test -race -short -count=1 -p 1 -timeout 40m ./...
 
 FUZZTIME ?= 10s
 fuzz: ## each fuzz target for FUZZTIME
