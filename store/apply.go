@@ -194,7 +194,6 @@ func (g *staging) append(tail changelog.Tail) error {
 		return err
 	}
 	s.met.committed(time.Since(began), g.bytes)
-	s.lastOK.Store(time.Now().UnixNano())
 	clear(s.shapes.fresh)
 	g.blocks, g.bytes = nil, 0
 	if s.changelog.Full() {

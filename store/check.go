@@ -74,23 +74,6 @@ type content struct {
 	state   *view.State
 }
 
-// Word implements checkpoint.Loader.
-func (c *content) Word(number uint32, word []byte) error { return c.shapes.load(number, word) }
-
-// Row implements checkpoint.Loader.
-func (c *content) Row(number uint32, row change.Row) error {
-	sh, ok := c.shapes.byNumber[number]
-	if !ok {
-		return fmt.Errorf("%w: a row names relation %d, which is not in its dictionary", ErrCheckpoint, number)
-	}
-	key, err := sh.Key(row)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrCheckpoint, err)
-	}
-	c.state.Put(view.Entry{Key: key, Row: row, Shape: sh}, 0)
-	return nil
-}
-
 func readCheckpoint(path string) (*content, error) {
 	f, err := checkpoint.Open(path, checkpoint.Options{ReadOnly: true})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -104,7 +87,7 @@ func readCheckpoint(path string) (*content, error) {
 		return nil, errors.Join(errs...)
 	}
 	c := &content{shapes: newShapes(), state: view.New(0)}
-	if c.applied, err = f.Load(c); err != nil {
+	if c.applied, err = f.Load(&loader{&c.shapes, c.state}); err != nil {
 		return nil, err
 	}
 	return c, nil

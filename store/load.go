@@ -60,7 +60,7 @@ func (s *Store) openCheckpoint() (err error) {
 	}
 	s.work = view.New(0)
 	s.progress("load checkpoint", 0)
-	applied, err := f.Load(&loader{s})
+	applied, err := f.Load(&loader{&s.shapes, s.work})
 	if err != nil {
 		return err
 	}
@@ -78,13 +78,18 @@ func (s *Store) openCheckpoint() (err error) {
 	return nil
 }
 
-// loader feeds a checkpoint into the state.
-type loader struct{ s *Store }
+// loader feeds a checkpoint into a dictionary and a state.
+type loader struct {
+	shapes *shapes
+	state  *view.State
+}
 
-func (l *loader) Word(number uint32, word []byte) error { return l.s.shapes.load(number, word) }
+// Word implements checkpoint.Loader.
+func (l *loader) Word(number uint32, word []byte) error { return l.shapes.load(number, word) }
 
+// Row implements checkpoint.Loader.
 func (l *loader) Row(number uint32, row change.Row) error {
-	sh, ok := l.s.shapes.byNumber[number]
+	sh, ok := l.shapes.byNumber[number]
 	if !ok {
 		return fmt.Errorf("%w: a row names relation %d, which is not in its dictionary", checkpoint.ErrDamaged, number)
 	}
@@ -92,7 +97,7 @@ func (l *loader) Row(number uint32, row change.Row) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", checkpoint.ErrDamaged, err)
 	}
-	l.s.work.Put(view.Entry{Key: key, Row: row, Shape: sh}, 0)
+	l.state.Put(view.Entry{Key: key, Row: row, Shape: sh}, 0)
 	return nil
 }
 

@@ -91,19 +91,9 @@ func (s *Store) publish(visible change.Offset) {
 
 // WaitLSN blocks until a snapshot with LSN() >= lsn is visible, or ctx ends.
 func (s *Store) WaitLSN(ctx context.Context, lsn change.LSN) error {
-	return s.wait(ctx, func(p change.Position) bool { return p.LSN >= lsn })
-}
-
-// WaitOffset blocks until a snapshot with Offset() >= off is visible, or ctx
-// ends.
-func (s *Store) WaitOffset(ctx context.Context, off change.Offset) error {
-	return s.wait(ctx, func(p change.Position) bool { return p.Offset >= off })
-}
-
-func (s *Store) wait(ctx context.Context, ok func(change.Position) bool) error {
 	for {
 		woken, open := s.wake.next()
-		if ok(s.Position()) {
+		if s.Position().LSN >= lsn {
 			return nil
 		}
 		if !open {

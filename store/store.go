@@ -87,8 +87,7 @@ type Store struct {
 	retain  atomic.Pointer[Retention]
 	backups atomic.Int32 // running copies: retention waits for them
 
-	trimming sync.Mutex   // held by a round of retention
-	lastOK   atomic.Int64 // unix nanoseconds of the last commit that worked
+	trimming sync.Mutex // held by a round of retention
 }
 
 // Open opens the data directory, or starts one: it takes the lock, cuts off
@@ -182,9 +181,6 @@ func (s *Store) Dir() string { return s.dir }
 
 // SetRetention replaces the retention limits.
 func (s *Store) SetRetention(r Retention) { s.retain.Store(&r) }
-
-// LastCommit returns when the changelog last took a commit, for a watchdog.
-func (s *Store) LastCommit() time.Time { return time.Unix(0, s.lastOK.Load()) }
 
 // Position reports what is durable and visible.
 func (s *Store) Position() change.Position { return s.published.Load().pos }

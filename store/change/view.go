@@ -13,19 +13,6 @@ const (
 // Views lists the views in display order.
 func Views() []View { return []View{ViewProjects, ViewNews, ViewFinance} }
 
-// ViewTables returns the source tables that a view is computed from.
-func ViewTables(v View) []string {
-	switch v {
-	case ViewProjects:
-		return []string{Verra, Carbonmark}
-	case ViewNews:
-		return []string{News}
-	case ViewFinance:
-		return []string{Finance}
-	}
-	return nil
-}
-
 // NewsLimit is the number of rows that the news view holds for each filter.
 const NewsLimit = 100
 

@@ -157,12 +157,3 @@ func financeKey(ticker string, ts int64) string {
 	k = append(append(k, ticker...), 0)
 	return string(binary.BigEndian.AppendUint64(k, uint64(ts)^1<<63))
 }
-
-// KeyText returns the key columns' values of a row, for messages and JSON.
-func (s *Shape) KeyText(r change.Row) []string {
-	f := s.read(r)
-	if s.Table == Finance {
-		return []string{f[fTicker].Text, f[fTimestamp].Text}
-	}
-	return []string{f[0].Text}
-}
