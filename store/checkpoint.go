@@ -18,7 +18,7 @@ import (
 // each costs bbolt a page of its own, some twenty times the bytes of the row. A
 // checkpoint may stop inside a transaction: a start replays to the high-water
 // mark before it serves.
-const batchBytes = 2 << 20
+const batchBytes = 1 << 20
 
 type checkpointer struct {
 	busy sync.Mutex // held by the one who reads or writes the file, for seconds

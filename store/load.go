@@ -40,7 +40,6 @@ func (s *Store) load() (err error) {
 	s.work.Rebase(max(end, 1))
 	s.publish(end)
 	// What reading the files has left behind would stay as long as the daemon.
-	s.changelog.Release()
 	debug.FreeOSMemory()
 	return nil
 }
@@ -74,7 +73,6 @@ func (s *Store) openCheckpoint() (err error) {
 			path, checkpoint.ErrDamaged, applied, oldest)
 	}
 	s.ckpt.applied = applied
-	f.Release()
 	return nil
 }
 

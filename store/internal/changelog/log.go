@@ -135,6 +135,7 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 			}
 			sum = addSum(sum, f)
 			written += int64(len(f))
+			s.spend(tx, len(f))
 		}
 		meta := tx.Bucket(bucketMeta)
 		if err := meta.Delete(keySeal); err != nil { // of a Rotate that could not go on

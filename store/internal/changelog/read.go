@@ -9,7 +9,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"carbond/store/change"
-	"carbond/store/internal/mapping"
 )
 
 // Read returns copies of visible blocks from the one that holds offset from,
@@ -48,6 +47,7 @@ func (l *Log) read(from change.Offset, maxBytes int, next func(*bolt.Cursor) ([]
 			keys, frames = append(keys, slices.Clone(k)), append(frames, slices.Clone(v))
 			at = append(at, s.place(v))
 			n += len(v)
+			s.spend(tx, len(v))
 		}
 		return nil
 	})
@@ -147,16 +147,5 @@ func (l *Log) touch(s *segment) {
 		}
 		_ = old.close()
 		l.mapped = slices.Delete(l.mapped, i, i+1)
-	}
-}
-
-// Release gives back the memory that reading whole segments has taken.
-func (l *Log) Release() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, s := range l.segments {
-		if s.db != nil {
-			mapping.Release(s.db)
-		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -17,6 +18,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"carbond/store/change"
+	"carbond/store/internal/mapping"
 )
 
 // FormatVersion is the number in every segment header. A directory with a
@@ -51,6 +53,8 @@ type segment struct {
 	size    int64
 	born    time.Time
 	birth   *Tail // of the header; nil until it was read
+
+	spent atomic.Int64 // bytes read and written since the mapping was released
 }
 
 func segmentName(first change.Offset) string {
@@ -125,6 +129,15 @@ func (s *segment) view(fn func(*bolt.Tx) error) (err error) {
 func (s *segment) update(fn func(*bolt.Tx) error) (err error) {
 	defer s.guard(&err)()
 	return s.db.Update(fn)
+}
+
+// spend counts bytes that a transaction has touched, and gives the mapping's
+// memory back once in a while: a segment is read once and not again for long.
+func (s *segment) spend(tx *bolt.Tx, n int) {
+	if s.spent.Add(int64(n)) >= mapping.Spent {
+		s.spent.Store(0)
+		mapping.Release(tx)
+	}
 }
 
 // place returns the byte position of a value inside the mapped file.

@@ -49,6 +49,8 @@ type File struct {
 	db   *bolt.DB
 	opt  Options
 	page int // bytes
+
+	spent int // bytes touched since the mapping was released
 }
 
 // Options tune a File.
@@ -203,8 +205,14 @@ type Loader interface {
 	Row(relation uint32, row change.Row) error
 }
 
-// Release gives back the memory that reading the whole file has taken.
-func (f *File) Release() { mapping.Release(f.db) }
+// spend counts bytes that a transaction has touched, and gives the mapping's
+// memory back once in a while.
+func (f *File) spend(tx *bolt.Tx, n int) {
+	if f.spent += n; f.spent >= mapping.Spent {
+		f.spent = 0
+		mapping.Release(tx)
+	}
+}
 
 // Load reads everything, checks it, and returns the offset it stands at.
 func (f *File) Load(l Loader) (applied change.Offset, err error) {
@@ -233,7 +241,10 @@ func (f *File) Load(l Loader) (applied change.Offset, err error) {
 			return err
 		}
 		return rows.ForEachBucket(func(table []byte) error {
-			return rows.Bucket(table).ForEach(func(k, v []byte) error { return f.loadRow(k, v, l) })
+			return rows.Bucket(table).ForEach(func(k, v []byte) error {
+				f.spend(tx, len(k)+len(v))
+				return f.loadRow(k, v, l)
+			})
 		})
 	})
 	return applied, err

@@ -104,6 +104,7 @@ func (f *File) Apply(b *Batch, applied change.Offset) (err error) {
 			if err := putRow(rows, k[0], []byte(k[1:]), b.rows[k]); err != nil {
 				return err
 			}
+			f.spend(tx, f.page) // the leaf that holds it
 		}
 		return putApplied(tx, applied)
 	})

@@ -1,26 +1,32 @@
 // Package mapping gives back the memory of files that bbolt has mapped.
 //
-// A start reads its files from end to end; what was read stays resident until
-// the kernel wants it, and counts as the daemon's memory. The pages are those of
-// the file cache: giving them back loses nothing, and reading them again maps
-// them again.
+// What was read through a mapping stays resident until the kernel wants it, and
+// counts as the daemon's memory. The pages are those of the file cache: giving
+// them back loses nothing, and reading them again maps them again.
 package mapping
 
 import (
-	"os"
 	"unsafe"
 
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
 
-// Release drops the resident pages of an open database. It is advice: a failure
-// changes nothing but memory figures. No transaction may be open.
-func Release(db *bolt.DB) {
-	fi, err := os.Stat(db.Path())
-	if err != nil || fi.Size() == 0 {
+// Spent is how many bytes may be read through a mapping before it is worth
+// giving them back.
+const Spent = 8 << 20
+
+// Release drops the resident pages of the database that tx reads or writes. It
+// is advice: a failure changes nothing but memory figures.
+//
+// The open transaction keeps bbolt from moving the mapping, and its size is the
+// part of the file that holds pages. The file itself may be longer than its
+// mapping, for bbolt grows it in large steps, and what lies behind the mapping
+// belongs to somebody else.
+func Release(tx *bolt.Tx) {
+	if tx.Size() <= 0 {
 		return
 	}
-	pages := unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(nil), db.Info().Data)), fi.Size())
+	pages := unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(nil), tx.DB().Info().Data)), tx.Size())
 	_ = unix.Madvise(pages, unix.MADV_DONTNEED)
 }
