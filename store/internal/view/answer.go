@@ -17,16 +17,14 @@ func (s *State) Projects(country, after string) iter.Seq[change.Project] {
 			})
 			return
 		}
-		prefix := country + "\x00"
-		s.byCountry.Ascend(prefix+after, func(k string) bool {
-			id, ok := strings.CutPrefix(k, prefix)
-			if !ok {
+		s.byCountry.Ascend(pair{country, after}, func(k pair) bool {
+			if k.first != country {
 				return false
 			}
-			if id == after && after != "" {
+			if k.second == after && after != "" {
 				return true
 			}
-			e, ok := s.rows[Verra].Get(Entry{Key: id})
+			e, ok := s.rows[Verra].Get(Entry{Key: k.second})
 			return !ok || yield(s.project(e))
 		})
 	}

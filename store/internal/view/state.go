@@ -17,7 +17,12 @@ type Entry struct {
 
 func lessEntry(a, b Entry) bool { return a.Key < b.Key }
 
-func lessText(a, b string) bool { return a < b }
+// pair is an index entry of two texts, which share the memory of the row.
+type pair struct{ first, second string }
+
+func lessPair(a, b pair) bool {
+	return a.first < b.first || a.first == b.first && a.second < b.second
+}
 
 type version struct {
 	key string
@@ -28,7 +33,7 @@ func lessVersion(a, b version) bool { return a.key < b.key }
 
 type (
 	entries = btree.BTreeG[Entry]
-	texts   = btree.BTreeG[string]
+	pairs   = btree.BTreeG[pair]
 )
 
 // newEntries makes a tree without locks: one goroutine writes, and readers only
@@ -37,15 +42,15 @@ func newEntries() *entries {
 	return btree.NewBTreeGOptions(lessEntry, btree.Options{NoLocks: true})
 }
 
-func newTexts() *texts {
-	return btree.NewBTreeGOptions(lessText, btree.Options{NoLocks: true})
+func newPairs() *pairs {
+	return btree.NewBTreeGOptions(lessPair, btree.Options{NoLocks: true})
 }
 
 // State is the rows of all tables with their indexes.
 type State struct {
 	rows [tableCount]*entries
 
-	byCountry  *texts   // country NUL project_id
+	byCountry  *pairs   // country, project_id
 	join       *entries // carbonmark: project_id NUL order id, best match last
 	newsOrder  *entries // order guid, newest first
 	newsSource *entries // source NUL order guid
@@ -128,7 +133,7 @@ func (s *State) clear(t Table) {
 	s.rows[t] = newEntries()
 	switch t {
 	case Verra:
-		s.byCountry = newTexts()
+		s.byCountry = newPairs()
 	case Carbonmark:
 		s.join = newEntries()
 	case News:
@@ -141,7 +146,7 @@ func (s *State) index(e Entry, at change.Offset) {
 	switch e.Shape.Table {
 	case Verra:
 		if c := f[vCountry].Text; c != "" {
-			s.byCountry.Set(c + "\x00" + e.Key)
+			s.byCountry.Set(pair{c, e.Key})
 		}
 	case Carbonmark:
 		if f[cProjectID].Kind == change.Text {
@@ -162,7 +167,7 @@ func (s *State) unindex(e Entry, at change.Offset) {
 	switch e.Shape.Table {
 	case Verra:
 		if c := f[vCountry].Text; c != "" {
-			s.byCountry.Delete(c + "\x00" + e.Key)
+			s.byCountry.Delete(pair{c, e.Key})
 		}
 	case Carbonmark:
 		if f[cProjectID].Kind == change.Text {
