@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"syscall"
 	"time"
 
-	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -82,6 +80,8 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, mode string, flags 
 	if err := checkFiles(cfg); err != nil {
 		return err
 	}
+	unpace := a.paceCollector()
+	defer unpace()
 	d, err := a.build(ctx, cfg, mode, flags)
 	if errors.Is(err, errStopped) {
 		return nil
@@ -101,20 +101,6 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, mode string, flags 
 	}
 	why, err := d.wait(ctx, parts)
 	return errors.Join(err, d.stop(ctx, why, running))
-}
-
-// limitMemory tells the garbage collector of a container's limit; GOMEMLIMIT
-// wins over it.
-func (d *daemon) limitMemory() {
-	if d.app.getenv("GOMEMLIMIT") != "" {
-		return
-	}
-	limit, err := memlimit.FromCgroup()
-	if err != nil || limit == 0 || limit > 1<<50 {
-		return // no container, or one without a limit
-	}
-	debug.SetMemoryLimit(int64(limit / 10 * 9))
-	d.log.Debug("memory limit of the control group in force", "bytes", limit)
 }
 
 // running is the started parts.
