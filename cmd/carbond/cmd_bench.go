@@ -51,6 +51,7 @@ func (a *app) cmdBench() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&opt.PostgresURL, "postgres-url", "", "`URL` of a Postgres that may be emptied and filled (superuser, wal_level=logical)")
 	f.IntVar(&opt.Rows, "rows", 1_000_000, "`ROWS` of the catch-up")
+	f.IntVar(&opt.HugeRows, "huge-rows", 5_000_000, "`ROWS` of one large transaction")
 	f.IntSliceVar(&opt.Sizes, "sizes", []int{5_000, 100_000, 1_000_000}, "`NUMBERS` of projects for memory and start")
 	f.Float64Var(&opt.Seconds, "seconds", 2, "`SECONDS` of each round of a rate")
 	f.StringVar(&opt.Dir, "dir", "", "`FOLDER` for data, up to 4 GB; default the system's temporary folder")

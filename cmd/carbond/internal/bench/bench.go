@@ -25,6 +25,8 @@ type Options struct {
 	PostgresURL string
 	// Rows of the catch-up, 1,000,000 by default.
 	Rows int
+	// HugeRows are the rows of one large transaction, 5,000,000 by default.
+	HugeRows int
 	// Sizes are numbers of projects for memory and start; by default 5,000,
 	// 100,000 and 1,000,000.
 	Sizes []int
@@ -50,6 +52,9 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 	if o.Rows <= 0 {
 		o.Rows = 1_000_000
 	}
+	if o.HugeRows <= 0 {
+		o.HugeRows = 5_000_000
+	}
 	if len(o.Sizes) == 0 {
 		o.Sizes = []int{5_000, 100_000, 1_000_000}
 	}
@@ -74,6 +79,7 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 		}{
 			{"commit to visible", latency},
 			{"catch-up", catchUp},
+			{"a large transaction", huge},
 		}...)
 	}
 	var all []Figure

@@ -78,6 +78,11 @@ func (s *source) lsn(ctx context.Context) (change.LSN, error) {
 	return change.ParseLSN(text)
 }
 
+// insertProjects inserts the projects from $1 to $2, of about 200 bytes each.
+const insertProjects = `INSERT INTO verra (project_id, project_name, project_link, project_summary, registry_status, country, vintage, supply, updated_at)
+	SELECT 'VCS-' || lpad(i::text, 7, '0'), 'Rimba Lestari Forest Conservation ' || i, 'https://registry.example.org/VCS/' || i,
+	repeat('s', 40), 'ACTIVE', 'Country ' || i % 80, 2021, 12345.5, now() FROM generate_series($1::int, $2::int) i`
+
 // catchUp lets a bare client and the daemon catch up with the same WAL.
 func catchUp(ctx context.Context, o Options) ([]Figure, error) {
 	s, err := newSource(ctx, o, "catchup")
@@ -92,9 +97,7 @@ func catchUp(ctx context.Context, o Options) ([]Figure, error) {
 	d.stop()
 	const perTxn = 1000
 	for i := 0; i < o.Rows; i += perTxn {
-		_, err := s.conn.Exec(ctx, `INSERT INTO verra (project_id, project_name, project_link, project_summary, registry_status, country, vintage, supply, updated_at)
-			SELECT 'VCS-' || lpad(i::text, 7, '0'), 'Rimba Lestari Forest Conservation ' || i, 'https://registry.example.org/VCS/' || i,
-			repeat('s', 40), 'ACTIVE', 'Country ' || i % 80, 2021, 12345.5, now() FROM generate_series($1::int, $2::int) i`, i, min(i+perTxn, o.Rows)-1)
+		_, err := s.conn.Exec(ctx, insertProjects, i, min(i+perTxn, o.Rows)-1)
 		if err != nil {
 			return nil, err
 		}
@@ -154,8 +157,9 @@ func waitLSN(ctx context.Context, addr string, lsn change.LSN, limit time.Durati
 }
 
 // latency commits 1,000 single-row changes a second from eight connections.
-// After each commit returns, the writer calls GetProjects until it answers with
-// the change; the time until then is what a user sees. Beside it a bare client
+// After each commit returns, the writer reads its own write back: it asks
+// Postgres for the position of the WAL and GetProjects for an answer that
+// reflects it. The time of both is what a user sees. Beside it a bare client
 // receives and fsyncs the same stream.
 func latency(ctx context.Context, o Options) ([]Figure, error) {
 	s, err := newSource(ctx, o, "latency")
@@ -288,7 +292,7 @@ func writer(ctx context.Context, o Options, addr string, w, n int, begin time.Ti
 			return out, err
 		}
 		c.xid = uint32(n)
-		if err := seeOwn(ctx, api, country, id, float64(i+1)); err != nil {
+		if err := readOwn(ctx, pg, api, country, id, float64(i+1)); err != nil {
 			return out, err
 		}
 		c.visible = time.Since(c.returned)
@@ -297,19 +301,23 @@ func writer(ctx context.Context, o Options, addr string, w, n int, begin time.Ti
 	return out, nil
 }
 
-// seeOwn calls GetProjects until the project has the supply.
-func seeOwn(ctx context.Context, api pb.CarbonServiceClient, country, id string, supply float64) error {
+// readOwn calls GetProjects once, for an answer that reflects what was committed
+// on pg, and makes sure that it does.
+func readOwn(ctx context.Context, pg *pgx.Conn, api pb.CarbonServiceClient, country, id string, supply float64) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	for {
-		r, err := api.GetProjects(ctx, &pb.ProjectQuery{Country: country})
-		if err != nil {
-			return fmt.Errorf("read own write: %w", err)
-		}
-		for _, p := range r.GetItems() {
-			if p.GetProjectId() == id && p.GetSupply() == supply {
-				return nil
-			}
+	var lsn string
+	if err := pg.QueryRow(ctx, "SELECT pg_current_wal_lsn()::text").Scan(&lsn); err != nil {
+		return err
+	}
+	r, err := api.GetProjects(metadata.AppendToOutgoingContext(ctx, "carbond-min-lsn", lsn), &pb.ProjectQuery{Country: country})
+	if err != nil {
+		return fmt.Errorf("read own write: %w", err)
+	}
+	for _, p := range r.GetItems() {
+		if p.GetProjectId() == id && p.GetSupply() == supply {
+			return nil
 		}
 	}
+	return fmt.Errorf("the answer at %s or later lacks supply %v of project %s, which was committed before", lsn, supply, id)
 }

@@ -138,7 +138,7 @@ func startAndMeasure(ctx context.Context, o Options, dir string) (time.Duration,
 	case <-ctx.Done():
 		return 0, 0, ctx.Err()
 	}
-	rss, err := resident(d.cmd.Process.Pid)
+	rss, err := memory(d.cmd.Process.Pid, "VmRSS")
 	return took, rss, err
 }
 
@@ -212,17 +212,17 @@ func waitServing(ctx context.Context, addr string, limit time.Duration) error {
 	}
 }
 
-// resident returns VmRSS in MB (10^6 bytes).
-func resident(pid int) (float64, error) {
+// memory returns a field of /proc/PID/status, VmRSS or VmHWM, in MB (10^6 bytes).
+func memory(pid int, field string) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if v, ok := strings.CutPrefix(line, field+":"); ok {
 			kb, err := strconv.ParseFloat(strings.Fields(v)[0], 64)
 			return kb * 1024 / 1e6, err
 		}
 	}
-	return 0, errors.New("no VmRSS in /proc/PID/status")
+	return 0, fmt.Errorf("no %s in /proc/%d/status", field, pid)
 }
