@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -88,6 +89,22 @@ func TestFencing(t *testing.T) {
 	}
 }
 
+// eventually polls for what happens by itself, and gives up when it must be stuck.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(2 * time.Minute)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("no %s within 2 minutes", what)
+		}
+	}
+}
+
 // TestLeave frees the member when its stream ends, however it ends.
 func TestLeave(t *testing.T) {
 	l := newFakeLog(10)
@@ -102,17 +119,7 @@ func TestLeave(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	deadline := time.NewTimer(10 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for l.Groups()[0].Active != "" {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatal("still active")
-		}
-	}
+	eventually(t, "an end of the membership", func() bool { return l.Groups()[0].Active == "" })
 }
 
 func TestResetGroup(t *testing.T) {
@@ -242,31 +249,33 @@ func TestBackupCall(t *testing.T) {
 // TestBackupNotRead gives up a backup whose client does not read, so that
 // retention goes on.
 func TestBackupNotRead(t *testing.T) {
-	l := newFakeLog(10)
-	ended := make(chan error, 1)
-	l.backup = func(_ context.Context, w io.Writer) error {
-		b := make([]byte, 1<<20)
-		for {
-			if _, err := w.Write(b); err != nil {
-				ended <- err
-				return err
+	synctest.Test(t, func(t *testing.T) { // time passes only while nobody reads
+		l := newFakeLog(10)
+		ended := make(chan error, 1)
+		l.backup = func(_ context.Context, w io.Writer) error {
+			b := make([]byte, 1<<20)
+			for {
+				if _, err := w.Write(b); err != nil {
+					ended <- err
+					return err
+				}
 			}
 		}
-	}
-	c := eventClient(t, l, rpc.Options{BackupStall: 50 * time.Millisecond})
-	ss, err := c.Backup(t.Context(), &pb.BackupRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ss.Recv(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ended; err == nil {
-		t.Error("no error")
-	}
-	if err := received(ss, nil); errorOf(err) != "Aborted BACKUP_NOT_READ" {
-		t.Errorf("client sees %v", err)
-	}
+		c := eventClient(t, l, rpc.Options{BackupStall: 50 * time.Millisecond})
+		ss, err := c.Backup(t.Context(), &pb.BackupRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ss.Recv(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err == nil {
+			t.Error("no error")
+		}
+		if err := received(ss, nil); errorOf(err) != "Aborted BACKUP_NOT_READ" {
+			t.Errorf("client sees %v", err)
+		}
+	})
 }
 
 // TestSlowConsumer leaves a stream unread: the log is not read further than the

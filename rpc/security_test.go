@@ -95,7 +95,7 @@ func TestTLS(t *testing.T) {
 		cfg.ServerName = "localhost"
 		conn := dialTCP(t, lis.Addr(), grpc.WithTransportCredentials(credentials.NewTLS(cfg)))
 		defer conn.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		_, err := pb.NewCarbonServiceClient(conn).GetProjects(ctx, new(pb.ProjectQuery))
 		return err
