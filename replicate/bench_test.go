@@ -62,7 +62,7 @@ func BenchmarkCatchUp(b *testing.B) {
 		ctx, cancel := context.WithCancel(b.Context())
 		done := make(chan error, 1)
 		go func() { done <- ready.Run(ctx) }()
-		eventually(b, 20*time.Second, func() error {
+		eventually(b, func() error {
 			if !sink.Position().Copied {
 				return fmt.Errorf("not copied")
 			}

@@ -72,7 +72,7 @@ func run(tb testing.TB, sink *memSink, opt replicate.Options) *running {
 				if err != nil {
 					tb.Errorf("Run: %v", err)
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				tb.Errorf("Run does not end")
 			}
 			if tb.Failed() {
@@ -105,7 +105,7 @@ func options(url string) replicate.Options {
 func (r *running) level() {
 	r.tb.Helper()
 	since := time.Now()
-	eventually(r.tb, 20*time.Second, func() error {
+	eventually(r.tb, func() error {
 		if s := r.Status(); !s.LastLevel.After(since) {
 			return fmt.Errorf("not level: %+v", s)
 		}
@@ -117,7 +117,7 @@ func (r *running) level() {
 func (r *running) trouble(kind replicate.Kind) replicate.Status {
 	r.tb.Helper()
 	var s replicate.Status
-	eventually(r.tb, 20*time.Second, func() error {
+	eventually(r.tb, func() error {
 		if s = r.Status(); s.Kind != kind || s.Connected {
 			return fmt.Errorf("want kind %s, have %+v", kind, s)
 		}

@@ -128,11 +128,10 @@ func TestServerLife(t *testing.T) {
 	}
 	r.level()
 	stop()
-	begin := time.Now()
+	// The server waits for us, and gives us up by itself never: only our answer to
+	// its last position lets it end.
+	pgtest.Exec(t, url, "ALTER SYSTEM SET wal_sender_timeout = 0", "SELECT pg_reload_conf()")
 	c.Stop(t, pgtest.Fast)
-	if d := time.Since(begin); d > 5*time.Second {
-		t.Errorf("a fast stop of Postgres took %v with us attached", d)
-	}
 	r.trouble(replicate.KindConnect)
 	c.Resume(t)
 	r.level()
@@ -146,7 +145,7 @@ func TestServerLife(t *testing.T) {
 
 // TestStalledSink lets the sink block for longer than wal_sender_timeout.
 func TestStalledSink(t *testing.T) {
-	c := pgtest.Start(t, "wal_sender_timeout=2s")
+	c := pgtest.Start(t, "wal_sender_timeout=5s")
 	url := c.Database(t)
 	sink, opt := newSink(), options(url)
 	opt.QueueBytes, opt.PartBytes = 200_000, 50_000 // so that the receiver stops reading
@@ -167,8 +166,8 @@ func TestStalledSink(t *testing.T) {
 	<-entered
 	pid := pgtest.Text(t, url, "SELECT active_pid FROM pg_replication_slots")[0][0]
 	held := time.Now()
-	eventually(t, 10*time.Second, func() error {
-		if time.Since(held) < 5*time.Second {
+	eventually(t, func() error {
+		if time.Since(held) < 8*time.Second {
 			return errors.New("waiting")
 		}
 		return nil
@@ -186,9 +185,12 @@ func TestStalledSink(t *testing.T) {
 	close(release)
 	r.level()
 	sink.sameAsSQL(t, url)
-	if s := r.Status(); s.LagSeconds > 1 {
-		t.Errorf("lag after catching up: %+v", s)
-	}
+	eventually(t, func() error {
+		if s := r.Status(); s.LagSeconds > 1 {
+			return fmt.Errorf("lag after catching up: %+v", s)
+		}
+		return nil
+	})
 }
 
 func TestIdleRestartsWriteNothing(t *testing.T) {
@@ -220,7 +222,7 @@ func TestSinkError(t *testing.T) {
 	for i := range 20 {
 		pgtest.Exec(t, url, fmt.Sprintf("INSERT INTO news (guid) VALUES ('%d')", i))
 	}
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, func() error {
 		if got := len(r.sink.lines("news", []string{"guid"})); got != 20 {
 			return fmt.Errorf("%d rows", got)
 		}
@@ -243,7 +245,7 @@ func TestIdleReleasesWAL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		if got := confirmed(t, url, options(url).Slot); got < end || got <= before {
 			return fmt.Errorf("the slot stands at %s, WAL at %s", got, end)
 		}

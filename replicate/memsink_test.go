@@ -253,8 +253,12 @@ func (m *memSink) sameAsSQL(tb testing.TB, url string) {
 	}
 }
 
+// patience is how long a test waits for what happens by itself. It tells a hang
+// from a busy machine and measures nothing.
+const patience = 2 * time.Minute
+
 // eventually polls until cond returns nil.
-func eventually(tb testing.TB, patience time.Duration, cond func() error) {
+func eventually(tb testing.TB, cond func() error) {
 	tb.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

@@ -80,13 +80,25 @@ func TestPrepareSlotWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	release := openTransaction(t, url+"&application_name=forgotten", "INSERT INTO news (guid) VALUES ('open')")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if _, err := replicate.PrepareSlot(ctx, opt); err == nil || !strings.Contains(err.Error(), "forgotten") {
+	prepared := make(chan error, 1)
+	go func() {
+		_, err := replicate.PrepareSlot(ctx, opt)
+		prepared <- err
+	}()
+	eventually(t, func() error {
+		if got := pgtest.Text(t, url, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"); got[0][0] != "1" {
+			return fmt.Errorf("%s backends wait for a transaction", got[0][0])
+		}
+		return nil
+	})
+	cancel()
+	if err := <-prepared; err == nil || !strings.Contains(err.Error(), "forgotten") {
 		t.Errorf("got %v", err)
 	}
 	release()
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		// The attempt that was given up may hold the name for a moment.
 		_, err := replicate.PrepareSlot(t.Context(), opt)
 		if err != nil {

@@ -163,7 +163,7 @@ func TestSchemaChanges(t *testing.T) {
 	if first == last || first.Index("extra") >= 0 || last.Index("headline") < 0 || last.Columns[last.Index("extra")].Type != change.OIDText {
 		t.Fatalf("got %+v and %+v", first, last)
 	}
-	eventually(t, 0, func() error {
+	eventually(t, func() error {
 		for _, w := range r.Status().Warnings {
 			if strings.Contains(w, "public.news") && strings.Contains(w, "title") {
 				return nil

@@ -1,12 +1,14 @@
 package replicate
 
-// White box: drives the receiver alone against a scripted server.
+// White box: drives the receiver alone against a scripted server, on a fake
+// clock: silence is what the script says, not what a busy machine does.
 
 import (
 	"context"
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"carbond/replicate/walsender"
@@ -111,55 +113,59 @@ func at(lsn change.LSN) func(walsender.Status) bool {
 }
 
 func TestScriptedStall(t *testing.T) {
-	sink := &scriptSink{pos: change.Position{LSN: 100}, hold: make(chan struct{})}
-	s := script(t, sink, Options{QueueBytes: 100, AdvanceInterval: 10 * time.Millisecond})
-	s.News()
-	for i := range 3 {
-		lsn := change.LSN(200 + 100*i)
-		s.Begin(lsn, uint32(i))
-		s.Insert(lsn-10, "row")
-		s.Keepalive(lsn-5, false) // in the middle of a transaction
-		s.Commit(lsn, lsn+10)
-	}
-	s.Keepalive(500, true)
-	// Longer than the server's patience: the statuses keep coming.
-	for range 12 {
-		s.status("during the stall", at(100))
-	}
-	close(sink.hold)
-	s.status("after the stall", at(500))
-	s.stop()
-	if err := <-s.end; !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-	if sink.rows != 3 {
-		t.Fatalf("%d rows", sink.rows)
-	}
-	<-s.Done
+	synctest.Test(t, func(t *testing.T) {
+		sink := &scriptSink{pos: change.Position{LSN: 100}, hold: make(chan struct{})}
+		s := script(t, sink, Options{QueueBytes: 100, AdvanceInterval: 10 * time.Millisecond})
+		s.News()
+		for i := range 3 {
+			lsn := change.LSN(200 + 100*i)
+			s.Begin(lsn, uint32(i))
+			s.Insert(lsn-10, "row")
+			s.Keepalive(lsn-5, false) // in the middle of a transaction
+			s.Commit(lsn, lsn+10)
+		}
+		s.Keepalive(500, true)
+		// Longer than the server's patience: the statuses keep coming.
+		for range 12 {
+			s.status("during the stall", at(100))
+		}
+		close(sink.hold)
+		s.status("after the stall", at(500))
+		s.stop()
+		if err := <-s.end; !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if sink.rows != 3 {
+			t.Fatalf("%d rows", sink.rows)
+		}
+		<-s.Done
+	})
 }
 
 func TestScriptedRedeliveryAndStrays(t *testing.T) {
-	sink := &scriptSink{pos: change.Position{LSN: 310}}
-	s := script(t, sink, Options{AdvanceInterval: 10 * time.Millisecond})
-	s.News()
-	s.Send('N', []byte{0})
-	s.Data(0, []byte{'A', 0, 0, 0, 1, 0, 0, 0, 1})
-	s.Data(0, []byte{'S', 0, 0, 0, 1, 1})
-	s.Data(0, []byte{'M', 1, 0, 0, 0, 0, 0, 0, 0, 1, 'p', 0, 0, 0, 0, 0})
-	s.Begin(300, 1)
-	s.Insert(290, "again")
-	s.Commit(300, 310)
-	s.Begin(400, 2)
-	s.Insert(390, "new")
-	s.Commit(400, 410)
-	s.status("of the new transaction", at(410))
-	s.Keepalive(405, true) // behind what is durable
-	s.status("after an old keepalive", at(410))
-	if sink.rows != 1 {
-		t.Fatalf("%d rows, want the new one alone", sink.rows)
-	}
-	s.stop()
-	<-s.end
+	synctest.Test(t, func(t *testing.T) {
+		sink := &scriptSink{pos: change.Position{LSN: 310}}
+		s := script(t, sink, Options{AdvanceInterval: 10 * time.Millisecond})
+		s.News()
+		s.Send('N', []byte{0})
+		s.Data(0, []byte{'A', 0, 0, 0, 1, 0, 0, 0, 1})
+		s.Data(0, []byte{'S', 0, 0, 0, 1, 1})
+		s.Data(0, []byte{'M', 1, 0, 0, 0, 0, 0, 0, 0, 1, 'p', 0, 0, 0, 0, 0})
+		s.Begin(300, 1)
+		s.Insert(290, "again")
+		s.Commit(300, 310)
+		s.Begin(400, 2)
+		s.Insert(390, "new")
+		s.Commit(400, 410)
+		s.status("of the new transaction", at(410))
+		s.Keepalive(405, true) // behind what is durable
+		s.status("after an old keepalive", at(410))
+		if sink.rows != 1 {
+			t.Fatalf("%d rows, want the new one alone", sink.rows)
+		}
+		s.stop()
+		<-s.end
+	})
 }
 
 func TestScriptedFaults(t *testing.T) {
@@ -178,29 +184,33 @@ func TestScriptedFaults(t *testing.T) {
 		"silence":                   {func(*scripted) {}, KindSilent},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := script(t, &scriptSink{pos: change.Position{LSN: 100}}, Options{SilenceTimeout: 500 * time.Millisecond})
-			tt.script(s)
-			select {
-			case err := <-s.end:
-				if kindOf(err) != tt.kind {
-					t.Fatalf("got %s: %v", kindOf(err), err)
+			synctest.Test(t, func(t *testing.T) {
+				s := script(t, &scriptSink{pos: change.Position{LSN: 100}}, Options{SilenceTimeout: 500 * time.Millisecond})
+				tt.script(s)
+				select {
+				case err := <-s.end:
+					if kindOf(err) != tt.kind {
+						t.Fatalf("got %s: %v", kindOf(err), err)
+					}
+				case <-time.After(10 * time.Second):
+					t.Fatal("the receiver does not end")
 				}
-			case <-time.After(10 * time.Second):
-				t.Fatal("the receiver does not end")
-			}
+			})
 		})
 	}
 }
 
 func TestScriptedSilenceIsBroken(t *testing.T) {
-	s := script(t, &scriptSink{pos: change.Position{LSN: 100}}, Options{SilenceTimeout: time.Second})
-	// Every question answered: the connection stays.
-	for range 15 {
-		s.status("that asks", func(st walsender.Status) bool { return st.Reply })
-		s.Keepalive(100, false)
-	}
-	s.stop()
-	if err := <-s.end; !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := script(t, &scriptSink{pos: change.Position{LSN: 100}}, Options{SilenceTimeout: time.Second})
+		// Every question answered: the connection stays.
+		for range 15 {
+			s.status("that asks", func(st walsender.Status) bool { return st.Reply })
+			s.Keepalive(100, false)
+		}
+		s.stop()
+		if err := <-s.end; !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	})
 }

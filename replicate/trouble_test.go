@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"carbond/replicate"
 	"carbond/replicate/pgtest"
@@ -209,7 +208,7 @@ func TestSlotLost(t *testing.T) {
 	r.level()
 	r.stop()
 	pgtest.Exec(t, db, "CREATE TABLE filler (a text)")
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, func() error {
 		pgtest.Exec(t, db, "INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 20000)", "SELECT pg_switch_wal()", "CHECKPOINT")
 		if got := pgtest.Text(t, db, "SELECT wal_status FROM pg_replication_slots")[0][0]; got != "lost" {
 			return fmt.Errorf("wal_status %s", got)
@@ -280,7 +279,7 @@ func TestBlockedSlot(t *testing.T) {
 	}
 	release := openTransaction(t, db+"&application_name=forgotten", "INSERT INTO news (guid) VALUES ('open')")
 	r := run(t, newSink(), opt)
-	eventually(t, 15*time.Second, func() error {
+	eventually(t, func() error {
 		if s := r.Status(); s.Phase != replicate.PhaseCreatingSlot || !strings.Contains(s.Reason, "forgotten") {
 			return fmt.Errorf("got %+v", s)
 		}
