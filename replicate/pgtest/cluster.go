@@ -126,7 +126,7 @@ func (c *Cluster) Database(tb testing.TB) string {
 }
 
 func (c *Cluster) dropDatabase(tb testing.TB, name string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, c.URL("postgres"))
 	if err != nil {
@@ -158,7 +158,7 @@ func (c *Cluster) dropDatabase(tb testing.TB, name string) {
 // Stop stops the server in the given mode and waits until it is gone.
 func (c *Cluster) Stop(tb testing.TB, mode Mode) {
 	tb.Helper()
-	if err := c.stop(mode, time.Minute); err != nil {
+	if err := c.stop(mode, 2*time.Minute); err != nil {
 		tb.Fatalf("stop Postgres: %v", err)
 	}
 }
@@ -179,7 +179,7 @@ func (c *Cluster) Kill(tb testing.TB) {
 // Resume starts a stopped or killed server again.
 func (c *Cluster) Resume(tb testing.TB) {
 	tb.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -238,8 +238,8 @@ func start(bin string, conf []string) (*Cluster, error) {
 		return nil, err
 	}
 	// Not tb.TempDir: its parent is closed to other users, and a socket path
-	// may have 107 bytes only.
-	dir, err := os.MkdirTemp("", "carbond-pg-")
+	// may have 107 bytes only. For the same reasons not every TMPDIR will do.
+	dir, err := os.MkdirTemp(tempRoot(cred != nil), "carbond-pg-")
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +248,7 @@ func start(bin string, conf []string) (*Cluster, error) {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	for attempt := 0; ; attempt++ {
-		if c.port, err = freePort(); err != nil {
+		if c.port, err = FreePort(); err != nil {
 			break
 		}
 		c.base = url.URL{
@@ -271,8 +271,10 @@ func (c *Cluster) create(conf []string) error {
 		return err
 	}
 	if c.cred != nil {
-		if err := os.Chown(c.dir, int(c.cred.Uid), int(c.cred.Gid)); err != nil {
-			return err
+		for _, p := range []string{c.dir, pw} { // a strict umask keeps others out of the file
+			if err := os.Chown(p, int(c.cred.Uid), int(c.cred.Gid)); err != nil {
+				return err
+			}
 		}
 	}
 	cmd := exec.Command(filepath.Join(c.programs, "initdb"), "-D", filepath.Join(c.dir, "data"), "-U", User,
@@ -304,7 +306,7 @@ func (c *Cluster) launch() error {
 		return err
 	}
 	c.setProcess(p)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -349,7 +351,7 @@ func (c *Cluster) remove() error {
 	if c.External() {
 		return nil
 	}
-	err := c.stop(Immediate, 20*time.Second)
+	err := c.stop(Immediate, 2*time.Minute)
 	if err != nil {
 		if p := c.process(); p != nil {
 			err = errors.Join(err, p.kill())
@@ -368,13 +370,4 @@ func (c *Cluster) setProcess(p *process) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.proc = p
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

@@ -86,7 +86,7 @@ func (m M) Run() int {
 // own, and fails the test at the first error.
 func Exec(tb testing.TB, url string, sql ...string) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -109,7 +109,7 @@ func (c *Cluster) Exec(tb testing.TB, url string, sql ...string) {
 // Text runs a query and returns its rows in text form; NULL is "NULL".
 func Text(tb testing.TB, url, sql string, args ...any) [][]string {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
