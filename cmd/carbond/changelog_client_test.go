@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
+	"carbond/replicate/pgtest"
 	"carbond/store"
 	"carbond/store/change"
 	"carbond/store/storetest"
@@ -59,8 +62,13 @@ func TestConsumeThroughRestart(t *testing.T) {
 	dir, src := filepath.Join(t.TempDir(), "data"), storetest.NewSource(4)
 	env := []string{"CARBOND_DATA_DIR=" + dir}
 	want := fill(t, dir, src, 100)
+	port, err := pgtest.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	env = append(env, "CARBOND_GRPC_LISTEN="+addr)
 	p := start(t, env, "serve")
-	addr := p.grpc
 	topics := []string{"verra", "carbonmark", "finance", "news"}
 	args := append([]string{"consume"}, topics...)
 	args = append(args, "--addr", addr, "--follow", "--format", "row")
@@ -71,7 +79,7 @@ func TestConsumeThroughRestart(t *testing.T) {
 		t.Fatalf("daemon: exit code %d", code)
 	}
 	want = fill(t, dir, src, 100)
-	p = start(t, append(env, "CARBOND_GRPC_LISTEN="+addr), "serve")
+	p = start(t, env, "serve")
 	p.until("lines after the restart", func() bool { return rowsOf(plain) == want && rowsOf(group) == want })
 	for name, stop := range map[string]func() (int, string){"plain": stopPlain, "group": stopGroup} {
 		if code, errs := stop(); code != 0 || !strings.Contains(errs, "trying again") {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"carbond/replicate/pgtest"
 )
 
 // cmdExits runs a program and wants one exit code: exits 64 carbond bogus.
@@ -34,12 +36,12 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdUntil runs a program again and again until it succeeds (or, with "!",
-// fails), for at most 20 s.
+// fails), for at most two minutes.
 func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 1 {
 		ts.Fatalf("usage: [!] until PROGRAM [ARG...]")
 	}
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -51,7 +53,7 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			ts.Fatalf("still %v after 20 s", err)
+			ts.Fatalf("still %v after 2 minutes", err)
 		}
 	}
 }
@@ -62,7 +64,9 @@ func cmdFreePort(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: freeport VAR...")
 	}
 	for _, name := range args {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := pgtest.FreePort()
+		ts.Check(err)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		ts.Check(err)
 		defer l.Close() // all are held until the last is found: no port comes twice
 		ts.Setenv(name, l.Addr().String())

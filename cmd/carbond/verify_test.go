@@ -82,13 +82,13 @@ func TestVerifyUnderWriters(t *testing.T) {
 	if testing.Short() {
 		runs = 5
 	}
-	for i := range runs {
+	for i := 0; i < runs && !t.Failed(); {
 		before := done.Load()
 		if code, out, errs := command(t, env, "verify", "--addr", p.grpc); code != 0 {
 			t.Fatalf("run %d: exit code %d\n%s%s", i, code, out, errs)
 		}
-		if done.Load() == before && !t.Failed() {
-			t.Fatal("nothing was written meanwhile")
+		if done.Load() != before {
+			i++ // a run that nobody wrote beside does not count
 		}
 	}
 	t.Logf("%d runs beside %d transactions", runs, done.Load())

@@ -332,7 +332,7 @@ func wantReason(tb testing.TB, err error, code codes.Code, want string) *errdeta
 // deadline is for what should take no time at all.
 func deadline(tb testing.TB) context.Context {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	tb.Cleanup(cancel)
 	return ctx
 }

@@ -161,7 +161,7 @@ func TestPromtool(t *testing.T) {
 		t.Fatal(err)
 	}
 	var body []byte
-	until(t, 20*time.Second, "the first look at the server's lag", func() bool {
+	until(t, 2*time.Minute, "the first look at the server's lag", func() bool {
 		if body, err = d.get(t.Context(), "/metrics"); err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func TestRenamedColumn(t *testing.T) {
 		}
 		waitLSN(t.Context(), t, api, lsn)
 	}
-	until(t, 30*time.Second, "slot", func() bool {
+	until(t, 2*time.Minute, "slot", func() bool {
 		return pgtest.Text(t, url, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'e2e_columns'")[0][0] == "1"
 	})
 	level()

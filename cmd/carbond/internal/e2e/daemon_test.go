@@ -138,8 +138,8 @@ func (d *daemon) answers(t testing.TB) {
 	case <-d.up:
 	case <-d.done:
 		t.Fatalf("the daemon ended at once: %v\n%s", d.err, d.log.String())
-	case <-time.After(30 * time.Second):
-		t.Fatalf("the daemon is not up after 30 s:\n%s", d.log.String())
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("the daemon is not up after 2 minutes:\n%s", d.log.String())
 	}
 }
 

@@ -252,7 +252,7 @@ func waitLSN(ctx context.Context, t testing.TB, api pb.CarbonServiceClient, lsn 
 	t.Helper()
 	ctx = metadata.AppendToOutgoingContext(ctx, "carbond-min-lsn", lsn.String())
 	var err error
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 		call, cancel := context.WithTimeout(ctx, 5*time.Second)
 		_, err = api.GetProjectDetail(call, &pb.ProjectDetailQuery{ProjectId: "nobody"}, grpc.WaitForReady(true))
 		cancel()

@@ -111,7 +111,7 @@ func start(t testing.TB, env []string, args ...string) *daemon {
 			t.Logf("end of the log of daemon %d:\n%s", d.cmd.Process.Pid, log[max(len(log)-40000, 0):])
 		}
 	})
-	until(t, 60*time.Second, "the daemon is up", func() bool {
+	until(t, patience, "the daemon is up", func() bool {
 		select {
 		case <-d.done:
 			t.Fatalf("the daemon ended: %v\n%s", d.err, d.stderr.String())
@@ -149,7 +149,7 @@ func (d *daemon) stop() {
 	}
 	select {
 	case <-d.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		d.t.Fatal("SIGTERM does not end the daemon")
 	}
 	if d.err != nil {
@@ -160,7 +160,7 @@ func (d *daemon) stop() {
 // get reads a path of the HTTP listener.
 func (d *daemon) get(path string) (code int, body string) {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.http+path, nil)
 	if err != nil {
@@ -235,7 +235,7 @@ func (d *daemon) morePolls(n float64, feeds ...string) {
 		was[f] = d.polls(f, "ok")
 	}
 	for _, f := range feeds {
-		until(d.t, time.Minute, fmt.Sprintf("%g more polls of %s", n, f), func() bool { return d.polls(f, "ok") >= was[f]+n })
+		until(d.t, patience, fmt.Sprintf("%g more polls of %s", n, f), func() bool { return d.polls(f, "ok") >= was[f]+n })
 	}
 }
 

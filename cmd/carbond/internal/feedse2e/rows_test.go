@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"carbond/proto/carbon"
 )
@@ -24,7 +23,7 @@ type views struct {
 // which must say the same.
 func (d *daemon) read() views {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	v := views{map[string]*carbon.ProjectItem{}, map[string]*carbon.FinanceItem{}, map[string]*carbon.NewsItem{}}
 	p, err := d.api.GetProjects(ctx, &carbon.ProjectQuery{})

@@ -110,16 +110,16 @@ func TestEmbeddedAndADeadFeed(t *testing.T) {
 func TestDemoMoves(t *testing.T) {
 	t.Parallel()
 	d := start(t, []string{"CARBOND_DATA_DIR=/nonexistent/carbond"}, "demo")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	defer cancel()
-	until(t, 20*time.Second, "a first price, story and supply", func() bool {
+	until(t, patience, "a first price, story and supply", func() bool {
 		v := d.read()
 		return len(v.finance) == 47 && len(v.news) > 0 && len(v.projects) == 40
 	})
-	until(t, 5*time.Second, "the welcome text", func() bool { return strings.Contains(d.stdout.String(), "SAMPLE DATA") })
+	until(t, patience, "the welcome text", func() bool { return strings.Contains(d.stdout.String(), "SAMPLE DATA") })
 	first, began := d.read(), time.Now()
 	moved := map[string]time.Duration{}
-	until(t, 30*time.Second, fmt.Sprintf("price, story and supply move; so far %v", moved), func() bool {
+	until(t, patience, fmt.Sprintf("price, story and supply move; so far %v", moved), func() bool {
 		v := d.read()
 		for ticker, f := range v.finance {
 			if f.Price != first.finance[ticker].GetPrice() && moved["price"] == 0 {

@@ -76,7 +76,7 @@ func run(t testing.TB, w *viewfile.Writer) (stop func()) {
 // until polls for so long until ok.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -84,7 +84,7 @@ func until(t testing.TB, what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("no %s within 30 s", what)
+			t.Fatalf("no %s within 2 minutes", what)
 		}
 	}
 }
