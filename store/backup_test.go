@@ -76,6 +76,34 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
+// TestBackupEmpty copies a store that holds nothing yet, as a fresh daemon's does:
+// the copy ends, and a store comes of it.
+func TestBackupEmpty(t *testing.T) {
+	s := open(t, t.TempDir(), store.Options{NoSync: true})
+	defer s.Close()
+	var tarball bytes.Buffer
+	bounded := writerFunc(func(p []byte) (int, error) {
+		if tarball.Len() > 8<<20 {
+			return 0, errors.New("the copy does not end")
+		}
+		return tarball.Write(p)
+	})
+	if err := s.Backup(context.Background(), bounded, "test"); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "restored")
+	_, report, err := store.Restore(dir, &tarball)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Position.Offset != 0 {
+		t.Fatalf("the copy ends at offset %d", report.Position.Offset)
+	}
+	r := open(t, dir, store.Options{NoSync: true})
+	defer r.Close()
+	mustApply(t, r, storetest.NewSource(seed(t)).Next())
+}
+
 func TestRestoreRefuses(t *testing.T) {
 	src := storetest.NewSource(1)
 	s := open(t, t.TempDir(), store.Options{NoSync: true})

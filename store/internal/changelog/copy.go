@@ -48,6 +48,9 @@ func (l *Log) CopyTo(open func(name string) func(size int64) (io.Writer, error))
 		if err != nil {
 			return fmt.Errorf("copy %s: %w", s.path, err)
 		}
+		if next == s.first {
+			return nil // nothing was ever appended to it, and nothing comes behind it
+		}
 	}
 	return nil
 }
