@@ -98,11 +98,12 @@ func (c *core) conditions(ctx context.Context) (noCache bool, err error) {
 }
 
 // wantedLSN returns the highest position that a request header names, 0 for
-// none.
+// none. The lowest one, "0/0", is reached at once: it is what carbond-lsn says
+// of an answer that reflects nothing of the WAL. No answer is as of then.
 func wantedLSN(ctx context.Context, header string) (want change.LSN, err error) {
 	for _, t := range metadata.ValueFromIncomingContext(ctx, header) {
 		lsn, err := change.ParseLSN(strings.TrimSpace(t))
-		if err != nil || lsn == 0 {
+		if err != nil || lsn == 0 && header == HeaderAtLSN {
 			return 0, badField(header, "is not a position like 16/B374D848")
 		}
 		want = max(want, lsn)

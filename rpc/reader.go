@@ -32,6 +32,14 @@ type Snapshot interface {
 	Project(id string) (change.ProjectDetail, bool)
 }
 
+// nothing is what the headers of an answer from SQL say while no Snapshot is
+// loaded. It has no rows: the methods that it lacks are never called.
+type nothing struct{ Snapshot }
+
+func (nothing) Offset() change.Offset                     { return 0 }
+func (nothing) LSN() change.LSN                           { return 0 }
+func (nothing) Version(change.View, string) change.Offset { return 0 }
+
 // Reader gives the newest Snapshot. Its methods are called by many goroutines
 // at once, Snapshot once for each call of a client.
 type Reader interface {

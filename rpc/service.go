@@ -122,14 +122,17 @@ func (s service) list(ctx context.Context, l list, filter string, q listQuery) (
 	if err != nil {
 		return nil, err
 	}
+	direct := l.sql && s.opt.Pool != nil
 	snap := s.reader.Snapshot()
+	if snap == nil && direct {
+		snap, noCache = nothing{}, true // SQL needs no view, but a cached answer does
+	}
 	if snap == nil {
 		return nil, errNotLoaded()
 	}
 	// The version is read before any SQL runs: what the SQL sees is then at
 	// least as new as the version says, and the first change after it ends the
 	// entry. A version of the whole view covers every filter.
-	direct := l.sql && s.opt.Pool != nil
 	var st stamp
 	if direct {
 		st.version = snap.Version(l.view, "")

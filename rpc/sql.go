@@ -2,8 +2,12 @@ package rpc
 
 import (
 	"context"
+	"errors"
+	"io"
+	"net"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"carbond/store/change"
 )
@@ -79,21 +83,56 @@ func ScanQuote(row pgx.CollectableRow) (q change.Quote, err error) {
 }
 
 // each runs sql and hands every row to use, until use says that it is enough.
-// Rows are not collected: a large answer is held once, encoded.
+// Rows are not collected: a large answer is held once, encoded. A connection of
+// the pool that broke while nobody used it, as all of them do when Postgres
+// restarts, is no failure of the call: it runs once more, on a fresh one.
 func each[T any](ctx context.Context, q Querier, scan pgx.RowToFunc[T], use func(*T) bool, sql string, args ...any) error {
+	begun, err := rowsOf(ctx, q, scan, use, sql, args)
+	if err == nil || begun || ctx.Err() != nil || !broken(err) {
+		return err
+	}
+	if p, ok := q.(resetter); ok {
+		p.Reset() // the others are as old as the broken one
+	}
+	_, err = rowsOf(ctx, q, scan, use, sql, args)
+	return err
+}
+
+// resetter is a pool that can close all its idle connections.
+type resetter interface{ Reset() }
+
+// rowsOf is one try of each. It reports whether use was given a row.
+func rowsOf[T any](ctx context.Context, q Querier, scan pgx.RowToFunc[T], use func(*T) bool, sql string, args []any) (begun bool, err error) {
 	rows, err := q.Query(ctx, sql, args...)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		v, err := scan(rows)
 		if err != nil {
-			return err
+			return begun, err
 		}
+		begun = true
 		if !use(&v) {
-			return nil
+			return begun, nil
 		}
 	}
-	return rows.Err()
+	return begun, rows.Err()
+}
+
+// broken reports whether err means that an open connection was lost. The queries
+// only read, so it does not matter how much of one Postgres had seen.
+func broken(err error) bool {
+	var connect *pgconn.ConnectError
+	var pg *pgconn.PgError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &connect):
+		return false // a fresh one could not be made either
+	case errors.As(err, &pg):
+		return pg.Code == "57P01" || pg.Code == "57P02" // admin_shutdown, crash_shutdown
+	}
+	return pgconn.SafeToRetry(err) || errors.As(err, &op) || errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
