@@ -186,7 +186,7 @@ func (o *Options) classifySlot(pe *pgconn.PgError, err error) error {
 	case pe.Code == "42704" && strings.Contains(pe.Message, "replication slot"):
 		return o.slotMissing(err)
 	case pe.Code == "42704" && strings.Contains(pe.Message, "publication"):
-		return fault(KindPublicationChange, o.resnapshotAdvice(), err, "publication %q did not exist at a position that is still to be read: it was created, or dropped and created again, after the slot", o.Publication)
+		return fault(KindPublicationChange, resnapshotAdvice, err, "publication %q did not exist at a position that is still to be read: it was created, or dropped and created again, after the slot", o.Publication)
 	case pe.Code == "55000" && (strings.Contains(pe.Message, "can no longer") || strings.Contains(pe.Message, "cannot read from") || strings.Contains(pe.Message, "invalidated") || strings.Contains(pe.Message, "has been lost")):
 		return o.slotLost(err)
 	}
@@ -223,16 +223,15 @@ func (o *Options) walLevel(err error) *Error {
 }
 
 func (o *Options) slotMissing(err error) *Error {
-	return fault(KindSlotMissing, o.resnapshotAdvice(), err, "replication slot %q does not exist any more, so the changes since the last durable position cannot be read", o.Slot)
+	return fault(KindSlotMissing, resnapshotAdvice, err, "replication slot %q does not exist any more, so the changes since the last durable position cannot be read", o.Slot)
 }
 
 func (o *Options) slotLost(err error) *Error {
-	return fault(KindSlotLost, o.resnapshotAdvice()+"; raise max_slot_wal_keep_size so that it does not happen again", err, "replication slot %q is lost: Postgres has removed WAL that it needs", o.Slot)
+	return fault(KindSlotLost, resnapshotAdvice+"; raise max_slot_wal_keep_size so that it does not happen again", err, "replication slot %q is lost: Postgres has removed WAL that it needs", o.Slot)
 }
 
-func (o *Options) resnapshotAdvice() string {
-	return "set the gap action to resnapshot, so that the slot is created anew and the tables are copied again"
-}
+// resnapshotAdvice is the remedy for every gap.
+const resnapshotAdvice = "set the gap action (postgres.on_gap) to resnapshot, so that the slot is created anew and the tables are copied again"
 
 // literal quotes an SQL string.
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -190,7 +190,7 @@ func (m *memSink) change(c change.Change) error {
 		case change.Unchanged:
 			text, ok := old[name]
 			if !ok {
-				return fmt.Errorf("column %s of row %q is unchanged, but unknown", name, k)
+				return fmt.Errorf("%w: column %s of row %q is unchanged, but unknown", change.ErrDiverged, name, k)
 			}
 			next[name] = text
 		}

@@ -2,6 +2,7 @@ package replicate
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"carbond/store/change"
@@ -119,7 +120,11 @@ func (p *pipe) next() (txns []change.Txn, advance change.LSN) {
 func (p *pipe) finish(err error) {
 	p.mu.Lock()
 	p.flying, p.busy = 0, false
-	if err != nil {
+	switch {
+	case err == nil:
+	case errors.Is(err, change.ErrDiverged):
+		p.err = fault(KindDiverged, resnapshotAdvice, err, "the changelog cannot apply a change")
+	default:
 		p.err = fault(KindSink, "", err, "the changelog did not take a transaction")
 	}
 	p.mu.Unlock()

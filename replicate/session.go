@@ -136,7 +136,7 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		if p == planStream && extended {
 			// What was in the table before it was published is not in the stream.
 			if s.opt.OnGap != GapResnapshot {
-				return fault(KindPublicationChange, s.opt.resnapshotAdvice(), nil, "tables were added to publication %q after the copy was made", s.opt.Publication)
+				return fault(KindPublicationChange, resnapshotAdvice, nil, "tables were added to publication %q after the copy was made", s.opt.Publication)
 			}
 			p = planCopy
 		}
@@ -210,7 +210,7 @@ func (s *session) lapse(ctx context.Context, conn *pgx.Conn, findings []Finding)
 		switch Kind(f.Name) {
 		case KindPublication, KindPublicationTables, KindPublicationOps:
 			if !f.OK && !f.Warning {
-				return fault(KindPublicationChange, s.opt.resnapshotAdvice(), nil, "%s, but it was whole when the copy was made: changes may be missing", f.Detail)
+				return fault(KindPublicationChange, resnapshotAdvice, nil, "%s, but it was whole when the copy was made: changes may be missing", f.Detail)
 			}
 		}
 	}

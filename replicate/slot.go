@@ -142,19 +142,19 @@ func (o *Options) gap(pos change.Position, srv server, slot *slotInfo) error {
 	case slot.walStatus == "lost":
 		return o.slotLost(nil)
 	case slot.prepared:
-		return fault(KindSlotMissing, o.resnapshotAdvice(), nil,
+		return fault(KindSlotMissing, resnapshotAdvice, nil,
 			"replication slot %q was made anew by carbond migrate, so the changes since the last durable position cannot be read", o.Slot)
 	case slot.confirmed > pos.LSN:
 		return o.slotAhead(pos.LSN, slot.confirmed)
 	case srv.flushed < pos.LSN:
-		return fault(KindServerBehind, o.resnapshotAdvice(), nil,
+		return fault(KindServerBehind, resnapshotAdvice, nil,
 			"the server's WAL ends at %s, before the durable position %s: it was restored from a backup, or an older standby was promoted", srv.flushed, pos.LSN)
 	}
 	return nil
 }
 
 func (o *Options) slotAhead(pos, confirmed change.LSN) *Error {
-	return fault(KindSlotAhead, o.resnapshotAdvice(), nil,
+	return fault(KindSlotAhead, resnapshotAdvice, nil,
 		"replication slot %q stands at %s, ahead of the durable position %s: it was advanced by somebody else, or this data directory is an older copy", o.Slot, confirmed, pos)
 }
 

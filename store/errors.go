@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 
+	"carbond/store/change"
 	"carbond/store/internal/changelog"
 	"carbond/store/internal/checkpoint"
 )
@@ -21,10 +22,8 @@ var (
 	ErrCheckpoint = checkpoint.ErrDamaged
 )
 
-// ErrDiverged is wrapped when a change does not fit the state that the log
-// leads to, such as an unchanged value of a row that is not there. The source
-// must be copied anew.
-var ErrDiverged = errors.New("change does not fit the stored state")
+// ErrDiverged is change.ErrDiverged.
+var ErrDiverged = change.ErrDiverged
 
 // CorruptionError names the place of damage in a changelog file.
 type CorruptionError = changelog.CorruptionError

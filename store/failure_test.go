@@ -199,3 +199,36 @@ func TestUpdateOntoRow(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 }
+
+// Under a replica identity that does not carry the key, a change of the key
+// cannot be told from one of another column: only the row that it changes shows.
+func TestIdentityWithoutKey(t *testing.T) {
+	rel := *change.Standard(change.Verra)
+	rel.Columns = slices.Clone(rel.Columns)
+	rel.Columns[rel.Index("project_id")].Key = false
+	rel.Columns[rel.Index("vintage")].Key = true
+	bare := make([]change.Value, len(rel.Columns))
+	bare[rel.Index("vintage")] = change.T("1")
+	for name, tt := range map[string]struct {
+		change change.Change
+		want   error
+	}{
+		"another column": {change.Change{Op: change.Update, After: verraRow(&rel, "a", "B")}, nil},
+		"the key":        {change.Change{Op: change.Update, After: verraRow(&rel, "b", "A")}, store.ErrDiverged},
+		"an old row":     {change.Change{Op: change.Update, Before: change.NewRow(bare...), After: verraRow(&rel, "a", "B")}, store.ErrDiverged},
+		"delete":         {change.Change{Op: change.Delete, Before: change.NewRow(bare...)}, store.ErrDiverged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, t.TempDir(), store.Options{NoSync: true})
+			defer s.Close()
+			tt.change.Relation = &rel
+			for i, c := range []change.Change{{Op: change.Create, Relation: &rel, After: verraRow(&rel, "a", "A")}, tt.change} {
+				lsn := change.LSN(10 * (i + 1))
+				err := s.Apply(context.Background(), []change.Txn{{CommitLSN: lsn, EndLSN: lsn + 1, First: true, Final: true, Changes: []change.Change{c}}})
+				if want := []error{nil, tt.want}[i]; !errors.Is(err, want) {
+					t.Fatalf("got %v, want %v", err, want)
+				}
+			}
+		})
+	}
+}

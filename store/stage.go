@@ -150,7 +150,7 @@ func (g *staging) change(c *change.Change) error {
 	case change.Delete:
 		key, err := sh.Key(c.Before)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: DELETE: %w", ErrDiverged, err)
 		}
 		old, ok := g.s.work.Get(sh.Table, key)
 		if !ok {
@@ -195,13 +195,17 @@ func (g *staging) update(c *change.Change, sh *view.Shape) error {
 	}
 	oldKey, err := sh.Key(was)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: UPDATE: %w", ErrDiverged, err)
 	}
 	old, had := g.s.work.Get(sh.Table, oldKey)
 	oldRow := c.Before
 	if had {
 		oldRow = g.s.shapes.reshape(old, sh)
 	} else {
+		if c.Before == "" && !identified(sh.Relation) {
+			// The key may have changed, and the row of the old one would stay.
+			return fmt.Errorf("%w: UPDATE of %s: the replica identity does not carry the key, and the row is not there", ErrDiverged, sh.Relation.Name)
+		}
 		g.s.met.anomaly("update_missing")
 		if !whole(sh.Relation) {
 			oldRow = "" // the key alone: its other columns are unknown, not NULL
@@ -209,7 +213,7 @@ func (g *staging) update(c *change.Change, sh *view.Shape) error {
 	}
 	after, err := c.After.Complete(sh.Relation, oldRow, sh.Relation)
 	if err != nil {
-		return fmt.Errorf("%w: %w; the tables must be copied anew (postgres.on_gap: resnapshot)", ErrDiverged, err)
+		return fmt.Errorf("%w: %w", ErrDiverged, err)
 	}
 	key, err := sh.Key(after)
 	if err != nil {
@@ -235,6 +239,12 @@ func (g *staging) update(c *change.Change, sh *view.Shape) error {
 // under REPLICA IDENTITY FULL.
 func whole(rel *change.Relation) bool {
 	return !slices.ContainsFunc(rel.Columns, func(c change.Column) bool { return !c.Key })
+}
+
+// identified reports whether the source sends the old key of a row with every
+// change of it.
+func identified(rel *change.Relation) bool {
+	return !slices.ContainsFunc(change.KeyColumns(rel.Name), func(k string) bool { return !rel.Columns[rel.Index(k)].Key })
 }
 
 // truncate records the TRUNCATE and, behind it, the end of every row.

@@ -1,6 +1,14 @@
 package change
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+// ErrDiverged is wrapped by a sink's error when a change does not fit the rows
+// that the changelog leads to, such as an unchanged value of a row that is not
+// there. Sending it again does not help: the tables must be copied anew.
+var ErrDiverged = errors.New("change does not fit the stored rows")
 
 // Op is what happened to a row, with Debezium's letters.
 type Op byte

@@ -234,7 +234,10 @@ func (r Row) Complete(rel *Relation, old Row, oldRel *Relation) (Row, error) {
 			if old == "" {
 				return "", fmt.Errorf("%s.%s: column %q was sent as unchanged, but no earlier row is known", rel.Schema, rel.Name, rel.Columns[i].Name)
 			}
-			v = old.Value(oldRel.Index(rel.Columns[i].Name))
+			// A value that is left out is long, so it cannot have been NULL.
+			if v = old.Value(oldRel.Index(rel.Columns[i].Name)); v.Kind != Text {
+				return "", fmt.Errorf("%s.%s: column %q was sent as unchanged, but its value is not known", rel.Schema, rel.Name, rel.Columns[i].Name)
+			}
 		}
 		b.Value(v)
 	}
