@@ -116,7 +116,7 @@ func TestDamage(t *testing.T) {
 				}
 				return segs[2]
 			},
-			starts: true, names: "the segment before it ends at",
+			names: "the segment before it ends at",
 		},
 		"open segment cut to half": {
 			damage: func(t *testing.T, _ string, segs []string) string {

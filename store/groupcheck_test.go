@@ -64,3 +64,36 @@ func TestWriteRefusesTexts(t *testing.T) {
 		}
 	}
 }
+
+// A log that is older than its consumer groups gives the same offsets again: a
+// consumer would pass over what it has never seen.
+func TestGroupsBeyondTheLog(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, store.Options{NoSync: true})
+	fill(t, s, 10)
+	m, err := s.Join("g", "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CommitOffset(context.Background(), "g", m.Generation, change.Topic(change.Verra), 10); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	older := t.TempDir()
+	s = open(t, older, store.Options{NoSync: true})
+	fill(t, s, 5)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, "groups.db"), filepath.Join(older, "groups.db")); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := store.Open(older, store.Options{NoSync: true}); err == nil || !strings.Contains(err.Error(), `group "g" stands at offset 10`) || !strings.Contains(err.Error(), "move it aside") {
+		if err == nil {
+			s.Close()
+		}
+		t.Fatalf("open: %v", err)
+	}
+}

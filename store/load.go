@@ -21,6 +21,9 @@ func (s *Store) load() (err error) {
 	if s.groups, err = group.Open(groupsPath(s.dir), s.opt.NoSync); err != nil {
 		return err
 	}
+	if err := s.groups.Within(s.changelog.Tail().Visible); err != nil {
+		return err
+	}
 	s.shapes = newShapes()
 	for number, word := range s.changelog.Dictionary() {
 		if err := s.shapes.load(number, word); err != nil {

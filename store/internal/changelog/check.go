@@ -10,6 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"carbond/store/change"
+	"carbond/store/internal/tree"
 )
 
 // Check walks every segment of a closed log read-only: bbolt's own structure,
@@ -29,7 +30,7 @@ func Check(dir string, visit func(Block, map[uint32][]byte) error) (Tail, []erro
 	c := checker{dec: dec, visit: visit}
 	for i, s := range segs {
 		if i > 0 && s.first != c.next {
-			c.add(s.corrupt(c.next, -1, fmt.Errorf("the segment before it ends at %d", c.next-1)))
+			c.add(s.misplaced(c.next))
 		}
 		c.next = s.first
 		c.segment(s, i < len(segs)-1)
@@ -82,8 +83,12 @@ func (c *checker) segment(s *segment, mustSeal bool) {
 	}
 	defer s.close()
 	c.add(s.view(func(tx *bolt.Tx) error {
-		for err := range tx.Check() {
-			c.add(s.corrupt(0, -1, fmt.Errorf("bbolt: %w", err)))
+		if err := tree.Probe(s.path); err != nil {
+			c.add(s.corrupt(0, -1, err))
+		} else {
+			for err := range tx.Check() {
+				c.add(s.corrupt(0, -1, fmt.Errorf("bbolt: %w", err)))
+			}
 		}
 		meta, dict, blocks := tx.Bucket(bucketMeta), tx.Bucket(bucketDict), tx.Bucket(bucketBlocks)
 		if meta == nil || dict == nil || blocks == nil {

@@ -37,6 +37,9 @@ func Open(dir string, opt Options) (*Log, error) {
 	l := &Log{dir: dir, opt: opt, dec: dec, dict: map[uint32][]byte{}, squeezed: map[change.Offset]bool{}}
 	l.idle = sync.NewCond(&l.mu)
 	if l.segments, err = scan(dir, true); err == nil {
+		err = checkRun(l.segments)
+	}
+	if err == nil {
 		err = l.recover()
 	}
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"carbond/store/change"
 	"carbond/store/internal/mapping"
+	"carbond/store/internal/tree"
 )
 
 // FormatVersion is the number in every segment header. A directory with a
@@ -77,16 +78,12 @@ func (s *segment) open(readOnly bool, o Options) (err error) {
 	mmap := 0
 	if !readOnly {
 		mmap = o.mmap()
+		err = tree.Probe(s.path)
 	}
-	db, err := bolt.Open(s.path, 0o640, &bolt.Options{
-		Timeout:         time.Second,
-		ReadOnly:        readOnly,
-		NoFreelistSync:  true,
-		FreelistType:    bolt.FreelistMapType,
-		InitialMmapSize: mmap,
-		NoSync:          o.NoSync,
-		NoStatistics:    true,
-	})
+	var db *bolt.DB
+	if err == nil {
+		db, err = s.bolt(readOnly, mmap, o)
+	}
 	if err != nil {
 		if errors.Is(err, berrors.ErrTimeout) || errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || isSpace(err) {
 			return fmt.Errorf("open segment %s: %w", s.path, err)
@@ -96,6 +93,18 @@ func (s *segment) open(readOnly bool, o Options) (err error) {
 	db.AllocSize = o.growth()
 	s.db = db
 	return nil
+}
+
+func (s *segment) bolt(readOnly bool, mmap int, o Options) (*bolt.DB, error) {
+	return bolt.Open(s.path, 0o640, &bolt.Options{
+		Timeout:         time.Second,
+		ReadOnly:        readOnly,
+		NoFreelistSync:  true,
+		FreelistType:    bolt.FreelistMapType,
+		InitialMmapSize: mmap,
+		NoSync:          o.NoSync,
+		NoStatistics:    true,
+	})
 }
 
 // guard turns a panic or a memory fault inside bbolt into a corruption error.

@@ -22,6 +22,7 @@ import (
 
 	"carbond/store/change"
 	"carbond/store/internal/mapping"
+	"carbond/store/internal/tree"
 )
 
 // FormatVersion is the number in the file. A higher one is refused.
@@ -63,7 +64,12 @@ type Options struct {
 func Open(path string, o Options) (f *File, err error) {
 	f = &File{path: path, opt: o}
 	defer f.guard(&err)()
-	f.db, err = bolt.Open(path, 0o640, o.bolt())
+	if !o.ReadOnly {
+		err = tree.Probe(path)
+	}
+	if err == nil {
+		f.db, err = bolt.Open(path, 0o640, o.bolt())
+	}
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || errors.Is(err, berrors.ErrTimeout) {
 			return nil, fmt.Errorf("open checkpoint %s: %w", path, err)
@@ -271,6 +277,9 @@ func (f *File) Check() (errs []error) {
 	err := func() (err error) {
 		defer f.guard(&err)()
 		return f.db.View(func(tx *bolt.Tx) error {
+			if err := tree.Probe(f.path); err != nil {
+				return f.damaged(-1, err)
+			}
 			for err := range tx.Check() {
 				errs = append(errs, f.damaged(-1, err))
 			}

@@ -25,6 +25,7 @@ import (
 
 	"carbond/store/change"
 	"carbond/store/internal/changelog"
+	"carbond/store/internal/tree"
 )
 
 // Errors of this package.
@@ -160,6 +161,9 @@ func Check(path string, end change.Offset) error {
 		}
 		defer db.Close()
 		return db.View(func(tx *bolt.Tx) error {
+			if err := tree.Probe(path); err != nil {
+				return err
+			}
 			for err := range tx.Check() {
 				problems = append(problems, err)
 			}
@@ -172,11 +176,7 @@ func Check(path string, end change.Offset) error {
 				if err := json.Unmarshal(v, g); err != nil {
 					problems = append(problems, fmt.Errorf("group %q: %w", k, err))
 				}
-				for topic, c := range g.Topics {
-					if c.Offset > end {
-						problems = append(problems, fmt.Errorf("group %q stands at offset %d of %s, behind the changelog's end at %d", k, c.Offset, topic, end))
-					}
-				}
+				problems = append(problems, g.beyond(string(k), end)...)
 				return nil
 			})
 		})
@@ -185,6 +185,30 @@ func Check(path string, end change.Offset) error {
 		return fmt.Errorf("consumer groups %s: %w%s", path, err, remedy)
 	}
 	return nil
+}
+
+// Within makes sure that no group stands beyond the end of the changelog: its
+// consumer would never see the changes that take these offsets.
+func (f *File) Within(end change.Offset) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var problems []error
+	for name, g := range f.groups {
+		problems = append(problems, g.beyond(name, end)...)
+	}
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("consumer groups %s: %w%s", f.db.Path(), err, remedy)
+	}
+	return nil
+}
+
+func (g *Group) beyond(name string, end change.Offset) (problems []error) {
+	for topic, c := range g.Topics {
+		if c.Offset > end {
+			problems = append(problems, fmt.Errorf("group %q stands at offset %d of %s, beyond the changelog's end at %d", name, c.Offset, topic, end))
+		}
+	}
+	return problems
 }
 
 // Close closes the file and ends every membership.

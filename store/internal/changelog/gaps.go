@@ -1,0 +1,57 @@
+package changelog
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	bolt "go.etcd.io/bbolt"
+
+	"carbond/store/change"
+)
+
+// checkRun makes sure that every segment begins where the one before it ends,
+// without reading blocks: a segment's tail says where it ends. Segments that
+// cannot be read are left to whoever reads them.
+func checkRun(segs []*segment) error {
+	for i := 1; i < len(segs); i++ {
+		end, ok := segs[i-1].end()
+		if ok && end != segs[i].first {
+			return segs[i].misplaced(end)
+		}
+	}
+	return nil
+}
+
+// end returns the offset that comes behind a closed segment.
+func (s *segment) end() (next change.Offset, ok bool) {
+	if err := s.open(true, Options{}); err != nil {
+		return 0, false
+	}
+	err := s.view(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil {
+			return errors.New("buckets are missing")
+		}
+		tail, err := decodeTail(meta.Get(keyTail))
+		next = tail.Next
+		return err
+	})
+	return next, s.close() == nil && err == nil
+}
+
+// misplaced says that s does not begin at the offset at which the segment
+// before it ends.
+func (s *segment) misplaced(end change.Offset) error {
+	e := &CorruptionError{File: s.path, Offset: end, Byte: -1}
+	if s.first < end {
+		e.Err = fmt.Errorf("it begins at %d, but the segment before it ends at %d", s.first, end-1)
+		e.Hint = "One of the two does not belong here: restore this directory from a backup"
+		return e
+	}
+	lost := filepath.Join(filepath.Dir(s.path), segmentName(end))
+	e.Err = fmt.Errorf("offsets %d to %d are missing: the segment before it ends at %d", end, s.first-1, end-1)
+	e.Hint = fmt.Sprintf("Put the missing files, from %s on, back from a backup. When they are gone for good, move the segments before them out of the directory: "+
+		"history then begins at offset %d, and consumers that stand before it are told so", lost, s.first)
+	return e
+}

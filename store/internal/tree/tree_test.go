@@ -1,0 +1,117 @@
+package tree_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	bolt "go.etcd.io/bbolt"
+
+	"carbond/store/internal/tree"
+)
+
+// build makes a file with branch pages, overflow pages, an inline bucket, and a
+// free list or none.
+func build(t *testing.T, freelist bool) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	db, err := bolt.Open(path, 0o640, &bolt.Options{NoFreelistSync: !freelist, PageSize: 4096, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // what is rewritten leaves free pages
+		err = db.Update(func(tx *bolt.Tx) error {
+			big, err := tx.CreateBucketIfNotExists([]byte("big"))
+			if err != nil {
+				return err
+			}
+			small, err := big.CreateBucketIfNotExists([]byte("small"))
+			if err != nil {
+				return err
+			}
+			for i := range 400 {
+				if err := big.Put(fmt.Appendf(nil, "key %04d", i), make([]byte, 150*(i%40))); err != nil {
+					return err
+				}
+			}
+			return small.Put([]byte("k"), []byte("v"))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestProbe(t *testing.T) {
+	for name, freelist := range map[string]bool{"with free list": true, "without": false} {
+		if err := tree.Probe(build(t, freelist)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{empty, empty + "-not"} {
+		if err := tree.Probe(path); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// Every page that bbolt would read is looked at: zeros in its place are found.
+func TestProbeFinds(t *testing.T) {
+	path := build(t, true)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := bolt.Open(path, 0o640, &bolt.Options{ReadOnly: true, PreLoadFreelist: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[int]string{}
+	if err := db.View(func(tx *bolt.Tx) error {
+		for n := 2; ; n++ {
+			p, err := tx.Page(n)
+			if p == nil || err != nil {
+				return err
+			}
+			kinds[n] = p.Type
+			n += p.OverflowCount
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]int{}
+	for n, kind := range kinds {
+		b := append([]byte(nil), whole...)
+		clear(b[n*4096 : n*4096+64])
+		if err := os.WriteFile(path, b, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		err := tree.Probe(path)
+		if kind == "free" {
+			if err != nil {
+				t.Errorf("free page %d: %v", n, err)
+			}
+			continue
+		}
+		found[kind]++
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("page %d:", n)) {
+			t.Errorf("%s page %d: %v", kind, n, err)
+		}
+	}
+	if found["branch"] == 0 || found["leaf"] == 0 || found["freelist"] == 0 {
+		t.Errorf("pages %v: the test proves too little", found)
+	}
+}
