@@ -100,6 +100,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
+	_, missing := os.Stat(dir)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
@@ -113,6 +114,9 @@ func Open(dir string, opt Options) (*Store, error) {
 	if err := s.load(); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
+	if err := s.syncNames(missing != nil); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
 	s.met = newMetrics(s, opt.Registerer)
 	return s, nil
 }
@@ -124,6 +128,28 @@ func (s *Store) logOptions() changelog.Options {
 func logDir(dir string) string         { return filepath.Join(dir, "log") }
 func checkpointPath(dir string) string { return filepath.Join(dir, "checkpoint.db") }
 func groupsPath(dir string) string     { return filepath.Join(dir, "groups.db") }
+
+// syncNames makes the names of the files durable that a start has made or
+// renamed: a file whose name is lost is lost with all that was synced into it.
+func (s *Store) syncNames(fresh bool) error {
+	if s.opt.NoSync {
+		return nil
+	}
+	err := syncDir(s.dir)
+	if err == nil && fresh {
+		// The folder above may be closed to us; then it is not ours to sync.
+		if err = syncDir(filepath.Dir(s.dir)); errors.Is(err, os.ErrPermission) {
+			err = nil
+		}
+	}
+	if err == nil && s.opt.Fault != nil {
+		err = s.opt.Fault("store.named")
+	}
+	if err != nil {
+		return fmt.Errorf("sync data directory %s: %w", s.dir, err)
+	}
+	return nil
+}
 
 // Run writes checkpoints and applies retention until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
