@@ -26,6 +26,8 @@ var settings = map[string]string{
 	"intervalstyle":      "postgres",
 	"extra_float_digits": "1", // shortest text that reads back as the same number
 	"bytea_output":       "hex",
+	// In the stream a warning may say that changes are left out, see notice.
+	"client_min_messages": "warning",
 
 	"statement_timeout":                   "0",
 	"lock_timeout":                        "0",
@@ -186,11 +188,22 @@ func (o *Options) classifySlot(pe *pgconn.PgError, err error) error {
 	case pe.Code == "42704" && strings.Contains(pe.Message, "replication slot"):
 		return o.slotMissing(err)
 	case pe.Code == "42704" && strings.Contains(pe.Message, "publication"):
-		return fault(KindPublicationChange, resnapshotAdvice, err, "publication %q did not exist at a position that is still to be read: it was created, or dropped and created again, after the slot", o.Publication)
+		return o.publicationMissed(err)
 	case pe.Code == "55000" && (strings.Contains(pe.Message, "can no longer") || strings.Contains(pe.Message, "cannot read from") || strings.Contains(pe.Message, "invalidated") || strings.Contains(pe.Message, "has been lost")):
-		return o.slotLost(err)
+		return o.slotLost(pe.Detail, err)
 	}
 	return fault(KindServer, "", err, "Postgres reports an error")
+}
+
+// notice returns the error that a notice in the stream amounts to, or nil. Where
+// the publication did not exist in the WAL, Postgres ends the stream up to version
+// 17; from 18 on it warns, leaves the changes out, and goes on. The text may be in
+// any language and other warnings have its code, so the place in Postgres tells.
+func (o *Options) notice(pe *pgconn.PgError) error {
+	if pe.Routine == "LoadPublications" {
+		return o.publicationMissed(pe)
+	}
+	return nil
 }
 
 func (o *Options) classifyNetwork(err error) error {
@@ -222,11 +235,21 @@ func (o *Options) walLevel(err error) *Error {
 	return fault(KindWALLevel, "ALTER SYSTEM SET wal_level = 'logical'; then restart Postgres", err, "wal_level is not logical")
 }
 
+func (o *Options) publicationMissed(err error) *Error {
+	return fault(KindPublicationChange, resnapshotAdvice, err, "publication %q did not exist at a position that is still to be read: it was created, or dropped and created again, after the slot", o.Publication)
+}
+
 func (o *Options) slotMissing(err error) *Error {
 	return fault(KindSlotMissing, resnapshotAdvice, err, "replication slot %q does not exist any more, so the changes since the last durable position cannot be read", o.Slot)
 }
 
-func (o *Options) slotLost(err error) *Error {
+// slotLost says that the slot cannot be read any more. why holds the cause where
+// Postgres tells it, which it does from version 17 on.
+func (o *Options) slotLost(why string, err error) *Error {
+	if strings.Contains(why, "idle_timeout") {
+		return fault(KindSlotLost, resnapshotAdvice+"; raise idle_replication_slot_timeout so that it does not happen again", err,
+			"replication slot %q is lost: nobody read it for longer than Postgres allows", o.Slot)
+	}
 	return fault(KindSlotLost, resnapshotAdvice+"; raise max_slot_wal_keep_size so that it does not happen again", err, "replication slot %q is lost: Postgres has removed WAL that it needs", o.Slot)
 }
 

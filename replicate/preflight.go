@@ -189,7 +189,7 @@ func checkSlot(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, er
 	case slot.plugin != "pgoutput":
 		return []Finding{finding(KindSlotForeign, false, fmt.Sprintf("replication slot %q uses plugin %q", opt.Slot, slot.plugin), "choose another slot name")}, nil
 	case slot.walStatus == "lost":
-		return []Finding{failure(opt.slotLost(nil))}, nil
+		return []Finding{failure(opt.slotLost(slot.lostBy, nil))}, nil
 	}
 	if slot.prepared {
 		return []Finding{finding(KindSlotMissing, true, fmt.Sprintf("replication slot %q waits for the first start and retains %d bytes of WAL", opt.Slot, slot.retained()), "")}, nil

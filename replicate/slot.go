@@ -24,21 +24,23 @@ type slotInfo struct {
 	restart   change.LSN
 	confirmed change.LSN
 	walStatus string
-	safe      int64 // bytes, -1 unlimited
+	lostBy    string // why it is lost, from version 17 on
+	safe      int64  // bytes, -1 unlimited
 	server    change.LSN
 }
 
 const slotSQL = `
 SELECT COALESCE(s.plugin, ''), COALESCE(s.database, ''), s.temporary, s.two_phase, COALESCE(s.active_pid, 0),
        COALESCE(s.restart_lsn, '0/0')::text, COALESCE(s.confirmed_flush_lsn, '0/0')::text,
-       COALESCE(s.wal_status, ''), COALESCE(s.safe_wal_size, -1), pg_current_wal_flush_lsn()::text
+       COALESCE(s.wal_status, ''), COALESCE(to_jsonb(s)->>'invalidation_reason', ''), COALESCE(s.safe_wal_size, -1),
+       pg_current_wal_flush_lsn()::text
 FROM pg_replication_slots s WHERE s.slot_name = $1`
 
 // readSlot returns the slot, or nil when there is none.
 func readSlot(ctx context.Context, conn *pgx.Conn, name string) (*slotInfo, error) {
 	var s slotInfo
 	err := conn.QueryRow(ctx, slotSQL, name).Scan(&s.plugin, &s.database, &s.temporary, &s.prepared, &s.pid,
-		lsnText{&s.restart}, lsnText{&s.confirmed}, &s.walStatus, &s.safe, lsnText{&s.server})
+		lsnText{&s.restart}, lsnText{&s.confirmed}, &s.walStatus, &s.lostBy, &s.safe, lsnText{&s.server})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -140,7 +142,7 @@ func (o *Options) gap(pos change.Position, srv server, slot *slotInfo) error {
 	case slot == nil:
 		return o.slotMissing(nil)
 	case slot.walStatus == "lost":
-		return o.slotLost(nil)
+		return o.slotLost(slot.lostBy, nil)
 	case slot.prepared:
 		return fault(KindSlotMissing, resnapshotAdvice, nil,
 			"replication slot %q was made anew by carbond migrate, so the changes since the last durable position cannot be read", o.Slot)

@@ -214,7 +214,14 @@ func (s *stream) message(kind byte, body []byte) error {
 		return s.opt.classify(fmt.Errorf("stream: %w", pgconn.ErrorResponseToPgError(&e)))
 	case 'c':
 		return fault(KindConnect, "", nil, "Postgres ended the stream")
-	case 'N', 'S', 'A': // notice, changed setting, notification
+	case 'N':
+		var n pgproto3.NoticeResponse
+		if err := n.Decode(body); err != nil {
+			return fault(KindProtocol, "", err, "the server sent an unreadable notice")
+		}
+		e := pgproto3.ErrorResponse(n)
+		return s.opt.notice(pgconn.ErrorResponseToPgError(&e))
+	case 'S', 'A': // changed setting, notification
 	default:
 		s.strange("message", kind)
 	}

@@ -148,6 +148,7 @@ func TestScriptedRedeliveryAndStrays(t *testing.T) {
 		s := script(t, sink, Options{AdvanceInterval: 10 * time.Millisecond})
 		s.News()
 		s.Send('N', []byte{0})
+		s.Send('N', []byte("SWARNING\x00VWARNING\x00C55000\x00Mreplication slot \"carbond\" of a standby does not exist\x00RStandbySlotsHaveCaughtup\x00\x00"))
 		s.Data(0, []byte{'A', 0, 0, 0, 1, 0, 0, 0, 1})
 		s.Data(0, []byte{'S', 0, 0, 0, 1, 1})
 		s.Data(0, []byte{'M', 1, 0, 0, 0, 0, 0, 0, 0, 1, 'p', 0, 0, 0, 0, 0})
@@ -181,7 +182,12 @@ func TestScriptedFaults(t *testing.T) {
 		"empty replication message": {func(s *scripted) { s.Send('d', nil) }, KindProtocol},
 		"end of the stream":         {func(s *scripted) { s.Send('c', nil) }, KindConnect},
 		"error":                     {func(s *scripted) { s.Send('E', []byte("SERROR\x00C57P01\x00Mgoing down\x00\x00")) }, KindConnect},
-		"silence":                   {func(*scripted) {}, KindSilent},
+		// The text of a German server of version 18.
+		"publication left out": {func(s *scripted) {
+			s.Send('N', []byte("SWARNUNG\x00VWARNING\x00C55000\x00MLaden der Publikation »carbond« übersprungen\x00RLoadPublications\x00\x00"))
+		}, KindPublicationChange},
+		"unreadable notice": {func(s *scripted) { s.Send('N', []byte{'S'}) }, KindProtocol},
+		"silence":           {func(*scripted) {}, KindSilent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -39,6 +39,7 @@ func replicateOptions(cfg *config.Config) replicate.Options {
 		Migrate:     cfg.Postgres.Migrate == "auto",
 		OnGap:       replicate.GapAction(cfg.Postgres.OnGap),
 		TakeOver:    cfg.Postgres.SlotTakeover,
+		Failover:    cfg.Postgres.Failover,
 	}
 }
 

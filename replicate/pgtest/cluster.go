@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,15 +63,17 @@ func Start(tb testing.TB, conf ...string) *Cluster {
 	if err != nil {
 		tb.Fatalf("start a private Postgres: %v", err)
 	}
-	tb.Cleanup(func() {
-		if tb.Failed() {
-			tb.Logf("end of the Postgres log:\n%s", c.LogTail(4000))
-		}
-		if err := c.remove(); err != nil {
-			tb.Errorf("remove the private Postgres: %v", err)
-		}
-	})
+	tb.Cleanup(func() { c.finish(tb) })
 	return c
+}
+
+func (c *Cluster) finish(tb testing.TB) {
+	if tb.Failed() {
+		tb.Logf("end of the Postgres log:\n%s", c.LogTail(4000))
+	}
+	if err := c.remove(); err != nil {
+		tb.Errorf("remove the private Postgres: %v", err)
+	}
 }
 
 func missing(tb testing.TB, err error) {
@@ -230,73 +229,6 @@ func (c *Cluster) LogTail(n int) string {
 		b = b[len(b)-n:]
 	}
 	return string(b)
-}
-
-func start(bin string, conf []string) (*Cluster, error) {
-	cred, err := credential()
-	if err != nil {
-		return nil, err
-	}
-	// Not tb.TempDir: its parent is closed to other users, and a socket path
-	// may have 107 bytes only. For the same reasons not every TMPDIR will do.
-	dir, err := os.MkdirTemp(tempRoot(cred != nil), "carbond-pg-")
-	if err != nil {
-		return nil, err
-	}
-	c := &Cluster{dir: dir, programs: bin, cred: cred}
-	if err := c.create(conf); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	for attempt := 0; ; attempt++ {
-		if c.port, err = FreePort(); err != nil {
-			break
-		}
-		c.base = url.URL{
-			Scheme: "postgres", User: url.UserPassword(User, Password),
-			Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)), RawQuery: "sslmode=disable",
-		}
-		if err = c.launch(); err == nil || attempt == 3 || !strings.Contains(c.LogTail(2000), "could not bind") {
-			break // somebody may have taken the port in between
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%w\n%s", err, c.LogTail(2000)), c.remove())
-	}
-	return c, nil
-}
-
-func (c *Cluster) create(conf []string) error {
-	pw := filepath.Join(c.dir, "password")
-	if err := os.WriteFile(pw, []byte(Password+"\n"), 0o644); err != nil {
-		return err
-	}
-	if c.cred != nil {
-		for _, p := range []string{c.dir, pw} { // a strict umask keeps others out of the file
-			if err := os.Chown(p, int(c.cred.Uid), int(c.cred.Gid)); err != nil {
-				return err
-			}
-		}
-	}
-	cmd := exec.Command(filepath.Join(c.programs, "initdb"), "-D", filepath.Join(c.dir, "data"), "-U", User,
-		"-E", "UTF8", "--locale=C", "--no-sync", "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile="+pw)
-	cmd.Dir = c.dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("run initdb: %w\n%s", err, out)
-	}
-	lines := append([]string{
-		"", "listen_addresses = '127.0.0.1'", "unix_socket_directories = '" + c.dir + "'",
-		"wal_level = logical", "fsync = off", "shared_buffers = 32MB",
-		"max_connections = 100", "max_wal_senders = 30", "max_replication_slots = 30",
-		"max_prepared_transactions = 10", "autovacuum = off", "max_wal_size = 2GB",
-		"log_min_messages = info", "log_line_prefix = '%m [%p] '", "timezone = 'Europe/Berlin'",
-	}, conf...)
-	f, err := os.OpenFile(filepath.Join(c.dir, "data", "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(strings.Join(lines, "\n") + "\n")
-	return errors.Join(err, f.Close())
 }
 
 // launch starts the postmaster and waits until it answers.

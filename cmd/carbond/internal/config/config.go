@@ -30,6 +30,7 @@ type Postgres struct {
 	Migrate      string // "auto" or "off"
 	OnGap        string // "stop" or "resnapshot"
 	SlotTakeover bool
+	Failover     bool
 	QueryTimeout time.Duration
 	MaxConns     int
 }

@@ -1,0 +1,148 @@
+package replicate_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"carbond/replicate"
+	"carbond/replicate/pgtest"
+	"carbond/store/change"
+)
+
+// Behaviour that differs between the major versions of Postgres. Each test says
+// what is right on the version that it meets; `make pg-matrix` brings others.
+
+func version(t *testing.T, url string) int {
+	t.Helper()
+	n, err := strconv.Atoi(pgtest.Text(t, url, "SHOW server_version_num")[0][0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n / 10000
+}
+
+// TestFailover goes on with a standby that was promoted. From version 17 on the
+// standby has kept the slot in step, and nothing is missing; before, the slot is
+// not there, and that is said.
+func TestFailover(t *testing.T) {
+	major := version(t, pgtest.Shared(t).URL("postgres"))
+	var primaryConf, standbyConf []string
+	if major >= 17 {
+		primaryConf = []string{"synchronized_standby_slots = 'standby'"}
+		standbyConf = []string{"sync_replication_slots = on", "synchronized_standby_slots = ''"}
+	}
+	primary := pgtest.Start(t, primaryConf...)
+	standby := primary.Standby(t, "standby", standbyConf...)
+	db := primary.Database(t)
+	opt, sink := options(db), newSink()
+	opt.Failover = true
+	r := run(t, sink, opt)
+	r.level()
+	pgtest.Exec(t, db, "INSERT INTO news (guid) VALUES ('1'), ('2')")
+	r.level()
+	name := pgtest.Text(t, db, "SELECT current_database()")[0][0]
+	lsn := pgtest.Text(t, db, "SELECT pg_current_wal_lsn()")[0][0]
+	there := "SELECT pg_last_wal_replay_lsn() >= '" + lsn + "'"
+	if major >= 17 {
+		there += " AND EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '" + opt.Slot + "' AND synced AND NOT temporary AND invalidation_reason IS NULL)"
+	}
+	eventually(t, func() error {
+		if got := pgtest.Text(t, standby.URL("postgres"), there)[0][0]; got != "t" {
+			return fmt.Errorf("the standby is behind: %s", standby.LogTail(500))
+		}
+		return nil
+	})
+	r.stop()
+	primary.Stop(t, pgtest.Immediate)
+	pgtest.Exec(t, standby.URL("postgres"), "SELECT pg_promote()")
+	opt.URL = standby.URL(name)
+	pgtest.Exec(t, opt.URL, "INSERT INTO news (guid) VALUES ('3')", "DELETE FROM news WHERE guid = '1'")
+
+	r = run(t, sink, opt)
+	if major < 17 {
+		r.trouble(replicate.KindSlotMissing)
+		return
+	}
+	r.level()
+	sink.sameAsSQL(t, opt.URL)
+	if n := len(sink.transactions()); n != 4 {
+		t.Errorf("%d transactions, want the copy, one before the failover and two after it", n)
+	}
+}
+
+// TestGeneratedColumns: the rows of the copy have the columns of the stream's,
+// which has stored generated columns where Postgres can publish them and is told
+// to.
+func TestGeneratedColumns(t *testing.T) {
+	db := pgtest.Shared(t).Database(t)
+	major := version(t, db)
+	opt, sink := options(db), newSink()
+	if err := replicate.Migrate(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, db,
+		"ALTER TABLE news ADD COLUMN loud text GENERATED ALWAYS AS (upper(title)) STORED",
+		"INSERT INTO news (guid, title) VALUES ('copied', 'one')")
+	if major >= 18 {
+		pgtest.Exec(t, db,
+			"ALTER TABLE news ADD COLUMN quiet text GENERATED ALWAYS AS (lower(title)) VIRTUAL",
+			"ALTER PUBLICATION carbond SET (publish_generated_columns = stored)")
+	}
+	r := run(t, sink, opt)
+	r.level()
+	pgtest.Exec(t, db, "INSERT INTO news (guid, title) VALUES ('streamed', 'two')")
+	r.level()
+	var have [2][]string
+	txns := sink.transactions()
+	for i, txn := range []change.Txn{txns[0], txns[len(txns)-1]} {
+		c := txn.Changes[len(txn.Changes)-1]
+		for j, col := range c.Relation.Columns {
+			have[i] = append(have[i], col.Name)
+			if col.Name == "loud" && c.After.Value(j) != change.T([]string{"ONE", "TWO"}[i]) {
+				t.Errorf("column %s is %v", col.Name, c.After.Value(j))
+			}
+		}
+	}
+	if !slices.Equal(have[0], have[1]) {
+		t.Errorf("the copy has %q, the stream %q", have[0], have[1])
+	}
+	if got := slices.Contains(have[0], "loud"); got != (major >= 18) {
+		t.Errorf("generated column published: %t, columns %q", got, have[0])
+	}
+	if slices.Contains(have[0], "quiet") {
+		t.Errorf("a virtual column cannot be published: %q", have[0])
+	}
+}
+
+// TestSlotIdleTooLong: from version 18 on a slot that nobody reads can be lost
+// by time alone.
+func TestSlotIdleTooLong(t *testing.T) {
+	if version(t, pgtest.Shared(t).URL("postgres")) < 18 {
+		return // TestSlotLost has the other way, which all versions know
+	}
+	c := pgtest.Start(t, "idle_replication_slot_timeout = '1s'")
+	db := c.Database(t)
+	opt, sink := options(db), newSink()
+	r := run(t, sink, opt)
+	r.level()
+	r.stop()
+	eventually(t, func() error {
+		pgtest.Exec(t, db, "CHECKPOINT")
+		if got := pgtest.Text(t, db, "SELECT COALESCE(invalidation_reason, '') FROM pg_replication_slots")[0][0]; got != "idle_timeout" {
+			return fmt.Errorf("invalidation_reason %q", got)
+		}
+		return nil
+	})
+	r = run(t, sink, opt)
+	if s := r.trouble(replicate.KindSlotLost); !strings.Contains(s.Reason, "idle_replication_slot_timeout") {
+		t.Errorf("got %q", s.Reason)
+	}
+	r.stop()
+	opt.OnGap = replicate.GapResnapshot
+	r = run(t, sink, opt)
+	r.level()
+	sink.sameAsSQL(t, db)
+}
