@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,22 +21,28 @@ func (a *app) cmdHealthcheck() *cobra.Command {
 		service string
 		timeout time.Duration
 		quiet   bool
+		ready   string
 	)
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Exit 0 when the daemon is SERVING",
 		Long: "Asks grpc.health.v1 of the daemon. Exit code 0 only for SERVING; 1 for NOT_SERVING, an\n" +
 			"unknown service and no answer. /readyz?verbose of the HTTP listener tells the reasons.\n" +
-			"Without connection flags it asks the daemon that the configuration describes, on this machine.",
+			"Without connection flags it asks the daemon that the configuration describes, on this machine; when\n" +
+			"its gRPC listener wants certificates of clients, by /readyz of the HTTP listener.",
 		Example: "  carbond healthcheck\n  carbond healthcheck --addr 10.0.0.7:50051 --tls-ca ca.crt --service carbon.CarbonService",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !anyChanged(cmd.Flags(), "addr", "tls", "tls-ca", "tls-cert", "tls-key", "tls-server-name") {
-				a.ownAddress(c)
+				ready = a.ownAddress(c)
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			state, err := c.health(ctx, service)
+			ask := func() (healthpb.HealthCheckResponse_ServingStatus, error) { return c.health(ctx, service) }
+			if ready != "" && !cmd.Flags().Changed("service") {
+				ask = func() (healthpb.HealthCheckResponse_ServingStatus, error) { return askReady(ctx, ready) }
+			}
+			state, err := ask()
 			if err != nil {
 				return err
 			}
@@ -66,14 +74,44 @@ func anyChanged(f *pflag.FlagSet, names ...string) bool {
 // ownAddress points the client at the daemon that the configuration describes,
 // so that one HEALTHCHECK line fits every configuration. A configuration that
 // does not load leaves the default address: serve complains about it already.
-func (a *app) ownAddress(c *client) {
+//
+// A listener that wants certificates of clients refuses us, who have only that
+// of a server. Where the HTTP listener does not, ready is the URL to ask there.
+func (a *app) ownAddress(c *client) (ready string) {
 	cfg, _, err := config.Load(a.sources(nil))
 	if err != nil {
-		return
+		return ""
 	}
-	host, port, err := net.SplitHostPort(cfg.GRPC.Listen)
+	addr, ok := onThisMachine(cfg.GRPC.Listen)
+	if !ok {
+		return ""
+	}
+	c.addr = addr
+	// The certificate names the machine, not the loopback address, and what it
+	// would protect does not leave the machine.
+	c.own = cfg.GRPC.TLS.Enabled()
+	c.tls = c.own
+	if cfg.GRPC.TLS.ClientCA == "" {
+		return ""
+	}
+	// Accepted where one authority signs for both sides.
+	c.cert, c.key = cfg.GRPC.TLS.Cert, cfg.GRPC.TLS.Key
+	addr, ok = onThisMachine(cfg.HTTP.Listen)
+	if !ok || cfg.HTTP.TLS.ClientCA != "" {
+		return ""
+	}
+	if cfg.HTTP.TLS.Enabled() {
+		return "https://" + addr + "/readyz"
+	}
+	return "http://" + addr + "/readyz"
+}
+
+// onThisMachine returns where a listener is reached from its own machine; not ok
+// when its port is not known beforehand.
+func onThisMachine(listen string) (addr string, ok bool) {
+	host, port, err := net.SplitHostPort(listen)
 	if err != nil || port == "0" {
-		return
+		return "", false
 	}
 	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
 		host = "127.0.0.1"
@@ -81,11 +119,30 @@ func (a *app) ownAddress(c *client) {
 			host = "::1"
 		}
 	}
-	c.addr = net.JoinHostPort(host, port)
-	// The certificate names the machine, not the loopback address, and what it
-	// would protect does not leave the machine.
-	c.own = cfg.GRPC.TLS.Enabled()
-	c.tls = c.own
+	return net.JoinHostPort(host, port), true
+}
+
+// askReady asks /readyz, which says the same as the health service.
+func askReady(ctx context.Context, url string) (healthpb.HealthCheckResponse_ServingStatus, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}, //nolint:gosec // see ownAddress
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("ask the daemon: %w", err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		return 0, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return healthpb.HealthCheckResponse_NOT_SERVING, nil
+	}
+	return healthpb.HealthCheckResponse_SERVING, nil
 }
 
 // health asks once.

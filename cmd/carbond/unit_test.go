@@ -4,10 +4,12 @@ import (
 	"io"
 	"maps"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"carbond/cmd/carbond/internal/certs/certstest"
 	"carbond/replicate"
 )
 
@@ -117,5 +119,32 @@ func TestHealthcheckFollowsTheConfiguration(t *testing.T) {
 	}
 	if code, _, _ := command(t, []string{"CARBOND_GRPC_LISTEN=" + p.grpc}, "healthcheck", "--addr", "127.0.0.1:1"); code != 1 {
 		t.Error("--addr does not win")
+	}
+}
+
+// TestHealthcheckOfTLS is the HEALTHCHECK of the image, which has no flags, with
+// every kind of certificates.
+func TestHealthcheckOfTLS(t *testing.T) {
+	servers, clients := certstest.NewCA(t), certstest.NewCA(t)
+	cert, key := servers.Issue(t, "carbond.example.org")
+	grpcTLS := []string{"CARBOND_GRPC_TLS_CERT=" + cert, "CARBOND_GRPC_TLS_KEY=" + key}
+	httpTLS := []string{"CARBOND_HTTP_TLS_CERT=" + cert, "CARBOND_HTTP_TLS_KEY=" + key}
+	for name, env := range map[string][]string{
+		"server":                   grpcTLS,
+		"clients of another CA":    append(slices.Clip(grpcTLS), "CARBOND_GRPC_CLIENT_CA="+clients.File(t)),
+		"the same, HTTP with TLS":  append(append(slices.Clip(grpcTLS), httpTLS...), "CARBOND_GRPC_CLIENT_CA="+clients.File(t)),
+		"one CA for both, no HTTP": append(append(slices.Clip(grpcTLS), httpTLS...), "CARBOND_GRPC_CLIENT_CA="+servers.File(t), "CARBOND_HTTP_CLIENT_CA="+clients.File(t)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := start(t, append(embedded(t), env...), "serve")
+			env := append(slices.Clip(env), "CARBOND_GRPC_LISTEN="+p.grpc, "CARBOND_HTTP_LISTEN="+p.http)
+			if out := must(t, env, "healthcheck"); !strings.Contains(out, "SERVING") {
+				t.Errorf("got %q", out)
+			}
+			p.stop()
+			if code, out, _ := command(t, env, "healthcheck"); code != 1 {
+				t.Errorf("of a daemon that is gone: exit code %d, %q", code, out)
+			}
+		})
 	}
 }
