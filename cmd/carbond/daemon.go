@@ -59,6 +59,7 @@ type daemon struct {
 	sampleListeners            []net.Listener
 	self                       closer // the watchdog's connection to the own API
 	health                     atomic.Pointer[verdict]
+	console                    console
 	age                        atomic.Int64 // nanoseconds since the views were level with their source
 }
 
@@ -225,6 +226,7 @@ func (d *daemon) buildAdmin(_ context.Context, _ *config.Config) error {
 		Gatherer: d.met.reg,
 		Checks:   d.checks,
 		Status:   d.status,
+		Console:  d.consolePage,
 		Pprof:    func() bool { return d.cfg.Load().HTTP.Pprof },
 	})
 	return nil

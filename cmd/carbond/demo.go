@@ -79,10 +79,19 @@ Try:
   grpcurl%[3]s -d '{"country":"Brazil"}' %[4]s carbon.CarbonService/GetProjects
   grpcurl%[3]s -d '{"ticker":"KRBN"}' %[4]s carbon.CarbonService/GetFinanceData
   grpcurl%[3]s -d '{"source":"Reuters"}' %[4]s carbon.CarbonService/GetNews
+  grpcurl%[3]s -d '{"project_id":"%[6]s"}' %[4]s carbon.CarbonService/GetProjectDetail
   carbond view projects --addr %[4]s
 
 Stop with Ctrl-C; the data directory %[5]s goes with it.
-`, scheme, httpAddr, plaintext, grpcAddr, d.cfg.Load().DataDir)
+`, scheme, httpAddr, plaintext, grpcAddr, d.cfg.Load().DataDir, d.someProject())
+}
+
+// someProject returns the id of a project that GetProjectDetail finds.
+func (d *daemon) someProject() string {
+	for p := range d.store.Snapshot().Projects("", "") {
+		return p.ProjectID
+	}
+	return "VCS-90001"
 }
 
 // buildSample makes the invented upstreams and the options of feeds that read

@@ -13,6 +13,7 @@ import (
 // verdict is whether the API serves, and why not.
 type verdict struct {
 	ok     bool
+	old    bool // serving the last good data while Postgres cannot be reached
 	reason string
 }
 
@@ -39,7 +40,7 @@ func judgeReplication(s replicate.Status, copied bool, limit float64) verdict {
 	case limit > 0 && s.LagSeconds > limit:
 		return verdict{reason: fmt.Sprintf("%.1f s behind Postgres, more than limits.lag_seconds %g (%s)", s.LagSeconds, limit, state)}
 	case !s.Connected:
-		return verdict{ok: true, reason: fmt.Sprintf("serving data of %.1f s ago (%s)", s.LagSeconds, state)}
+		return verdict{ok: true, old: true, reason: fmt.Sprintf("serving data of %.1f s ago (%s)", s.LagSeconds, state)}
 	}
 	return verdict{ok: true}
 }
@@ -51,11 +52,19 @@ func (d *daemon) checks() []admin.Check {
 	if v == nil {
 		v = &verdict{reason: "starting"}
 	}
-	out := []admin.Check{{Name: "views", OK: v.ok, Reason: v.reason}}
+	views := admin.Check{Name: "views", OK: v.ok, Reason: v.reason, Warning: v.old}
+	if !v.ok || v.old {
+		views.Remedy = "It mends itself once replication streams again; see the check replication for what stops it."
+	}
+	out := []admin.Check{views}
 	if d.source != nil {
 		s := d.source.Status()
 		c := admin.Check{Name: "replication", OK: s.Connected, Reason: s.Reason}
+		if !c.OK {
+			c.Remedy = "Replication is tried again by itself; carbond doctor looks at Postgres and prints the SQL that repairs it."
+		}
 		if len(s.Warnings) > 0 {
+			c.Warning = true
 			c.Reason = strings.Trim(c.Reason+"; "+strings.Join(s.Warnings, "; "), "; ")
 		}
 		out = append(out, c)
@@ -65,10 +74,11 @@ func (d *daemon) checks() []admin.Check {
 		out = append(out, d.feedCheck())
 	}
 	if d.views != nil {
-		out = append(out, admin.Check{Name: "viewfiles", OK: true, Reason: d.views.Trouble()})
+		trouble := d.views.Trouble()
+		out = append(out, admin.Check{Name: "viewfiles", OK: true, Warning: trouble != "", Reason: trouble})
 	}
 	if r := d.reload.Load(); r != nil && !r.ok {
-		out = append(out, admin.Check{Name: "config", OK: true, Reason: "the last reload was refused, the old configuration is in force: " + r.reason})
+		out = append(out, admin.Check{Name: "config", OK: true, Warning: true, Remedy: "Correct it, try it with carbond check-config, and send SIGHUP again.", Reason: "the last reload was refused, the old configuration is in force: " + r.reason})
 	}
 	return out
 }
@@ -80,6 +90,8 @@ func (d *daemon) diskCheck() admin.Check {
 	dir := d.cfg.Load().DataDir
 	c := admin.Check{Name: "disk", OK: true}
 	if free := freeBytes(dir); free < lowSpace {
+		c.Warning = true
+		c.Remedy = "Free some space, or keep less: retention.age, retention.bytes, store.compress."
 		c.Reason = fmt.Sprintf("only %d MiB free for %s: new changes soon cannot be kept", free>>20, dir)
 	}
 	return c
@@ -97,17 +109,22 @@ func (d *daemon) feedCheck() admin.Check {
 			stale = append(stale, fmt.Sprintf("%s is stale since %s: %s", f.Name, f.LastSuccess.UTC().Format(time.RFC3339), f.LastError))
 		}
 	}
-	return admin.Check{Name: "feeds", OK: true, Reason: strings.Join(stale, "; ")}
+	return admin.Check{Name: "feeds", OK: true, Warning: len(stale) > 0, Reason: strings.Join(stale, "; ")}
 }
+
+const healthEvery = 100 * time.Millisecond
 
 // watchHealth keeps the health service and the gauges in step with judge.
 func (d *daemon) watchHealth(ctx context.Context) error {
-	t := time.NewTicker(100 * time.Millisecond)
+	t := time.NewTicker(healthEvery)
 	defer t.Stop()
 	for n := 0; ; n++ {
 		d.updateHealth()
 		if n%10 == 0 {
 			d.updateGauges()
+		}
+		if n%int(trendEvery/healthEvery) == 0 {
+			d.sampleTrend()
 		}
 		select {
 		case <-ctx.Done():

@@ -6,12 +6,20 @@ import (
 	"time"
 
 	"carbond/cmd/carbond/internal/admin"
+	"carbond/store"
 	"carbond/store/change"
 )
 
 // status collects what /status.json and the console page show. Nothing in it
 // is secret: texts of errors pass the redactor.
 func (d *daemon) status() admin.Status {
+	d.console.mu.Lock()
+	groups := d.console.recentGroups(d.store)
+	d.console.mu.Unlock()
+	return d.statusWith(groups)
+}
+
+func (d *daemon) statusWith(groups []store.Group) admin.Status {
 	b, cfg := build(), d.cfg.Load()
 	checks := d.checks()
 	ready := true
@@ -29,16 +37,16 @@ func (d *daemon) status() admin.Status {
 		Checks:    checks,
 		Data:      admin.Data{Dir: cfg.DataDir, Bytes: dirBytes(cfg.DataDir)},
 		Position:  d.position(),
-		Listen:    admin.Listen{GRPC: d.grpcListener.Addr().String(), HTTP: d.httpListener.Addr().String()},
+		Listen:    d.listens(),
 		Config:    admin.Config{File: cfg.File()},
 	}
 	if r := d.reload.Load(); r != nil {
 		s.Config.ReloadedAt, s.Config.ReloadOK = r.at.UTC(), r.ok
 	}
-	snap := d.store.Snapshot()
-	for _, v := range change.Views() {
-		s.Views = append(s.Views, admin.View{Name: string(v), Rows: snap.ViewRows(v)})
-	}
+	s.Topics = d.topics()
+	s.Views = d.viewStatus()
+	s.Groups = groupStatus(groups[:min(len(groups), shownGroups)])
+	s.GroupsLeft = len(groups) - len(s.Groups)
 	if d.source != nil {
 		r := d.source.Status()
 		s.Replication = &admin.Replication{
@@ -48,6 +56,55 @@ func (d *daemon) status() admin.Status {
 	}
 	s.Feeds = d.feedStatus()
 	return s
+}
+
+func (d *daemon) listens() admin.Listen {
+	g := d.cfg.Load().GRPC
+	return admin.Listen{
+		GRPC: d.grpcListener.Addr().String(), HTTP: d.httpListener.Addr().String(),
+		TLS: g.TLS.Enabled(), ClientCert: g.TLS.ClientCA != "", Token: g.TokensFile != "",
+	}
+}
+
+func (d *daemon) topics() []admin.Topic {
+	all := d.store.Topics()
+	out := make([]admin.Topic, len(all))
+	for i, t := range all {
+		out[i] = admin.Topic{Name: t.Name, First: uint64(t.First), Next: uint64(t.Next), Records: t.Records, Bytes: t.Bytes, ChangedAt: known(t.Last)}
+	}
+	return out
+}
+
+// viewStatus lists the views. A view last changed when one of its tables did:
+// changes that leave its rows as they are are rare.
+func (d *daemon) viewStatus() []admin.View {
+	snap := d.store.Snapshot()
+	offset := func(v change.View) uint64 { return uint64(min(snap.Version(v, ""), snap.Offset())) } // 0 before the first change
+	last := map[string]time.Time{}
+	for _, t := range d.store.Topics() {
+		last[t.Table] = t.Last
+	}
+	if last[change.Verra].Before(last[change.Carbonmark]) {
+		last[change.Verra] = last[change.Carbonmark]
+	}
+	var out []admin.View
+	for _, v := range change.Views() {
+		table := map[change.View]string{change.ViewProjects: change.Verra, change.ViewNews: change.News, change.ViewFinance: change.Finance}[v]
+		out = append(out, admin.View{Name: string(v), Rows: snap.ViewRows(v), Offset: offset(v), ChangedAt: known(last[table])})
+	}
+	return out
+}
+
+func groupStatus(groups []store.Group) []admin.Group {
+	var out []admin.Group
+	for _, g := range groups {
+		s := admin.Group{Name: g.Name, Active: g.Active, Topics: []admin.GroupTopic{}}
+		for _, t := range g.Topics {
+			s.Topics = append(s.Topics, admin.GroupTopic{Topic: t.Topic, Committed: uint64(t.Committed), Lag: t.Lag, LagSeconds: t.LagTime.Seconds()})
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 func (d *daemon) position() admin.Position {

@@ -20,7 +20,8 @@ type Options struct {
 	Logger   *slog.Logger        // nil discards
 	Gatherer prometheus.Gatherer // what /metrics shows
 	Checks   func() []Check      // what /readyz asks; must not block
-	Status   func() Status       // what /status.json and the page show; must not block
+	Status   func() Status       // what /status.json shows; must not block
+	Console  func() Console      // what the page shows; must not block
 	Pprof    func() bool         // whether /debug/pprof/ answers, asked at each request; nil means no
 }
 
@@ -98,8 +99,10 @@ func Handler(opt Options) http.Handler {
 	mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, opt.Status())
 	})
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { page(w, opt.Status()) })
-	mux.HandleFunc("GET /style.css", style)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { page(w, r, opt.Console()) })
+	mux.HandleFunc("GET /style.css", asset("text/css", styleCSS))
+	mux.HandleFunc("GET /live.js", asset("text/javascript", liveJS))
+	mux.HandleFunc("GET /icon.svg", asset("image/svg+xml", iconSVG))
 	profiles(mux, opt.Pprof)
 	return headers(mux)
 }
@@ -180,7 +183,7 @@ func profiles(mux *http.ServeMux, on func() bool) {
 func headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")

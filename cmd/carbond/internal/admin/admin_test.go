@@ -25,19 +25,30 @@ func options(ok bool) admin.Options {
 	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "x_seconds", Help: "X.", NativeHistogramBucketFactor: 1.1, Buckets: []float64{1, 2}})
 	h.Observe(1.5)
 	reg.MustRegister(h)
+	status := func() admin.Status {
+		at := time.Now().Add(-time.Minute)
+		return admin.Status{
+			Mode: "postgres", Sample: true, Ready: ok, Checks: []admin.Check{{Name: "b", OK: ok, Reason: "<script>alert(1)</script>; remedy: do <b>this</b>"}},
+			Views:       []admin.View{{Name: "projects", Rows: 42}},
+			Feeds:       []admin.Feed{{Name: "verra", State: "failing", Failures: 3, LastSuccess: &at, LastError: `"><img src=x>`}},
+			Replication: &admin.Replication{State: "streaming", LagBytes: 7},
+			Data:        admin.Data{Dir: "/d", Bytes: 3 << 20},
+			Listen:      admin.Listen{GRPC: "127.0.0.1:50051"},
+		}
+	}
 	return admin.Options{
 		Gatherer: reg,
 		Checks: func() []admin.Check {
 			return []admin.Check{{Name: "a", OK: true}, {Name: "b", OK: ok, Reason: "why <not>"}}
 		},
-		Status: func() admin.Status {
-			at := time.Now().Add(-time.Minute)
-			return admin.Status{
-				Mode: "postgres", Sample: true, Checks: []admin.Check{{Name: "b", OK: ok, Reason: "<script>alert(1)</script>"}},
-				Views:       []admin.View{{Name: "projects", Rows: 42}},
-				Feeds:       []admin.Feed{{Name: "verra", State: "failing", LastSuccess: &at, LastError: `"><img src=x>`}},
-				Replication: &admin.Replication{State: "streaming", LagBytes: 7},
-				Data:        admin.Data{Dir: "/d", Bytes: 3 << 20},
+		Status: status,
+		Console: func() admin.Console {
+			return admin.Console{
+				Status: status(), Made: time.Now(), Every: time.Second,
+				History: []admin.Sample{{Offset: 1, Lag: 2}, {Offset: 5, Lag: 1}, {Offset: 6}},
+				Changes: []admin.Change{{Offset: 6, Topic: "carbon.public.news", Op: "new", Key: "guid1"}},
+				News:    []admin.Headline{{Title: "<script>alert(2)</script>", Link: "javascript:alert(3)", Source: "Reuters"}},
+				Quotes:  []admin.Quote{{Ticker: "KRBN", Price: 30.5}},
 			}
 		},
 	}
@@ -74,6 +85,17 @@ func TestRoutes(t *testing.T) {
 		"no writing":         {good, "POST", "/readyz", 405, ""},
 		"no writing to page": {good, "DELETE", "/", 405, ""},
 		"no profiles":        {good, "GET", "/debug/pprof/", 404, ""},
+		"no change yet":      {good, "GET", "/", 200, "<strong>Not connected to Postgres</strong>, 0 s behind it. No change has been committed yet."},
+		"what to do":         {bad, "GET", "/", 200, "<strong>What to do:</strong> do &lt;b&gt;this&lt;/b&gt;"},
+		"failing feed":       {good, "GET", "/", 200, "carbond feeds fetch verra"},
+		"verdict":            {bad, "GET", "/", 200, "<title>SAMPLE DATA - carbond: Not ready</title>"},
+		"warnings":           {good, "GET", "/", 200, "Ready, with warnings"},
+		"charts":             {good, "GET", "/", 200, "Changes a second: 1.0 now, 4.0 at most"},
+		"lag chart":          {good, "GET", "/", 200, "Seconds behind Postgres: 0 now, 2.0 at most"},
+		"newest change":      {good, "GET", "/", 200, "guid1"},
+		"line to copy":       {good, "GET", "/", 200, "<code>grpcurl -plaintext 127.0.0.1:50051 carbon.CarbonService/GetProjects</code>"},
+		"script":             {good, "GET", "/live.js", 200, "use strict"},
+		"icon":               {good, "GET", "/icon.svg", 200, "<svg"},
 		"style":              {good, "GET", "/style.css", 200, "--ink"},
 		"classic histogram":  {good, "GET", "/metrics", 200, `x_seconds_bucket{le="2"} 1`},
 	} {
@@ -101,20 +123,23 @@ func TestOpenMetrics(t *testing.T) {
 
 func TestForeignTextIsEscaped(t *testing.T) {
 	body := get(t, admin.Handler(options(true)), "GET", "/").Body.String()
-	if strings.Contains(body, "<script>") || strings.Contains(body, "<img") {
+	if strings.Contains(body, "<script>") || strings.Contains(body, "<img") || strings.Contains(body, "javascript:") {
 		t.Error(body)
 	}
 }
 
-// The page names no foreign origin and uses no script, so it works everywhere.
+// The page names no foreign origin, and its only script is a file of its own.
 func TestPageStandsAlone(t *testing.T) {
 	body := get(t, admin.Handler(options(true)), "GET", "/").Body.String()
-	for _, bad := range []string{"http://", "https://", "<script", "style=", "onclick", "http-equiv=\"refresh\""} {
+	for _, bad := range []string{"http://", "https://", "<script>", "style=", "onclick", "http-equiv=\"refresh\""} {
 		if strings.Contains(body, bad) {
 			t.Errorf("the page has %q", bad)
 		}
 	}
-	for _, want := range []string{`lang="en"`, "<main", "<caption>", `scope="col"`, `scope="row"`, "<title>"} {
+	if n := strings.Count(body, "<script"); n != 1 || !strings.Contains(body, `<script src="/live.js" defer></script>`) {
+		t.Errorf("%d scripts", n)
+	}
+	for _, want := range []string{`lang="en"`, `role="status"`, "<main", "<caption>", `scope="col"`, `scope="row"`, "<title>"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -2,24 +2,35 @@ package admin
 
 import (
 	_ "embed"
-	"fmt"
 	"io"
 	"net/http"
-	"strconv"
+	"strings"
 	"time"
 )
 
-//go:embed style.css
-var styleCSS []byte
+var (
+	//go:embed style.css
+	styleCSS []byte
+	//go:embed live.js
+	liveJS []byte
+	//go:embed icon.svg
+	iconSVG []byte
+)
 
-// page answers with the console page: no script, no foreign origin.
-func page(w http.ResponseWriter, s Status) {
-	var m markup
-	m.head(s)
-	m.checks(s)
-	m.data(s)
-	m.feeds(s.Feeds)
-	m.more(s.Listen)
+// page answers with the console page. It is whole without its script, which
+// only fetches it again and exchanges the parts marked data-live.
+func page(w http.ResponseWriter, r *http.Request, c Console) {
+	m := markup{now: c.Made}
+	trouble := troubles(c.Status)
+	m.head(c.Status)
+	m.health(c, trouble)
+	m.views(c)
+	m.trend(c)
+	m.feeds(c.Feeds)
+	m.newest(c)
+	m.changelog(c)
+	m.call(c.Listen, r.Host)
+	m.about(c.Status)
 	m.raw("</main>\n</body>\n</html>\n")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = io.WriteString(w, m.String())
@@ -31,125 +42,149 @@ func (m *markup) head(s Status) {
 	if s.Sample {
 		m.raw("SAMPLE DATA - ")
 	}
-	m.wrap("carbond ", s.Version.Version, "</title>\n<link rel=\"stylesheet\" href=\"/style.css\">\n</head>\n<body>\n")
-	m.raw("<a class=\"skip\" href=\"#main\">Skip to content</a>\n")
+	m.raw("carbond: ", verdict(s), "</title>\n<link rel=\"stylesheet\" href=\"/style.css\">\n",
+		"<link rel=\"icon\" href=\"/icon.svg\">\n<script src=\"/live.js\" defer></script>\n</head>\n<body>\n",
+		"<a class=\"skip\" href=\"#main\">Skip to content</a>\n")
+	m.raw("<header>\n")
 	if s.Sample {
-		m.raw("<p class=\"banner\" role=\"note\"><strong>SAMPLE DATA</strong> - nothing on this page comes from a registry or a market.</p>\n")
+		m.raw("<p class=\"banner\"><strong>SAMPLE DATA</strong> &ndash; nothing on this page comes from a registry or a market.</p>\n")
 	}
-	m.wrap("<header>\n<h1>carbond</h1>\n<p>", s.Mode, " mode, version ")
-	m.text(s.Version.Version)
-	m.wrap(", up ", sinceText(s.UptimeSec), "</p>\n</header>\n<main id=\"main\">\n")
+	m.wrap("<h1>carbond</h1>\n<p id=\"build\">", s.Mode, " mode, version ")
+	m.wrap("", s.Version.Version, "</p>\n</header>\n<main id=\"main\">\n")
 }
 
-func (m *markup) checks(s Status) {
-	heading := fixed("Not ready")
-	if s.Ready {
-		heading = "Ready"
+// verdict is the state of the daemon in a few words.
+func verdict(s Status) fixed {
+	switch {
+	case !s.Ready:
+		return "Not ready"
+	case len(troubles(s)) > 0:
+		return "Ready, with warnings"
 	}
-	m.section("h-ready", heading)
-	m.table("Checks of /readyz", column{name: "Check"}, column{name: "State"}, column{name: "Reason"})
+	return "Ready"
+}
+
+// trouble is one thing that somebody should look at.
+type trouble struct {
+	name, reason, remedy string
+	bad                  bool // takes readiness away
+}
+
+// troubles lists what is wrong, worst first. What the check of all feeds says in
+// one line is left to the feeds, which say it one by one.
+func troubles(s Status) []trouble {
+	var bad, warn []trouble
 	for _, c := range s.Checks {
-		m.wrap("<tr><th scope=\"row\">", c.Name, "</th>")
-		if c.OK {
-			m.raw("<td class=\"good\">&#10003; ok</td>")
-		} else {
-			m.raw("<td class=\"bad\">&#10007; not ok</td>")
+		reason, remedy := c.Reason, c.Remedy
+		if c.Name == "views" && s.Replication != nil && !s.Replication.Connected {
+			reason, _, _ = strings.Cut(reason, " (") // the check of replication says the rest
 		}
-		m.wrap("<td>", c.Reason, "</td></tr>\n")
+		if r, told, ok := strings.Cut(reason, "; remedy: "); ok {
+			reason, remedy = r, strings.TrimSpace(told+". "+remedy)
+		}
+		switch {
+		case !c.OK:
+			bad = append(bad, trouble{c.Name, reason, remedy, true})
+		case c.Warning && c.Name != "feeds":
+			warn = append(warn, trouble{c.Name, reason, remedy, false})
+		}
 	}
-	m.endTable()
-	m.endSection()
+	for _, f := range s.Feeds {
+		if !f.failing() {
+			continue
+		}
+		remedy := "Its last good rows are served meanwhile, and it is tried again by itself."
+		if strings.HasPrefix(f.State, "disabled") {
+			remedy = "Correct its address in the configuration, or take it out of feeds.enabled, and restart."
+		}
+		name, _, _ := strings.Cut(f.Name, "/")
+		remedy += " carbond feeds fetch " + name + " shows what the upstream answers."
+		warn = append(warn, trouble{"feed " + f.Name, strings.TrimSuffix(f.State+": "+f.LastError, ": "), remedy, false})
+	}
+	return append(bad, warn...)
 }
 
-func (m *markup) data(s Status) {
-	m.section("h-data", "Data")
-	m.table("Rows of the views", column{name: "View"}, column{name: "Rows", numeric: true})
-	for _, v := range s.Views {
-		m.wrap("<tr><th scope=\"row\">", v.Name, "</th>")
-		m.wrap("<td class=\"num\">", strconv.Itoa(v.Rows), "</td></tr>\n")
+// maxTroubles bounds the list at the top; the tables below have them all.
+const maxTroubles = 8
+
+// health answers first what somebody asks who was woken by it.
+func (m *markup) health(c Console, list []trouble) {
+	class, mark := fixed("good"), fixed("&#10003;")
+	switch {
+	case !c.Ready:
+		class, mark = "bad", "&#10007;"
+	case len(list) > 0:
+		class, mark = "warn", "&#9888;"
 	}
-	m.endTable()
-	m.raw("<dl>\n")
-	m.wrap("<dt>Changelog offset</dt><dd>", fmt.Sprint(s.Position.Offset), "</dd>\n")
-	if s.Position.LSN != "" {
-		m.wrap("<dt>LSN</dt><dd>", s.Position.LSN, "</dd>\n")
-	}
-	m.wrap("<dt>Last change committed</dt><dd>", ago(s.Position.CommitTime), "</dd>\n")
-	m.wrap("<dt>Data directory</dt><dd>", s.Data.Dir+" ("+bytesText(s.Data.Bytes)+")", "</dd>\n")
-	if r := s.Replication; r != nil {
-		m.wrap("<dt>Postgres</dt><dd>", r.State, "")
-		if r.Reason != "" {
-			m.wrap(": ", r.Reason, "")
+	m.raw("<section aria-labelledby=\"h-state\">\n<h2 id=\"h-state\"><span id=\"state\" role=\"status\" data-live><span class=\"", class,
+		"\"><span aria-hidden=\"true\">", mark, "</span> ", verdict(c.Status), "</span></span></h2>\n<div id=\"health\" data-live>\n<p>")
+	m.freshness(c.Status)
+	m.wrap(" As of <time datetime=\"", c.Made.UTC().Format(time.RFC3339), "\">")
+	m.wrap("", c.Made.UTC().Format("15:04:05"), " UTC</time>, up ")
+	m.wrap("", sinceText(c.UptimeSec), ".</p>\n")
+	if len(list) > 0 {
+		m.raw("<ul class=\"troubles\">\n")
+		for _, t := range list[:min(len(list), maxTroubles)] {
+			m.raw("<li><strong>")
+			if t.bad {
+				m.raw("<span class=\"bad\">Not ok:</span> ")
+			} else {
+				m.raw("<span class=\"warn\">Warning:</span> ")
+			}
+			m.wrap("", t.name, "</strong> &ndash; <bdi>")
+			m.wrap("", clip(t.reason, 500), "</bdi>")
+			if t.remedy != "" {
+				m.wrap("<br><strong>What to do:</strong> ", clip(t.remedy, 500), "")
+			}
+			m.raw("</li>\n")
 		}
-		m.wrap("</dd>\n<dt>Lag</dt><dd>", fmt.Sprintf("%d bytes, %.1f s", r.LagBytes, r.LagSeconds), "</dd>\n")
+		if n := len(list) - maxTroubles; n > 0 {
+			m.wrap("<li>and ", count(uint64(n)), " more, in the tables below</li>\n")
+		}
+		m.raw("</ul>\n")
 	}
-	m.raw("</dl>\n")
-	m.endSection()
+	m.checks(c.Checks)
+	m.raw("</div>\n</section>\n")
 }
 
-func (m *markup) feeds(feeds []Feed) {
-	if len(feeds) == 0 {
+// freshness says in a sentence how old the data is.
+func (m *markup) freshness(s Status) {
+	r := s.Replication
+	switch {
+	case r != nil && !r.Connected:
+		m.wrap("<strong>Not connected to Postgres</strong>, ", sinceText(r.LagSeconds), " behind it. ")
+	case r != nil && r.LagSeconds > 0:
+		m.wrap("<strong>", sinceText(r.LagSeconds), " behind Postgres</strong> (")
+		m.wrap("", bytesText(int64(r.LagBytes)), " of WAL). ")
+	case r != nil:
+		m.raw("Level with Postgres. ")
+	}
+	if s.Position.CommitTime == nil {
+		m.raw("No change has been committed yet.")
 		return
 	}
-	m.section("h-feeds", "Feeds")
-	m.table("Pollers", column{name: "Feed"}, column{name: "State"}, column{name: "Last success"}, column{name: "Next"},
-		column{name: "Items", numeric: true}, column{name: "Last error"})
-	for _, f := range feeds {
-		next := ""
-		if f.NextDue != nil {
-			next = ago(f.NextDue)
+	m.wrap("The last change was committed ", m.ago(s.Position.CommitTime), ".")
+}
+
+func (m *markup) checks(checks []Check) {
+	m.table("Checks of readiness", column{"Check", head}, column{"State", remark}, column{"Remark", long})
+	for _, c := range checks {
+		state, remark := good+"ok", clip(c.Reason, 500)
+		switch {
+		case !c.OK:
+			state, remark = bad+"not ok", "see above"
+		case c.Warning:
+			state, remark = warn+"warning", "see above"
 		}
-		m.wrap("<tr><th scope=\"row\">", f.Name, "</th>")
-		m.wrap("<td>", f.State, "</td>")
-		m.wrap("<td>", ago(f.LastSuccess), "</td>")
-		m.wrap("<td>", next, "</td>")
-		m.wrap("<td class=\"num\">", strconv.Itoa(f.Items), "</td>")
-		m.wrap("<td>", f.LastError, "</td></tr>\n")
+		m.row(c.Name, state, remark)
 	}
 	m.endTable()
-	m.endSection()
 }
 
-func (m *markup) more(l Listen) {
-	m.section("h-more", "More")
-	m.raw("<ul>\n<li><a href=\"/status.json\">Status as JSON</a></li>\n<li><a href=\"/readyz?verbose\">Readiness with reasons</a></li>\n",
-		"<li><a href=\"/metrics\">Metrics for Prometheus</a></li>\n</ul>\n")
-	m.wrap("<p>API: gRPC on ", l.GRPC, ", for example ")
-	m.wrap("<code>grpcurl -plaintext ", l.GRPC, " carbon.CarbonService/GetProjects</code></p>\n")
-	m.endSection()
-}
-
-func style(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	_, _ = w.Write(styleCSS)
-}
-
-// bytesText prints a size for people: "12.3 MiB".
-func bytesText(n int64) string {
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
+// asset answers with a file of this package.
+func asset(kind string, body []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", kind+"; charset=utf-8")
+		_, _ = w.Write(body)
 	}
-	v, unit := float64(n), 0
-	for v >= 1024 && unit < 4 {
-		v /= 1024
-		unit++
-	}
-	return fmt.Sprintf("%.1f %s", v, [...]string{"B", "KiB", "MiB", "GiB", "TiB"}[unit])
-}
-
-// ago prints how long ago a time was, or "never".
-func ago(t *time.Time) string {
-	if t == nil || t.IsZero() {
-		return "never"
-	}
-	d := time.Since(*t).Round(time.Second)
-	if d < 0 {
-		return "in " + (-d).String()
-	}
-	return d.String() + " ago"
-}
-
-// sinceText prints a span in seconds as a duration.
-func sinceText(seconds float64) string {
-	return (time.Duration(seconds) * time.Second).String()
 }

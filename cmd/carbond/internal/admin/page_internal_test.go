@@ -42,10 +42,10 @@ func fill(v reflect.Value, s string) {
 }
 
 // shape returns the elements of a page with their attributes, and its text.
-func shape(t *testing.T, s Status) (elements []string, text string) {
+func shape(t *testing.T, c Console) (elements []string, text string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	page(w, s)
+	page(w, httptest.NewRequest("GET", "/", nil), c)
 	z := html.NewTokenizer(w.Body)
 	for {
 		switch z.Next() {
@@ -66,8 +66,9 @@ func shape(t *testing.T, s Status) (elements []string, text string) {
 // TestHostileText puts what breaks out of markup into every string at once: the
 // page must have the elements of a harmless one, and show the text as it is.
 func TestHostileText(t *testing.T) {
-	var harmless Status
+	var harmless Console
 	fill(reflect.ValueOf(&harmless).Elem(), "x")
+	harmless.Withheld = false
 	want, plain := shape(t, harmless)
 	if strings.Count(plain, "x") < 20 {
 		t.Fatalf("the page shows too little: %s", plain)
@@ -87,9 +88,10 @@ func TestHostileText(t *testing.T) {
 		"not text":        "\xff\xfe<\x01b>",
 	} {
 		t.Run(name, func(t *testing.T) {
-			var s Status
-			fill(reflect.ValueOf(&s).Elem(), hostile)
-			got, text := shape(t, s)
+			var c Console
+			fill(reflect.ValueOf(&c).Elem(), hostile)
+			c.Withheld = false
+			got, text := shape(t, c)
 			if !slices.Equal(got, want) {
 				t.Errorf("elements\n%s\nwant\n%s", got, want)
 			}
@@ -103,17 +105,19 @@ func TestHostileText(t *testing.T) {
 
 // TestElementsMatch finds an element that is not closed, or closed twice.
 func TestElementsMatch(t *testing.T) {
-	var full Status
+	full, drawn := Console{}, Console{}
 	fill(reflect.ValueOf(&full).Elem(), "x")
-	for name, s := range map[string]Status{"empty": {}, "full": full} {
+	fill(reflect.ValueOf(&drawn).Elem(), "https://x.example")
+	drawn.Ready, drawn.Withheld, drawn.Every, drawn.History = false, false, time.Second, make([]Sample, 9)
+	for name, c := range map[string]Console{"empty": {}, "full": full, "drawn": drawn} {
 		w := httptest.NewRecorder()
-		page(w, s)
+		page(w, httptest.NewRequest("GET", "/", nil), c)
 		var open []string
 		z := html.NewTokenizer(w.Body)
 		for tt := z.Next(); tt != html.ErrorToken; tt = z.Next() {
 			tok := z.Token()
 			switch {
-			case tt == html.StartTagToken && !slices.Contains([]string{"meta", "link"}, tok.Data):
+			case tt == html.StartTagToken && !slices.Contains([]string{"meta", "link", "br"}, tok.Data):
 				open = append(open, tok.Data)
 			case tt == html.EndTagToken:
 				if len(open) == 0 || open[len(open)-1] != tok.Data {
@@ -124,6 +128,55 @@ func TestElementsMatch(t *testing.T) {
 		}
 		if len(open) > 0 {
 			t.Errorf("%s: %v are not closed", name, open)
+		}
+	}
+}
+
+// TestLinksLeadToTheWeb: an upstream's link is a link only when it is one.
+func TestLinksLeadToTheWeb(t *testing.T) {
+	for link, want := range map[string]bool{
+		"https://news.example/1": true, "http://news.example/1": true,
+		"javascript:alert(1)": false, " javascript:alert(1)": false, "data:text/html,x": false, "//evil.example": false, "JaVaScRiPt:x": false, "": false,
+	} {
+		elements, _ := shape(t, Console{News: []Headline{{Title: "x", Link: link}}})
+		got := slices.ContainsFunc(elements, func(e string) bool { return strings.Contains(e, "noreferrer") })
+		if got != want {
+			t.Errorf("%q is a link: %t", link, got)
+		}
+	}
+}
+
+// TestReachable: the line is pasted into a shell, and Host is the client's to say.
+func TestReachable(t *testing.T) {
+	for name, tc := range map[string]struct{ listen, asked, want string }{
+		"one address":       {"127.0.0.1:50051", "evil", "127.0.0.1:50051"},
+		"a name":            {"db1:50051", "evil", "db1:50051"},
+		"every address":     {"[::]:50051", "carbon.example:50080", "carbon.example:50051"},
+		"every v4 address":  {"0.0.0.0:50051", "10.1.2.3:50080", "10.1.2.3:50051"},
+		"v6":                {"[::]:50051", "[fd00::1]:50080", "[fd00::1]:50051"},
+		"no port asked for": {"[::]:50051", "carbon.example", "carbon.example:50051"},
+		"a command":         {"[::]:50051", "$(reboot):1", "127.0.0.1:50051"},
+		"a flag":            {"[::]:50051", "-vv:1", "127.0.0.1:50051"},
+		"quotes":            {"[::]:50051", "a'b", "127.0.0.1:50051"},
+		"nothing":           {"[::]:50051", "", "127.0.0.1:50051"},
+	} {
+		if got := reachable(tc.listen, tc.asked); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	m := markup{now: time.Unix(1e9, 0)}
+	at := func(d time.Duration) *time.Time { t := m.now.Add(d); return &t }
+	for want, got := range map[string]string{
+		"never": m.ago(nil), "0 s ago": m.ago(at(0)), "59 s ago": m.ago(at(-59 * time.Second)), "2 min 5 s ago": m.ago(at(-125 * time.Second)),
+		"3 h 0 min ago": m.ago(at(-3 * time.Hour)), "2 d 1 h ago": m.ago(at(-49 * time.Hour)), "in 8 s": m.ago(at(8 * time.Second)),
+		"now": m.due(*at(-time.Minute)), "1": count(1), "999": count(999), "1,000": count(1000), "18,446,744,073,709,551,615": count(1<<64 - 1),
+		"512 B": bytesText(512), "3.0 MiB": bytesText(3 << 20), "\u00e9\u00e9\u2026": clip("\u00e9\u00e9\u00e9", 2), "ab": clip("ab", 2),
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

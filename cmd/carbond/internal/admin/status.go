@@ -4,9 +4,11 @@ import "time"
 
 // Check is one condition of being ready.
 type Check struct {
-	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
-	Reason string `json:"reason,omitempty"` // why not, or a remark when ok
+	Name    string `json:"name"`
+	OK      bool   `json:"ok"`
+	Warning bool   `json:"warning,omitempty"` // ok, but Reason wants somebody's attention
+	Reason  string `json:"reason,omitempty"`  // why not, or a remark when ok
+	Remedy  string `json:"remedy,omitempty"`  // what to do, unless Reason says it
 }
 
 // Status is what /status.json and the console page show.
@@ -22,6 +24,9 @@ type Status struct {
 	Position    Position     `json:"position"`
 	Replication *Replication `json:"replication,omitempty"` // nil without Postgres
 	Views       []View       `json:"views"`
+	Topics      []Topic      `json:"topics"`
+	Groups      []Group      `json:"groups,omitempty"`
+	GroupsLeft  int          `json:"groups_left_out,omitempty"` // beyond those in Groups
 	Feeds       []Feed       `json:"feeds,omitempty"`
 	Listen      Listen       `json:"listen"`
 	Config      Config       `json:"config"`
@@ -63,8 +68,35 @@ type Replication struct {
 
 // View is one view.
 type View struct {
-	Name string `json:"name"`
-	Rows int    `json:"rows"`
+	Name      string     `json:"name"`
+	Rows      int        `json:"rows"`
+	Offset    uint64     `json:"offset"` // of its last change
+	ChangedAt *time.Time `json:"changed_at,omitempty"`
+}
+
+// Topic is one topic of the changelog.
+type Topic struct {
+	Name      string     `json:"name"`
+	First     uint64     `json:"first"`
+	Next      uint64     `json:"next"`
+	Records   uint64     `json:"records"`
+	Bytes     uint64     `json:"bytes"`
+	ChangedAt *time.Time `json:"changed_at,omitempty"`
+}
+
+// Group is one consumer group.
+type Group struct {
+	Name   string       `json:"name"`
+	Active string       `json:"active,omitempty"` // member that consumes now
+	Topics []GroupTopic `json:"topics"`
+}
+
+// GroupTopic is a group's place in one topic.
+type GroupTopic struct {
+	Topic      string  `json:"topic"`
+	Committed  uint64  `json:"committed"`
+	Lag        uint64  `json:"lag"`
+	LagSeconds float64 `json:"lag_seconds"`
 }
 
 // Feed is one poller.
@@ -80,10 +112,13 @@ type Feed struct {
 	LastError   string     `json:"last_error,omitempty"`
 }
 
-// Listen is the bound addresses.
+// Listen is the bound addresses, and what the gRPC listener asks of callers.
 type Listen struct {
-	GRPC string `json:"grpc"`
-	HTTP string `json:"http"`
+	GRPC       string `json:"grpc"`
+	HTTP       string `json:"http"`
+	TLS        bool   `json:"grpc_tls"`
+	ClientCert bool   `json:"grpc_client_cert"`
+	Token      bool   `json:"grpc_token"`
 }
 
 // Config is the configuration file's state.

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+
+	"carbond/cmd/carbond/internal/admin"
+	"carbond/cmd/carbond/internal/certs/certstest"
+	"carbond/store/change"
+)
+
+// The page and /status.json show what a reader asks first: what is in it, how
+// old it is, and the last changes.
+func TestConsole(t *testing.T) {
+	p := start(t, nil, "demo")
+	p.until("welcome", func() bool { return strings.Contains(p.stdout.String(), "Stop with Ctrl-C") })
+	var s admin.Status
+	p.until("rows everywhere", func() bool {
+		_, body := p.get("/status.json")
+		if err := json.Unmarshal([]byte(body), &s); err != nil {
+			t.Fatal(err)
+		}
+		full := len(s.Views) == 3 && len(s.Topics) == 4
+		for _, v := range s.Views {
+			full = full && v.Rows > 0 && v.Offset > 0 && v.ChangedAt != nil
+		}
+		for _, c := range s.Topics {
+			full = full && c.Records > 0 && c.Next > c.First && c.ChangedAt != nil
+		}
+		return full
+	})
+	must(t, nil, "consume", "carbon.public.news", "--addr", p.grpc, "--from", "earliest", "--group", "desk", "--max", "1")
+	for _, want := range []string{
+		"SAMPLE DATA", ">desk<", "carbon.public.carbonmark", "news/reuters", "<td><bdi>Reuters</bdi></td>", "VCS-9", "ALB",
+		"grpcurl -plaintext " + p.grpc + " list",
+	} {
+		p.until(want, func() bool {
+			_, body := p.get("/")
+			return strings.Contains(body, want)
+		})
+	}
+	// The project that the welcome names is there.
+	id := regexp.MustCompile(`"project_id":"([^"]+)"`).FindStringSubmatch(p.stdout.String())
+	if id == nil || !strings.Contains(must(t, nil, "view", "projects", "--addr", p.grpc, "--format", "jsonl"), `"`+id[1]+`"`) {
+		t.Errorf("no such project as %q", id)
+	}
+}
+
+// Rows are not shown to anybody when the API asks its callers who they are.
+func TestConsoleWithholdsRows(t *testing.T) {
+	ca := certstest.NewCA(t)
+	cert, key := ca.Issue(t, "localhost")
+	for name, tc := range map[string]struct {
+		env  []string
+		left bool
+	}{
+		"open":         {nil, false},
+		"tokens":       {[]string{"CARBOND_GRPC_TOKENS_FILE=" + file(t, "tokens", "ops admin a-long-random-text\n")}, true},
+		"certificates": {[]string{"CARBOND_GRPC_TLS_CERT=" + cert, "CARBOND_GRPC_TLS_KEY=" + key, "CARBOND_GRPC_CLIENT_CA=" + ca.File(t)}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := start(t, tc.env, "demo")
+			p.until("page", func() bool {
+				_, body := p.get("/")
+				if strings.Contains(body, "a-long-random-text") {
+					t.Error("a token is on the page")
+				}
+				return strings.Contains(body, "Left out") == tc.left && strings.Contains(body, "Reuters</bdi>") == !tc.left
+			})
+		})
+	}
+}
+
+// A daemon that cannot reach Postgres says so first, with what to do.
+func TestConsoleInTrouble(t *testing.T) {
+	p := start(t, append(embedded(t), "CARBOND_POSTGRES_URL=postgres://carbond:s3cret-pw@127.0.0.1:1/x"), "serve")
+	for _, want := range []string{"Not ready", "What to do:", "carbond doctor", "127.0.0.1"} {
+		p.until(want, func() bool {
+			_, body := p.get("/")
+			if strings.Contains(body, "s3cret-pw") {
+				t.Fatal("the password is on the page")
+			}
+			return strings.Contains(body, want)
+		})
+	}
+	if _, body := p.get("/readyz?verbose"); !strings.Contains(body, `"remedy": `) {
+		t.Error(body)
+	}
+}
+
+func TestKeyText(t *testing.T) {
+	finance := change.Standard(change.Finance)
+	row := func(values ...string) change.Row {
+		var b change.RowBuilder
+		b.Reset(len(values))
+		for _, v := range values {
+			b.Text(v)
+		}
+		return b.Row()
+	}
+	for name, tc := range map[string]struct {
+		c    change.Change
+		want string
+	}{
+		"new":   {change.Change{Op: change.Create, Relation: finance, After: row("KRBN", "1", "2", "3", "4", "99")}, "KRBN 99"},
+		"gone":  {change.Change{Op: change.Delete, Relation: finance, Before: row("KRBN", "1", "2", "3", "4", "98")}, "KRBN 98"},
+		"empty": {change.Change{Op: change.Truncate, Relation: finance}, ""},
+		"short": {change.Change{Op: change.Create, Relation: finance, After: row("KRBN")}, "KRBN"},
+	} {
+		if got := keyText(&tc.c); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+func TestBrief(t *testing.T) {
+	long := strings.Repeat("é", shownText+1)
+	if got := brief(long); got != strings.Repeat("é", shownText)+"…" {
+		t.Error(got)
+	}
+	if got := brief("é"); got != "é" {
+		t.Error(got)
+	}
+}
