@@ -5,6 +5,7 @@
 #   dist-check                 build everything twice and compare
 #   deb-test systemd-test      install for real: lintian; a Debian with systemd
 #   image-test prom-test       run the image in podman; rules and dashboard
+#   page-test                  look at the console page with a browser
 #   compose-check docs-check   files that nothing here can run, kept in step
 
 # Asked once, so that a commit made meanwhile cannot change them half way.
@@ -53,7 +54,7 @@ pkg_date  := $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 pkg_tag   := $(subst +,-,$(subst ~,-,$(VERSION)))
 
 .PHONY: binaries deb image sbom dist dist-check size-check unit-check deb-test systemd-test image-test \
-	prom-test compose-check rules-check dashboard docs docs-check packaging-test
+	prom-test page-test compose-check rules-check dashboard docs docs-check packaging-test
 
 # The compiler decides what is out of date, so these run each time and cost
 # little when nothing changed. grpcnotrace leaves out gRPC's request pages, which
@@ -160,6 +161,11 @@ rules-check:
 # The daemon, Debian's prometheus, every query of the dashboard and the alerts.
 prom-test: rules-check $(DIST)/bin/$(pkg_deb)/carbond ## alerts, dashboard and metrics against a real Prometheus
 	cd packaging && GOFLAGS= CARBOND_BINARY=$(abspath $(DIST)/bin/$(pkg_deb)/carbond) $(GO) test -count=1 ./promtest/...
+
+# Needs chromium, and npm for axe-core. PAGEFLAGS=-short leaves out the daemon in
+# trouble.
+page-test: $(DIST)/bin/$(pkg_deb)/carbond ## the console page in a real browser: accessible, live, whole without script
+	cd packaging/pagetest && GOFLAGS= $(GO) vet ./... && GOFLAGS= CARBOND_BINARY=$(abspath $<) $(GO) test -count=1 $(PAGEFLAGS) ./...
 
 compose-check: $(DIST)/bin/$(pkg_deb)/carbond ## files of the compose project
 	cd packaging && GOFLAGS= CARBOND_BINARY=$(abspath $<) $(GO) test -count=1 ./compose/...
