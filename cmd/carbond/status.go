@@ -79,7 +79,6 @@ func (d *daemon) topics() []admin.Topic {
 // changes that leave its rows as they are are rare.
 func (d *daemon) viewStatus() []admin.View {
 	snap := d.store.Snapshot()
-	offset := func(v change.View) uint64 { return uint64(min(snap.Version(v, ""), snap.Offset())) } // 0 before the first change
 	last := map[string]time.Time{}
 	for _, t := range d.store.Topics() {
 		last[t.Table] = t.Last
@@ -90,7 +89,11 @@ func (d *daemon) viewStatus() []admin.View {
 	var out []admin.View
 	for _, v := range change.Views() {
 		table := map[change.View]string{change.ViewProjects: change.Verra, change.ViewNews: change.News, change.ViewFinance: change.Finance}[v]
-		out = append(out, admin.View{Name: string(v), Rows: snap.ViewRows(v), Offset: offset(v), ChangedAt: known(last[table])})
+		s := admin.View{Name: string(v), Rows: snap.ViewRows(v), ChangedAt: known(last[table])}
+		if s.ChangedAt != nil { // a version counts from 1, before any change
+			s.Offset = uint64(snap.Version(v, ""))
+		}
+		out = append(out, s)
 	}
 	return out
 }

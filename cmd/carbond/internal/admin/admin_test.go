@@ -86,6 +86,7 @@ func TestRoutes(t *testing.T) {
 		"no writing to page": {good, "DELETE", "/", 405, ""},
 		"no profiles":        {good, "GET", "/debug/pprof/", 404, ""},
 		"no change yet":      {good, "GET", "/", 200, "<strong>Not connected to Postgres</strong>, 0 s behind it. No change has been committed yet."},
+		"empty table":        {good, "GET", "/", 200, "<td colspan=\"5\">none yet</td>"},
 		"what to do":         {bad, "GET", "/", 200, "<strong>What to do:</strong> do &lt;b&gt;this&lt;/b&gt;"},
 		"failing feed":       {good, "GET", "/", 200, "carbond feeds fetch verra"},
 		"verdict":            {bad, "GET", "/", 200, "<title>SAMPLE DATA - carbond: Not ready</title>"},

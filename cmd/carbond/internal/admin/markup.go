@@ -2,6 +2,7 @@ package admin
 
 import (
 	"html"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -13,6 +14,7 @@ type markup struct {
 	strings.Builder
 	now     time.Time // that ages are told from
 	columns []column  // of the table at hand
+	empty   bool      // it has no row yet
 }
 
 // fixed is markup of this package. The type keeps strings that come from
@@ -66,6 +68,7 @@ var starts = [...]fixed{plain: "<td><bdi>", head: `<th scope="row"><bdi>`, num: 
 
 // row adds a row; each value belongs to the column at its place.
 func (m *markup) row(values ...string) {
+	m.empty = false
 	m.raw("<tr>")
 	for i, v := range values {
 		k := m.columns[i].kind
@@ -89,7 +92,7 @@ func (m *markup) row(values ...string) {
 // table begins a table; rows and endTable follow. A table that is wider than the
 // window scrolls in a box of its own, which the keyboard reaches.
 func (m *markup) table(caption fixed, columns ...column) {
-	m.columns = columns
+	m.columns, m.empty = columns, true
 	m.raw(`<div class="wide" role="region" tabindex="0" aria-label="`, caption, "\">\n<table>\n<caption>", caption, "</caption>\n<thead><tr>")
 	for _, c := range columns {
 		m.raw(`<th scope="col"`)
@@ -101,7 +104,13 @@ func (m *markup) table(caption fixed, columns ...column) {
 	m.raw("</tr></thead>\n<tbody>\n")
 }
 
-func (m *markup) endTable() { m.raw("</tbody>\n</table>\n</div>\n") }
+// endTable ends a table. One without rows says so.
+func (m *markup) endTable() {
+	if m.empty {
+		m.wrap("<tr><td colspan=\"", strconv.Itoa(len(m.columns)), "\">none yet</td></tr>\n")
+	}
+	m.raw("</tbody>\n</table>\n</div>\n")
+}
 
 // section begins a section with its heading, whose content the script may
 // exchange; end it with endSection.

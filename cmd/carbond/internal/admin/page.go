@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -55,7 +56,10 @@ func (m *markup) head(s Status) {
 
 // verdict is the state of the daemon in a few words.
 func verdict(s Status) fixed {
+	serving := slices.ContainsFunc(s.Checks, func(c Check) bool { return c.Name == "views" && c.OK })
 	switch {
+	case !s.Ready && serving:
+		return "Not ready, but still serving"
 	case !s.Ready:
 		return "Not ready"
 	case len(troubles(s)) > 0:

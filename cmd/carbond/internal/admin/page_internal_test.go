@@ -166,6 +166,20 @@ func TestReachable(t *testing.T) {
 	}
 }
 
+func TestVerdict(t *testing.T) {
+	views, bad := Check{Name: "views", OK: true}, Check{Name: "replication"}
+	for want, s := range map[fixed]Status{
+		"Ready":                        {Ready: true, Checks: []Check{views}},
+		"Ready, with warnings":         {Ready: true, Checks: []Check{{Name: "disk", OK: true, Warning: true}}},
+		"Not ready":                    {Checks: []Check{{Name: "views"}, bad}},
+		"Not ready, but still serving": {Checks: []Check{views, bad}},
+	} {
+		if got := verdict(s); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestWords(t *testing.T) {
 	m := markup{now: time.Unix(1e9, 0)}
 	at := func(d time.Duration) *time.Time { t := m.now.Add(d); return &t }

@@ -79,6 +79,7 @@ func (m *markup) newest(c Console) {
 	m.endTable()
 	m.table("News, newest first", column{"Title", long}, column{"Source", plain}, column{"Published", plain})
 	for _, n := range c.News {
+		m.empty = false
 		m.raw("<tr><td class=\"long\"><bdi>")
 		if web(n.Link) {
 			m.wrap("<a rel=\"noopener noreferrer nofollow\" href=\"", n.Link, "\">")
