@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net"
 	"regexp"
 	"strings"
 	"testing"
@@ -87,6 +88,21 @@ func TestConsoleInTrouble(t *testing.T) {
 	}
 	if _, body := p.get("/readyz?verbose"); !strings.Contains(body, `"remedy": `) {
 		t.Error(body)
+	}
+}
+
+func TestTakenAddress(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, key := range []string{"grpc", "http"} {
+		env := append(embedded(t), "CARBOND_GRPC_LISTEN=127.0.0.1:0", "CARBOND_HTTP_LISTEN=127.0.0.1:0", "CARBOND_FEEDS_ENABLED=none")
+		code, _, errs := command(t, env, "serve", "--"+key+"-listen", l.Addr().String())
+		if code != 1 || !strings.Contains(errs, key+".listen") || !strings.Contains(errs, "--"+key+"-listen") {
+			t.Errorf("exit code %d: %s", code, errs)
+		}
 	}
 }
 

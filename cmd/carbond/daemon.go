@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -154,10 +155,10 @@ func (d *daemon) opening() func(string, float64) {
 func (d *daemon) bind(ctx context.Context, cfg *config.Config) (err error) {
 	var lc net.ListenConfig
 	if d.grpcListener, err = lc.Listen(ctx, "tcp", cfg.GRPC.Listen); err != nil {
-		return fmt.Errorf("grpc.listen: %w", err)
+		return bindError("grpc.listen", "--grpc-listen", err)
 	}
 	if d.httpListener, err = lc.Listen(ctx, "tcp", cfg.HTTP.Listen); err != nil {
-		return fmt.Errorf("http.listen: %w", err)
+		return bindError("http.listen", "--http-listen", err)
 	}
 	if cfg.HTTP.TLS.Enabled() {
 		if d.httpCerts, err = certs.Load(tlsFiles(cfg.HTTP.TLS), "http/1.1"); err != nil {
@@ -166,6 +167,14 @@ func (d *daemon) bind(ctx context.Context, cfg *config.Config) (err error) {
 	}
 	d.met.certificate(d.httpCerts)
 	return nil
+}
+
+// bindError says what to do about the one error that everybody meets.
+func bindError(key, flag string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s: %w (is another carbond running? stop it, or choose another address with %s)", key, err, flag)
+	}
+	return fmt.Errorf("%s: %w", key, err)
 }
 
 // buildSource makes the Postgres side. It does not connect: an unreachable
