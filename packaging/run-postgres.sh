@@ -10,12 +10,14 @@ mkdir -p .run
 pg_start "$PWD/.run/pg" carbond "$port"
 trap pg_stop EXIT
 trap 'exit 130' INT TERM
+grpc=${CARBOND_GRPC_LISTEN:-127.0.0.1:50051} http=${CARBOND_HTTP_LISTEN:-127.0.0.1:50080}
 cat <<TEXT
-Postgres listens on 127.0.0.1:$port. In another terminal:
+Postgres listens on 127.0.0.1:$port; the console page is http://$http/
+Ctrl-C stops both. When carbond says "serving", in another terminal:
 
   psql -h 127.0.0.1 -p $port -U carbond postgres \\
     -c "INSERT INTO verra (project_id, project_name, country, supply) VALUES ('VCS-1', 'Hello', 'Brazil', 42)"
-  grpcurl -plaintext -d '{"country":"Brazil"}' 127.0.0.1:50051 carbon.CarbonService/GetProjects
+  grpcurl -plaintext -d '{"country":"Brazil"}' $grpc carbon.CarbonService/GetProjects
 
 TEXT
 CARBOND_POSTGRES_URL="postgres://carbond@127.0.0.1:$port/postgres" \
