@@ -29,6 +29,9 @@ func (s *Snapshot) LSN() change.LSN { return s.pos.LSN }
 // CommitTime returns the source's commit time of its last transaction.
 func (s *Snapshot) CommitTime() time.Time { return s.pos.CommitTime }
 
+// Copied reports whether the first copy of a Postgres is in it.
+func (s *Snapshot) Copied() bool { return s.pos.Copied }
+
 // Version returns the offset of the last change to what view v reads under a
 // filter; "" is the whole view. Equal versions mean equal answers.
 func (s *Snapshot) Version(v change.View, filter string) change.Offset {

@@ -14,9 +14,20 @@ import (
 )
 
 // reader lends the store to rpc, whose Snapshot is an interface of its own.
-type reader struct{ *store.Store }
+type reader struct {
+	*store.Store
+	postgres bool // a Postgres is the source
+}
 
-func (r reader) Snapshot() rpc.Snapshot { return r.Store.Snapshot() }
+// Snapshot returns nil before the first copy of a Postgres: an answer without
+// rows would be a wrong one.
+func (r reader) Snapshot() rpc.Snapshot {
+	s := r.Store.Snapshot()
+	if r.postgres && s.Offset() == 0 && !s.Copied() {
+		return nil
+	}
+	return s
+}
 
 func apiOptions(cfg *config.Config) rpc.Options {
 	o := rpc.Options{
@@ -42,13 +53,14 @@ const drainTime = 2500 * time.Millisecond
 func (d *daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
 	opt := apiOptions(cfg)
 	opt.Log, opt.Registerer = d.log.With("stage", "rpc"), d.met.reg
+	d.updateAge()
 	opt.Age = func() time.Duration { return time.Duration(d.age.Load()) }
 	opt.Changelog, opt.Version = changelog{d.store}, version
 	opt.History = history{d.store}
 	if d.pool != nil {
 		opt.Pool = d.pool
 	}
-	if d.api, err = rpc.New(reader{d.store}, opt); err != nil {
+	if d.api, err = rpc.New(reader{d.store, d.source != nil}, opt); err != nil {
 		return fmt.Errorf("make the gRPC server: %w", err)
 	}
 	self := client{addr: d.grpcListener.Addr().String(), tls: cfg.GRPC.TLS.Enabled(), own: true}

@@ -118,6 +118,9 @@ func (c *client) explain(err error) error {
 	s := status.Convert(err)
 	switch s.Code() {
 	case codes.Unavailable:
+		if reason(err) != "" { // the daemon's own word
+			return fmt.Errorf("call the daemon at %s: %s", c.addr, s.Message())
+		}
 		return fmt.Errorf("reach the daemon at %s: %s (is it running? --addr, --tls and --token-file say how to reach it)", c.addr, s.Message())
 	case codes.Unauthenticated, codes.PermissionDenied:
 		return fmt.Errorf("call the daemon at %s: %s (give --token-file, or --tls-cert and --tls-key)", c.addr, s.Message())

@@ -136,9 +136,7 @@ func (d *daemon) watchHealth(ctx context.Context) error {
 
 func (d *daemon) updateHealth() {
 	v := d.judge()
-	if d.source != nil {
-		d.age.Store(int64(d.source.Status().LagSeconds * float64(time.Second)))
-	}
+	d.updateAge()
 	old := d.health.Swap(&v)
 	d.met.serving.Set(flag(v.ok))
 	if old != nil && old.ok == v.ok {
@@ -154,6 +152,22 @@ func (d *daemon) updateHealth() {
 	default:
 		d.log.Warn("not serving", "reason", v.reason)
 	}
+}
+
+func (d *daemon) updateAge() {
+	if d.source != nil {
+		d.age.Store(int64(sourceAge(d.source.Status(), d.store.Position().CommitTime, time.Now())))
+	}
+}
+
+// sourceAge says how long ago the views were level with Postgres. Until they
+// are again after a start, that is known only of the last commit that they hold.
+func sourceAge(s replicate.Status, commit, now time.Time) time.Duration {
+	lag := time.Duration(s.LagSeconds * float64(time.Second))
+	if !s.LastLevel.IsZero() || commit.IsZero() {
+		return lag
+	}
+	return max(lag, now.Sub(commit))
 }
 
 // updateGauges shows the checks of /readyz as metrics.

@@ -187,8 +187,11 @@ func TestPostgresUnreachable(t *testing.T) {
 	if code, out, _ := command(t, nil, "healthcheck", "--addr", p.grpc); code != 1 || !strings.Contains(out, "NOT_SERVING") {
 		t.Errorf("%d %s", code, out)
 	}
-	// Clients still get answers: the last good data, here none.
-	must(t, nil, "view", "projects", "--addr", p.grpc)
+	// There is no last good data yet, and no rows would be a wrong answer.
+	if code, out, errs := command(t, nil, "view", "projects", "--addr", p.grpc); code != 1 || out != "" ||
+		!strings.Contains(errs, "the views are not loaded yet") || strings.Contains(errs, "is it running?") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
 	if code, ok := p.stop(); !ok || code != 0 {
 		t.Errorf("exit code %d", code)
 	}

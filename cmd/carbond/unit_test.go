@@ -40,6 +40,30 @@ func TestJudgeReplication(t *testing.T) {
 	}
 }
 
+// TestSourceAge keeps a daemon that starts without its Postgres from calling old
+// data fresh.
+func TestSourceAge(t *testing.T) {
+	now := time.Now()
+	for name, tc := range map[string]struct {
+		s      replicate.Status
+		commit time.Time
+		want   time.Duration
+	}{
+		"level":                 {replicate.Status{Connected: true, LastLevel: now}, now.Add(-time.Hour), 0},
+		"interrupted":           {replicate.Status{LastLevel: now.Add(-time.Minute), LagSeconds: 60}, now.Add(-time.Hour), time.Minute},
+		"unreachable at start":  {replicate.Status{}, now.Add(-time.Hour), time.Hour},
+		"catching up at start":  {replicate.Status{Connected: true, LagSeconds: 1}, now.Add(-time.Hour), time.Hour},
+		"the other clock leads": {replicate.Status{Connected: true, LagSeconds: 1}, now.Add(time.Hour), time.Second},
+		"nothing known":         {replicate.Status{}, time.Time{}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := sourceAge(tc.s, tc.commit, now); got != tc.want {
+				t.Errorf("%v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestReplicationMoves(t *testing.T) {
 	now := time.Now()
 	for name, tc := range map[string]struct {

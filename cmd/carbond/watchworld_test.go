@@ -66,7 +66,7 @@ func newWatchWorld(tb testing.TB, seed uint64, sopt store.Options, opt rpc.Optio
 func serveStore(tb testing.TB, s *store.Store, opt rpc.Options) (pb.CarbonServiceClient, *grpc.ClientConn, *bufconn.Listener, func() error) {
 	tb.Helper()
 	opt.History = history{s}
-	srv, err := rpc.New(reader{s}, opt)
+	srv, err := rpc.New(reader{Store: s}, opt)
 	if err != nil {
 		tb.Fatal(err)
 	}
