@@ -30,8 +30,8 @@ func (a *app) cmdConsume() *cobra.Command {
 		Use:   "consume TOPIC...",
 		Short: "Print the changes of topics, one JSON value a line",
 		Long: "Prints the changes of one or more topics in commit order, one JSON value a line: Debezium's\n" +
-			"envelope, or the plain row with \"op\", \"topic\", \"offset\" and \"ts_ms\". It ends at the newest change,\n" +
-			"or waits for more with --follow, through restarts of the daemon.\n\n" +
+			"envelope with the row's \"key\" as its last member, or the plain row with \"op\", \"topic\", \"offset\"\n" +
+			"and \"ts_ms\". It ends at the newest change, or waits for more with --follow, through restarts of the daemon.\n\n" +
 			"With --group it goes on where the group stopped (--from is for a group's first time and for\n" +
 			"reading again) and commits only what was written to standard output before. Another consumer of\n" +
 			"the group ends this one.",
@@ -68,7 +68,7 @@ func (a *app) cmdConsume() *cobra.Command {
 	fl.BoolVar(&f.follow, "follow", false, "wait for new changes")
 	fl.StringVarP(&f.format, "format", "f", "debezium", "`FORM`: debezium or row")
 	fl.BoolVar(&f.tombstones, "tombstones", false, "print null after each deletion, as Debezium's tombstones")
-	fl.BoolVar(&f.keys, "keys", false, "print {\"key\":...,\"value\":...} in place of the value alone")
+	fl.BoolVar(&f.keys, "keys", false, "print {\"key\":...,\"value\":...}, as Debezium's converter has them")
 	return cmd
 }
 

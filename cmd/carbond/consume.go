@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -192,14 +193,23 @@ func (k *consumer) line(key, value []byte) {
 		value = []byte("null")
 	}
 	n := len(value) + 1
+	beside := !k.flags.keys && k.flags.format == "debezium" && bytes.HasSuffix(value, []byte("}"))
 	if k.flags.keys {
 		_, _ = k.w.WriteString(`{"key":`)
 		_, _ = k.w.Write(key)
 		_, _ = k.w.WriteString(`,"value":`)
 		n += len(key) + len(`{"key":,"value":}`)
 	}
+	if beside { // who reads the envelope does not mind one member more
+		value = value[:len(value)-1]
+	}
 	_, _ = k.w.Write(value)
-	if k.flags.keys {
+	if beside {
+		_, _ = k.w.WriteString(`,"key":`)
+		_, _ = k.w.Write(key)
+		n += len(key) + len(`,"key":`)
+	}
+	if beside || k.flags.keys {
 		_ = k.w.WriteByte('}')
 	}
 	_ = k.w.WriteByte('\n')
