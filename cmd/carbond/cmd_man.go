@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -12,13 +13,23 @@ import (
 
 func (a *app) cmdMan() *cobra.Command {
 	return &cobra.Command{
-		Use:   "man DIRECTORY",
-		Short: "Write the manual pages into a directory",
-		Long: "Writes carbond.8, one page for each command and carbond.yaml.5, from the same tables\n" +
-			"as --help and check-config.",
-		Example: "  carbond man ./man && man ./man/carbond.8",
-		Args:    oneArg("DIRECTORY"),
+		Use:   "man [DIRECTORY]",
+		Short: "Print the manual page, or write all of them into a directory",
+		Long: "Prints carbond.8. With a DIRECTORY it writes carbond.8, one page for each command and\n" +
+			"carbond.yaml.5 there, from the same tables as --help and check-config.",
+		Example: "  carbond man | man -l -\n  carbond man ./man && man ./man/carbond.yaml.5",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError{fmt.Errorf("unexpected argument %q", args[1])}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				cmd.Root().InitDefaultHelpFlag()
+				_, err := io.WriteString(a.out, manPage(cmd.Root()))
+				return err
+			}
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return err
 			}
