@@ -254,7 +254,7 @@ func (o *Options) slotLost(why string, err error) *Error {
 }
 
 // resnapshotAdvice is the remedy for every gap.
-const resnapshotAdvice = "set the gap action (postgres.on_gap) to resnapshot, so that the slot is created anew and the tables are copied again"
+const resnapshotAdvice = "set postgres.on_gap to resnapshot, so that the slot is created anew and the tables are copied again"
 
 // literal quotes an SQL string.
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

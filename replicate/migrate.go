@@ -79,7 +79,7 @@ func migrationNeeded(ctx context.Context, conn *pgx.Conn, opt *Options, findings
 func migrateOn(ctx context.Context, conn *pgx.Conn, opt *Options, findings []Finding) (extended bool, err error) {
 	defer func() {
 		if err != nil && kindOf(err) == KindServer {
-			err = fault(KindMigrate, "grant the role CREATE on the database and ownership of the tables, or run carbond migrate with a URL of such a role and switch automatic migration off", err, "tables and publication could not be created")
+			err = fault(KindMigrate, "grant the role CREATE on the database and ownership of the tables, or run carbond migrate with a URL of such a role and set postgres.migrate to off", err, "tables and publication could not be created")
 		}
 	}()
 	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", migrateLock); err != nil {
