@@ -11,7 +11,7 @@ BUILD_REV  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 BUILD_VER  := $(shell packaging/version.sh 2>/dev/null || echo dev)
 LDFLAGS    := -s -w -X main.version=$(BUILD_VER) -X main.revision=$(BUILD_REV) -X main.date=$(BUILD_DATE)
 
-.PHONY: help build run run-postgres test race race-all fuzz bench verify fmt fmt-check vet lint tidy-check \
+.PHONY: help build run run-postgres test race race-all fuzz bench check verify fmt fmt-check vet lint tidy-check \
 	proto proto-check crash soak clean
 
 help: ## list the targets
@@ -51,13 +51,16 @@ soak: ## the oracle against a real Postgres for ten minutes
 bench: ## the figures of the README, as ratios within this run
 	packaging/bench.sh
 
-verify: fmt-check vet lint tidy-check proto-check race fuzz packaging-test ## all that CI checks beside `make test`
+check: fmt-check vet lint tidy-check proto-check ## what needs a compiler and a few minutes only
+
+verify: check race fuzz packaging-test ## all that CI checks beside `make test`
 
 fmt: ## rewrite with gofumpt
 	$(TOOLS) gofumpt -w $$(git ls-files '*.go' | grep -v '\.pb\.go$$')
 
 fmt-check:
-	@out=$$($(TOOLS) gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); \
+	@files=$$(git ls-files '*.go' | grep -v '\.pb\.go$$') || { echo "git lists no Go files here"; exit 1; }; \
+	out=$$($(TOOLS) gofumpt -l $$files) || exit 1; \
 	if [ -n "$$out" ]; then echo "not formatted (run 'make fmt'):"; echo "$$out"; exit 1; fi
 
 vet:

@@ -12,13 +12,12 @@ if [ -n "${CARBOND_TEST_DSN:-}" ]; then
 fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 	echo "PostgreSQL is missing: installing Debian's package" >&2
-	apt-get update -qq
 	# No cluster of its own: the tests make theirs in temporary folders.
+	umask 022
 	mkdir -p /etc/postgresql-common
 	[ -e /etc/postgresql-common/createcluster.conf ] ||
 		echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql postgresql-contrib >&2
-	exit 0
+	exec "$(dirname "$0")/apt-install.sh" postgresql postgresql-contrib
 fi
 echo "PostgreSQL's server programs (initdb, postgres) are missing." >&2
 echo "Install them (Debian: apt-get install postgresql), or set CARBOND_TEST_DSN to a server with wal_level=logical." >&2

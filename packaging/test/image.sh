@@ -14,7 +14,7 @@ arch=$(dpkg --print-architecture)
 image=localhost/carbond:$tag
 name=carbond-image-test-$$
 
-need podman runc curl
+need podman runc curl ps
 
 finish() {
     code=$?

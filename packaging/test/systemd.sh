@@ -14,7 +14,7 @@ suite=${4:-bookworm}
 root=$(realpath -m "dist/cache/$suite")
 name=carbond-systemd-test-$$
 
-need podman runc debootstrap nsenter
+need podman runc debootstrap nsenter ss curl
 [ "$(id -u)" -eq 0 ] || fail "needs root, to boot a system"
 "$here/root.sh" "$root" "$suite"
 
