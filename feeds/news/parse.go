@@ -2,6 +2,7 @@ package news
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,8 +13,9 @@ import (
 	"carbond/feeds/internal/payload"
 )
 
-// Parse reads an answer of src: RSS, RDF, Atom or JSON Feed, or GDELT's JSON
-// when the source is a GDELT query. contentType is the header as received, now
+// Parse reads an answer of src: RSS, RDF, Atom, JSON Feed, or GDELT's list of
+// articles wherever it comes from (a proxy or a file may have any address). Only
+// at a GDELT query do {} and plain text mean what GDELT means by them. contentType is the header as received, now
 // the time of fetching. The errors are those of this package; callers apply
 // CheckEmpty to what comes back without one.
 func Parse(body []byte, contentType string, src Source, now time.Time) (*Feed, error) {
@@ -59,15 +61,17 @@ func parseXML(b []byte, src Source, now time.Time) (*Feed, error) {
 	return convertFeed(f, src, now), nil
 }
 
-// parseJSON reads a JSON Feed. Any other object would also pass for one with no
-// items, so the two members that make a feed are checked first.
+// parseJSON reads a JSON Feed, or a list of articles in GDELT's form. Any other
+// object would also pass for a feed with no items, so the members that make one
+// are checked first.
 func parseJSON(b []byte, src Source, now time.Time) (*Feed, error) {
 	if bytes.Count(b, []byte("{")) > maxObjects {
 		return nil, fmt.Errorf("%w: more than %d objects", ErrTooComplex, maxObjects)
 	}
 	var head struct {
-		Version payload.Text      `json:"version"`
-		Items   *[]payload.Number `json:"items"` // decodes from anything, only counts
+		Version  payload.Text      `json:"version"`
+		Items    *[]payload.Number `json:"items"` // decodes from anything, only counts
+		Articles json.RawMessage   `json:"articles"`
 	}
 	err := payload.Decode(b, "", payload.Object, &head)
 	switch {
@@ -75,6 +79,8 @@ func parseJSON(b []byte, src Source, now time.Time) (*Feed, error) {
 		return nil, ErrTruncated
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	case head.Items == nil && len(head.Articles) > 0 && head.Articles[0] == '[':
+		return parseGDELT(b, src, now)
 	case head.Items == nil || !strings.Contains(head.Version.String(), "jsonfeed.org"):
 		return nil, fmt.Errorf("%w: a JSON object of another kind", ErrNotFeed)
 	case len(*head.Items) > maxDocItems:

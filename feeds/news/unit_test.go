@@ -13,6 +13,23 @@ import (
 	"carbond/feeds/news"
 )
 
+// A list of articles in GDELT's form is read from any address; only a GDELT query
+// says "nothing found" by an empty object.
+func TestArticlesFromAnyAddress(t *testing.T) {
+	for _, file := range []string{"testdata/news/gdelt_reuters.json", "testdata/news/gdelt_ap.json"} {
+		body, _, _ := load(t, file)
+		feed, err := news.Parse(body, "application/json", rss, now)
+		if err != nil || feed.Total != 10 || len(feed.Items) != 8 {
+			t.Errorf("%s: %v, %v", file, feed, err)
+		}
+	}
+	for _, body := range []string{"{}", `{"articles":null}`, `{"articles":{}}`} {
+		if _, err := news.Parse([]byte(body), "application/json", rss, now); !errors.Is(err, news.ErrNotFeed) {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
 func TestMatch(t *testing.T) {
 	tests := map[string]bool{
 		"CARBON CREDITS: what next?":            true,
