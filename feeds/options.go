@@ -27,7 +27,8 @@ type Options struct {
 	StatePath string        // JSON file for what must survive a restart; "" = memory only
 	Timeout   time.Duration // of one request, body included; 0 = 20 s
 	// StaleAfter is the age of the last success from which a feed counts as
-	// stale; 0 = ten intervals, at least 30 minutes.
+	// stale; 0 = ten intervals, at least 30 minutes, or one for an upstream on the
+	// user's own machine.
 	StaleAfter time.Duration
 
 	Verra      VerraOptions
@@ -57,7 +58,7 @@ type VerraOptions struct {
 	LinkPrefix string
 
 	Interval   time.Duration // of incremental polls; 0 = Options.Interval
-	SweepEvery time.Duration // full sweep; 0 = 12 h
+	SweepEvery time.Duration // full sweep; 0 = 12 h; on the user's own machine at most ten intervals
 	Spacing    time.Duration // least time between requests; 0 = 2 s
 	// TotalsPerPoll is how many projects get their retirement and cancellation
 	// totals per poll, two requests each; 0 = 10, negative = none.
@@ -71,7 +72,7 @@ type CarbonmarkOptions struct {
 	URL       string        // REST base; "" = https://v20.api.carbonmark.com
 	APIKey    string        // optional bearer key of the REST API
 	Interval  time.Duration // one page; 0 = Options.Interval
-	FullEvery time.Duration // whole list; 0 = 10 min
+	FullEvery time.Duration // whole list; 0 = 10 min; on the user's own machine at most ten intervals
 	PageSize  int           // 0 = 100
 	Spacing   time.Duration // least time between requests; 0 = 1 s
 

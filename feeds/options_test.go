@@ -2,8 +2,10 @@ package feeds_test
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"carbond/feeds"
@@ -50,6 +52,41 @@ func TestOptionsAreChecked(t *testing.T) {
 	if len(finance.DefaultTickers()) != 47 {
 		t.Error("47 tickers by default")
 	}
+}
+
+// A stand-in on the own machine is polled at any pace, so its silence is told sooner.
+func TestStaleAfter(t *testing.T) {
+	for interval, want := range map[time.Duration][2]time.Duration{ // local, public
+		time.Second: {time.Minute, 30 * time.Minute}, time.Minute: {10 * time.Minute, 30 * time.Minute}, time.Hour: {10 * time.Hour, 10 * time.Hour},
+	} {
+		for i, url := range []string{"http://127.0.0.1:4711/v20", "https://v20.api.carbonmark.com"} {
+			r := runner(t, feeds.Options{Interval: interval, Carbonmark: feeds.CarbonmarkOptions{URL: url}}, newMemory())
+			if s := status(r, "carbonmark"); s.StaleAfter != want[i] {
+				t.Errorf("%s each %v: stale after %v, want %v", url, interval, s.StaleAfter, want[i])
+			}
+		}
+	}
+}
+
+// However long a stand-in on the own machine has failed, it is asked again within
+// seconds of being well.
+func TestLocalFailuresWaitForSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &upstream{handle: func(*http.Request) *http.Response { return answer(500, "text/plain", "") }}
+		r := runner(t, only(feeds.Options{
+			Interval: time.Second, Transport: u, Carbonmark: feeds.CarbonmarkOptions{URL: "http://127.0.0.1:4711/v20/"},
+		}, "carbonmark"), newMemory())
+		for range 20 {
+			if _, err := fetch(t, r, "carbonmark"); err == nil {
+				t.Fatal("it should fail")
+			}
+			s := status(r, "carbonmark")
+			if wait := time.Until(s.NextDue); wait > 7*time.Second {
+				t.Fatalf("%d failures wait for %v", s.Failures, wait)
+			}
+			<-time.After(time.Until(s.NextDue))
+		}
+	})
 }
 
 // Ten intervals without a success make a feed stale: the figure shows which

@@ -26,9 +26,12 @@ type carbonmarkSource struct {
 	opt     CarbonmarkOptions
 	base    *url.URL
 	isLocal bool
-	mem     carbonmarkMemory
-	known   map[string]bool // mem.Known
-	offset  int             // of the next single page
+	// fullEvery is the pace of full lists. The fallback, which is nobody's own
+	// machine, keeps that of the Options.
+	fullEvery time.Duration
+	mem       carbonmarkMemory
+	known     map[string]bool // mem.Known
+	offset    int             // of the next single page
 	// pages are the single pages as last written, by offset. They are never
 	// saved: the table may be another one then.
 	pages   map[int]pageSeen
@@ -48,6 +51,10 @@ type carbonmarkMemory struct {
 func newCarbonmark(opt CarbonmarkOptions, local map[string]bool) *carbonmarkSource {
 	base, _ := url.Parse(opt.URL) // checked by Options.check
 	s := &carbonmarkSource{opt: opt, base: base, isLocal: local[lowerHost(base)]}
+	s.fullEvery = opt.FullEvery
+	if s.isLocal {
+		s.fullEvery = min(opt.FullEvery, localFull*opt.Interval)
+	}
 	s.forget()
 	return s
 }
@@ -87,7 +94,7 @@ func (s *carbonmarkSource) restore(data json.RawMessage) error {
 func (s *carbonmarkSource) poll(ctx context.Context, c *cycle) (result, error) {
 	var res result
 	var err error
-	if full := c.now().Sub(s.mem.FullAt) >= s.opt.FullEvery || s.mem.Count == 0; full {
+	if full := c.now().Sub(s.mem.FullAt) >= s.fullEvery || s.mem.Count == 0; full {
 		res, err = s.full(ctx, c)
 	} else {
 		res, err = s.page(ctx, c)

@@ -11,8 +11,9 @@ const (
 	backoffMost   = time.Hour
 	offlineMost   = 10 * time.Minute // nobody was reached: the fault is likely here, and nobody is burdened
 	authWait      = time.Hour
-	localMost     = 30 * time.Second // every wait for the user's own machine, unless it asks for more
-	startWindow   = time.Minute      // first polls are spread over this
+	localMost     = 5 * time.Second // a wait for the user's own machine, unless its interval is longer or it asks for more
+	startWindow   = time.Minute     // first polls are spread over this
+	localFull     = 10              // polls of the user's own machine from one full reading to the next, at most
 	notFoundLimit = 3 * 24 * time.Hour
 	dueMost       = retryAfterMax + time.Hour // a due time further off comes from a clock that was wrong
 )

@@ -2,6 +2,12 @@ package feeds
 
 import "time"
 
+// The least ages at which feeds count as stale by themselves.
+const (
+	staleLeast = 30 * time.Minute
+	staleLocal = time.Minute // of an upstream on the user's own machine
+)
+
 // FeedStatus is what an operator sees of one feed.
 type FeedStatus struct {
 	Name          string    `json:"name"`
@@ -45,7 +51,11 @@ func (r *Runner) status(src source, st feedState, polling bool, interval time.Du
 	}
 	s.StaleAfter = r.opt.StaleAfter
 	if s.StaleAfter <= 0 {
-		s.StaleAfter = max(10*interval, 30*time.Minute)
+		least := staleLeast
+		if src.local() {
+			least = staleLocal
+		}
+		s.StaleAfter = max(10*interval, least)
 	}
 	since := st.LastSuccess
 	if since.IsZero() {

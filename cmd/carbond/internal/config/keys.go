@@ -100,7 +100,7 @@ func (c *Config) feedKeys() []Key {
 	return []Key{
 		words("feeds.enabled", "verra,carbonmark,finance,news", &f.Enabled, FeedNames()...).
 			doc("Feeds to poll; none switches all of them off."),
-		duration("feeds.interval", "60s", &f.Interval, time.Second).
+		duration("feeds.interval", "60s", &f.Interval, 100*time.Millisecond).
 			doc("How often a feed is polled; each source's own least interval still holds."),
 		duration("feeds.timeout", "20s", &f.Timeout, time.Second).
 			doc("Longest time of one request to an upstream, from connecting to the last byte."),
