@@ -83,6 +83,18 @@ func TestCarbonmarkList(t *testing.T) {
 	}
 }
 
+// A list that never becomes complete is a failure, but what arrived is there.
+func TestCarbonmarkPartOfTheList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		page := fixture(t, "carbonmark", "testdata", "v20_carbonProjects_page1.json") // whatever is asked for
+		m, u := newMemory(), &upstream{handle: func(*http.Request) *http.Response { return asJSON(page) }}
+		r := runner(t, only(feeds.Options{Transport: u}, "carbonmark"), m)
+		if _, err := fetch(t, r, "carbonmark"); feeds.KindOf(err) != feeds.KindTruncated || m.count(change.Carbonmark) != 12 {
+			t.Errorf("%v with %d rows", err, m.count(change.Carbonmark))
+		}
+	})
+}
+
 func TestCarbonmarkShrinksAndLoses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, k := newMemory(), newMarket(t, "v20_carbonProjects_page1.json", "v20_carbonProjects_page2.json")

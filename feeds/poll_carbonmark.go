@@ -204,16 +204,20 @@ func (s *carbonmarkSource) full(ctx context.Context, c *cycle) (result, error) {
 		}
 	}
 	exact := total >= 0 && got >= total
-	if total >= 0 && float64(got) < float64(total)*(1-payload.MaxShrink) {
-		return result{}, fail(KindTruncated, "list carbonmark projects", "%w: %d of %d arrived", payload.ErrIncomplete, got, total)
-	}
 	if err := payload.CheckCount(max(got, total), -1, s.mem.Count); err != nil {
 		return result{}, fail(KindShrunk, "list carbonmark projects", "%w; if upstream really lost them, remove this feed's state file", err)
 	}
-	if len(rows) == 0 {
+	list := slices.SortedFunc(maps.Values(rows), func(a, b carbonmark.Project) int { return slices.Compare([]byte(a.Key), []byte(b.Key)) })
+	switch {
+	case total >= 0 && float64(got) < float64(total)*(1-payload.MaxShrink):
+		// What arrived is as good as a single page; the list is not complete.
+		if err := s.store(ctx, c, list); err != nil {
+			return result{}, err
+		}
+		return result{}, fail(KindTruncated, "list carbonmark projects", "%w: %d of %d arrived", payload.ErrIncomplete, got, total)
+	case len(rows) == 0:
 		return result{}, fail(KindEmpty, "list carbonmark projects", "the list is empty")
 	}
-	list := slices.SortedFunc(maps.Values(rows), func(a, b carbonmark.Project) int { return slices.Compare([]byte(a.Key), []byte(b.Key)) })
 	gone := s.gone(rows, exact)
 	if err := s.store(ctx, c, list, gone.ids...); err != nil {
 		return result{}, err
