@@ -22,6 +22,7 @@ const (
 	verraGoneRuns = 3  // complete sweeps without a project before it is deleted
 	verraOverlap  = 10 * time.Minute
 	sweepRetry    = 5 * time.Minute // after a failed sweep, doubling up to an hour
+	totalsRetry   = time.Hour       // after an unusable answer on the totals of one project
 )
 
 // verraSource follows the registry: newest changes each minute, everything now
@@ -31,16 +32,18 @@ type verraSource struct {
 	site    *url.URL
 	isLocal bool
 
-	api      *verra.Client // nil until discovered
+	api      *verra.Client      // nil until discovered
+	env      *verra.Environment // as last read; never saved, its headers are not ours to keep
 	mem      verraMemory
 	projects map[int64]verra.Project // by number, as far as seen since the start
 	ledger   *verra.Ledger
-	pending  map[int64]bool  // projects whose rows are to be written
-	stale    map[int64]bool  // projects whose totals are to be asked again
-	retired  map[string]bool // project ids stored as RETIRED, read before a sweep
-	known    map[int64]bool  // mem.Known
-	sweepAt  time.Time       // next sweep; zero = now
-	failed   int             // sweeps in a row
+	pending  map[int64]bool      // projects whose rows are to be written
+	stale    map[int64]bool      // projects whose totals are to be asked again
+	refused  map[int64]time.Time // when the totals of a project were last asked in vain
+	retired  map[string]bool     // project ids stored as RETIRED, read before a sweep
+	known    map[int64]bool      // mem.Known
+	sweepAt  time.Time           // next sweep; zero = now
+	failed   int                 // sweeps in a row
 	// bodies are fingerprints of the newest page of each resource as last
 	// written. They are never saved: the table may be another one then.
 	bodies map[verra.Resource]string
@@ -73,6 +76,9 @@ type verraTotals struct {
 func newVerra(opt VerraOptions, local map[string]bool) *verraSource {
 	site, _ := url.Parse(opt.URL) // checked by Options.check
 	s := &verraSource{opt: opt, site: site, isLocal: local[lowerHost(site)]}
+	if s.isLocal {
+		s.opt.SweepEvery = min(opt.SweepEvery, localFull*opt.Interval)
+	}
 	s.forget()
 	return s
 }
@@ -91,7 +97,7 @@ func (s *verraSource) save() any {
 func (s *verraSource) forget() {
 	s.mem = verraMemory{Missed: map[int64]int{}, Totals: map[int64]*verraTotals{}}
 	s.projects, s.pending, s.stale = map[int64]verra.Project{}, map[int64]bool{}, map[int64]bool{}
-	s.known, s.bodies = map[int64]bool{}, map[verra.Resource]string{}
+	s.known, s.bodies, s.refused = map[int64]bool{}, map[verra.Resource]string{}, map[int64]time.Time{}
 	s.ledger, s.sweepAt, s.failed, s.note = verra.NewLedger(), time.Time{}, 0, ""
 }
 
@@ -117,14 +123,9 @@ func (s *verraSource) restore(data json.RawMessage) error {
 			continue
 		}
 		s.ledger.SetTotal(verra.Issuances, n, &t.Issued)
-		s.setTotals(s.ledger, n, t)
+		setTotals(s.ledger, n, t)
 	}
 	return nil
-}
-
-func (s *verraSource) setTotals(l *verra.Ledger, number int64, t *verraTotals) {
-	l.SetTotal(verra.Retirements, number, &t.Retired)
-	l.SetTotal(verra.Cancellations, number, &t.Cancelled)
 }
 
 // poll sweeps when a sweep is due, else reads the newest changes; then it asks

@@ -34,23 +34,21 @@ func (s *verraSource) discover(ctx context.Context, c *cycle) error {
 }
 
 func (s *verraSource) environment(ctx context.Context, c *cycle) (verra.Environment, error) {
-	doc := *s.site
-	doc.Path = strings.TrimRight(doc.Path, "/") + verraConfigPath
-	req := &request{
-		Method: http.MethodGet, URL: &doc, Spacing: s.opt.Spacing, MaxBody: 1 << 20,
-		Header: http.Header{"Accept": {"application/json"}},
-	}
-	res, err := c.get(ctx, req)
-	var env verra.Environment
-	if err == nil {
-		env, err = verra.ParseEnvironment(res.Body, res.ContentType())
-		err = parsed(req, err)
+	env, err := s.document(ctx, c, strings.TrimRight(s.site.Path, "/")+verraConfigPath)
+	if s.site.Path != "" && s.site.Path != "/" && noDocument(err) {
+		// The configured path may be that of an API beside the site's document.
+		env, err = s.document(ctx, c, verraConfigPath)
 	}
 	switch k := KindOf(err); {
 	case err == nil:
-	case s.opt.Base != "", k == KindNotFound, k == KindHTML, k == KindInvalid, k == KindNotJSON:
-		// Without the document the headers of the site are missing; the
-		// configured or last known base may still answer.
+		s.env = &env
+	case k == KindCanceled, s.opt.Base == "" && (k == KindPaused || k == KindRateLimited || k == KindBlocked):
+		return env, err
+	case s.env != nil:
+		env = *s.env // the services need not have moved because the site is down
+	case s.opt.Base != "", noDocument(err):
+		// Without the document the headers of the site are missing; the base may
+		// still answer.
 		env = verra.Environment{Search: s.fallbackBase()}
 	default:
 		return env, err
@@ -59,6 +57,31 @@ func (s *verraSource) environment(ctx context.Context, c *cycle) (verra.Environm
 		env.Search = strings.TrimRight(s.opt.Base, "/")
 	}
 	return s.confine(env)
+}
+
+// document reads the configuration document at a path of the site.
+func (s *verraSource) document(ctx context.Context, c *cycle, path string) (verra.Environment, error) {
+	u := *s.site
+	u.Path, u.RawPath = path, ""
+	req := &request{
+		Method: http.MethodGet, URL: &u, Spacing: s.opt.Spacing, MaxBody: 1 << 20,
+		Header: http.Header{"Accept": {"application/json"}},
+	}
+	res, err := c.get(ctx, req)
+	if err != nil {
+		return verra.Environment{}, err
+	}
+	env, err := verra.ParseEnvironment(res.Body, res.ContentType())
+	return env, parsed(req, err)
+}
+
+// noDocument reports an answer that is none: nothing is there, or something else.
+func noDocument(err error) bool {
+	switch KindOf(err) {
+	case KindNotFound, KindHTML, KindInvalid, KindNotJSON:
+		return true
+	}
+	return false
 }
 
 // fallbackBase is the search base when no document names one.
@@ -75,7 +98,7 @@ func (s *verraSource) fallbackBase() string {
 // site never leads a test or a demo out to it.
 func (s *verraSource) confine(env verra.Environment) (verra.Environment, error) {
 	for _, p := range []*string{&env.Search, &env.Detail, &env.Credit, &env.CMS} {
-		if *p == "" || *p == s.opt.Base {
+		if *p == "" || *p == strings.TrimRight(s.opt.Base, "/") {
 			continue
 		}
 		u, err := url.Parse(*p)

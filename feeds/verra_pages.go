@@ -41,6 +41,14 @@ type sweeper[T any] struct {
 	total    int
 }
 
+func newSweeper[T any](
+	s *verraSource, c *cycle, r verra.Resource, parse func([]byte, string) (verra.Page[T], error), key func(T) int64, newer func(a, b T) bool,
+) *sweeper[T] {
+	return &sweeper[T]{
+		collector: &collector[T]{key: key, newer: newer, rows: map[int64]T{}}, s: s, c: c, resource: r, parse: parse,
+	}
+}
+
 // sweepAll reads every row of a resource, sorted by entityId, the only order
 // that is stable over pages. What the service cannot page to its end is read
 // part by part, each proved to be narrower than the whole, and what no part
@@ -51,9 +59,7 @@ func sweepAll[T any](
 	ctx context.Context, s *verraSource, c *cycle, r verra.Resource, last int,
 	parse func([]byte, string) (verra.Page[T], error), key func(T) int64, newer func(a, b T) bool, parts []verra.Filter,
 ) (rows []T, total int, exact bool, err error) {
-	w := &sweeper[T]{
-		collector: &collector[T]{key: key, newer: newer, rows: map[int64]T{}}, s: s, c: c, resource: r, parse: parse,
-	}
+	w := newSweeper(s, c, r, parse, key, newer)
 	op := "sweep " + string(r)
 	if err := w.whole(ctx, last, len(parts) > 0); err != nil {
 		return nil, 0, false, err

@@ -26,7 +26,11 @@ func (s *verraSource) sweep(ctx context.Context, c *cycle) error {
 	case KindCanceled, KindPaused, KindAuth:
 		return err // the sweep is still due
 	}
-	s.sweepAt = now.Add(min(sweepRetry<<min(s.failed, 4), time.Hour))
+	wait := min(sweepRetry<<min(s.failed, 4), time.Hour)
+	if s.isLocal {
+		wait = localMost
+	}
+	s.sweepAt = now.Add(wait)
 	s.failed++
 	s.note = fmt.Sprintf("last full sweep failed (%s): %v", KindOf(err), err)
 	return err
@@ -68,8 +72,13 @@ func (s *verraSource) sweepIssuances(ctx context.Context, c *cycle) error {
 	ledger := verra.NewLedger()
 	ledger.Add(verra.Issuances, units...)
 	ledger.SetComplete(verra.Issuances, exact)
+	for _, r := range unitBooks {
+		if err := s.soften(c, s.readBook(ctx, c, ledger, r)); err != nil {
+			return err
+		}
+	}
 	for n, t := range s.mem.Totals {
-		s.setTotals(ledger, n, t)
+		setTotals(ledger, n, t)
 		if !exact {
 			ledger.SetTotal(verra.Issuances, n, &t.Issued)
 		}

@@ -26,8 +26,8 @@ func (f Facts) AllRetired() bool {
 // Ledger collects issuances, retirements and cancellations and derives Facts
 // from them. A row that comes again replaces its older copy, so pages may
 // overlap and polls repeat. A Ledger is not safe for concurrent use; its memory
-// grows with the rows it holds, which is why retirements, the largest ledger by
-// far, are better given as totals (SetTotal) than as rows.
+// grows with the rows it holds, which is why the retirements of the real registry,
+// the largest ledger by far, are better given as totals (SetTotal) than as rows.
 //
 // A figure is known only when nothing can be missing from it: the ledger was
 // swept to the end (SetComplete) or a total was given, and no row of the project
@@ -112,6 +112,12 @@ func (l *Ledger) SetComplete(r Resource, complete bool) {
 	if b := l.books[r]; b != nil {
 		b.complete = complete
 	}
+}
+
+// Complete reports what SetComplete said last.
+func (l *Ledger) Complete(r Resource) bool {
+	b := l.books[r]
+	return b != nil && b.complete
 }
 
 // SetTotal gives the sum of a resource for one project, as the aggregate or

@@ -117,7 +117,7 @@ func (c *Config) feedKeys() []Key {
 		webURL("feeds.verra_link_prefix", "", &f.VerraLinkPrefix).example("https://registry.verra.org/app/projectDetail/VCS/").
 			doc("Address of a project's public page up to its number; empty means the built-in one."),
 		duration("feeds.verra_sweep", "12h", &f.VerraSweep, time.Second).
-			doc("How often the whole registry is read, beside the changes at each poll."),
+			doc("How often the whole registry is read, beside the changes at each poll. When its URL is on the own machine, at least every ten polls."),
 		webURL("feeds.carbonmark_url", "", &f.CarbonmarkURL).example("https://v20.api.carbonmark.com").
 			doc("Base URL of the Carbonmark API; empty means the built-in one."),
 		webURL("feeds.graph_url", "", &f.GraphURL).example("https://gateway.thegraph.com/api/subgraphs/id/example").
