@@ -43,7 +43,7 @@ func (s *financeSource) caps(ctx context.Context, c *cycle, now time.Time) ([]fi
 		if err != nil {
 			return all, fail(KindInvalid, "ask for market caps", "address cannot be built")
 		}
-		req, res, err := s.get(ctx, c, addr)
+		req, res, err := s.get(ctx, c, addr, 0)
 		if err != nil {
 			return all, err
 		}
@@ -80,7 +80,7 @@ func (s *financeSource) login(ctx context.Context, c *cycle) error {
 	if err != nil {
 		return fail(KindInvalid, "ask for a crumb", "address cannot be built")
 	}
-	req, res, err := s.get(ctx, c, addr)
+	req, res, err := s.get(ctx, c, addr, 0)
 	if err != nil {
 		return err
 	}

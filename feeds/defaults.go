@@ -43,6 +43,7 @@ func (o Options) withDefaults() Options {
 		f.Tickers = finance.DefaultTickers()
 	}
 	f.Interval, f.Closed, f.CapsEvery = or(f.Interval, o.Interval), or(f.Closed, 15*time.Minute), or(f.CapsEvery, 45*time.Minute)
+	f.ChartsEvery = or(f.ChartsEvery, 15*time.Minute)
 	o.News = o.News.withDefaults()
 	return o
 }

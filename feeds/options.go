@@ -91,10 +91,13 @@ type FinanceOptions struct {
 	Tickers  []string // nil = the 47 of the documentation
 	Provider QuoteProvider
 
-	Interval   time.Duration // in market hours; 0 = Options.Interval
-	Closed     time.Duration // outside; 0 = 15 min
-	CapsEvery  time.Duration // market capitalisation; 0 = 45 min
-	AlwaysOpen bool          // ignore market hours
+	Interval  time.Duration // in market hours; 0 = Options.Interval
+	Closed    time.Duration // outside; 0 = 15 min
+	CapsEvery time.Duration // market capitalisation; 0 = 45 min
+	// ChartsEvery is how often calls for single tickers may stand in for batch
+	// calls that fail; 0 = 15 min, negative = never.
+	ChartsEvery time.Duration
+	AlwaysOpen  bool // ignore market hours
 }
 
 // NewsOptions configure the news feeds.

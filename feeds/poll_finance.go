@@ -42,6 +42,9 @@ type financeSource struct {
 	cookie  string // of the quote call; a secret, never saved
 	crumb   string
 	digest  string // of the last written rows, never saved: the table may be another one then
+
+	chartsAt time.Time // last time that charts stood in
+	note     string    // why they do
 }
 
 // financeMemory is what the finance feed remembers.
@@ -94,6 +97,7 @@ func (s *financeSource) interval(now time.Time) time.Duration {
 
 func (s *financeSource) poll(ctx context.Context, c *cycle) (result, error) {
 	now := c.now()
+	s.note = ""
 	rows, err := s.prices(ctx, c, now)
 	if len(rows) == 0 {
 		if err == nil {
@@ -118,6 +122,9 @@ func (s *financeSource) poll(ctx context.Context, c *cycle) (result, error) {
 		}
 	}
 	res.notes = s.seen(c, rows, now)
+	if s.note != "" {
+		res.notes = append(res.notes, s.note)
+	}
 	if err != nil {
 		return res, err // what arrived is stored; the rest failed
 	}
@@ -152,8 +159,11 @@ func (s *financeSource) prices(ctx context.Context, c *cycle, now time.Time) (ro
 			}
 		}
 	}
-	if len(errs) > 0 {
-		return rows, errs[0]
+	switch {
+	case len(errs) > 0:
+		return s.charts(ctx, c, rows, errs[0], now)
+	case len(rows) == 0:
+		return s.charts(ctx, c, rows, fail(KindEmpty, "read quotes", "no ticker has a price"), now)
 	}
 	return rows, nil
 }
@@ -176,7 +186,7 @@ func (s *financeSource) call(ctx context.Context, c *cycle, base string, batch [
 	if err != nil {
 		return finance.Result{}, fail(KindInvalid, "ask for prices", "%w", err)
 	}
-	req, res, err := s.get(ctx, c, addr)
+	req, res, err := s.get(ctx, c, addr, 0)
 	if err != nil {
 		return finance.Result{}, err
 	}
@@ -185,13 +195,13 @@ func (s *financeSource) call(ctx context.Context, c *cycle, base string, batch [
 }
 
 // get asks Yahoo, with the cookie once there is one.
-func (s *financeSource) get(ctx context.Context, c *cycle, addr string) (*request, *response, error) {
+func (s *financeSource) get(ctx context.Context, c *cycle, addr string, spacing time.Duration) (*request, *response, error) {
 	u, err := url.Parse(addr)
 	if err != nil {
 		return nil, nil, fail(KindInvalid, "ask Yahoo", "address cannot be built")
 	}
 	req := &request{
-		Method: http.MethodGet, URL: u, Group: yahooGroup, FirstPause: yahooFirstPause,
+		Method: http.MethodGet, URL: u, Group: yahooGroup, FirstPause: yahooFirstPause, Spacing: spacing,
 		Header: http.Header{"Accept": {"application/json"}},
 	}
 	if s.cookie != "" {
