@@ -224,8 +224,12 @@ func (o Options) sources() []source {
 	}
 	if !o.News.Disabled {
 		d := newDesk()
+		var rules *robotRules
+		if o.News.Robots {
+			rules = newRobotRules()
+		}
 		for _, f := range o.News.Feeds {
-			out = append(out, newNews(f, o, d, local))
+			out = append(out, newNews(f, o, d, rules, local))
 		}
 	}
 	return out

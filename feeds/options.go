@@ -109,6 +109,9 @@ type NewsOptions struct {
 	// Intervals replaces the interval of single feeds, by their Feed or Name.
 	// A name of none of the Feeds is an error.
 	Intervals map[string]time.Duration
+	// Robots honours the robots.txt of the feeds' sites. Google News is the
+	// decision of GoogleNews alone.
+	Robots bool
 	// GoogleNews allows feeds of news.google.com, whose terms permit personal,
 	// non-commercial use only.
 	GoogleNews bool

@@ -27,6 +27,7 @@ type newsSource struct {
 	spacing time.Duration
 	keep    time.Duration // history is pruned at this age; 0 = never
 	desk    *desk
+	robots  *robotRules // nil = not asked for
 	mem     newsMemory
 	checked bool // the stories of mem were looked for in the table
 }
@@ -44,9 +45,12 @@ type newsMemory struct {
 
 func newsName(feed string) string { return change.News + "/" + feed }
 
-func newNews(f news.Source, o Options, d *desk, local map[string]bool) *newsSource {
+func newNews(f news.Source, o Options, d *desk, robots *robotRules, local map[string]bool) *newsSource {
 	u, _ := url.Parse(f.URL) // checked by Options.check
 	s := &newsSource{feed: f, url: u, isLocal: local[lowerHost(u)], desk: d, keep: o.KeepNews}
+	if !news.OptInOnly(f.URL) { // those were opted in to, knowing what their robots.txt says
+		s.robots = robots
+	}
 	s.every = or(f.Every, o.News.Every)
 	switch {
 	case s.every == 0 && s.isLocal:
@@ -95,6 +99,9 @@ func (s *newsSource) poll(ctx context.Context, c *cycle) (result, error) {
 		s.mem.Validators, s.mem.Digest = validators{}, ""
 	}
 	s.checked = true
+	if err := s.robots.check(ctx, c, s.url, s.spacing); err != nil {
+		return result{}, err
+	}
 	req := &request{
 		Method: http.MethodGet, URL: s.url, MaxBody: maxFeedBody, Validators: s.mem.Validators, Spacing: s.spacing,
 		Header: http.Header{"Accept": {"application/rss+xml, application/atom+xml, application/rdf+xml, application/feed+json, application/json;q=0.9, application/xml;q=0.9, text/xml;q=0.9, */*;q=0.5"}},
