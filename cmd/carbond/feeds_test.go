@@ -34,6 +34,8 @@ feeds:
   finance_failover_url: https://prices2.example.com
   finance_cookie_url: https://cookie.example.com
   finance_tickers: [KRBN]
+  finance_charts: 20m
+  robots: true
   news_urls: {Outlet: https://news.example.com/rss}
   news_intervals: {Outlet: 20m}
   user_agent_contact: +https://example.com
@@ -58,9 +60,11 @@ feeds:
 		Carbonmark: feeds.CarbonmarkOptions{URL: "https://v21.example.com", GraphURL: "https://graph.example.com/id/x"},
 		Finance: feeds.FinanceOptions{
 			URL: "https://prices.example.com", Failover: "https://prices2.example.com", Cookie: "https://cookie.example.com", Tickers: []string{"KRBN"},
+			ChartsEvery: 20 * time.Minute,
 		},
 		News: feeds.NewsOptions{
-			Feeds: []feeds.NewsFeed{{Name: "Outlet", URL: "https://news.example.com/rss"}}, Intervals: map[string]time.Duration{"Outlet": 20 * time.Minute},
+			Robots: true,
+			Feeds:  []feeds.NewsFeed{{Name: "Outlet", URL: "https://news.example.com/rss"}}, Intervals: map[string]time.Duration{"Outlet": 20 * time.Minute},
 		},
 	}
 	if !reflect.DeepEqual(got, want) {

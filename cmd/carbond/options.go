@@ -102,8 +102,12 @@ func feedOptions(cfg *config.Config, statePath string) feeds.Options {
 		},
 		Finance: feeds.FinanceOptions{
 			Disabled: off("finance"), URL: f.FinanceURL, Failover: f.FinanceFailover, Cookie: f.FinanceCookie, Tickers: f.FinanceTickers,
+			ChartsEvery: f.FinanceCharts,
 		},
-		News: feeds.NewsOptions{Disabled: off("news"), GoogleNews: f.GoogleNews, Intervals: map[string]time.Duration{}},
+		News: feeds.NewsOptions{Disabled: off("news"), GoogleNews: f.GoogleNews, Robots: f.Robots, Intervals: map[string]time.Duration{}},
+	}
+	if f.FinanceCharts == 0 {
+		o.Finance.ChartsEvery = -1
 	}
 	for _, p := range f.NewsIntervals {
 		o.News.Intervals[p.Name] = p.Duration()

@@ -106,6 +106,8 @@ type Feeds struct {
 	FinanceTickers   []string
 	NewsURLs         []NamedURL
 	NewsIntervals    []Pair
+	FinanceCharts    time.Duration
+	Robots           bool
 	GoogleNews       bool
 	CarbonmarkKey    Secret
 	GraphKey         Secret

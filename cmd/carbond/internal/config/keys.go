@@ -134,6 +134,10 @@ func (c *Config) feedKeys() []Key {
 			doc("Intervals of single news feeds as name=duration; a publisher's wish for a longer one still holds. A built-in feed goes by the name that `carbond feeds` shows after news/."),
 		texts("feeds.finance_tickers", "", &f.FinanceTickers).example("KRBN,GRN").
 			doc("Ticker symbols to follow; empty means the built-in 47."),
+		duration("feeds.finance_charts", "15m", &f.FinanceCharts, 0).
+			doc("How often one call for each ticker may stand in for price calls that fail; 0s: never. Not for refusals: those are waited out."),
+		boolean("feeds.robots", "false", &f.Robots).
+			doc("Honour robots.txt: news feeds whose site closes their address to carbond are not polled. For news.google.com feeds.google_news alone decides."),
 		boolean("feeds.google_news", "false", &f.GoogleNews).
 			doc("Allow feeds of news.google.com, whose terms are for personal, non-commercial use."),
 		secret("feeds.carbonmark_key", &f.CarbonmarkKey).
@@ -147,7 +151,7 @@ func (c *Config) feedKeys() []Key {
 		duration("feeds.news_history", "0s", &f.NewsHistory, 0).example("90d").
 			doc("Older news items are pruned. 0s keeps all in Postgres, and 90d in embedded mode."),
 		duration("feeds.stale_after", "0s", &f.StaleAfter, 0).example("6h").
-			doc("A feed without a success for this long is named in /readyz; 0s means ten of its intervals, at least 30 minutes."),
+			doc("A feed without a success for this long is named in /readyz; 0s means ten of its intervals, at least 30 minutes, or one minute when its URL is on the own machine."),
 	}
 }
 
