@@ -75,6 +75,26 @@ feeds:
 	}
 }
 
+// /readyz names a feed from its first failure on, and says more the longer it lasts.
+func TestFeedTrouble(t *testing.T) {
+	at := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		feed feeds.FeedStatus
+		want string
+	}{
+		"well":        {feeds.FeedStatus{Name: "verra", LastSuccess: at}, ""},
+		"fails":       {feeds.FeedStatus{Name: "verra", LastSuccess: at, Failures: 2, LastError: "HTTP 500"}, "verra failed 2 times in a row: HTTP 500"},
+		"stale":       {feeds.FeedStatus{Name: "verra", LastSuccess: at, Failures: 9, Stale: true, LastError: "HTTP 500"}, "verra is stale since 2026-11-23T10:00:00Z: HTTP 500"},
+		"never there": {feeds.FeedStatus{Name: "verra", Failures: 9, Stale: true, LastError: "HTTP 500"}, "verra has not succeeded yet: HTTP 500"},
+		"disabled":    {feeds.FeedStatus{Name: "news/x", Failures: 1, Disabled: "410"}, "news/x is disabled: 410"},
+	}
+	for name, tc := range tests {
+		if got := feedTrouble(tc.feed); got != tc.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 func TestFeedsFetchShowsAndWritesNothing(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

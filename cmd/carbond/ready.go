@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carbond/cmd/carbond/internal/admin"
+	"carbond/feeds"
 	"carbond/replicate"
 )
 
@@ -98,18 +99,28 @@ func (d *daemon) diskCheck() admin.Check {
 }
 
 func (d *daemon) feedCheck() admin.Check {
-	var stale []string
+	var said []string
 	for _, f := range d.feeds.Status() {
-		switch {
-		case f.Disabled != "":
-			stale = append(stale, f.Name+" is disabled: "+f.Disabled)
-		case f.Stale && f.LastSuccess.IsZero():
-			stale = append(stale, f.Name+" has not succeeded yet: "+f.LastError)
-		case f.Stale:
-			stale = append(stale, fmt.Sprintf("%s is stale since %s: %s", f.Name, f.LastSuccess.UTC().Format(time.RFC3339), f.LastError))
+		if s := feedTrouble(f); s != "" {
+			said = append(said, s)
 		}
 	}
-	return admin.Check{Name: "feeds", OK: true, Warning: len(stale) > 0, Reason: strings.Join(stale, "; ")}
+	return admin.Check{Name: "feeds", OK: true, Warning: len(said) > 0, Reason: strings.Join(said, "; ")}
+}
+
+// feedTrouble is what is wrong with a feed, "" when nothing is.
+func feedTrouble(f feeds.FeedStatus) string {
+	switch {
+	case f.Disabled != "":
+		return f.Name + " is disabled: " + f.Disabled
+	case f.Stale && f.LastSuccess.IsZero():
+		return f.Name + " has not succeeded yet: " + f.LastError
+	case f.Stale:
+		return fmt.Sprintf("%s is stale since %s: %s", f.Name, f.LastSuccess.UTC().Format(time.RFC3339), f.LastError)
+	case f.Failures > 0:
+		return fmt.Sprintf("%s failed %d times in a row: %s", f.Name, f.Failures, f.LastError)
+	}
+	return ""
 }
 
 const healthEvery = 100 * time.Millisecond
