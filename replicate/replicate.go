@@ -47,7 +47,7 @@ type Replicator struct {
 func New(sink Sink, opt Options) *Replicator {
 	opt = opt.withDefaults()
 	r := &Replicator{
-		sink: sink, opt: opt, log: opt.Logger, st: newState(time.Now),
+		sink: sink, opt: opt, log: opt.Logger, st: newState(time.Now, max(10*time.Second, 3*opt.ProbeInterval)),
 		shapes: map[string]*change.Relation{}, ignored: map[string]bool{},
 	}
 	r.metrics = newMetrics(opt.Registerer, opt, r.st)

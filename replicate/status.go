@@ -1,6 +1,7 @@
 package replicate
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -51,7 +52,8 @@ type Status struct {
 // state is what a Status is made of. The receiver, the goroutine that calls the
 // sink and the probe write it.
 type state struct {
-	now func() time.Time
+	now   func() time.Time
+	blind time.Duration // without a probe for so long, being level is not known any more
 
 	mu       sync.Mutex // guards all below
 	status   Status
@@ -69,8 +71,8 @@ type probe struct {
 // is forgotten, which costs precision of the lag only.
 const maxProbes = 128
 
-func newState(now func() time.Time) *state {
-	return &state{now: now, status: Status{Phase: PhaseIdle, Reason: "not started", SlotRetained: -1, SlotSafe: -1}}
+func newState(now func() time.Time, blind time.Duration) *state {
+	return &state{now: now, blind: blind, status: Status{Phase: PhaseIdle, Reason: "not started", SlotRetained: -1, SlotSafe: -1}}
 }
 
 // Status returns the present condition. It is cheap and safe for concurrent use.
@@ -92,6 +94,9 @@ func (s *state) snapshot() Status {
 		out.LagSeconds = max(0, s.now().Sub(out.LastLevel).Seconds())
 	case out.Connected && len(s.probes) > 0:
 		out.LagSeconds = max(0, s.now().Sub(s.probes[0].at).Seconds())
+	case out.Connected && !out.LastLevel.IsZero() && s.now().Sub(out.LastLevel) > s.blind:
+		// Nobody could look at the server, so nobody knows whether we are level.
+		out.LagSeconds = s.now().Sub(out.LastLevel).Seconds()
 	}
 	return out
 }
@@ -169,6 +174,9 @@ func (s *state) probed(at time.Time, end change.LSN) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status.ServerLSN = end
+	// A server that was restored ends before an earlier look: that is never
+	// reached, or means something else when it is.
+	s.probes = slices.DeleteFunc(s.probes, func(p probe) bool { return p.end > end })
 	if len(s.probes) >= maxProbes {
 		kept := s.probes[:0]
 		for i := 0; i < len(s.probes); i += 2 {
