@@ -37,6 +37,7 @@ const (
 	KindSlotAhead         Kind = "slot_ahead"         // the slot was confirmed beyond what is durable here
 	KindServerBehind      Kind = "server_behind"      // the server's WAL ends before what is durable here
 	KindPublicationChange Kind = "publication_change" // changes since the position are not, or not fully, published
+	KindTableChange       Kind = "table_change"       // ALTER TABLE changed rows, of which the stream does not tell
 	KindDiverged          Kind = "diverged"           // a change does not fit the rows that are held
 	KindOtherCluster      Kind = "other_cluster"      // the changelog belongs to another cluster or database
 	KindProtocol          Kind = "protocol"           // the server sent something that cannot be
@@ -82,7 +83,7 @@ func (e *Error) Unwrap() []error {
 		out = append(out, e.Err)
 	}
 	switch e.Kind {
-	case KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindDiverged:
+	case KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged:
 		out = append(out, ErrGap)
 	case KindOtherCluster:
 		out = append(out, ErrOtherCluster)

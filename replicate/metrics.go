@@ -24,7 +24,7 @@ func kinds() []Kind {
 		KindOptions, KindConnect, KindAuth, KindDatabase, KindPooler, KindVersion, KindStandby, KindWALLevel,
 		KindReplicationRight, KindTables, KindColumns, KindReplicaIdentity, KindSelectRight, KindRowSecurity,
 		KindPublication, KindPublicationTables, KindPublicationOps, KindCapacity, KindMigrate, KindSlotInUse,
-		KindSlotForeign, KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindDiverged,
+		KindSlotForeign, KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged,
 		KindOtherCluster, KindProtocol, KindSilent, KindSink, KindServer,
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -23,6 +24,9 @@ type session struct {
 	started func() // called once the stream has proved to work
 
 	srv  server
+	told []string              // tables of which survey has warned
+	seen *catalog              // the last look, of prepare or the copy, then of the probe alone
+	flaw atomic.Pointer[error] // what the probe has found to end the session
 	repl *pgconn.PgConn
 	wire *wire
 	pipe *pipe
@@ -87,10 +91,12 @@ var errSinkFailed = errors.New("the sink failed")
 // work copies when needed and streams.
 func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) error {
 	if p == planCopy {
-		if err := s.copyAll(ctx, failed); err != nil {
+		s.seen = nil
+		seen, err := s.copyAll(ctx, failed)
+		if err != nil {
 			return err
 		}
-		s.recopy = false
+		s.seen, s.recopy = seen, false
 	}
 	pos := s.sink.Position()
 	if err := s.startStream(ctx, pos.LSN); err != nil {
@@ -129,6 +135,11 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		pos := s.sink.Position()
 		if p, err = s.opt.decide(pos, s.srv, slot, s.claimed()); err != nil {
 			return err
+		}
+		if p == planStream {
+			if p, err = s.compare(ctx, conn, pos); err != nil {
+				return err
+			}
 		}
 		if p == planStream && s.recopy {
 			p = planCopy
@@ -347,6 +358,10 @@ func (s *session) probe(ctx context.Context) error {
 		s.st.update(func(st *Status) {
 			st.SlotRetained, st.SlotSafe, st.WALStatus = slot.retained(), slot.safe, slot.walStatus
 		})
+		// The catalog first: who is level lacks nothing.
+		if err := s.look(ctx, conn); err != nil {
+			return err
+		}
 		s.st.probed(at, slot.server)
 		return nil
 	})

@@ -17,10 +17,10 @@ import (
 
 // copyAll creates the slot and copies the tables inside the snapshot that it
 // exports, so that the stream continues exactly where the copy ends. The copy
-// is one transaction for the sink, in bounded parts. A crash before its last
-// part leaves a slot behind and a claim on it; the next start finds no copy,
-// drops the slot and begins anew.
-func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) error {
+// is one transaction for the sink, in bounded parts. It returns the catalog as
+// the snapshot sees it. A crash before its last part leaves a slot behind and a
+// claim on it; the next start finds no copy, drops the slot and begins anew.
+func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog, error) {
 	probeCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.probeLoop(probeCtx) })
@@ -28,7 +28,7 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) error {
 	defer stop()
 	conn, err := s.opt.connect(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -37,29 +37,33 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) error {
 	}()
 	point, err := s.pin(ctx, conn)
 	if err != nil {
-		return s.opt.classify(err)
+		return nil, s.opt.classify(err)
+	}
+	seen, err := readCatalog(ctx, conn, &s.opt, s.srv.version)
+	if err != nil {
+		return nil, s.opt.classify(err)
 	}
 	s.st.enter(PhaseCopying, "copying the tables")
 	s.st.update(func(st *Status) { st.CopiedRows = 0 })
 	s.log.Info("copying the tables", "slot", s.opt.Slot, "lsn", point.String())
 	c := &copier{session: s, conn: conn, failed: failed, txn: change.Txn{
 		CommitLSN: point, First: true,
-		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.systemID, Database: s.srv.database, Slot: s.opt.Slot}},
+		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.systemID, Database: s.srv.database, Slot: s.opt.Slot, Catalog: seen.text()}},
 	}}
 	if err := conn.QueryRow(ctx, "SELECT transaction_timestamp()").Scan(&c.txn.CommitTime); err != nil {
-		return s.opt.classify(err)
+		return nil, s.opt.classify(err)
 	}
 	for _, table := range change.Tables() {
 		if err := c.table(ctx, table); err != nil {
-			return s.opt.classify(fmt.Errorf("copy table %s.%s: %w", s.opt.Schema, table, err))
+			return nil, s.opt.classify(fmt.Errorf("copy table %s.%s: %w", s.opt.Schema, table, err))
 		}
 	}
 	if err := c.finish(ctx, point); err != nil {
-		return err
+		return nil, err
 	}
 	s.unstake()
 	s.log.Info("copied the tables", "rows", c.rows, "lsn", point.String())
-	return nil
+	return seen, nil
 }
 
 // pin creates the slot and opens its snapshot on conn, again when a TRUNCATE or

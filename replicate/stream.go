@@ -149,6 +149,9 @@ func (s *stream) tick(ctx context.Context, now time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if flaw := s.flaw.Load(); flaw != nil {
+		return *flaw
+	}
 	silence := now.Sub(s.heard)
 	if silence >= s.opt.SilenceTimeout && s.asked {
 		return fault(KindSilent, "", nil, "Postgres has said nothing for %v", silence.Round(time.Millisecond))

@@ -44,6 +44,10 @@ type Source struct {
 	SystemID string // system identifier of the Postgres cluster, "" in embedded mode
 	Database string
 	Slot     string
+	// Catalog is what the source said of the tables when they were copied, in
+	// words of whoever copied them: a change of it means that changes may be
+	// missing. "" when nobody noted it.
+	Catalog string `json:",omitempty"`
 }
 
 // Embedded reports whether no Postgres stands behind the changelog.

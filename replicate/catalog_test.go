@@ -1,0 +1,119 @@
+package replicate_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"carbond/replicate"
+	"carbond/replicate/pgtest"
+)
+
+// What takes changes out of the stream for a while leaves no trace in it. The
+// catalog has one: it is found while running and at the next start, it lasts
+// until somebody decides, and a copy anew heals it.
+func TestCatalogChange(t *testing.T) {
+	for name, tt := range map[string]struct {
+		kind replicate.Kind
+		sql  []string
+	}{
+		"taken out and put back": {replicate.KindPublicationChange, []string{
+			"ALTER PUBLICATION carbond DROP TABLE finance",
+			"INSERT INTO finance (ticker, timestamp) VALUES ('lost', 1)",
+			"ALTER PUBLICATION carbond ADD TABLE finance",
+		}},
+		"no deletes for a while": {replicate.KindPublicationChange, []string{
+			"ALTER PUBLICATION carbond SET (publish = 'insert, update, truncate')",
+			"DELETE FROM news",
+			"ALTER PUBLICATION carbond SET (publish = 'insert, update, delete, truncate')",
+		}},
+		"another table of the name": {replicate.KindPublicationChange, []string{
+			"ALTER TABLE news RENAME TO old_news",
+			"CREATE TABLE news (LIKE old_news INCLUDING ALL)",
+			"ALTER PUBLICATION carbond ADD TABLE news",
+			"INSERT INTO news (guid) VALUES ('new')",
+		}},
+		"another type": {replicate.KindTableChange, []string{
+			"ALTER TABLE verra ALTER supply TYPE numeric(10, 2)",
+		}},
+		"a default for all": {replicate.KindTableChange, []string{
+			"ALTER TABLE verra DROP country, ADD country text DEFAULT 'Brazil'",
+		}},
+	} {
+		for _, while := range []string{"running", "stopped"} {
+			t.Run(name+" while "+while, func(t *testing.T) {
+				r, url := started(t)
+				pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('gone')", "INSERT INTO verra (project_id, supply) VALUES ('a', 1)")
+				r.level()
+				opt := options(url)
+				if while == "stopped" {
+					r.stop()
+				}
+				pgtest.Exec(t, url, tt.sql...)
+				if while == "stopped" {
+					r = run(t, r.sink, opt)
+				}
+				if tt.kind == replicate.KindPublicationChange {
+					r.trouble(tt.kind)
+				} else {
+					r.warned("public.verra")
+				}
+				r.stop()
+
+				opt.OnGap = replicate.GapResnapshot
+				r = run(t, r.sink, opt)
+				r.level()
+				r.sink.sameAsSQL(t, url)
+				r.stop()
+				r = run(t, r.sink, options(url))
+				r.level()
+				if w := r.Status().Warnings; len(w) > 0 {
+					t.Errorf("after the copy: %v", w)
+				}
+			})
+		}
+	}
+}
+
+func (r *running) warned(of string) {
+	r.tb.Helper()
+	r.level()
+	eventually(r.tb, func() error {
+		for _, w := range r.Status().Warnings {
+			if strings.Contains(w, of) {
+				return nil
+			}
+		}
+		return fmt.Errorf("no warning of %s: %+v", of, r.Status())
+	})
+}
+
+// ALTER TABLE with USING changes rows without changing what the catalog says of
+// the column. With resnapshot the tables are copied anew by themselves.
+func TestRewriteWhileRunning(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	opt, sink := options(url), newSink()
+	opt.OnGap = replicate.GapResnapshot
+	r := run(t, sink, opt)
+	r.level()
+	pgtest.Exec(t, url,
+		"INSERT INTO verra (project_id, supply) VALUES ('a', 1)",
+		// None of these is a reason to copy.
+		"TRUNCATE finance", "ALTER TABLE news ALTER title SET STORAGE EXTERNAL", "ALTER TABLE verra ADD mine int",
+		"ALTER TABLE verra ALTER country SET DEFAULT 'Peru'", "CREATE TABLE other (a int PRIMARY KEY)", "ALTER PUBLICATION carbond ADD TABLE other")
+	r.level()
+	if n := strings.Count(r.log.String(), `msg="copied the tables"`); n != 1 {
+		t.Fatalf("%d copies", n)
+	}
+	pgtest.Exec(t, url, "VACUUM FULL verra")
+	r.level()
+	pgtest.Exec(t, url, "ALTER TABLE verra ALTER supply TYPE double precision USING supply * 10")
+	eventually(t, func() error {
+		if n := strings.Count(r.log.String(), `msg="copied the tables"`); n != 2 {
+			return fmt.Errorf("%d copies", n)
+		}
+		return nil
+	})
+	r.level()
+	sink.sameAsSQL(t, url)
+}
