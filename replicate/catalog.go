@@ -172,21 +172,21 @@ func (s *session) compare(ctx context.Context, conn *pgx.Conn, pos change.Positi
 	return planStream, err
 }
 
-// look surveys the catalog while the stream runs; what it finds ends the
-// session. During a copy there is nothing to compare with yet.
-func (s *session) look(ctx context.Context, conn *pgx.Conn) error {
+// look surveys the catalog while the stream runs, and reports whether nothing is
+// missing. What it finds ends the session. During a copy there is nothing to
+// compare with, and what was durable before it says nothing.
+func (s *session) look(ctx context.Context, conn *pgx.Conn) (fine bool, err error) {
 	if s.seen == nil {
-		return nil
+		return false, nil
 	}
 	now, err := readCatalog(ctx, conn, &s.opt, s.srv.version)
 	if err != nil {
-		return err
+		return false, err
 	}
-	err = s.survey(s.seen, now)
+	flaw := s.survey(s.seen, now)
 	s.seen = now
-	if err != nil {
-		s.flaw.CompareAndSwap(nil, &err)
+	if flaw != nil && s.flaw.CompareAndSwap(nil, &flaw) {
 		s.wire.poke()
 	}
-	return err
+	return s.flaw.Load() == nil, nil
 }

@@ -356,10 +356,10 @@ func (s *session) probe(ctx context.Context) error {
 			return err
 		}
 		s.st.update(func(st *Status) {
-			st.SlotRetained, st.SlotSafe, st.WALStatus = slot.retained(), slot.safe, slot.walStatus
+			st.SlotRetained, st.SlotSafe, st.WALStatus, st.ServerLSN = slot.retained(), slot.safe, slot.walStatus, slot.server
 		})
 		// The catalog first: who is level lacks nothing.
-		if err := s.look(ctx, conn); err != nil {
+		if fine, err := s.look(ctx, conn); err != nil || !fine {
 			return err
 		}
 		s.st.probed(at, slot.server)
