@@ -6,6 +6,7 @@
 #   deb-test systemd-test      install for real: lintian; a Debian with systemd
 #   image-test prom-test       run the image in podman; rules and dashboard
 #   page-test                  look at the console page with a browser
+#   pg-matrix                  other majors of Postgres
 #   compose-check docs-check   files that nothing here can run, kept in step
 
 # Asked once, so that a commit made meanwhile cannot change them half way.
@@ -142,6 +143,14 @@ systemd-test: $(DIST)/carbond_$(VERSION)-1_$(pkg_deb).deb $(pkg_tools)/grpcurl #
 	$(MAKE) $(DIST)/upgrade/carbond_$(VERSION)+up-1_$(pkg_deb).deb DIST=$(DIST)/upgrade VERSION=$(VERSION)+up
 	packaging/test/systemd.sh $< $(DIST)/upgrade/carbond_$(VERSION)+up-1_$(pkg_deb).deb $(pkg_tools) $(SUITE)
 
+# The Postgres of other Debian releases, as MAJOR:SUITE; `make test` has this
+# machine's own. PG_SCOPE=replicate leaves the oracle out.
+PG_MATRIX ?= 17:trixie 18:forky
+PG_SCOPE  ?= all
+.PHONY: pg-matrix
+pg-matrix: ## replication tests and oracle against other majors of Postgres (apt)
+	packaging/test/pg-matrix.sh $(DIST)/cache/postgres $(PG_SCOPE) $(PG_MATRIX)
+
 # The programs for other architectures, by qemu.
 .PHONY: arch-test
 arch-test: $(pkg_bins) ## start, serve, check and stop the arm programs (qemu-user-static)
@@ -191,3 +200,7 @@ packaging-test: deb-test compose-check prom-test docs-check ## what needs neithe
 apt-repo: deb ## a signed apt repository of the packages (KEY=<gpg key>)
 	@test -n '$(KEY)' || { echo 'set KEY to the id of the signing key' >&2; exit 1; }
 	packaging/apt/publish.sh $(DIST)/apt '$(KEY)' $(pkg_debs)
+
+.PHONY: apt-repo-test
+apt-repo-test: $(DIST)/carbond_$(VERSION)-1_$(pkg_deb).deb ## publish with a throw-away key; be apt with the right and a wrong one (reprepro)
+	packaging/test/apt-repo.sh $<

@@ -47,3 +47,24 @@ need() {
         command -v "$tool" >/dev/null || fail "$tool is not installed"
     done
 }
+
+# apt_at FOLDER ARGUMENT...: an apt-get that has its sources, lists and packages in
+# FOLDER and nothing of this machine's but how it reaches mirrors; it needs no
+# root. The sources are FOLDER/etc/apt/sources.list.
+apt_at() {
+    at=$(realpath "$1")
+    shift
+    mkdir -p "$at/etc/apt/apt.conf.d" "$at/etc/apt/preferences.d" "$at/var/lib/apt/lists/partial" "$at/var/cache/apt/archives/partial" "$at/var/lib/dpkg" "$at/var/log/apt"
+    : >"$at/var/lib/dpkg/status" # nothing is installed: everything is missing
+    apt-config dump | grep '^Acquire::' >"$at/apt.conf" || true
+    cat >>"$at/apt.conf" <<CONF
+Dir "$at";
+APT::Sandbox::User "$(id -un)";
+APT::Install-Recommends "false";
+APT::Update::Error-Mode "any";
+Acquire::Retries "5";
+Acquire::http::Timeout "30";
+Acquire::Languages "none";
+CONF
+    APT_CONFIG="$at/apt.conf" apt-get -qq "$@"
+}
