@@ -98,6 +98,9 @@ func troubles(s Status) []trouble {
 			continue
 		}
 		remedy := "Its last good rows are served meanwhile, and it is tried again by itself."
+		if f.LastSuccess == nil {
+			remedy = "It has not worked yet and is tried again by itself: look at its address, and whether this machine may reach it."
+		}
 		if strings.HasPrefix(f.State, "disabled") {
 			remedy = "Correct its address in the configuration, or take it out of feeds.enabled, and restart."
 		}

@@ -180,6 +180,39 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// TestRemedies: each trouble says what to do, and in the order of its weight.
+func TestRemedies(t *testing.T) {
+	at := time.Unix(1e9, 0)
+	s := Status{
+		Checks: []Check{
+			{Name: "disk", OK: true, Warning: true, Reason: "little", Remedy: "free"},
+			{Name: "feeds", OK: true, Warning: true, Reason: "told by the feeds"},
+			{Name: "replication", Reason: "down; remedy: up", Remedy: "more"},
+			{Name: "views", OK: true, Reason: "fine"},
+		},
+		Feeds: []Feed{
+			{Name: "verra", State: "ok", LastSuccess: &at},
+			{Name: "news/bbc", State: "failing", LastSuccess: &at},
+			{Name: "finance", State: "failing"},
+			{Name: "carbonmark", State: "disabled", LastSuccess: &at},
+			{Name: "news/dw", State: "waiting, stale", Stale: true, LastSuccess: &at},
+		},
+	}
+	want := []string{
+		"replication down up. more", "disk little free", "news/bbc last good rows", "finance has not worked yet", "carbonmark feeds.enabled", "news/dw fetch news",
+	}
+	got := troubles(s)
+	if len(got) != len(want) {
+		t.Fatalf("%d troubles: %+v", len(got), got)
+	}
+	for i, w := range want {
+		name, rest, _ := strings.Cut(w, " ")
+		if all := got[i].reason + " " + got[i].remedy; !strings.HasSuffix(got[i].name, name) || !strings.Contains(all, rest) {
+			t.Errorf("%+v lacks %q", got[i], w)
+		}
+	}
+}
+
 func TestWords(t *testing.T) {
 	m := markup{now: time.Unix(1e9, 0)}
 	at := func(d time.Duration) *time.Time { t := m.now.Add(d); return &t }
