@@ -22,7 +22,7 @@ func number(v change.Value) float64 {
 }
 
 // integer reads a Postgres integer; NULL is 0. A column that somebody made
-// numeric is truncated, as a cast would round nothing that fits.
+// numeric is rounded as its cast to an integer does, half away from zero.
 func integer(v change.Value) int64 {
 	if v.Kind != change.Text {
 		return 0
@@ -35,7 +35,7 @@ func integer(v change.Value) int64 {
 	if f != f || math.Abs(f) >= 1<<63 {
 		return 0
 	}
-	return int64(f)
+	return int64(math.Round(f))
 }
 
 // Instant reads a timestamptz in Postgres' ISO form ("2026-11-23
