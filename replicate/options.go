@@ -43,6 +43,10 @@ type Options struct {
 	// "" only the running Replicator knows.
 	ClaimPath string
 
+	// TimelinePath is a file beside the changelog that says on which timeline of
+	// the server it stands. With "" only the running Replicator knows.
+	TimelinePath string
+
 	Logger     *slog.Logger          // [discard]
 	Registerer prometheus.Registerer // nil: metrics are counted, but not exposed
 

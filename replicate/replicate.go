@@ -37,10 +37,11 @@ type Replicator struct {
 	metrics *metrics
 
 	// Used by the goroutine of Run alone.
-	recopy  bool                        // a gap was found while streaming, and the gap action is resnapshot
-	shapes  map[string]*change.Relation // last shape of each kept table, over connections
-	ignored map[string]bool             // tables of the publication that were reported as ignored
-	claim   *claim                      // what the present copy has made, nil for nothing
+	recopy   bool                        // a gap was found while streaming, and the gap action is resnapshot
+	shapes   map[string]*change.Relation // last shape of each kept table, over connections
+	ignored  map[string]bool             // tables of the publication that were reported as ignored
+	claim    *claim                      // what the present copy has made, nil for nothing
+	timeline timeline                    // of the server, zero before the first session
 }
 
 // New makes a Replicator. It starts nothing; call Run.

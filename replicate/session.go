@@ -54,7 +54,7 @@ func (s *session) run(ctx context.Context) error {
 		defer cancel()
 		_ = s.repl.Close(ctx) // a hijacked or broken connection says so; nothing to do
 	}()
-	if err := s.sameServer(ctx); err != nil {
+	if err := s.sameServer(ctx, plan); err != nil {
 		return err
 	}
 
@@ -229,8 +229,9 @@ func (s *session) lapse(ctx context.Context, conn *pgx.Conn, findings []Finding)
 }
 
 // sameServer makes sure that both connections lead to the same place: behind a
-// list of hosts or a proxy they need not.
-func (s *session) sameServer(ctx context.Context) error {
+// list of hosts or a proxy they need not. A stream can only go on in the history
+// that it is part of; a copy begins anew.
+func (s *session) sameServer(ctx context.Context, p plan) error {
 	id, err := pglogrepl.IdentifySystem(ctx, s.repl)
 	if err != nil {
 		return s.opt.classify(fmt.Errorf("identify the server: %w", err))
@@ -239,7 +240,13 @@ func (s *session) sameServer(ctx context.Context) error {
 		return fault(KindConnect, "give one host, or target_session_attrs=read-write", nil,
 			"two connections lead to different servers (%s/%s and %s/%s)", s.srv.systemID, s.srv.database, id.SystemID, id.DBName)
 	}
-	return nil
+	now := timeline{id.SystemID, id.Timeline}
+	if p == planStream {
+		if err := s.sameHistory(ctx, now); err != nil {
+			return err
+		}
+	}
+	return s.keepTimeline(now)
 }
 
 // startStream starts the stream at pos and makes sure that Postgres did not

@@ -120,6 +120,10 @@ func (o *Options) decide(pos change.Position, srv server, slot *slotInfo, mine *
 		return 0, err
 	}
 	err := o.gap(pos, srv, slot)
+	if err == nil && mine.holds(srv, o.Slot, slot) && mine.Point != pos.LSN.String() {
+		// The slot begins where the copy does that did not end.
+		err = fault(KindSlotMissing, resnapshotAdvice, nil, "replication slot %q was made for a copy that did not end, so the changes since the last durable position cannot be read", o.Slot)
+	}
 	if err != nil && o.OnGap == GapResnapshot {
 		return planCopy, nil
 	}

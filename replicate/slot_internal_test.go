@@ -52,6 +52,8 @@ func TestDecide(t *testing.T) {
 		"continue":                           {pos: copied, slot: free(nil), want: planStream},
 		"ahead":                              {pos: copied, slot: free(func(s *slotInfo) { s.confirmed = 601 }), kind: KindSlotAhead},
 		"ahead, told to copy":                {pos: copied, slot: free(func(s *slotInfo) { s.confirmed = 601 }), gap: GapResnapshot, want: planCopy},
+		"a copy anew did not end":            {pos: copied, slot: free(nil), claim: own, kind: KindSlotMissing},
+		"a copy ended, its note did not":     {pos: change.Position{LSN: 500, Copied: true, Source: here}, slot: free(nil), claim: own, want: planStream},
 		"gone":                               {pos: copied, kind: KindSlotMissing},
 		"gone, and prepared anew":            {pos: copied, slot: free(func(s *slotInfo) { s.prepared = true }), kind: KindSlotMissing},
 		"lost":                               {pos: copied, slot: free(func(s *slotInfo) { s.walStatus = "lost" }), kind: KindSlotLost},
