@@ -54,7 +54,7 @@ func newMetrics(mode string, started time.Time) *metrics {
 func (m *metrics) watchDir(dir string) {
 	m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "carbond_data_dir_free_bytes", Help: "Bytes free for carbond on the file system of the data directory.",
-	}, func() float64 { return float64(freeBytes(dir)) }))
+	}, func() float64 { free, _ := freeBytes(dir); return float64(free) }))
 }
 
 // reloaded notes the outcome of reading the configuration.
@@ -84,11 +84,11 @@ func flag(ok bool) float64 {
 	return 0
 }
 
-// freeBytes returns the space that is left for this user, 0 when unknown.
-func freeBytes(dir string) uint64 {
+// freeBytes returns the space that is left for this user, if it is known.
+func freeBytes(dir string) (free uint64, known bool) {
 	var st unix.Statfs_t
 	if unix.Statfs(dir, &st) != nil {
-		return 0
+		return 0, false
 	}
-	return st.Bavail * uint64(st.Bsize)
+	return st.Bavail * uint64(st.Bsize), true
 }

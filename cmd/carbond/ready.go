@@ -84,15 +84,32 @@ func (d *daemon) checks() []admin.Check {
 	return out
 }
 
-// lowSpace is the free space below which writes are about to fail.
-const lowSpace = 64 << 20
+const (
+	lowSpace = 64 << 20 // below it, writes are about to fail
+	noSpace  = 1 << 20  // below it, they do
+)
 
 func (d *daemon) diskCheck() admin.Check {
 	dir := d.cfg.Load().DataDir
-	c := admin.Check{Name: "disk", OK: true}
-	if free := freeBytes(dir); free < lowSpace {
-		c.Warning = true
+	free, known := freeBytes(dir)
+	if !known {
+		return admin.Check{Name: "disk", OK: true, Reason: "the free space for " + dir + " is not known"}
+	}
+	return judgeDisk(dir, free)
+}
+
+// judgeDisk says what free space means. On a full disk replication comes back
+// and fails again and again: this check is what stays.
+func judgeDisk(dir string, free uint64) admin.Check {
+	c := admin.Check{Name: "disk", OK: free >= noSpace}
+	if free < lowSpace {
+		c.Warning = c.OK
 		c.Remedy = "Free some space, or keep less: retention.age, retention.bytes, store.compress."
+	}
+	switch {
+	case free < noSpace:
+		c.Reason = fmt.Sprintf("no space left for %s: new changes cannot be kept, none is lost", dir)
+	case free < lowSpace:
 		c.Reason = fmt.Sprintf("only %d MiB free for %s: new changes soon cannot be kept", free>>20, dir)
 	}
 	return c

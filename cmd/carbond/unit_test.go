@@ -40,6 +40,24 @@ func TestJudgeReplication(t *testing.T) {
 	}
 }
 
+func TestJudgeDisk(t *testing.T) {
+	for name, tc := range map[string]struct {
+		free uint64
+		ok   bool
+		want string
+	}{
+		"enough": {1 << 30, true, ""},
+		"low":    {5 << 20, true, "only 5 MiB free for /data"},
+		"full":   {4096, false, "no space left for /data"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c := judgeDisk("/data", tc.free); c.OK != tc.ok || !strings.HasPrefix(c.Reason, tc.want) || (tc.want == "") != (c.Reason == "") {
+				t.Errorf("got %+v", c)
+			}
+		})
+	}
+}
+
 // TestSourceAge keeps a daemon that starts without its Postgres from calling old
 // data fresh.
 func TestSourceAge(t *testing.T) {
