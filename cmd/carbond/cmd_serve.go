@@ -220,12 +220,17 @@ func (d *daemon) closeStore(ctx context.Context) error {
 	}
 }
 
+// echo is how long after the first signal another one is the same request:
+// timeout(1), shells and process managers signal the program and then its group.
+const echo = 300 * time.Millisecond
+
 // second closes hurry at the next signal that asks to stop.
 func second(signals <-chan os.Signal, hurry, over chan struct{}) {
+	began := time.Now()
 	for {
 		select {
 		case s := <-signals:
-			if s != syscall.SIGHUP {
+			if s != syscall.SIGHUP && time.Since(began) >= echo {
 				close(hurry)
 				return
 			}

@@ -35,6 +35,7 @@ func TestEmbeddedServesAtOnce(t *testing.T) {
 
 func TestMetricsAreLintClean(t *testing.T) {
 	p := start(t, embedded(t), "serve")
+	p.line("serving")
 	_, body := p.get("/metrics")
 	problems, err := promlint.New(strings.NewReader(body)).Lint()
 	if err != nil {
