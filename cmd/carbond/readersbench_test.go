@@ -33,8 +33,14 @@ import (
 //	go test ./cmd/carbond -run '^$' -bench Readers -benchtime 1x
 func BenchmarkReaders(b *testing.B) {
 	for _, r := range []readers{
-		{}, {watchers: 1}, {watchers: 100}, {watchers: 1000}, {watchers: 1000, filtered: true},
-		{consumers: 1}, {consumers: 20}, {watchers: 1000, consumers: 20},
+		{},
+		{watchers: 1},
+		{watchers: 100},
+		{watchers: 1000},
+		{watchers: 1000, filtered: true},
+		{consumers: 1},
+		{consumers: 20},
+		{watchers: 1000, consumers: 20},
 	} {
 		b.Run(r.String(), func(b *testing.B) { r.bench(b) })
 	}
