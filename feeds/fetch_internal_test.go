@@ -27,6 +27,7 @@ func stand(t *testing.T, h http.HandlerFunc) (*client, *url.URL) {
 	tr := newTransport(map[string]bool{u.Hostname(): true})
 	t.Cleanup(tr.CloseIdleConnections)
 	c := bare(tr)
+	c.timeout = 2 * time.Minute // real sockets, and the real time of a busy machine
 	c.local = map[string]bool{u.Hostname(): true}
 	return c, u
 }

@@ -69,7 +69,7 @@ func TestLocalStandInIntoPostgres(t *testing.T) {
 	defer srv.Close()
 	defer close(hold)
 	opt := feeds.Options{
-		Interval: 150 * time.Millisecond, Timeout: 5 * time.Second, StatePath: filepath.Join(t.TempDir(), "feeds.json"),
+		Interval: 150 * time.Millisecond, Timeout: time.Minute, StatePath: filepath.Join(t.TempDir(), "feeds.json"),
 		Verra: feeds.VerraOptions{URL: srv.URL}, Carbonmark: feeds.CarbonmarkOptions{URL: srv.URL}, Finance: feeds.FinanceOptions{URL: srv.URL},
 		News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{{Name: "Stalled", URL: srv.URL + "/stalled"}, {Name: "Outlet", URL: srv.URL + "/feed"}}},
 	}
