@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"carbond/replicate"
 	"carbond/replicate/pgtest"
@@ -47,7 +46,7 @@ func TestRestoredServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Resume(t)
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		if pgtest.Text(t, url, "SELECT pg_is_in_recovery()")[0][0] != "f" {
 			return errors.New("in recovery")
 		}
