@@ -20,6 +20,7 @@ finish() {
     exit $code
 }
 trap finish EXIT
+trap 'exit 130' INT TERM
 
 here_arch=$(dpkg --print-architecture)
 

@@ -36,6 +36,7 @@ done
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
 for script in postinst prerm postrm; do
     sh -n "$here/../deb/scripts/$script"
 done

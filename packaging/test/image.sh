@@ -25,6 +25,7 @@ finish() {
     exit $code
 }
 trap finish EXIT
+trap 'exit 130' INT TERM
 
 field() { podman image inspect --format "$1" "$image"; }
 port() { podman port "$name" "$1" | sed 's/.*://'; }

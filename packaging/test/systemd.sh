@@ -48,6 +48,7 @@ finish() {
     exit $code
 }
 trap finish EXIT
+trap 'exit 130' INT TERM
 
 boot() {
     podman_run -d --name "$name" --systemd=always --cap-add SYS_ADMIN --env SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 --network none \
