@@ -74,7 +74,7 @@ func goFiles(t *testing.T) []goFile {
 			return err
 		}
 		if d.IsDir() {
-			if name := d.Name(); p != module && (strings.HasPrefix(name, ".") || name == "testdata" || nested(p)) {
+			if name := d.Name(); p != module && (strings.HasPrefix(name, ".") || name == "testdata" || name == "dist" || nested(p)) {
 				return fs.SkipDir
 			}
 			return nil
