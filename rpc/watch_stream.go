@@ -70,11 +70,8 @@ func (s *stream) snapshot(ctx context.Context) error {
 	}
 	s.at = hub.Head{Offset: snap.Offset(), LSN: snap.LSN(), CommitTime: snap.CommitTime(), Last: true}
 	w := watchHead{kind: pb.WatchKind_WATCH_KIND_SNAPSHOT, head: s.at}
+	s.at.CommitTime = commit // also for the tokens of the progress that follows
 	p := placeOf(s.at)
-	p.commit = 0
-	if !commit.IsZero() {
-		p.commit = commit.UnixMicro()
-	}
 	var part []byte
 	err = nil
 	snapshotRows(snap, s.key, func(d *change.Delta) bool {

@@ -367,6 +367,38 @@ func TestWatchProgress(t *testing.T) {
 	}
 }
 
+// TestWatchProgressAfterEmpty resumes with the token of a progress mark behind a
+// snapshot whose last transaction changed nothing: it moved the commit time, and
+// not the offset.
+func TestWatchProgressAfterEmpty(t *testing.T) {
+	w, _ := newWatchWorld(t, 3, store.Options{}, rpc.Options{WatchProgress: 10 * time.Millisecond})
+	for w.store.Position().Offset < 5 {
+		w.apply(w.src.Next())
+	}
+	pos := w.store.Position()
+	w.apply(change.Txn{
+		XID: 1, CommitLSN: pos.LSN + 8, EndLSN: pos.LSN + 16, CommitTime: pos.CommitTime.Add(time.Hour), First: true, Final: true,
+	})
+	if now := w.store.Position(); now.Offset != pos.Offset || now.CommitTime.Equal(pos.CommitTime) {
+		t.Fatalf("position %v, was %v", now, pos)
+	}
+	ctx := deadline(t)
+	token := ""
+	for range 2 {
+		s, err := w.client.WatchProjects(ctx, &pb.WatchProjectsRequest{ResumeToken: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r *pb.WatchProjectsResponse
+		for r.GetHead().GetKind() != pb.WatchKind_WATCH_KIND_PROGRESS {
+			if r, err = s.Recv(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		token = r.Head.ResumeToken
+	}
+}
+
 // trimmed returns a world whose changelog has lost its beginning, and a token
 // and an offset from before.
 func trimmed(t *testing.T) (w *watchWorld, token string) {
