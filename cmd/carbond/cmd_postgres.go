@@ -16,7 +16,18 @@ import (
 )
 
 // errEmbedded is the answer of commands that need a database.
-var errEmbedded = errors.New("postgres.url is empty: this is embedded mode, there is no database to work on (set CARBOND_POSTGRES_URL or postgres.url)")
+var errEmbedded error = noDatabase{}
+
+// noDatabase is a fault of the configuration, as far as these commands go.
+type noDatabase struct{}
+
+// Error implements error.
+func (noDatabase) Error() string {
+	return "postgres.url is empty: this is embedded mode, there is no database to work on (set CARBOND_POSTGRES_URL or postgres.url)"
+}
+
+// Unwrap makes the exit code that of an invalid configuration.
+func (noDatabase) Unwrap() error { return config.ErrInvalid }
 
 // postgresTime bounds a command against a server that does not answer.
 const postgresTime = 2 * time.Minute
