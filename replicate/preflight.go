@@ -13,7 +13,7 @@ import (
 
 // Finding is the result of one preflight check.
 type Finding struct {
-	Name    string // the Kind of trouble that the check looks for
+	Name    string // the Kind of trouble that the check looks for, or what was looked at
 	OK      bool
 	Warning bool   // with !OK: worth repairing, but replication works
 	Detail  string // what was found
@@ -177,6 +177,9 @@ func may(ok bool) string {
 	return "may not"
 }
 
+// slotFine names the check of a slot that has no trouble, of whichever kind.
+const slotFine Kind = "slot"
+
 // checkSlot looks at the slot. A missing one is fine: it is created at start.
 func checkSlot(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, error) {
 	slot, err := readSlot(ctx, conn, opt.Slot)
@@ -185,20 +188,20 @@ func checkSlot(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, er
 	}
 	switch {
 	case slot == nil:
-		return []Finding{finding(KindSlotMissing, true, fmt.Sprintf("replication slot %q does not exist yet; the first start creates it", opt.Slot), "")}, nil
+		return []Finding{finding(slotFine, true, fmt.Sprintf("replication slot %q does not exist yet; the first start creates it", opt.Slot), "")}, nil
 	case slot.plugin != "pgoutput":
 		return []Finding{finding(KindSlotForeign, false, fmt.Sprintf("replication slot %q uses plugin %q", opt.Slot, slot.plugin), "choose another slot name")}, nil
 	case slot.walStatus == "lost":
 		return []Finding{failure(opt.slotLost(slot.lostBy, nil))}, nil
 	}
 	if slot.prepared {
-		return []Finding{finding(KindSlotMissing, true, fmt.Sprintf("replication slot %q waits for the first start and retains %d bytes of WAL", opt.Slot, slot.retained()), "")}, nil
+		return []Finding{finding(slotFine, true, fmt.Sprintf("replication slot %q waits for the first start and retains %d bytes of WAL", opt.Slot, slot.retained()), "")}, nil
 	}
 	detail := fmt.Sprintf("replication slot %q is confirmed up to %s and retains %d bytes of WAL (%s)", opt.Slot, slot.confirmed, slot.retained(), slot.walStatus)
 	if slot.pid != 0 {
 		detail += fmt.Sprintf("; server process %d uses it", slot.pid)
 	}
-	out := []Finding{finding(KindSlotMissing, true, detail, "")}
+	out := []Finding{finding(slotFine, true, detail, "")}
 	if slot.walStatus == "unreserved" {
 		f := finding(KindSlotLost, false, fmt.Sprintf("replication slot %q is about to be lost", opt.Slot), "start carbond now, or raise max_slot_wal_keep_size and reload")
 		f.Warning = true

@@ -224,7 +224,7 @@ func (s *stream) message(kind byte, body []byte) error {
 		}
 		e := pgproto3.ErrorResponse(n)
 		return s.opt.notice(pgconn.ErrorResponseToPgError(&e))
-	case 'S', 'A': // changed setting, notification
+	case 'S', 'A', 'C': // changed setting, notification, and the end of the command at a shutdown
 	default:
 		s.strange("message", kind)
 	}
