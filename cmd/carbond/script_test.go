@@ -64,13 +64,25 @@ func cmdFreePort(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: freeport VAR...")
 	}
 	for _, name := range args {
-		port, err := pgtest.FreePort()
-		ts.Check(err)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := listenFree()
+		for range 10 { // another test may have taken it meanwhile
+			if err == nil {
+				break
+			}
+			l, err = listenFree()
+		}
 		ts.Check(err)
 		defer l.Close() // all are held until the last is found: no port comes twice
 		ts.Setenv(name, l.Addr().String())
 	}
+}
+
+func listenFree() (net.Listener, error) {
+	port, err := pgtest.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	return net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }
 
 // cmdDamage flips one byte in the middle of the newest file of a directory.

@@ -93,12 +93,12 @@ func TestVerifyUnderWriters(t *testing.T) {
 	}
 	t.Logf("%d runs beside %d transactions", runs, done.Load())
 
-	// A change that the publication does not carry, in the midst of the others.
+	// A change that replication does not tell of, in the midst of the others.
 	pgtest.Exec(t, url, "INSERT INTO verra(project_id, country, updated_at) VALUES ('VICTIM', 'Peru', now())")
 	must(t, env, "verify", "--addr", p.grpc)
-	pgtest.Exec(t, url, "ALTER PUBLICATION carbond SET (publish = 'insert, delete, truncate')",
-		"UPDATE verra SET country = 'Chile' WHERE project_id = 'VICTIM'",
-		"ALTER PUBLICATION carbond SET (publish = 'insert, update, delete, truncate')")
+	pgtest.Unseen(t, url, "verra")
+	pgtest.Vanish(t, url, "verra", "project_id = 'VICTIM'")
+	pgtest.Exec(t, url, "INSERT INTO verra_unseen(project_id, country, updated_at) VALUES ('VICTIM', 'Chile', now())")
 	stopWriters()
 	code, out, errs := command(t, env, "verify", "--addr", p.grpc, "--keys", "1000")
 	if code != 1 || !strings.Contains(out, "projects VICTIM\n") || !strings.Contains(out, "Chile") {
@@ -119,9 +119,13 @@ func TestVerifyNamesTheKeys(t *testing.T) {
 	if out := must(t, env, "verify", "--addr", p.grpc); !strings.Contains(out, "25000 projects, 2 news, 1 finance rows in SQL, 0 keys differ") {
 		t.Error(out)
 	}
-	pgtest.Exec(t, url, "ALTER PUBLICATION carbond SET (publish = 'truncate')",
-		"DELETE FROM verra WHERE project_id = 'P7'", "INSERT INTO finance(ticker, price, timestamp) VALUES ('KEUA', 2, 1)",
-		"UPDATE news SET published_at = now() - interval '1 day' WHERE guid = 'new'")
+	for _, table := range []string{"finance", "news"} {
+		pgtest.Unseen(t, url, table)
+	}
+	pgtest.Vanish(t, url, "verra", "project_id = 'P7'")
+	pgtest.Vanish(t, url, "news", "guid = 'new'")
+	pgtest.Exec(t, url, "INSERT INTO finance_unseen(ticker, price, timestamp) VALUES ('KEUA', 2, 1)",
+		"INSERT INTO news_unseen(guid, title, published_at) VALUES ('new', 'b', now() - interval '1 day')")
 	code, out, errs := command(t, env, "verify", "--addr", p.grpc)
 	for _, want := range []string{"projects P7\n", "sql:    (no row)", "finance KEUA\n", "daemon: (no row)", "news new\n", "news old\n", "4 keys differ"} {
 		if !strings.Contains(out, want) {

@@ -79,8 +79,8 @@ func slotName(t testing.TB) string {
 	}, strings.ToLower(t.Name()))
 }
 
-// start runs a daemon command and waits until it is up. It is killed with the
-// test.
+// start runs a daemon command and waits until it serves: before the first copy
+// of the tables the API has no answers. It is killed with the test.
 func start(t testing.TB, env []string, args ...string) *daemon {
 	t.Helper()
 	d := &daemon{t: t, cmd: exec.Command(binary(t), args...), done: make(chan struct{})}
@@ -111,7 +111,7 @@ func start(t testing.TB, env []string, args ...string) *daemon {
 			t.Logf("end of the log of daemon %d:\n%s", d.cmd.Process.Pid, log[max(len(log)-40000, 0):])
 		}
 	})
-	until(t, patience, "the daemon is up", func() bool {
+	until(t, patience, "the daemon serves", func() bool {
 		select {
 		case <-d.done:
 			t.Fatalf("the daemon ended: %v\n%s", d.err, d.stderr.String())
@@ -128,12 +128,18 @@ func start(t testing.TB, env []string, args ...string) *daemon {
 	return d
 }
 
-// listeners finds in the log where the daemon listens.
+// listeners finds in the log where the daemon listens, and reports whether it
+// serves.
 func (d *daemon) listeners() bool {
 	for l := range strings.SplitSeq(d.stderr.String(), "\n") {
 		var m struct{ Msg, GRPC, HTTP string }
-		if json.Unmarshal([]byte(l), &m) == nil && m.Msg == "carbond is up" {
+		if json.Unmarshal([]byte(l), &m) != nil {
+			continue // the last line may be unfinished
+		}
+		switch m.Msg {
+		case "carbond is up":
 			d.grpc, d.http = m.GRPC, m.HTTP
+		case "serving":
 			return true
 		}
 	}
