@@ -2,6 +2,8 @@ package main
 
 import (
 	"archive/tar"
+	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -29,14 +31,59 @@ func replace(target string, fill func(io.Writer) error) error {
 	return os.Rename(f.Name(), target)
 }
 
-// saveDocker is what `docker load` and `podman load` read: carbond:VERSION.
+// saveDocker is what `docker load` and `podman load` read: carbond:VERSION, which
+// is carbond:latest too, so that `docker run carbond` finds it.
 func saveDocker(target, version string, img v1.Image) error {
 	tag, err := name.NewTag("carbond:" + version)
 	if err != nil {
 		return err
 	}
+	var one bytes.Buffer
+	if err := tarball.Write(tag, img, &one); err != nil {
+		return err
+	}
 	// Not compressed once more: the layers are, and podman 4 does not read it.
-	return replace(target, func(w io.Writer) error { return tarball.Write(tag, img, w) })
+	return replace(target, func(w io.Writer) error { return alsoTagged(w, &one, "carbond:latest") })
+}
+
+// alsoTagged copies what tarball.Write wrote and gives the image one more tag.
+// tarball.MultiRefWrite could, but writes tags in an order that changes.
+func alsoTagged(w io.Writer, r io.Reader, tag string) error {
+	in, out := tar.NewReader(r), tar.NewWriter(w)
+	for {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return out.Close()
+		}
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(in)
+		if err == nil && h.Name == "manifest.json" {
+			body, err = addTag(body, tag)
+			h.Size = int64(len(body))
+		}
+		if err == nil {
+			err = out.WriteHeader(h)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(body); err != nil {
+			return err
+		}
+	}
+}
+
+func addTag(manifest []byte, tag string) ([]byte, error) {
+	var m tarball.Manifest
+	if err := json.Unmarshal(manifest, &m); err != nil {
+		return nil, err
+	}
+	for i := range m {
+		m[i].RepoTags = append(m[i].RepoTags, tag)
+	}
+	return json.Marshal(m)
 }
 
 // saveLayout writes one OCI layout whose index names every platform.

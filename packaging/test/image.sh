@@ -21,7 +21,7 @@ finish() {
     [ $code -eq 0 ] || podman logs "$name" 2>&1 | tail -n 40 || true
     podman rm -f -t 2 "$name" >/dev/null 2>&1 || true
     podman volume rm -f "$name" >/dev/null 2>&1 || true
-    podman rmi -f "$image" ${oci:-} >/dev/null 2>&1 || true
+    podman rmi -f "$image" localhost/carbond:latest ${oci:-} >/dev/null 2>&1 || true
     exit $code
 }
 trap finish EXIT
@@ -76,7 +76,7 @@ want "... and nobody else's files are there" [ -z "$(find "$volume" ! -user 6553
 stop
 
 say "-- other ways to run it"
-want "plain run, no flag but the network" sh -c "podman --runtime runc run -d --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --name $name $image"
+want "plain run by name alone, no flag but the network" sh -c "podman --runtime runc run -d --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --name $name carbond"
 until_ok 20 "... healthy, on a volume of its own" podman healthcheck run "$name"
 stop
 oci=$(podman pull -q "oci-archive:$dist/carbond_${tag}_oci.tar:$tag") || fail "the OCI index cannot be pulled"
