@@ -17,14 +17,16 @@ func (s *State) Projects(country, after string) iter.Seq[change.Project] {
 			})
 			return
 		}
-		s.byCountry.Ascend(pair{country, after}, func(k pair) bool {
-			if k.first != country {
+		prefix := country + "\x00"
+		s.byCountry.Ascend(prefix+after, func(k string) bool {
+			id, ok := strings.CutPrefix(k, prefix)
+			if !ok {
 				return false
 			}
-			if k.second == after && after != "" {
+			if id == after && after != "" {
 				return true
 			}
-			e, ok := s.rows[Verra].Get(Entry{Key: k.second})
+			e, ok := s.rows[Verra].Get(Entry{Key: id})
 			return !ok || yield(s.project(e))
 		})
 	}

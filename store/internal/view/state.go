@@ -17,12 +17,7 @@ type Entry struct {
 
 func lessEntry(a, b Entry) bool { return a.Key < b.Key }
 
-// pair is an index entry of two texts, which share the memory of the row.
-type pair struct{ first, second string }
-
-func lessPair(a, b pair) bool {
-	return a.first < b.first || a.first == b.first && a.second < b.second
-}
+func lessText(a, b string) bool { return a < b }
 
 type version struct {
 	key string
@@ -33,7 +28,7 @@ func lessVersion(a, b version) bool { return a.key < b.key }
 
 type (
 	entries = btree.BTreeG[Entry]
-	pairs   = btree.BTreeG[pair]
+	texts   = btree.BTreeG[string]
 )
 
 // newEntries makes a tree without locks: one goroutine writes, and readers only
@@ -42,15 +37,15 @@ func newEntries() *entries {
 	return btree.NewBTreeGOptions(lessEntry, btree.Options{NoLocks: true})
 }
 
-func newPairs() *pairs {
-	return btree.NewBTreeGOptions(lessPair, btree.Options{NoLocks: true})
+func newTexts() *texts {
+	return btree.NewBTreeGOptions(lessText, btree.Options{NoLocks: true})
 }
 
 // State is the rows of all tables with their indexes.
 type State struct {
 	rows [tableCount]*entries
 
-	byCountry  *pairs   // country, project_id
+	byCountry  *texts   // country NUL project_id
 	join       *entries // carbonmark: project_id NUL order id, best match last
 	newsOrder  *entries // order guid, newest first
 	newsSource *entries // source NUL order guid
@@ -133,7 +128,7 @@ func (s *State) clear(t Table) {
 	s.rows[t] = newEntries()
 	switch t {
 	case Verra:
-		s.byCountry = newPairs()
+		s.byCountry = newTexts()
 	case Carbonmark:
 		s.join = newEntries()
 	case News:
@@ -146,7 +141,7 @@ func (s *State) index(e Entry, at change.Offset) {
 	switch e.Shape.Table {
 	case Verra:
 		if c := f[vCountry].Text; c != "" {
-			s.byCountry.Set(pair{c, e.Key})
+			s.byCountry.Set(c + "\x00" + e.Key)
 		}
 	case Carbonmark:
 		if f[cProjectID].Kind == change.Text {
@@ -167,7 +162,7 @@ func (s *State) unindex(e Entry, at change.Offset) {
 	switch e.Shape.Table {
 	case Verra:
 		if c := f[vCountry].Text; c != "" {
-			s.byCountry.Delete(pair{c, e.Key})
+			s.byCountry.Delete(c + "\x00" + e.Key)
 		}
 	case Carbonmark:
 		if f[cProjectID].Kind == change.Text {
