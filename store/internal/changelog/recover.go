@@ -15,6 +15,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"carbond/store/change"
+	"carbond/store/internal/mapping"
 )
 
 // Open opens the log in dir, or starts one, and cuts off what no transaction
@@ -41,6 +42,13 @@ func Open(dir string, opt Options) (*Log, error) {
 	}
 	if err == nil {
 		err = l.recover()
+	}
+	if err == nil {
+		// bbolt has walked the open segment from end to end.
+		err = l.open().view(func(tx *bolt.Tx) error {
+			mapping.Release(tx)
+			return nil
+		})
 	}
 	if err != nil {
 		for _, s := range l.segments {

@@ -246,6 +246,7 @@ func (f *File) Load(l Loader) (applied change.Offset, err error) {
 		}); err != nil {
 			return err
 		}
+		defer mapping.Release(tx) // every page was read
 		return rows.ForEachBucket(func(table []byte) error {
 			return rows.Bucket(table).ForEach(func(k, v []byte) error {
 				f.spend(tx, len(k)+len(v))
