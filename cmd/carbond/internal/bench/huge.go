@@ -47,7 +47,7 @@ func huge(ctx context.Context, o Options) ([]Figure, error) {
 	}
 	d.stop()
 	stopped = true
-	_, rest, err := startAndMeasure(ctx, o, s.dir)
+	_, rest, err := startAndMeasure(ctx, o, s.dir, o.PostgresURL)
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func sizes(ctx context.Context, o Options) ([]Figure, error) {
 		if err := prepare(ctx, dir, n); err != nil {
 			return out, err
 		}
-		start, rss, err := startAndMeasure(ctx, o, dir)
+		start, rss, err := startAndMeasure(ctx, o, dir, "")
 		if rmErr := os.RemoveAll(dir); err == nil {
 			err = rmErr
 		}
@@ -125,8 +125,8 @@ func prepare(ctx context.Context, dir string, n int) error {
 	return errors.Join(err, s.Close())
 }
 
-func startAndMeasure(ctx context.Context, o Options, dir string) (time.Duration, float64, error) {
-	d, err := startDaemon(ctx, o, dir, "")
+func startAndMeasure(ctx context.Context, o Options, dir, postgres string) (time.Duration, float64, error) {
+	d, err := startDaemon(ctx, o, dir, postgres)
 	if err != nil {
 		return 0, 0, err
 	}
