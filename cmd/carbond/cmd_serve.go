@@ -80,8 +80,9 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, mode string, flags 
 	if err := checkFiles(cfg); err != nil {
 		return err
 	}
-	unpace := a.paceCollector()
-	defer unpace()
+	a.limitMemory()
+	pace := a.paceCollector()
+	defer pace.stop()
 	d, err := a.build(ctx, cfg, mode, flags)
 	if errors.Is(err, errStopped) {
 		return nil
@@ -89,7 +90,7 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, mode string, flags 
 	if err != nil {
 		return err
 	}
-	d.limitMemory()
+	pace.opened()
 	parts := life.New(d.log)
 	running := d.start(ctx, parts)
 	if err := d.notify.Ready(d.statusLine(d.judge())); err != nil {

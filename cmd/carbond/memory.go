@@ -4,15 +4,15 @@ import (
 	"runtime"
 	"runtime/debug"
 	rtm "runtime/metrics"
-	"sync/atomic"
+	"sync"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
 // limitMemory tells the garbage collector of a container's limit; GOMEMLIMIT
 // wins over it.
-func (d *daemon) limitMemory() {
-	if d.app.getenv("GOMEMLIMIT") != "" {
+func (a *app) limitMemory() {
+	if a.getenv("GOMEMLIMIT") != "" {
 		return
 	}
 	limit, err := memlimit.FromCgroup()
@@ -20,7 +20,6 @@ func (d *daemon) limitMemory() {
 		return // no container, or one without a limit
 	}
 	debug.SetMemoryLimit(int64(limit / 10 * 9))
-	d.log.Debug("memory limit of the control group in force", "bytes", limit)
 }
 
 // By itself the collector lets the heap double before it runs. Beside a state
@@ -31,6 +30,9 @@ const (
 	// leastGOGC keeps the collector's share of the processor in bounds: below
 	// it a very large state may have more garbage.
 	leastGOGC = 2
+	// openingGOGC is the least while the state is loaded. All that is allocated
+	// then stays, so a collection finds little and costs the start time.
+	openingGOGC = 50
 )
 
 // gogc returns the collector's percentage for a live heap of so many bytes:
@@ -44,38 +46,67 @@ func gogc(live uint64) int {
 
 // paceCollector sets the percentage anew after every collection, until stop is
 // called. A GOGC of the environment wins over it.
-func (a *app) paceCollector() (stop func()) {
+func (a *app) paceCollector() *pacer {
+	p := &pacer{}
 	if a.getenv("GOGC") != "" {
-		return func() {}
+		p.over = true
+		return p
 	}
-	before := debug.SetGCPercent(100)
-	p := &pacer{now: 100}
+	p.before = debug.SetGCPercent(100)
+	p.now, p.least = 100, openingGOGC
 	p.arm()
-	return func() {
-		p.over.Store(true)
-		debug.SetGCPercent(before)
-	}
+	return p
 }
 
 // pacer follows the live heap. The runtime calls it after each collection by
 // way of a cleanup, so an idle daemon has no timer for it.
 type pacer struct {
-	over atomic.Bool
-	now  int // used by one cleanup at a time: each arms the next
+	before int // what stop goes back to
+
+	mu    sync.Mutex // guards what follows
+	now   int
+	least int
+	over  bool
+}
+
+// opened says that the state is loaded.
+func (p *pacer) opened() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.least = leastGOGC
+	p.set()
+}
+
+func (p *pacer) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.over {
+		p.over = true
+		debug.SetGCPercent(p.before)
+	}
 }
 
 // arm has the next collection call look.
 func (p *pacer) arm() { runtime.AddCleanup(new(*byte), (*pacer).look, p) }
 
 func (p *pacer) look() {
-	if p.over.Load() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.over {
+		p.set()
+		p.arm()
+	}
+}
+
+// set follows the live heap. The caller holds mu.
+func (p *pacer) set() {
+	if p.over {
 		return
 	}
 	live := []rtm.Sample{{Name: "/gc/heap/live:bytes"}}
 	rtm.Read(live)
-	if want := gogc(live[0].Value.Uint64()); want != p.now {
+	if want := max(p.least, gogc(live[0].Value.Uint64())); want != p.now {
 		p.now = want
 		debug.SetGCPercent(want)
 	}
-	p.arm()
 }

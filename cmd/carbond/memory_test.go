@@ -47,18 +47,21 @@ func TestPaceCollector(t *testing.T) {
 		}
 	}
 	before := gogcNow()
-	stop := (&app{}).paceCollector()
+	pace := (&app{}).paceCollector()
 	large := make([]byte, 8*garbage)
+	until("the least of a start beside a large heap", func(p uint64) bool { return p == openingGOGC })
+	pace.opened()
 	until("at most 12 beside a large heap", func(p uint64) bool { return p <= 12 })
 	runtime.KeepAlive(large)
 	until("more when it is gone", func(p uint64) bool { return p > 12 })
-	stop()
+	pace.stop()
 	if got := gogcNow(); got != before {
 		t.Errorf("GOGC is %d after the stop, was %d", got, before)
 	}
 
-	stop = (&app{stdio: stdio{env: []string{"GOGC=400"}}}).paceCollector()
-	defer stop()
+	pace = (&app{stdio: stdio{env: []string{"GOGC=400"}}}).paceCollector()
+	defer pace.stop()
+	pace.opened()
 	if got := gogcNow(); got != before {
 		t.Errorf("GOGC is %d, though the environment has one", got)
 	}
