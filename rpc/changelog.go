@@ -22,6 +22,9 @@ const ChangelogName = "carbon.ChangelogService"
 type Changelog interface {
 	// Topics lists the topics with their figures.
 	Topics() []LogTopic
+	// Gone returns the oldest offset that is kept, and of each table the last
+	// change before it, or one behind it where that is not known.
+	Gone() (oldest change.Offset, last map[string]change.Offset, err error)
 	// Bounds returns the oldest offset that is kept, 1 in a new log, and the
 	// newest that is visible, which ends a transaction; 0 for none.
 	Bounds() (oldest, newest change.Offset)

@@ -131,6 +131,18 @@ func (l *fakeLog) group(name string) *fakeGroup {
 	return g
 }
 
+func (l *fakeLog) Gone() (change.Offset, map[string]change.Offset, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := map[string]change.Offset{}
+	for i := range l.recs {
+		if r := &l.recs[i]; r.Offset < l.oldest {
+			last[r.Relation.Name] = r.Offset
+		}
+	}
+	return l.oldest, last, nil
+}
+
 func (l *fakeLog) Topics() []rpc.LogTopic {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -28,7 +28,7 @@ func (s *changelog) start(ctx context.Context, q *pb.ConsumeRequest, topics []Lo
 	switch at := q.Start.(type) {
 	case nil:
 		for _, t := range topics {
-			from, err := s.committedStart(q.Group, t, oldest)
+			from, err := s.committedStart(ctx, q.Group, t, oldest)
 			if err != nil {
 				return sp, err
 			}
@@ -79,9 +79,10 @@ func (p *span) check(oldest, newest change.Offset) error {
 	return nil
 }
 
-// committedStart is where a group goes on in a topic. A topic without a change
-// since the commit goes on wherever the log begins: nothing of it was lost.
-func (s *changelog) committedStart(group string, t LogTopic, oldest change.Offset) (change.Offset, error) {
+// committedStart is where a group goes on in a topic. A topic of which retention
+// has taken no change since the commit goes on wherever the log begins: nothing
+// of it was lost.
+func (s *changelog) committedStart(ctx context.Context, group string, t LogTopic, oldest change.Offset) (change.Offset, error) {
 	if group == "" {
 		return oldest, nil
 	}
@@ -89,10 +90,17 @@ func (s *changelog) committedStart(group string, t LogTopic, oldest change.Offse
 	if at == 0 {
 		return oldest, nil
 	}
-	if at+1 < oldest && t.Next <= at+1 {
-		return oldest, nil
+	if at+1 >= oldest {
+		return at + 1, nil
 	}
-	return at + 1, nil
+	begins, last, err := s.log.Gone()
+	if err != nil {
+		return 0, s.logError(ctx, err)
+	}
+	if last[table(t.Name)] > at {
+		return at + 1, nil // check says that it is gone
+	}
+	return begins, nil
 }
 
 // before returns the last offset before the first transaction that was committed

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -51,4 +52,27 @@ func (s *Store) held(r Retention) change.Offset {
 		}
 	}
 	return at
+}
+
+// Gone tells what retention has taken: the oldest offset that is kept, and of
+// each table the last change before it, 0 for none. When the log begins inside a
+// transaction nobody knows whose changes are gone; then every table's may be.
+func (s *Store) Gone() (oldest change.Offset, last map[string]change.Offset, err error) {
+	births, err := s.changelog.Births()
+	if err != nil {
+		return 0, nil, fmt.Errorf("read where the changelog begins: %w", err)
+	}
+	first := births[0]
+	st, err := decodeTailState(first.State)
+	if err != nil {
+		return 0, nil, err
+	}
+	last = map[string]change.Offset{}
+	for i, table := range change.Tables() {
+		last[table] = st.Topics[i].Last
+		if first.Visible+1 < first.Next {
+			last[table] = first.Next - 1
+		}
+	}
+	return first.Next, last, nil
 }

@@ -25,6 +25,9 @@ func (c changelog) Topics() []rpc.LogTopic {
 	return out
 }
 
+// Gone implements rpc.Changelog.
+func (c changelog) Gone() (change.Offset, map[string]change.Offset, error) { return c.s.Gone() }
+
 // Bounds implements rpc.Changelog.
 func (c changelog) Bounds() (oldest, newest change.Offset) {
 	return c.s.Oldest(), c.s.Position().Offset
