@@ -11,21 +11,29 @@ import (
 	"carbond/store/change"
 )
 
-// fsck reads the consumer groups too, and an Open that cannot says what to do.
-func TestDamagedGroups(t *testing.T) {
-	dir := t.TempDir()
+// committed makes a directory with 10 records of verra, of which a group has
+// dealt with those up to an offset.
+func committed(t *testing.T, at change.Offset) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
 	s := open(t, dir, store.Options{NoSync: true})
 	fill(t, s, 10)
 	m, err := s.Join("g", "m")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CommitOffset(context.Background(), "g", m.Generation, change.Topic(change.Verra), 5); err != nil {
+	if err := s.CommitOffset(context.Background(), "g", m.Generation, change.Topic(change.Verra), at); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+// fsck reads the consumer groups too, and an Open that cannot says what to do.
+func TestDamagedGroups(t *testing.T) {
+	dir := committed(t, 5)
 	checkWhole(t, dir)
 	path := filepath.Join(dir, "groups.db")
 	b, err := os.ReadFile(path)
@@ -68,21 +76,9 @@ func TestWriteRefusesTexts(t *testing.T) {
 // A log that is older than its consumer groups gives the same offsets again: a
 // consumer would pass over what it has never seen.
 func TestGroupsBeyondTheLog(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, store.Options{NoSync: true})
-	fill(t, s, 10)
-	m, err := s.Join("g", "m")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.CommitOffset(context.Background(), "g", m.Generation, change.Topic(change.Verra), 10); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	dir := committed(t, 10)
 	older := t.TempDir()
-	s = open(t, older, store.Options{NoSync: true})
+	s := open(t, older, store.Options{NoSync: true})
 	fill(t, s, 5)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

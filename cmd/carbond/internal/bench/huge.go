@@ -23,12 +23,7 @@ func huge(ctx context.Context, o Options) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	stopped := false
-	defer func() {
-		if !stopped {
-			d.stop()
-		}
-	}()
+	defer d.stop()
 	if _, err := s.conn.Exec(ctx, insertProjects, 0, o.HugeRows-1); err != nil {
 		return nil, err
 	}
@@ -46,7 +41,6 @@ func huge(ctx context.Context, o Options) ([]Figure, error) {
 		return nil, err
 	}
 	d.stop()
-	stopped = true
 	_, rest, err := startAndMeasure(ctx, o, s.dir, o.PostgresURL)
 	if err != nil {
 		return nil, err

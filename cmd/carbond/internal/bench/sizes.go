@@ -180,6 +180,7 @@ func startDaemon(ctx context.Context, o Options, dir, postgres string) (*daemon,
 	return d, nil
 }
 
+// stop ends the child. It may be called again.
 func (d *daemon) stop() {
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	_ = d.cmd.Wait()
