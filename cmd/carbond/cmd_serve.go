@@ -127,6 +127,7 @@ func (d *daemon) start(ctx context.Context, p *life.Parts) running {
 	if d.feeds != nil {
 		r.feeds = p.Start(ctx, "feeds", d.runFeeds) // 5. new rows are written
 	}
+	d.updateHealth()                                  // who is told of a daemon that is up asks next
 	r.health = p.Start(ctx, "health", d.watchHealth)  // 6. SERVING when true
 	r.watchdog = p.Start(ctx, "watchdog", d.watchdog) // 7. progress is told
 	return r
