@@ -136,3 +136,41 @@ func TestVerifyNamesTheKeys(t *testing.T) {
 		t.Errorf("exit code %d %s", code, errs)
 	}
 }
+
+// TestVerifyForeignTypes has tables that somebody made before carbond came, with
+// types that print otherwise than the queries of the views cast them.
+func TestVerifyForeignTypes(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	env := []string{"CARBOND_DATA_DIR=" + filepath.Join(t.TempDir(), "data"), "CARBOND_POSTGRES_URL=" + url, "CARBOND_POSTGRES_SLOT=cmd_verify_types"}
+	pgtest.Exec(t, url,
+		"CREATE TABLE verra(id bigserial, project_id char(8) PRIMARY KEY, project_name varchar(40), project_link text, project_summary text, registry_status char(12), country char(20), vintage numeric(6,1), supply real, updated_at timestamp)",
+		"CREATE TABLE carbonmark(id char(4) PRIMARY KEY, project_id char(12), project_name char(30), vintage smallint, amount real, updated_at timestamptz)",
+		"CREATE TABLE finance(ticker char(10), price real, volume numeric, market_cap numeric, change_percent real, timestamp int, PRIMARY KEY (ticker, timestamp))",
+		"INSERT INTO verra(project_id, project_name, registry_status, country, vintage, supply) VALUES ('A', 'first', 'ok', 'Peru', 2019.5, 0.1), ('B', NULL, NULL, NULL, NULL, NULL)",
+		"INSERT INTO carbonmark(id, project_id, project_name) VALUES ('c1', 'A', 'joined')",
+		"INSERT INTO finance VALUES ('KRBN', 31.4, 12.5, 0.1, 'NaN', 1), ('KEUA', '-Infinity', 0, 1e30, 3.4e38, 1)")
+	p := start(t, env, "serve")
+	p.line("serving")
+	equal := func(when string) {
+		t.Helper()
+		if code, out, errs := command(t, env, "verify", "--addr", p.grpc); code != 0 {
+			t.Errorf("%s: exit code %d\n%s%s", when, code, out, errs)
+		}
+	}
+	equal("copied")
+	pgtest.Exec(t, url,
+		"INSERT INTO verra(project_id, country, supply) VALUES ('C', 'Chile', 1e-40), ('D  ', 'Peru', 16777217)",
+		"INSERT INTO carbonmark(id, project_id, project_name) VALUES ('c2', 'C', ' padded in front ')",
+		"UPDATE finance SET price = 0.3, timestamp = 2 WHERE ticker = 'KRBN'",
+		"UPDATE verra SET project_id = 'E' WHERE project_id = 'A'",
+		"DELETE FROM verra WHERE project_id = 'B'")
+	equal("streamed")
+	if out := must(t, nil, "view", "projects", "--addr", p.grpc, "--filter", "Chile", "--format", "jsonl"); !strings.Contains(out, `"C"`) || !strings.Contains(out, `"Chile"`) {
+		t.Errorf("filter by country: %s", out)
+	}
+	for table, column := range map[string]string{"verra": "supply", "finance": "price"} {
+		pgtest.Exec(t, url, "ALTER TABLE "+table+" ADD note real")
+		pgtest.Exec(t, url, "UPDATE "+table+" SET "+column+" = 0.7, note = 0.1")
+	}
+	equal("another shape")
+}

@@ -72,12 +72,15 @@ func KeyColumns(table string) []string {
 	return nil
 }
 
-// Type OIDs of the built-in types that the tables use (pg_type.dat).
+// Type OIDs of the built-in types that the tables use, and of those in other
+// people's tables that SQL prints otherwise than it casts them (pg_type.dat).
 const (
 	OIDInt8        = 20
 	OIDInt4        = 23
 	OIDText        = 25
+	OIDFloat4      = 700
 	OIDFloat8      = 701
+	OIDBPChar      = 1042
 	OIDTimestamptz = 1184
 )
 

@@ -38,6 +38,28 @@ func integer(v change.Value) int64 {
 	return int64(math.Round(f))
 }
 
+// casts reports whether cast may change a value of the type.
+func casts(oid uint32) bool { return oid == change.OIDFloat4 || oid == change.OIDBPChar }
+
+// cast returns a value as the queries of the views see it, which cast each
+// column to the type that it has in carbond's own tables: a real is widened
+// bit by bit, so 0.1 becomes 0.10000000149011612, and char(n) loses its padding,
+// in keys and joins too.
+func cast(v change.Value, oid uint32) change.Value {
+	if v.Kind != change.Text {
+		return v
+	}
+	switch oid {
+	case change.OIDFloat4:
+		if f, err := strconv.ParseFloat(v.Text, 32); err == nil {
+			v.Text = strconv.FormatFloat(f, 'g', -1, 64)
+		}
+	case change.OIDBPChar:
+		v.Text = strings.TrimRight(v.Text, " ")
+	}
+	return v
+}
+
 // Instant reads a timestamptz in Postgres' ISO form ("2026-11-23
 // 12:00:00.5+00", "infinity", "0044-03-15 12:00:00+00 BC") as microseconds
 // since 2000-01-01, Postgres' own epoch: counted from 1970 the last years of its

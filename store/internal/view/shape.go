@@ -89,6 +89,7 @@ type Shape struct {
 	Number   uint32 // in the changelog's dictionary
 	Table    Table
 	field    []int8 // column -> field, -1 for columns that the views do not read
+	cast     bool   // some column has another text once SQL has cast it
 	missing  []string
 }
 
@@ -110,6 +111,7 @@ func NewShape(r *change.Relation, number uint32) (*Shape, error) {
 			continue
 		}
 		s.field[i] = int8(f)
+		s.cast = s.cast || casts(r.Columns[i].Type)
 	}
 	for _, k := range change.KeyColumns(r.Name) {
 		if r.Index(k) < 0 {
@@ -128,6 +130,9 @@ func (s *Shape) read(r change.Row) (f fields) {
 			break
 		}
 		if n := s.field[i]; n >= 0 {
+			if s.cast {
+				v = cast(v, s.Relation.Columns[i].Type)
+			}
 			f[n] = v
 		}
 	}
