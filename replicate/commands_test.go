@@ -92,6 +92,39 @@ func TestMigrateBesideANewerCarbond(t *testing.T) {
 	}
 }
 
+// TestMigrateNamesTheRemedy has a table whose key cannot have the indexes of the
+// views, and a role that may not create tables.
+func TestMigrateNamesTheRemedy(t *testing.T) {
+	c := pgtest.Shared(t)
+	url := c.Database(t)
+	pgtest.Exec(t, url, "CREATE TABLE news(guid uuid PRIMARY KEY, title text, link text, published text, published_at timestamptz, source text, summary text)")
+	remedy := func(opt replicate.Options) string {
+		t.Helper()
+		e, ok := errors.AsType[*replicate.Error](replicate.Migrate(t.Context(), opt))
+		if !ok || e.Kind != replicate.KindMigrate {
+			t.Fatalf("got %v", e)
+		}
+		return e.Repair
+	}
+	if got := remedy(options(url)); !strings.Contains(got, `ALTER TABLE "public"."news" ALTER COLUMN "guid" TYPE text`) {
+		t.Errorf("of a uuid key: %q", got)
+	}
+	pgtest.Exec(t, url, `ALTER TABLE "public"."news" ALTER COLUMN "guid" TYPE text USING "guid"::text`)
+	if err := replicate.Migrate(t.Context(), options(url)); err != nil {
+		t.Errorf("after the remedy: %v", err)
+	}
+	if c.External() {
+		return // a role with a known password cannot be made there
+	}
+	other := c.Database(t)
+	db := pgtest.Text(t, other, "SELECT current_database()")[0][0]
+	pgtest.Exec(t, other, "CREATE ROLE "+db+"_weak LOGIN REPLICATION PASSWORD 'weak-secret'")
+	t.Cleanup(func() { pgtest.Exec(t, other, "DROP ROLE "+db+"_weak") })
+	if got := remedy(options(c.UserURL(db+"_weak", "weak-secret", db))); !strings.Contains(got, "grant the role CREATE") {
+		t.Errorf("of a weak role: %q", got)
+	}
+}
+
 // TestMigrateGoesOn begins with what the first step alone has made.
 func TestMigrateGoesOn(t *testing.T) {
 	url := pgtest.Shared(t).Database(t)

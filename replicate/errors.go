@@ -22,6 +22,7 @@ const (
 	KindReplicationRight  Kind = "replication_right"  // the role lacks REPLICATION
 	KindTables            Kind = "tables"             // a table is missing or of the wrong sort
 	KindColumns           Kind = "columns"            // a column of the views is missing
+	KindColumnTypes       Kind = "column_types"       // a column has a type that the queries of the views cannot cast
 	KindReplicaIdentity   Kind = "replica_identity"   // UPDATE and DELETE would not carry the key
 	KindSelectRight       Kind = "select_right"       // the first copy may not read a table
 	KindRowSecurity       Kind = "row_security"       // the first copy would silently miss rows

@@ -22,7 +22,7 @@ type metrics struct {
 func kinds() []Kind {
 	return []Kind{
 		KindOptions, KindConnect, KindAuth, KindDatabase, KindPooler, KindVersion, KindStandby, KindWALLevel,
-		KindReplicationRight, KindTables, KindColumns, KindReplicaIdentity, KindSelectRight, KindRowSecurity,
+		KindReplicationRight, KindTables, KindColumns, KindColumnTypes, KindReplicaIdentity, KindSelectRight, KindRowSecurity,
 		KindPublication, KindPublicationTables, KindPublicationOps, KindCapacity, KindMigrate, KindSlotInUse,
 		KindSlotForeign, KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged,
 		KindOtherCluster, KindProtocol, KindSilent, KindSink, KindServer,

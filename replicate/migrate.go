@@ -3,11 +3,13 @@ package replicate
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"carbond/store/change"
 )
@@ -79,7 +81,7 @@ func migrationNeeded(ctx context.Context, conn *pgx.Conn, opt *Options, findings
 func migrateOn(ctx context.Context, conn *pgx.Conn, opt *Options, findings []Finding) (extended bool, err error) {
 	defer func() {
 		if err != nil && kindOf(err) == KindServer {
-			err = fault(KindMigrate, "grant the role CREATE on the database and ownership of the tables, or run carbond migrate with a URL of such a role and set postgres.migrate to off", err, "tables and publication could not be created")
+			err = fault(KindMigrate, migrateRepair(err, findings), err, "tables and publication could not be created")
 		}
 	}()
 	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", migrateLock); err != nil {
@@ -98,6 +100,20 @@ func migrateOn(ctx context.Context, conn *pgx.Conn, opt *Options, findings []Fin
 		return false, err
 	}
 	return migratePublication(ctx, conn, opt)
+}
+
+// migrateRepair says what lets a failed migration pass.
+func migrateRepair(err error, findings []Finding) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "42501" { // insufficient_privilege
+		return "grant the role CREATE on the database and ownership of the tables, or run carbond migrate with a URL of such a role and set postgres.migrate to off"
+	}
+	for _, f := range findings {
+		if !f.OK && Kind(f.Name) == KindColumnTypes { // they cannot have the indexes of the views either
+			return f.Repair
+		}
+	}
+	return "remove what Postgres complains of, or run the SQL that carbond doctor prints and set postgres.migrate to off"
 }
 
 // migrateTables makes the schema and the tables. With repeat it also makes again
@@ -168,13 +184,13 @@ func opsSQL(opt *Options) string {
 func createSQL(schema, table string) string {
 	var cols []string
 	for _, c := range change.Standard(table).Columns {
-		cols = append(cols, ident(c.Name)+" "+columnType(table, c.Name))
+		cols = append(cols, ident(c.Name)+" "+standardType(table, c.Name))
 	}
 	return "CREATE TABLE " + ident(schema, table) + " (" + strings.Join(cols, ", ") + ", PRIMARY KEY (" + strings.Join(change.KeyColumns(table), ", ") + "))"
 }
 
-// columnType returns the SQL type of a column of section 3.4.
-func columnType(table, column string) string {
+// standardType returns the SQL type of a column of section 3.4.
+func standardType(table, column string) string {
 	rel := change.Standard(table)
 	i := rel.Index(column)
 	if i < 0 {

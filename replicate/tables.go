@@ -18,8 +18,9 @@ type tableInfo struct {
 	persist  string // p permanent, u unlogged
 	identity string // d default, i index, f full, n nothing
 	columns  []string
-	keys     []string // columns that UPDATE and DELETE will carry
-	primary  []string // columns of the primary key, whatever the identity is
+	types    []columnType // of columns
+	keys     []string     // columns that UPDATE and DELETE will carry
+	primary  []string     // columns of the primary key, whatever the identity is
 	selects  bool
 	rowsec   bool // policies hide rows from this role
 }
@@ -28,6 +29,8 @@ func readTables(ctx context.Context, conn *pgx.Conn, opt *Options) (map[string]*
 	rows, err := conn.Query(ctx, `
 SELECT c.relname::text, c.relkind::text, c.relpersistence::text, c.relreplident::text,
        ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
+       ARRAY(SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
+       ARRAY(SELECT y.typcategory::text FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid = c.oid AND a.attnum > 0 ORDER BY a.attnum),
        ARRAY(SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
              WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
                AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident) ORDER BY a.attnum),
@@ -42,9 +45,13 @@ WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`, opt.Schema, change.Table
 	out := map[string]*tableInfo{}
 	for rows.Next() {
 		var t tableInfo
-		if err := rows.Scan(&t.name, &t.kind, &t.persist, &t.identity, &t.columns, &t.keys, &t.primary, &t.selects, &t.rowsec); err != nil {
+		var types, categories []string
+		if err := rows.Scan(&t.name, &t.kind, &t.persist, &t.identity, &t.columns, &types, &categories, &t.keys, &t.primary, &t.selects, &t.rowsec); err != nil {
 			rows.Close()
 			return nil, err
+		}
+		for i, name := range types {
+			t.types = append(t.types, columnType{name, categories[i]})
 		}
 		out[t.name] = &t
 	}
@@ -104,10 +111,11 @@ func (t *tableInfo) check(opt *Options, role string) []Finding {
 	key := change.KeyColumns(t.name)
 	for _, c := range missingColumns(rel) {
 		f := repairable(KindColumns, false, fmt.Sprintf("table %s has no column %s: the views show NULL in its place", full, c), "",
-			fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", quoted, ident(c), columnType(t.name, c)))
+			fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", quoted, ident(c), standardType(t.name, c)))
 		f.Warning = !slices.Contains(key, c)
 		out = append(out, f)
 	}
+	out = append(out, t.checkTypes(opt)...)
 	if !t.identityHolds(key) {
 		advice, sql := t.identify(quoted, key)
 		bad(KindReplicaIdentity, fmt.Sprintf("UPDATE and DELETE of %s would not carry its key (%s)", full, strings.Join(key, ", ")), advice, sql...)

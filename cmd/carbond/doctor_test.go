@@ -48,6 +48,7 @@ func TestDoctorHeals(t *testing.T) {
 		"another primary key": {false, []string{"ALTER TABLE verra DROP CONSTRAINT verra_pkey", "ALTER TABLE verra ADD PRIMARY KEY (id)"}, []string{"replica_identity"}},
 		"no column":           {false, []string{"ALTER TABLE verra DROP id, DROP country", "ALTER TABLE news DROP published_at"}, []string{"columns"}},
 		"no key column":       {false, []string{"ALTER TABLE finance DROP timestamp"}, []string{"columns", "replica_identity"}},
+		"types":               {false, []string{"DROP INDEX carbond_news_latest, carbond_news_source", "ALTER TABLE news ALTER guid TYPE uuid USING guid::uuid, ALTER published_at TYPE text", "ALTER TABLE finance ALTER timestamp TYPE timestamptz USING now(), ALTER price TYPE text"}, []string{"column_types"}},
 		"unlogged":            {false, []string{"ALTER PUBLICATION carbond DROP TABLE news", "ALTER TABLE news SET UNLOGGED"}, []string{"tables", "publication_tables"}},
 		"row security":        {false, []string{"ALTER TABLE news ENABLE ROW LEVEL SECURITY"}, []string{"row_security"}},
 		"a table is missing":  {false, []string{"DROP TABLE carbonmark"}, []string{"tables", "publication_tables"}},
