@@ -37,8 +37,10 @@ const (
 var order = binary.NativeEndian
 
 // Probe checks a file that nobody writes: that every page is where its parent
-// says and is what it says, and that its keys lie inside it, in order. A file
-// without a usable meta page is left to bbolt, which refuses it.
+// says and is what it says, that its keys lie inside it, in order and between
+// those of its parent, and that no page of a stored free list is in use. What it
+// lets pass has nothing that bbolt would panic over. A file without a usable meta
+// page is left to bbolt, which refuses it.
 func Probe(path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -66,12 +68,10 @@ func probe(data []byte) error {
 		return nil
 	}
 	p := prober{data: data, page: m.page, high: m.high, seen: make([]bool, min(m.high, uint64(len(data))/m.page))}
-	if m.freelist != noFreelist {
-		if err := p.freelist(m.freelist); err != nil {
-			return err
-		}
+	if err := p.visit(m.root, keys{}); err != nil || m.freelist == noFreelist {
+		return err
 	}
-	return p.visit(m.root)
+	return p.freelist(m.freelist)
 }
 
 // meta is what a meta page says.
@@ -106,6 +106,12 @@ func readMeta(data []byte, at uint64) (m meta, ok bool) {
 	}
 	m = meta{uint64(order.Uint32(b[8:])), order.Uint64(b[16:]), order.Uint64(b[32:]), order.Uint64(b[40:]), order.Uint64(b[48:])}
 	return m, m.page >= 1024
+}
+
+// keys are the bounds that the branches above a page set to its keys.
+type keys struct {
+	from []byte // inclusive
+	to   []byte // exclusive, nil for none
 }
 
 type prober struct {
@@ -149,53 +155,88 @@ func (p *prober) freelist(id uint64) error {
 	if order.Uint16(b[8:]) != freelistPage || n > (uint64(len(b))-at)/8 {
 		return fmt.Errorf("page %d: it is no free list of %d pages", id, n)
 	}
+	for i := range n { // after all that is in use was seen
+		free := order.Uint64(b[at+8*i:])
+		if free < 2 || free >= uint64(len(p.seen)) || p.seen[free] {
+			return fmt.Errorf("page %d: it lists page %d as free, which is in use, listed twice or none of %d", id, free, len(p.seen))
+		}
+		p.seen[free] = true
+	}
 	return nil
 }
 
 // visit checks a page and what hangs on it.
-func (p *prober) visit(id uint64) error {
+func (p *prober) visit(id uint64, within keys) error {
 	b, err := p.take(id)
 	if err != nil {
 		return err
 	}
-	if err := p.elements(b); err != nil {
+	if err := p.elements(b, within); err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
 	}
 	return nil
 }
 
 // elements checks the elements of a page, or of a bucket that is stored inline.
-func (p *prober) elements(b []byte) error {
+func (p *prober) elements(b []byte, within keys) error {
 	flags, n := order.Uint16(b[8:]), int(order.Uint16(b[10:]))
 	if flags != leafPage && (flags != branchPage || n == 0) || headerSize+n*elemSize > len(b) {
 		return fmt.Errorf("flags %#x with %d elements in %d bytes", flags, n, len(b))
 	}
-	var last []byte
-	for i := range n {
-		e := b[headerSize+i*elemSize:]
-		pos, size := uint64(order.Uint32(e)), uint64(order.Uint32(e[4:]))
-		value, child := uint64(0), order.Uint64(e[8:])
-		if flags == leafPage {
-			pos, size, value = uint64(order.Uint32(e[4:])), uint64(order.Uint32(e[8:])), uint64(order.Uint32(e[12:]))
+	var last element
+	for i := range n + 1 {
+		next := element{key: within.to}
+		if i < n {
+			var ok bool
+			if next, ok = readElement(b[headerSize+i*elemSize:], flags); !ok {
+				return fmt.Errorf("element %d lies outside", i)
+			}
+			if i == 0 && bytes.Compare(next.key, within.from) < 0 || i > 0 && bytes.Compare(last.key, next.key) >= 0 ||
+				within.to != nil && bytes.Compare(next.key, within.to) >= 0 {
+				return fmt.Errorf("element %d is out of order", i)
+			}
 		}
-		if pos+size+value > uint64(len(e)) {
-			return fmt.Errorf("element %d lies outside", i)
+		if i > 0 {
+			if err := p.below(last, flags, next.key); err != nil {
+				return err
+			}
 		}
-		key := e[pos : pos+size]
-		if i > 0 && bytes.Compare(last, key) >= 0 {
-			return fmt.Errorf("element %d is out of order", i)
-		}
-		last = key
-		var err error
-		switch {
-		case flags == branchPage:
-			err = p.visit(child)
-		case order.Uint32(e)&bucketLeaf != 0:
-			err = p.bucket(e[pos+size:][:value])
-		}
-		if err != nil {
-			return err
-		}
+		last = next
+	}
+	return nil
+}
+
+// element is one of a branch or of a leaf.
+type element struct {
+	key, value []byte
+	child      uint64 // of a branch
+	bucket     bool   // the value of a leaf is a bucket
+}
+
+// readElement reads the element at the beginning of e. It is !ok when that lies
+// outside of e in part.
+func readElement(e []byte, flags uint16) (el element, ok bool) {
+	pos, size, value := uint64(order.Uint32(e)), uint64(order.Uint32(e[4:])), uint64(0)
+	if flags == leafPage {
+		el.bucket = order.Uint32(e)&bucketLeaf != 0
+		pos, size, value = uint64(order.Uint32(e[4:])), uint64(order.Uint32(e[8:])), uint64(order.Uint32(e[12:]))
+	} else {
+		el.child = order.Uint64(e[8:])
+	}
+	if pos+size+value > uint64(len(e)) {
+		return el, false
+	}
+	el.key, el.value = e[pos:pos+size], e[pos+size:pos+size+value]
+	return el, true
+}
+
+// below checks what hangs on an element; to is the key behind it.
+func (p *prober) below(e element, flags uint16, to []byte) error {
+	switch {
+	case flags == branchPage:
+		return p.visit(e.child, keys{e.key, to})
+	case e.bucket:
+		return p.bucket(e.value)
 	}
 	return nil
 }
@@ -206,10 +247,10 @@ func (p *prober) bucket(v []byte) error {
 		return errors.New("a bucket is cut short")
 	}
 	if root := order.Uint64(v); root != 0 {
-		return p.visit(root)
+		return p.visit(root, keys{})
 	}
 	if v = v[bucketSize:]; len(v) < headerSize {
 		return errors.New("a bucket is cut short")
 	}
-	return p.elements(v)
+	return p.elements(v, keys{})
 }
