@@ -128,9 +128,9 @@ func start(t testing.TB, env []string, args ...string) *daemon {
 	return d
 }
 
-// listeners finds in the log where the daemon listens, and reports whether it
-// serves.
-func (d *daemon) listeners() bool {
+// listeners finds in the log where the daemon listens, and reports whether it is
+// up and serves; which it says first depends on its source.
+func (d *daemon) listeners() (serving bool) {
 	for l := range strings.SplitSeq(d.stderr.String(), "\n") {
 		var m struct{ Msg, GRPC, HTTP string }
 		if json.Unmarshal([]byte(l), &m) != nil {
@@ -140,10 +140,10 @@ func (d *daemon) listeners() bool {
 		case "carbond is up":
 			d.grpc, d.http = m.GRPC, m.HTTP
 		case "serving":
-			return true
+			serving = true
 		}
 	}
-	return false
+	return serving && d.grpc != ""
 }
 
 // stop asks the daemon to end and wants a clean end in time.
