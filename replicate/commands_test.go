@@ -92,6 +92,29 @@ func TestMigrateBesideANewerCarbond(t *testing.T) {
 	}
 }
 
+// TestMigrateSparesTablesWithoutKey has a table that Postgres would make read-only
+// by publishing it: nothing is published until it has a key.
+func TestMigrateSparesTablesWithoutKey(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	opt := options(url)
+	pgtest.Exec(t, url, "CREATE TABLE verra(project_id text NOT NULL, country text)", "INSERT INTO verra VALUES ('A', 'Peru')")
+	for range 2 {
+		e, ok := errors.AsType[*replicate.Error](replicate.Migrate(t.Context(), opt))
+		if !ok || e.Kind != replicate.KindReplicaIdentity || !strings.Contains(e.Repair, `ALTER TABLE "public"."verra" ADD PRIMARY KEY (project_id)`) {
+			t.Fatalf("got %v", e)
+		}
+		pgtest.Exec(t, url, "UPDATE verra SET country = 'Chile'", "DELETE FROM verra", "INSERT INTO verra VALUES ('A', 'Peru')")
+	}
+	if s := run(t, newSink(), opt).trouble(replicate.KindReplicaIdentity); !strings.Contains(s.Reason, "public.verra") {
+		t.Errorf("serve says %q", s.Reason)
+	}
+	pgtest.Exec(t, url, "UPDATE verra SET country = 'Chile'", `ALTER TABLE "public"."verra" ADD PRIMARY KEY (project_id)`)
+	if err := replicate.Migrate(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, url, "UPDATE verra SET country = 'Peru'")
+}
+
 // TestMigrateNamesTheRemedy has a table whose key cannot have the indexes of the
 // views, and a role that may not create tables.
 func TestMigrateNamesTheRemedy(t *testing.T) {

@@ -48,11 +48,28 @@ func Migrate(ctx context.Context, opt Options) error {
 		return cmp.Or(opt.classify(err), error(opt.tooNew(version, len(steps))))
 	}
 	needed, err := migrationNeeded(ctx, conn, &opt, findings)
-	if err != nil || !needed {
+	if err != nil {
 		return err
 	}
-	_, err = migrateOn(ctx, conn, &opt, findings)
-	return err
+	if needed {
+		if _, err := migrateOn(ctx, conn, &opt, findings); err != nil {
+			return err
+		}
+	}
+	return leftover(ctx, conn, &opt)
+}
+
+// leftover returns the first fault of the tables that no migration repairs,
+// because it would change what somebody else made. What the role may read is
+// not asked: serve may have another one.
+func leftover(ctx context.Context, conn *pgx.Conn, opt *Options) error {
+	findings, err := checkTables(ctx, conn, opt)
+	if err != nil {
+		return opt.classify(err)
+	}
+	return firstFault(slices.DeleteFunc(findings, func(f Finding) bool {
+		return Kind(f.Name) == KindSelectRight || Kind(f.Name) == KindRowSecurity
+	}))
 }
 
 // migrationNeeded reports whether anything is missing that a migration makes.
@@ -140,6 +157,9 @@ func migratePublication(ctx context.Context, conn *pgx.Conn, opt *Options) (exte
 	if err != nil {
 		return false, err
 	}
+	if err := publishable(ctx, conn, opt, p); err != nil {
+		return false, err
+	}
 	if !p.exists {
 		if _, err := conn.Exec(ctx, publicationSQL(opt)); err != nil {
 			return false, fmt.Errorf("create publication %q: %w", opt.Publication, err)
@@ -164,6 +184,27 @@ func migratePublication(ctx context.Context, conn *pgx.Conn, opt *Options) (exte
 		}
 	}
 	return extended, nil
+}
+
+// publishable refuses to publish a table whose rows would have no identity in
+// the stream: from then on Postgres would refuse UPDATE and DELETE of it to
+// everybody.
+func publishable(ctx context.Context, conn *pgx.Conn, opt *Options, p publicationInfo) error {
+	tables, err := readTables(ctx, conn, opt)
+	if err != nil {
+		return err
+	}
+	for _, name := range change.Tables() {
+		t := tables[name]
+		if t == nil || p.all || p.tables[name] || t.identityHolds(change.KeyColumns(name)) {
+			continue
+		}
+		advice, sql := t.identify(ident(opt.Schema, name), change.KeyColumns(name))
+		f := repairable(KindReplicaIdentity, false, "", advice, sql...)
+		return fault(KindReplicaIdentity, f.Repair, nil, "table %s.%s is not published: UPDATE and DELETE of it would not carry its key (%s), and without any replica identity Postgres would refuse them",
+			opt.Schema, name, strings.Join(change.KeyColumns(name), ", "))
+	}
+	return nil
 }
 
 func publicationSQL(opt *Options) string {
