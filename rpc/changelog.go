@@ -68,7 +68,7 @@ type LogReader interface {
 // LogTopic describes a topic.
 type LogTopic struct {
 	Name    string
-	First   change.Offset // oldest offset that is kept
+	First   change.Offset // oldest offset that is kept, Next when none of this topic is
 	Next    change.Offset // one past the topic's last change
 	Records uint64        // changes ever written
 	Bytes   uint64        // of their rows

@@ -13,7 +13,7 @@ import (
 type Topic struct {
 	Name    string        // "carbon.public.<table>"
 	Table   string        // without the schema
-	First   change.Offset // oldest offset that the log keeps, of any topic
+	First   change.Offset // oldest offset that the log keeps, of any topic; Next when it keeps none of this one
 	Next    change.Offset // one past the topic's last change
 	Records uint64        // changes ever written, as far as this log goes back
 	Bytes   uint64        // bytes of their rows
@@ -27,7 +27,7 @@ func (s *Store) Topics() []Topic {
 	out := make([]Topic, 0, len(tail.Topics))
 	for i, name := range change.Tables() {
 		t := tail.Topics[i]
-		p := Topic{Name: change.Topic(name), Table: name, First: oldest, Next: t.Last + 1, Records: t.Records, Bytes: t.Bytes}
+		p := Topic{Name: change.Topic(name), Table: name, First: min(oldest, t.Last+1), Next: t.Last + 1, Records: t.Records, Bytes: t.Bytes}
 		if t.Time != 0 {
 			p.Last = time.UnixMicro(t.Time).UTC()
 		}

@@ -128,6 +128,10 @@ func (h history) checkFloor(at change.Offset) error {
 // that can still be asked for.
 func (h history) gone() error {
 	e := &rpc.GoneError{Oldest: h.s.Oldest()}
+	if pos := h.s.Position(); pos.Offset < e.Oldest { // a commit filled a segment, and retention took it at once
+		e.Oldest, e.OldestTime = pos.Offset, pos.CommitTime
+		return e
+	}
 	r := h.s.NewReader(e.Oldest)
 	for first := true; ; first = false {
 		recs, err := r.Read(1)

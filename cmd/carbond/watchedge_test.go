@@ -463,6 +463,53 @@ func TestWatchGone(t *testing.T) {
 	wantReason(t, err, codes.OutOfRange, rpc.ReasonCompacted)
 }
 
+// TestWatchGoneEmptyLog has retention take the whole log: what is served now is
+// the oldest that can be asked for, and it has a time.
+func TestWatchGoneEmptyLog(t *testing.T) {
+	w, _ := newWatchWorld(t, 8, store.Options{SegmentBytes: 16 << 10, CheckpointInterval: time.Millisecond}, rpc.Options{})
+	ctx, rel := deadline(t), change.Standard(change.News)
+	at := time.Date(2026, 11, 26, 5, 0, 0, 0, time.UTC)
+	for i := range 2 {
+		txn := change.Txn{First: true, Final: true, CommitLSN: change.LSN(10*i + 10), EndLSN: change.LSN(10*i + 11), CommitTime: at.Add(time.Duration(i) * time.Second)}
+		for j := range 200 { // more than a segment
+			row := make([]change.Value, len(rel.Columns))
+			row[rel.Index("guid")] = change.T(fmt.Sprintf("%d-%d-%s", i, j, strings.Repeat("x", 200)))
+			txn.Changes = append(txn.Changes, change.Change{Op: change.Create, Relation: rel, After: change.NewRow(row...)})
+		}
+		if err := w.store.Apply(ctx, []change.Txn{txn}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	w.store.SetRetention(store.Retention{Bytes: 1})
+	go func() { done <- w.store.Run(rctx) }()
+	for w.store.Oldest() <= 400 {
+		if err := poll(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for name, q := range map[string]*pb.NewsQuery{"offset": {AsOfOffset: 200}, "time": {AsOfTime: at.Format(time.RFC3339)}} {
+		_, err := w.client.GetNews(ctx, q)
+		i := wantReason(t, err, codes.OutOfRange, rpc.ReasonCompacted)
+		if i.Metadata["oldest_offset"] != "400" || i.Metadata["oldest_time"] != "2026-11-26T05:00:01Z" {
+			t.Errorf("as of an %s: details %v", name, i)
+		}
+	}
+	if _, err := w.client.GetNews(ctx, &pb.NewsQuery{AsOfOffset: 400}); err != nil {
+		t.Errorf("as of the oldest offset: %v", err)
+	}
+	for _, topic := range w.store.Topics() {
+		if topic.First > topic.Next {
+			t.Errorf("topic %s begins at %d and ends at %d", topic.Name, topic.First, topic.Next)
+		}
+	}
+}
+
 // TestWatchTokens: a token works with its call, filter and history alone.
 func TestWatchTokens(t *testing.T) {
 	a, _ := newWatchWorld(t, 11, store.Options{}, rpc.Options{})

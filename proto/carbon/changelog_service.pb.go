@@ -65,7 +65,7 @@ func (*ListTopicsRequest) Descriptor() ([]byte, []int) {
 type Topic struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Oldest offset that can be read.
+	// Oldest offset that can be read, or next when retention has taken all.
 	First uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
 	// One past the last change.
 	Next uint64 `protobuf:"varint,3,opt,name=next,proto3" json:"next,omitempty"`
