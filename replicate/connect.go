@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,22 +43,17 @@ func (o *Options) config() (*pgconn.Config, error) {
 	if err != nil {
 		return nil, fault(KindOptions, "", err, "the Postgres URL is unusable")
 	}
-	o.adjust(cfg)
-	return cfg, nil
+	return cfg, o.adjust(cfg)
 }
 
-func (o *Options) adjust(cfg *pgconn.Config) {
+func (o *Options) adjust(cfg *pgconn.Config) error {
 	for k, v := range settings {
 		cfg.RuntimeParams[k] = v
 	}
-	if cfg.RuntimeParams["application_name"] == "" {
-		cfg.RuntimeParams["application_name"] = "carbond"
+	if err := Dial(cfg, o.ConnectTimeout); err != nil {
+		return fault(KindOptions, "", err, "the Postgres URL is unusable")
 	}
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = o.ConnectTimeout
-	}
-	dialer := &net.Dialer{Timeout: cfg.ConnectTimeout, KeepAlive: 15 * time.Second}
-	cfg.DialFunc = dialer.DialContext
+	return nil
 }
 
 // connect opens an ordinary connection.
@@ -71,7 +65,9 @@ func (o *Options) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, fault(KindOptions, "", err, "the Postgres URL is unusable")
 	}
-	o.adjust(&cfg.Config)
+	if err := o.adjust(&cfg.Config); err != nil {
+		return nil, err
+	}
 	// No prepared statements: they would outlive DDL, and we ask rarely.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	conn, err := pgx.ConnectConfig(ctx, cfg)

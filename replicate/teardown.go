@@ -36,6 +36,10 @@ func Teardown(ctx context.Context, opt Options) error {
 		}
 		opt.Logger.Info("dropped the replication slot", "slot", opt.Slot)
 	}
+	p, err := readPublication(ctx, conn, &opt)
+	if err != nil || !p.exists {
+		return opt.classify(err)
+	}
 	if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+ident(opt.Publication)); err != nil {
 		return opt.classify(fmt.Errorf("drop publication %q: %w", opt.Publication, err))
 	}

@@ -107,9 +107,9 @@ func printRows(a *app, indent string, list []change.Row, limit int) {
 func previewWriter(ctx context.Context, cfg *config.Config) (w feeds.Writer, note string, done func(), err error) {
 	done = func() {}
 	if !cfg.Embedded() {
-		pc, err := poolConfig(cfg)
-		if err != nil {
-			return nil, "", done, err
+		pc, wrong := poolConfig(cfg)
+		if wrong != nil {
+			return nil, "", done, wrong
 		}
 		pool, err := pgxpool.NewWithConfig(ctx, pc)
 		if err != nil {

@@ -187,10 +187,11 @@ func (d *daemon) buildSource(ctx context.Context, cfg *config.Config) error {
 	if err := opt.Validate(); err != nil {
 		return config.Problems{{Where: cfg.Origin("postgres.url"), Text: "postgres: " + err.Error()}}
 	}
-	pc, err := poolConfig(cfg)
-	if err != nil {
-		return err
+	pc, wrong := poolConfig(cfg)
+	if wrong != nil {
+		return wrong
 	}
+	var err error
 	if d.pool, err = pgxpool.NewWithConfig(ctx, pc); err != nil {
 		return fmt.Errorf("make the connection pool: %w", err)
 	}

@@ -17,6 +17,10 @@ func checkFiles(cfg *config.Config) error {
 			add("http.tls_cert", err)
 		}
 	}
+	if !cfg.Embedded() {
+		_, wrong := poolConfig(cfg)
+		problems = append(problems, wrong...)
+	}
 	tlsOK := true
 	if t := cfg.GRPC.TLS; t.Enabled() {
 		if _, err := certs.Load(tlsFiles(t)); err != nil {

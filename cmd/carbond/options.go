@@ -43,20 +43,18 @@ func replicateOptions(cfg *config.Config) replicate.Options {
 	}
 }
 
-// poolConfig is that of the connections for queries and feed writes.
-func poolConfig(cfg *config.Config) (*pgxpool.Config, error) {
+// poolConfig is that of the connections for queries and feed writes. It fails for
+// a URL with a parameter that carbond cannot honour.
+func poolConfig(cfg *config.Config) (*pgxpool.Config, config.Problems) {
 	pc, err := pgxpool.ParseConfig(dsn(cfg.Postgres))
+	if err == nil {
+		err = replicate.Dial(&pc.ConnConfig.Config, 10*time.Second)
+	}
 	if err != nil {
 		return nil, config.Problems{{Where: cfg.Origin("postgres.url"), Text: "postgres.url: " + err.Error()}}
 	}
 	pc.MaxConns = int32(cfg.Postgres.MaxConns)
 	pc.MaxConnIdleTime = 5 * time.Minute
-	if pc.ConnConfig.ConnectTimeout == 0 {
-		pc.ConnConfig.ConnectTimeout = 10 * time.Second
-	}
-	if pc.ConnConfig.RuntimeParams["application_name"] == "" {
-		pc.ConnConfig.RuntimeParams["application_name"] = "carbond"
-	}
 	return pc, nil
 }
 

@@ -150,7 +150,7 @@ func manConfig(keys []config.Key) string {
 	r.WriteString("carbond.yaml \\- configuration of carbond\n")
 	r.request("SH", "DESCRIPTION")
 	r.para("YAML with the keys below, a dot standing for nesting. Every key is optional. An unknown key, a key given twice and a malformed value are errors; `carbond check-config` prints all of them with their lines.\n\n" +
-		"Layers, weakest first: defaults, credentials, this file, the environment, flags. Each key has an environment variable; an empty variable counts as not set.\n\n" +
+		"Layers, weakest first: defaults, credentials, this file, the environment, flags. Each key has an environment variable; an empty variable counts as not set, except CARBOND_POSTGRES_URL, which then means embedded mode.\n\n" +
 		"A secret can be given as a file instead: by the key with _file behind its name, by the variable with _FILE, or as a systemd credential (LoadCredential=) that has the key's name. Giving a secret and its file in the same layer is an error.\n\n" +
 		"Durations are written 500ms, 60s, 10m, 12h or 7d; sizes 4096, 512KiB, 64MiB or 2GB; lists as YAML lists or separated by commas. Keys marked \"reload\" follow SIGHUP, others a restart.")
 	r.request("SH", "KEYS")

@@ -162,6 +162,9 @@ func TestLayers(t *testing.T) {
 		"environment file":    {load("  password: plain\n", "CARBOND_POSTGRES_PASSWORD_FILE="+file).Postgres.Password.Reveal(), "from-file"},
 		"empty is not set":    {load("  password: plain\n", "CARBOND_POSTGRES_PASSWORD=").Postgres.Password.Reveal(), "plain"},
 		"null is the default": {load("  slot:\n").Postgres.Slot, "carbond"},
+		"a file that is gone": {load("  password_file: /nowhere\n", "CARBOND_POSTGRES_PASSWORD=env").Postgres.Password.Reveal(), "env"},
+		"no URL, embedded":    {load("", "CARBOND_POSTGRES_URL=").Postgres.URL.Reveal(), ""},
+		"in capitals":         {load("", "CARBOND_LOG_LEVEL=DEBUG").Log.Level, "debug"},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s: got %q, want %q", name, tc.got, tc.want)

@@ -18,7 +18,10 @@ var (
 )
 
 // Path returns the configuration file that the environment names, or "".
-func Path(env []string) string { return envMap(env)[envConfig] }
+func Path(env []string) string {
+	set, _ := envMap(env)
+	return set[envConfig]
+}
 
 // environment applies CARBOND_* variables, and CARBOND_*_FILE for secrets.
 func (l *loader) environment() {
@@ -45,6 +48,8 @@ func (l *loader) environment() {
 			l.set(k.Name, value, "environment "+env, 0)
 		case isFile:
 			l.secretFile(k.Name, file, "environment "+env+"_FILE", 0)
+		case k.blank && l.blank[env]:
+			l.set(k.Name, "", "environment "+env, 0)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.env)) {

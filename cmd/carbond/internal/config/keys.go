@@ -23,7 +23,7 @@ func (c *Config) sourceKeys() []Key {
 	return []Key{
 		path("data_dir", "", &c.DataDir).example("/var/lib/carbond").
 			doc("Directory of the changelog and the checkpoint; one daemon at a time. Default: $STATE_DIRECTORY or /var/lib/carbond as a service, ./carbond-data otherwise."),
-		secret("postgres.url", &p.URL).example("postgres://carbond@db.example.org/carbon?sslmode=verify-full").
+		secret("postgres.url", &p.URL).blankable().example("postgres://carbond@db.example.org/carbon?sslmode=verify-full").
 			doc("Any libpq URL or keyword string of the database to tail. Empty means embedded mode: carbond keeps the tables itself."),
 		secret("postgres.password", &p.Password).
 			doc("Password for postgres.url, so that the URL can stay free of it."),

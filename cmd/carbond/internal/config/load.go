@@ -30,8 +30,8 @@ type Options struct {
 func Load(opt Options) (*Config, []Problem, error) {
 	l := &loader{
 		cfg: &Config{from: map[string]string{}},
-		env: envMap(opt.Env),
 	}
+	l.env, l.blank = envMap(opt.Env)
 	l.keys = l.cfg.keys()
 	l.byName = make(map[string]*Key, len(l.keys))
 	for i := range l.keys {
@@ -65,22 +65,36 @@ type loader struct {
 	keys     []Key
 	byName   map[string]*Key
 	env      map[string]string
+	blank    map[string]bool // variables that are there and empty
 	problems Problems
 	warnings Problems
 	bad      map[string]bool // keys with a problem, not checked further
 }
 
-func envMap(env []string) map[string]string {
-	m := make(map[string]string, len(env))
+// envMap returns the variables that are set, and those that are empty, which
+// counts as not set. The last of several counts.
+func envMap(env []string) (set map[string]string, blank map[string]bool) {
+	set, blank = make(map[string]string, len(env)), map[string]bool{}
 	for _, kv := range env {
-		switch k, v, ok := strings.Cut(kv, "="); {
-		case ok && v != "":
-			m[k] = v
-		case ok:
-			delete(m, k) // the last one counts, and empty is not set
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok {
+			continue
 		}
+		if v == "" {
+			delete(set, k)
+		} else {
+			set[k] = v
+		}
+		blank[k] = v == ""
 	}
-	return m
+	return set, blank
+}
+
+// overridden reports whether the environment gives a secret. A file with a
+// weaker value of it is not opened then: it may be gone.
+func (l *loader) overridden(name string) bool {
+	env := l.byName[name].Env()
+	return l.env[env] != "" || l.env[env+"_FILE"] != ""
 }
 
 func (l *loader) defaults() {
@@ -143,7 +157,7 @@ func (l *loader) credentials() {
 		return
 	}
 	for _, k := range l.keys {
-		if !k.Secret() {
+		if !k.Secret() || l.overridden(k.Name) {
 			continue
 		}
 		p := filepath.Join(dir, k.Name)

@@ -22,6 +22,7 @@ type Key struct {
 	Reload  bool   // takes effect on SIGHUP
 
 	list   bool
+	blank  bool // an empty environment variable empties it
 	secret *Secret
 	set    func(string) error
 	get    func() string // canonical text; secrets are hidden by the caller
@@ -65,6 +66,10 @@ func (k Key) doc(s string) Key     { k.Doc = s; return k }
 func (k Key) reload() Key          { k.Reload = true; return k }
 func (k Key) example(s string) Key { k.Example = s; return k }
 
+// blankable is for a key whose emptiness is a choice of its own, which the
+// environment must be able to make whatever the file says.
+func (k Key) blankable() Key { k.blank = true; return k }
+
 func same(s string) string { return s }
 
 func text(name, def string, f *string) Key {
@@ -87,10 +92,12 @@ func secret(name string, f *Secret) Key {
 
 func oneOf(name, def string, f *string, words ...string) Key {
 	return bind(name, "one of "+strings.Join(words, ", "), def, f, func(s string) (string, error) {
-		if !slices.Contains(words, s) {
-			return "", fmt.Errorf("%q is none of %s%s", s, strings.Join(words, ", "), hint(s, words))
+		for _, w := range words {
+			if strings.EqualFold(w, s) {
+				return w, nil
+			}
 		}
-		return s, nil
+		return "", fmt.Errorf("%q is none of %s%s", s, strings.Join(words, ", "), hint(s, words))
 	}, same)
 }
 

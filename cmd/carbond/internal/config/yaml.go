@@ -107,6 +107,9 @@ func (l *loader) entry(path, name string, key, value *yaml.Node, seen map[string
 			return
 		}
 		l.conflict(base, path, where, key.Line)
+		if l.overridden(base) {
+			return
+		}
 		l.secretFile(base, value.Value, where, key.Line)
 	case l.isSection(name):
 		if !isNull(value) {

@@ -1,0 +1,89 @@
+package replicate_test
+
+import (
+	"crypto/tls"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"carbond/replicate"
+	"carbond/replicate/pgtest"
+)
+
+// TestURLOfLibpq connects with every parameter of libpq that pgconn would hand on
+// to the server, as ordinary client and as replication client.
+func TestURLOfLibpq(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	sep := "?"
+	if strings.Contains(url, "?") {
+		sep = "&"
+	}
+	opt := options(url + sep + "keepalives=1&keepalives_idle=30&keepalives_interval=5&keepalives_count=3&gssencmode=prefer&" +
+		"fallback_application_name=desk&sslcompression=0&ssl_min_protocol_version=TLSv1.2&load_balance_hosts=disable&replication=database&" +
+		"tcp_user_timeout=10000&client_encoding=auto&connect_timeout=5&channel_binding=prefer&target_session_attrs=any")
+	if err := replicate.Migrate(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, newSink(), opt)
+	pgtest.Exec(t, url, "INSERT INTO news(guid) VALUES ('a')")
+	r.level()
+	if got := pgtest.Text(t, url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'desk' AND datname = current_database()"); got[0][0] == "0" {
+		t.Errorf("no connection has the fallback's name")
+	}
+	r.stop()
+}
+
+func TestDial(t *testing.T) {
+	const base = "postgres://u@db.example/x?sslmode=require&"
+	for params, want := range map[string]string{
+		"requirepeer=postgres":             "requirepeer",
+		"sslcrl=/etc/crl.pem":              "sslcrl",
+		"gssencmode=require":               "gssencmode",
+		"keepalives_idle=soon":             "whole number",
+		"keepalives=maybe":                 "keepalives",
+		"ssl_min_protocol_version=SSLv3":   "TLSv1.2",
+		"hostaddr=10.0.0.1,10.0.0.2":       "one host",
+		"hostaddr=db2.example":             "numeric",
+		"load_balance_hosts=random":        "load_balance_hosts",
+		"gssencmode=disable&keepalives=0":  "",
+		"ssl_max_protocol_version=TLSv1.2": "",
+		"hostaddr=10.0.0.1":                "",
+		"application_name=a&options=-c%20a.b%3Dc&requiressl=1&fallback_application_name=b": "",
+	} {
+		cfg, err := pgconn.ParseConfig(base + params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = replicate.Dial(cfg, time.Second)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", params, err, want)
+		}
+		if want != "" {
+			continue
+		}
+		for name := range cfg.RuntimeParams {
+			if name != "application_name" && name != "options" {
+				t.Errorf("%s: %s goes to the server", params, name)
+			}
+		}
+		switch {
+		case strings.Contains(params, "hostaddr"):
+			if got, err := cfg.LookupFunc(t.Context(), cfg.Host); err != nil || len(got) != 1 || got[0] != "10.0.0.1" || cfg.Host != "db.example" {
+				t.Errorf("%s: %v %v %s", params, got, err, cfg.Host)
+			}
+		case strings.Contains(params, "max_protocol"):
+			if cfg.TLSConfig.MaxVersion != tls.VersionTLS12 {
+				t.Errorf("%s: %#x", params, cfg.TLSConfig.MaxVersion)
+			}
+		case strings.Contains(params, "application_name"):
+			if got := cfg.RuntimeParams["application_name"]; got != "a" {
+				t.Errorf("%s: %q", params, got)
+			}
+		}
+		if cfg.ConnectTimeout != time.Second {
+			t.Errorf("%s: %v", params, cfg.ConnectTimeout)
+		}
+	}
+}
