@@ -41,6 +41,9 @@ func (a *app) postgres() (*config.Config, replicate.Options, error) {
 	if cfg.Embedded() {
 		return cfg, replicate.Options{}, errEmbedded
 	}
+	if _, wrong := poolConfig(cfg); wrong != nil {
+		return cfg, replicate.Options{}, wrong
+	}
 	opt := replicateOptions(cfg)
 	opt.Logger, _ = a.logger(cfg)
 	return cfg, opt, nil
@@ -183,18 +186,18 @@ func (a *app) cmdTeardown() *cobra.Command {
 	return c
 }
 
-// confirm asks on a terminal. Without one only --yes will do.
+// confirm asks, on a terminal or whoever is at the other end of a pipe.
 func (a *app) confirm(question string, yes bool) error {
 	if yes {
 		return nil
-	}
-	if !a.tty {
-		return usageError{errors.New("nobody can be asked here: give --yes to confirm")}
 	}
 	fmt.Fprintf(a.err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(a.in).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the answer: %w", err)
+	}
+	if answer == "" && !a.tty {
+		return usageError{errors.New("nobody can be asked here: give --yes to confirm")}
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":

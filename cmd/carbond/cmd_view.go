@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	pb "carbond/proto/carbon"
+	"carbond/rpc"
 	"carbond/store/change"
 )
 
@@ -17,7 +21,7 @@ import (
 const page = 1000
 
 // A fetcher yields the rows of a view, page by page.
-type fetcher func(ctx context.Context, c pb.CarbonServiceClient, filter, token string) (rows [][]any, next string, err error)
+type fetcher func(ctx context.Context, c pb.CarbonServiceClient, filter, token string, opt ...grpc.CallOption) (rows [][]any, next string, err error)
 
 // shape says how a view is fetched and shown.
 type shape struct {
@@ -44,6 +48,12 @@ func viewShapes() map[change.View]shape {
 	}
 }
 
+// stamped is the shape with the columns of a delta.
+func (s shape) stamped() shape {
+	s.columns = append(s.columns[:len(s.columns):len(s.columns)], "diff", "time")
+	return s
+}
+
 func (a *app) cmdView() *cobra.Command {
 	var (
 		c      *client
@@ -55,6 +65,7 @@ func (a *app) cmdView() *cobra.Command {
 		Use:   "view projects|news|finance",
 		Short: "Print a view",
 		Long: "Prints a view of the running daemon: all rows, or those that one filter matches exactly.\n\n" +
+			"JSON lines have \"diff\" 1 and \"time\", the moment in ms at which the row is known to have stood so.\n" +
 			"With --follow every row comes as a JSON line with \"diff\" 1 and \"time\" (of the commit, in ms), and then\n" +
 			"every change: -1 for a row that goes, 1 for one that comes, until Ctrl-C and through restarts of the daemon.",
 		Example:   "  carbond view projects --filter Brazil\n  carbond view finance --format jsonl | jq .price\n  carbond view news --format csv > news.csv\n  carbond view finance --follow --filter KRBN",
@@ -79,11 +90,15 @@ func (a *app) cmdView() *cobra.Command {
 			if follow {
 				return c.explain(a.followView(cmd.Context(), conn, change.View(args[0]), format, filter))
 			}
+			stamp := format == "jsonl"
+			if stamp {
+				s = s.stamped()
+			}
 			p, err := newPrinter(a.out, format, s)
 			if err != nil {
 				return err
 			}
-			return c.explain(printView(cmd.Context(), conn, s, filter, p))
+			return c.explain(printView(cmd.Context(), conn, s, filter, stamp, p))
 		},
 	}
 	c = addClientFlags(cmd)
@@ -93,14 +108,24 @@ func (a *app) cmdView() *cobra.Command {
 	return cmd
 }
 
-func printView(ctx context.Context, conn grpc.ClientConnInterface, s shape, filter string, p printer) error {
+// printView prints the rows of a view as it is, and with stamp behind each one the
+// diff 1 and the time, in ms, at which the rows are known to have stood so.
+func printView(ctx context.Context, conn grpc.ClientConnInterface, s shape, filter string, stamp bool, p printer) error {
 	api, token := pb.NewCarbonServiceClient(conn), ""
+	var at int64
 	for {
-		rows, next, err := s.fetch(ctx, api, filter, token)
+		var header metadata.MD
+		rows, next, err := s.fetch(ctx, api, filter, token, grpc.Header(&header))
 		if err != nil {
 			return err
 		}
+		if at == 0 {
+			at = time.Now().Add(-ageOf(header)).UnixMilli()
+		}
 		for _, r := range rows {
+			if stamp {
+				r = append(r, 1, at)
+			}
 			if err := p.row(r); err != nil {
 				return outputError{err}
 			}
@@ -115,29 +140,42 @@ func printView(ctx context.Context, conn grpc.ClientConnInterface, s shape, filt
 	}
 }
 
+// ageOf is what a reply says of its age.
+func ageOf(header metadata.MD) time.Duration {
+	ms := header.Get(rpc.HeaderAge)
+	if len(ms) == 0 {
+		return 0
+	}
+	n, err := strconv.ParseInt(ms[0], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n) * time.Millisecond
+}
+
 // outputError is a failure of standard output, not of the daemon.
 type outputError struct{ error }
 
 func (e outputError) Unwrap() error { return e.error }
 
-func fetchProjects(ctx context.Context, c pb.CarbonServiceClient, filter, token string) (rows [][]any, next string, err error) {
-	r, err := c.GetProjects(ctx, &pb.ProjectQuery{Country: filter, PageSize: page, PageToken: token})
+func fetchProjects(ctx context.Context, c pb.CarbonServiceClient, filter, token string, opt ...grpc.CallOption) (rows [][]any, next string, err error) {
+	r, err := c.GetProjects(ctx, &pb.ProjectQuery{Country: filter, PageSize: page, PageToken: token}, opt...)
 	for _, i := range r.GetItems() {
 		rows = append(rows, []any{i.GetProjectId(), i.GetProjectName(), i.GetRegistryStatus(), i.GetCountry(), i.GetVintage(), i.GetSupply()})
 	}
 	return rows, r.GetNextPageToken(), err
 }
 
-func fetchNews(ctx context.Context, c pb.CarbonServiceClient, filter, token string) (rows [][]any, next string, err error) {
-	r, err := c.GetNews(ctx, &pb.NewsQuery{Source: filter, PageSize: page, PageToken: token})
+func fetchNews(ctx context.Context, c pb.CarbonServiceClient, filter, token string, opt ...grpc.CallOption) (rows [][]any, next string, err error) {
+	r, err := c.GetNews(ctx, &pb.NewsQuery{Source: filter, PageSize: page, PageToken: token}, opt...)
 	for _, i := range r.GetItems() {
 		rows = append(rows, []any{i.GetGuid(), i.GetTitle(), i.GetLink(), i.GetPublished(), i.GetSource(), i.GetSummary()})
 	}
 	return rows, r.GetNextPageToken(), err
 }
 
-func fetchFinance(ctx context.Context, c pb.CarbonServiceClient, filter, token string) (rows [][]any, next string, err error) {
-	r, err := c.GetFinanceData(ctx, &pb.FinanceQuery{Ticker: filter, PageSize: page, PageToken: token})
+func fetchFinance(ctx context.Context, c pb.CarbonServiceClient, filter, token string, opt ...grpc.CallOption) (rows [][]any, next string, err error) {
+	r, err := c.GetFinanceData(ctx, &pb.FinanceQuery{Ticker: filter, PageSize: page, PageToken: token}, opt...)
 	for _, i := range r.GetItems() {
 		rows = append(rows, []any{i.GetTicker(), i.GetPrice(), i.GetVolume(), i.GetMarketCap(), i.GetChangePercent(), i.GetTimestamp()})
 	}

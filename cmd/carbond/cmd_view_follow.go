@@ -151,8 +151,7 @@ func (v *viewer) stream(ctx context.Context) error {
 
 // followView is `carbond view --follow`.
 func (a *app) followView(ctx context.Context, conn grpc.ClientConnInterface, name change.View, format, filter string) error {
-	s := viewShapes()[name]
-	s.columns = append(s.columns[:len(s.columns):len(s.columns)], "diff", "time")
+	s := viewShapes()[name].stamped()
 	p, err := newPrinter(a.out, format, s)
 	if err != nil {
 		return outputError{err}

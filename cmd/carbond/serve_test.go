@@ -1,12 +1,14 @@
 package main
 
 import (
+	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
@@ -70,6 +72,16 @@ func TestDemo(t *testing.T) {
 		if rows := strings.Count(out, "\n") - 1; rows < 1 || strings.Count(out, "SAMPLE DATA") < rows {
 			t.Errorf("%s: not every row says SAMPLE DATA:\n%s", view, out)
 		}
+	}
+	var line struct {
+		Ticker string
+		Diff   int
+		Time   int64
+	}
+	asked := time.Now().UnixMilli()
+	out := must(t, nil, "view", "finance", "--addr", p.grpc, "--format", "jsonl", "--filter", "KRBN")
+	if err := json.Unmarshal([]byte(out), &line); err != nil || line.Ticker != "KRBN" || line.Diff != 1 || line.Time < asked || line.Time > time.Now().UnixMilli() {
+		t.Errorf("%s%v", out, err)
 	}
 	if out := must(t, nil, "feeds", "--http-addr", p.http); !strings.Contains(out, "verra") || !strings.Contains(out, "SAMPLE DATA") {
 		t.Error(out)

@@ -106,7 +106,9 @@ func TestConfirm(t *testing.T) {
 		ok       bool
 	}{
 		"yes flag":       {false, true, "", true},
-		"no terminal":    {false, false, "y\n", false},
+		"a pipe":         {false, false, "y\n", true},
+		"a pipe, no":     {false, false, "no\n", false},
+		"nobody":         {false, false, "", false},
 		"y":              {true, false, "y\n", true},
 		"YES":            {true, false, "YES\n", true},
 		"n":              {true, false, "n\n", false},
@@ -188,5 +190,16 @@ func TestHealthcheckOfTLS(t *testing.T) {
 				t.Errorf("of a daemon that is gone: exit code %d, %q", code, out)
 			}
 		})
+	}
+}
+
+// TestURLThatCannotBeHonoured is refused before anything starts.
+func TestURLThatCannotBeHonoured(t *testing.T) {
+	env := append(embedded(t), "CARBOND_POSTGRES_URL=postgres://u:s3cret@127.0.0.1:1/x?requirepeer=postgres")
+	for _, args := range [][]string{{"check-config"}, {"serve"}, {"doctor"}, {"feeds", "fetch", "news"}} {
+		code, out, errs := command(t, env, args...)
+		if text := out + errs; code != 78 || !strings.Contains(text, "CARBOND_POSTGRES_URL: postgres.url: requirepeer=postgres is not supported") || strings.Contains(text, "s3cret") {
+			t.Errorf("%v: exit code %d\n%s", args, code, text)
+		}
 	}
 }
