@@ -127,6 +127,7 @@ func (d *daemon) buildStore(_ context.Context, cfg *config.Config) error {
 	}
 	d.store = s
 	d.met.watchDir(cfg.DataDir)
+	d.met.watchAge(&d.age)
 	pos := s.Position()
 	if cfg.Embedded() && !pos.Source.Embedded() {
 		return config.Problems{{Where: cfg.Origin("data_dir"), Text: fmt.Sprintf(

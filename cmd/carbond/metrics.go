@@ -1,6 +1,7 @@
 package main
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,6 +56,13 @@ func (m *metrics) watchDir(dir string) {
 	m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "carbond_data_dir_free_bytes", Help: "Bytes free for carbond on the file system of the data directory.",
 	}, func() float64 { free, _ := freeBytes(dir); return float64(free) }))
+}
+
+// watchAge adds the age of what the views hold.
+func (m *metrics) watchAge(age *atomic.Int64) {
+	m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "carbond_view_staleness_seconds", Help: "How long ago the views were level with their source, as the header carbond-age-ms tells it.",
+	}, func() float64 { return time.Duration(age.Load()).Seconds() }))
 }
 
 // reloaded notes the outcome of reading the configuration.

@@ -46,7 +46,7 @@ func TestMetricsAreLintClean(t *testing.T) {
 	for _, pr := range problems {
 		t.Errorf("%s: %s", pr.Metric, pr.Text)
 	}
-	for _, want := range []string{"carbond_build_info{", "carbond_config_last_reload_successful 1", "carbond_serving 1", "carbond_changelog_head_offset", "grpc_server_", "go_goroutines", "process_"} {
+	for _, want := range []string{"carbond_build_info{", "carbond_config_last_reload_successful 1", "carbond_serving 1", "carbond_view_staleness_seconds 0", "carbond_changelog_head_offset", "grpc_server_", "go_goroutines", "process_"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s", want)
 		}
