@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,9 @@ func Dial(cfg *pgconn.Config, timeout time.Duration) error {
 		cfg.RuntimeParams["application_name"] = name
 	}
 	dialer := &net.Dialer{Timeout: cfg.ConnectTimeout, KeepAliveConfig: p.keepAlive()}
+	if !dialer.KeepAliveConfig.Enable {
+		dialer.KeepAlive = -1 // else there is a default
+	}
 	cfg.DialFunc = dialer.DialContext
 	p.hostAddr(cfg)
 	p.tlsVersions(cfg)
@@ -71,18 +75,18 @@ func (p *conninfo) refuse(name, value, why string) {
 	}
 }
 
-// accept takes a parameter that may have one of these values, or none.
+// accept takes a parameter that may have one of these values, or none. The error
+// has no value, which may be a secret.
 func (p *conninfo) accept(name string, values ...string) {
 	v := p.take(name)
-	if v == "" {
+	if v == "" || slices.Contains(values, v) || p.err != nil {
 		return
 	}
-	for _, ok := range values {
-		if v == ok {
-			return
-		}
+	want := "remove it from the Postgres URL if you can do without"
+	if values != nil {
+		want = "use " + strings.Join(values, " or ")
 	}
-	p.refuse(name, v, "remove it from the Postgres URL if you can do without")
+	p.err = fmt.Errorf("%s is not supported: %s", name, want)
 }
 
 // number takes a whole number; 0 is the system's or our own default.

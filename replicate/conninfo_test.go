@@ -2,7 +2,9 @@ package replicate_test
 
 import (
 	"crypto/tls"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,6 +37,45 @@ func TestURLOfLibpq(t *testing.T) {
 	r.stop()
 }
 
+// TestKeepAlive looks at the socket.
+func TestKeepAlive(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for params, want := range map[string][2]int{"": {1, 15}, "keepalives=0": {0, 0}, "keepalives_idle=77&keepalives=1": {1, 77}} {
+		cfg, err := pgconn.ParseConfig("postgres://" + l.Addr().String() + "/x?" + params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := replicate.Dial(cfg, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		c, err := cfg.DialFunc(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var on, idle int
+		if err := raw.Control(func(fd uintptr) {
+			on, _ = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE)
+			idle, _ = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if on != want[0] || on == 1 && idle != want[1] {
+			t.Errorf("%q: keepalive %d after %d s, want %v", params, on, idle, want)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestDial(t *testing.T) {
 	const base = "postgres://u@db.example/x?sslmode=require&"
 	for params, want := range map[string]string{
@@ -46,7 +87,8 @@ func TestDial(t *testing.T) {
 		"ssl_min_protocol_version=SSLv3":   "TLSv1.2",
 		"hostaddr=10.0.0.1,10.0.0.2":       "one host",
 		"hostaddr=db2.example":             "numeric",
-		"load_balance_hosts=random":        "load_balance_hosts",
+		"load_balance_hosts=random":        "use disable",
+		"scram_client_key=s3cret":          "scram_client_key is not",
 		"gssencmode=disable&keepalives=0":  "",
 		"ssl_max_protocol_version=TLSv1.2": "",
 		"hostaddr=10.0.0.1":                "",
@@ -57,6 +99,9 @@ func TestDial(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = replicate.Dial(cfg, time.Second)
+		if err != nil && strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: a secret in %v", params, err)
+		}
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: got %v, want %q", params, err, want)
 		}

@@ -198,7 +198,7 @@ func TestURLThatCannotBeHonoured(t *testing.T) {
 	env := append(embedded(t), "CARBOND_POSTGRES_URL=postgres://u:s3cret@127.0.0.1:1/x?requirepeer=postgres")
 	for _, args := range [][]string{{"check-config"}, {"serve"}, {"doctor"}, {"feeds", "fetch", "news"}} {
 		code, out, errs := command(t, env, args...)
-		if text := out + errs; code != 78 || !strings.Contains(text, "CARBOND_POSTGRES_URL: postgres.url: requirepeer=postgres is not supported") || strings.Contains(text, "s3cret") {
+		if text := out + errs; code != 78 || !strings.Contains(text, "CARBOND_POSTGRES_URL: postgres.url: requirepeer is not supported") || strings.Contains(text, "s3cret") {
 			t.Errorf("%v: exit code %d\n%s", args, code, text)
 		}
 	}
