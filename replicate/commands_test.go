@@ -115,6 +115,36 @@ func TestMigrateSparesTablesWithoutKey(t *testing.T) {
 	pgtest.Exec(t, url, "UPDATE verra SET country = 'Peru'")
 }
 
+// TestMigrateWidensCarefully finds a publication of inserts only: to publish
+// UPDATE and DELETE too would make tables without a key read-only.
+func TestMigrateWidensCarefully(t *testing.T) {
+	for name, tc := range map[string]struct {
+		publication string
+		want        replicate.Kind // "" for none
+	}{
+		"own tables":         {"CREATE PUBLICATION carbond FOR TABLE verra, finance WITH (publish = 'insert')", ""},
+		"a table of others":  {"CREATE PUBLICATION carbond FOR TABLE verra, diary WITH (publish = 'insert')", replicate.KindPublicationOps},
+		"all tables":         {"CREATE PUBLICATION carbond FOR ALL TABLES WITH (publish = 'insert')", replicate.KindPublicationOps},
+		"own, without a key": {"ALTER TABLE verra DROP CONSTRAINT verra_pkey; CREATE PUBLICATION carbond FOR TABLE verra WITH (publish = 'insert')", replicate.KindReplicaIdentity},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := pgtest.Shared(t).Database(t)
+			if err := replicate.Migrate(t.Context(), options(url)); err != nil {
+				t.Fatal(err)
+			}
+			pgtest.Exec(t, url, "DROP PUBLICATION carbond", "CREATE TABLE diary(entry text)", "INSERT INTO diary VALUES ('a')", "INSERT INTO verra(project_id) VALUES ('A')")
+			for sql := range strings.SplitSeq(tc.publication, ";") {
+				pgtest.Exec(t, url, sql)
+			}
+			err := replicate.Migrate(t.Context(), options(url))
+			if e, ok := errors.AsType[*replicate.Error](err); ok != (tc.want != "") || ok && e.Kind != tc.want || !ok && err != nil {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+			pgtest.Exec(t, url, "UPDATE diary SET entry = 'b'", "UPDATE verra SET country = 'Peru'")
+		})
+	}
+}
+
 // TestMigrateNamesTheRemedy has a table whose key cannot have the indexes of the
 // views, and a role that may not create tables.
 func TestMigrateNamesTheRemedy(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +19,8 @@ import (
 // does not know. These it would hand on to the server, which refuses them as
 // settings of its own. They are applied, or dropped where they ask for what is
 // so anyway; one that asks for what carbond cannot do is an error, because a
-// wish for safety must not be passed over.
+// wish for safety must not be passed over. tcp_user_timeout does go to the server,
+// which has a setting of that name for its side.
 //
 // Source: PostgreSQL 18 documentation, 32.1.2, Parameter Key Words.
 func Dial(cfg *pgconn.Config, timeout time.Duration) error {
@@ -30,6 +32,7 @@ func Dial(cfg *pgconn.Config, timeout time.Duration) error {
 	if name == "" {
 		name = "carbond"
 	}
+	cfg.RuntimeParams["client_encoding"] = "UTF8" // libpq has "auto"; texts here are UTF-8
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = name
 	}
@@ -44,15 +47,15 @@ func Dial(cfg *pgconn.Config, timeout time.Duration) error {
 	p.accept("gssencmode", "disable", "prefer") // nothing is encrypted by GSSAPI
 	p.accept("load_balance_hosts", "disable")
 	p.accept("gssdelegation", "0")
-	p.accept("sslcrl")
-	p.accept("sslcrldir")
-	p.accept("sslkeylogfile")
-	p.accept("requirepeer")
-	p.accept("scram_client_key")
-	p.accept("scram_server_key")
+	p.accept("requiressl", "0") // sslmode=require took the place of 1
+	for _, name := range []string{
+		"sslcrl", "sslcrldir", "sslkeylogfile", "requirepeer", "scram_client_key", "scram_server_key",
+		"oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope",
+	} {
+		p.accept(name)
+	}
 	p.take("gsslib")         // of Windows
 	p.take("sslcompression") // libpq ignores it as well
-	p.take("requiressl")     // sslmode took its place
 	p.take("replication")    // each connection has its own
 	return p.err
 }
@@ -133,15 +136,13 @@ func (p *conninfo) hostAddr(cfg *pgconn.Config) {
 		p.refuse("hostaddr", addr, "carbond knows it with one host only")
 		return
 	}
-	if net.ParseIP(addr) == nil {
+	if _, err := netip.ParseAddr(addr); err != nil {
 		p.refuse("hostaddr", addr, "want a numeric address")
 		return
 	}
-	if strings.HasPrefix(cfg.Host, "/") { // no host was given, and this is the default
-		cfg.Host = addr
-		for _, f := range cfg.Fallbacks {
-			f.Host = addr
-		}
+	if strings.HasPrefix(cfg.Host, "/") { // a socket's directory, for which pgconn leaves TLS out whatever sslmode says
+		p.refuse("hostaddr", addr, "give host as well, which the server's certificate is checked against")
+		return
 	}
 	cfg.LookupFunc = func(context.Context, string) ([]string, error) { return []string{addr}, nil }
 }

@@ -89,10 +89,13 @@ func TestDial(t *testing.T) {
 		"hostaddr=db2.example":             "numeric",
 		"load_balance_hosts=random":        "use disable",
 		"scram_client_key=s3cret":          "scram_client_key is not",
+		"oauth_client_secret=s3cret":       "oauth_client_secret is not",
+		"requiressl=1":                     "requiressl",
+		"host=/tmp&hostaddr=10.0.0.1":      "give host",
 		"gssencmode=disable&keepalives=0":  "",
 		"ssl_max_protocol_version=TLSv1.2": "",
 		"hostaddr=10.0.0.1":                "",
-		"application_name=a&options=-c%20a.b%3Dc&requiressl=1&fallback_application_name=b": "",
+		"client_encoding=auto&application_name=a&options=-c%20a.b%3Dc&requiressl=0&fallback_application_name=b": "",
 	} {
 		cfg, err := pgconn.ParseConfig(base + params)
 		if err != nil {
@@ -109,7 +112,7 @@ func TestDial(t *testing.T) {
 			continue
 		}
 		for name := range cfg.RuntimeParams {
-			if name != "application_name" && name != "options" {
+			if name != "application_name" && name != "options" && name != "client_encoding" {
 				t.Errorf("%s: %s goes to the server", params, name)
 			}
 		}
@@ -126,6 +129,9 @@ func TestDial(t *testing.T) {
 			if got := cfg.RuntimeParams["application_name"]; got != "a" {
 				t.Errorf("%s: %q", params, got)
 			}
+		}
+		if got := cfg.RuntimeParams["client_encoding"]; got != "UTF8" {
+			t.Errorf("%s: client_encoding %q", params, got)
 		}
 		if cfg.ConnectTimeout != time.Second {
 			t.Errorf("%s: %v", params, cfg.ConnectTimeout)

@@ -177,6 +177,9 @@ func migratePublication(ctx context.Context, conn *pgx.Conn, opt *Options) (exte
 	}
 	for op, on := range p.ops {
 		if !on {
+			if err := alone(ctx, conn, opt, p); err != nil {
+				return extended, err
+			}
 			if _, err := conn.Exec(ctx, opsSQL(opt)); err != nil {
 				return extended, fmt.Errorf("add %s to publication %q: %w", op, opt.Publication, err)
 			}
@@ -196,7 +199,8 @@ func publishable(ctx context.Context, conn *pgx.Conn, opt *Options, p publicatio
 	}
 	for _, name := range change.Tables() {
 		t := tables[name]
-		if t == nil || p.all || p.tables[name] || t.identityHolds(change.KeyColumns(name)) {
+		published := (p.all || p.tables[name]) && p.ops["update"] && p.ops["delete"]
+		if t == nil || published || t.identityHolds(change.KeyColumns(name)) {
 			continue
 		}
 		advice, sql := t.identify(ident(opt.Schema, name), change.KeyColumns(name))
@@ -207,10 +211,25 @@ func publishable(ctx context.Context, conn *pgx.Conn, opt *Options, p publicatio
 	return nil
 }
 
+// alone refuses to widen what a publication says of other people's tables: one
+// without a replica identity could not be updated any more.
+func alone(ctx context.Context, conn *pgx.Conn, opt *Options, p publicationInfo) error {
+	var others int
+	if err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_publication_tables WHERE pubname = $1 AND NOT (schemaname = $2 AND tablename = ANY ($3::text[]))",
+		opt.Publication, opt.Schema, change.Tables()).Scan(&others); err != nil {
+		return err
+	}
+	if p.all || others > 0 {
+		return fault(KindPublicationOps, opsSQL(opt)+", once each of its tables has a replica identity; or give carbond a publication of its own with postgres.publication", nil,
+			"publication %q leaves out operations and holds tables of others, so it is left alone", opt.Publication)
+	}
+	return nil
+}
+
 func publicationSQL(opt *Options) string {
 	var names []string
 	for _, t := range change.Tables() {
-		names = append(names, ident(opt.Schema, t))
+		names = append(names, "ONLY "+ident(opt.Schema, t)) // tables that inherit from it are not ours
 	}
 	return "CREATE PUBLICATION " + ident(opt.Publication) + " FOR TABLE " + strings.Join(names, ", ") +
 		" WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"

@@ -348,5 +348,5 @@ func (o *Options) dropTable(table string) string {
 }
 
 func (o *Options) addTable(table string) string {
-	return "ALTER PUBLICATION " + ident(o.Publication) + " ADD TABLE " + ident(o.Schema, table)
+	return "ALTER PUBLICATION " + ident(o.Publication) + " ADD TABLE ONLY " + ident(o.Schema, table)
 }

@@ -115,12 +115,13 @@ func printView(ctx context.Context, conn grpc.ClientConnInterface, s shape, filt
 	var at int64
 	for {
 		var header metadata.MD
+		asked := time.Now()
 		rows, next, err := s.fetch(ctx, api, filter, token, grpc.Header(&header))
 		if err != nil {
 			return err
 		}
 		if at == 0 {
-			at = time.Now().Add(-ageOf(header)).UnixMilli()
+			at = asked.Add(-ageOf(header)).UnixMilli()
 		}
 		for _, r := range rows {
 			if stamp {

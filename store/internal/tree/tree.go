@@ -189,7 +189,7 @@ func (p *prober) elements(b []byte, within keys) error {
 		if i < n {
 			var ok bool
 			if next, ok = readElement(b[headerSize+i*elemSize:], flags); !ok {
-				return fmt.Errorf("element %d lies outside", i)
+				return fmt.Errorf("element %d has no key or lies outside", i)
 			}
 			if i == 0 && bytes.Compare(next.key, within.from) < 0 || i > 0 && bytes.Compare(last.key, next.key) >= 0 ||
 				within.to != nil && bytes.Compare(next.key, within.to) >= 0 {
@@ -213,8 +213,8 @@ type element struct {
 	bucket     bool   // the value of a leaf is a bucket
 }
 
-// readElement reads the element at the beginning of e. It is !ok when that lies
-// outside of e in part.
+// readElement reads the element at the beginning of e. It is !ok when that has no
+// key, which bbolt allows nowhere, or lies outside of e in part.
 func readElement(e []byte, flags uint16) (el element, ok bool) {
 	pos, size, value := uint64(order.Uint32(e)), uint64(order.Uint32(e[4:])), uint64(0)
 	if flags == leafPage {
@@ -223,7 +223,7 @@ func readElement(e []byte, flags uint16) (el element, ok bool) {
 	} else {
 		el.child = order.Uint64(e[8:])
 	}
-	if pos+size+value > uint64(len(e)) {
+	if size == 0 || pos+size+value > uint64(len(e)) {
 		return el, false
 	}
 	el.key, el.value = e[pos:pos+size], e[pos+size:pos+size+value]
@@ -251,6 +251,9 @@ func (p *prober) bucket(v []byte) error {
 	}
 	if v = v[bucketSize:]; len(v) < headerSize {
 		return errors.New("a bucket is cut short")
+	}
+	if order.Uint64(v) != 0 || order.Uint16(v[8:]) != leafPage {
+		return errors.New("a bucket's own page is none")
 	}
 	return p.elements(v, keys{})
 }

@@ -137,6 +137,15 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+func loadURL(t *testing.T, line string, env ...string) *config.Config {
+	t.Helper()
+	c, _, err := config.Load(config.Options{Path: write(t, "u.yaml", "postgres:\n  "+line+"\n"), Env: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func TestLayers(t *testing.T) {
 	creds := t.TempDir()
 	if err := os.WriteFile(filepath.Join(creds, "postgres.password"), []byte("from-credential\n"), 0o600); err != nil {
@@ -164,6 +173,7 @@ func TestLayers(t *testing.T) {
 		"null is the default": {load("  slot:\n").Postgres.Slot, "carbond"},
 		"a file that is gone": {load("  password_file: /nowhere\n", "CARBOND_POSTGRES_PASSWORD=env").Postgres.Password.Reveal(), "env"},
 		"no URL, embedded":    {load("", "CARBOND_POSTGRES_URL=").Postgres.URL.Reveal(), ""},
+		"no URL, no file":     {loadURL(t, "url_file: /nowhere", "CARBOND_POSTGRES_URL=").Postgres.URL.Reveal(), ""},
 		"in capitals":         {load("", "CARBOND_LOG_LEVEL=DEBUG").Log.Level, "debug"},
 	} {
 		if tc.got != tc.want {

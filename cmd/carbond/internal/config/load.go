@@ -93,8 +93,9 @@ func envMap(env []string) (set map[string]string, blank map[string]bool) {
 // overridden reports whether the environment gives a secret. A file with a
 // weaker value of it is not opened then: it may be gone.
 func (l *loader) overridden(name string) bool {
-	env := l.byName[name].Env()
-	return l.env[env] != "" || l.env[env+"_FILE"] != ""
+	k := l.byName[name]
+	env := k.Env()
+	return l.env[env] != "" || l.env[env+"_FILE"] != "" || k.blank && l.blank[env]
 }
 
 func (l *loader) defaults() {
