@@ -56,7 +56,7 @@ func appendValue(b []byte, oid uint32, v change.Value) []byte {
 	}
 	switch oid {
 	case oidInt2, change.OIDInt4, change.OIDInt8, oidFloat4, change.OIDFloat8:
-		if isNumber(v.Text) {
+		if isNumber(v.Text) && inRange(v.Text) {
 			return append(b, v.Text...)
 		}
 	case oidBool:
@@ -86,6 +86,16 @@ func parseTime(s string) (time.Time, bool) {
 		}
 	}
 	return time.Time{}, false
+}
+
+// inRange reports whether readers whose numbers are doubles can hold a number.
+// Postgres sends no other in these types; a damaged or foreign text stays one.
+func inRange(s string) bool {
+	if len(s) <= 300 && !strings.ContainsAny(s, "eE") {
+		return true
+	}
+	_, err := strconv.ParseFloat(s, 64)
+	return err == nil
 }
 
 // isNumber reports whether s is a number in JSON's grammar.
