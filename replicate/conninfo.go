@@ -72,9 +72,11 @@ func (p *conninfo) take(name string) string {
 	return v
 }
 
-func (p *conninfo) refuse(name, value, why string) {
+// refuse notes that a parameter, with its value where that is no secret, cannot
+// be honoured.
+func (p *conninfo) refuse(param, why string) {
 	if p.err == nil {
-		p.err = fmt.Errorf("%s=%s is not supported: %s", name, value, why)
+		p.err = fmt.Errorf("%s is not supported: %s", param, why)
 	}
 }
 
@@ -82,14 +84,14 @@ func (p *conninfo) refuse(name, value, why string) {
 // has no value, which may be a secret.
 func (p *conninfo) accept(name string, values ...string) {
 	v := p.take(name)
-	if v == "" || slices.Contains(values, v) || p.err != nil {
+	if v == "" || slices.Contains(values, v) {
 		return
 	}
 	want := "remove it from the Postgres URL if you can do without"
 	if values != nil {
 		want = "use " + strings.Join(values, " or ")
 	}
-	p.err = fmt.Errorf("%s is not supported: %s", name, want)
+	p.refuse(name, want)
 }
 
 // number takes a whole number; 0 is the system's or our own default.
@@ -100,7 +102,7 @@ func (p *conninfo) number(name string) int {
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || n < 0 {
-		p.refuse(name, v, "want a whole number")
+		p.refuse(name+"="+v, "want a whole number")
 	}
 	return max(n, 0)
 }
@@ -111,7 +113,7 @@ func (p *conninfo) keepAlive() net.KeepAliveConfig {
 	if v := p.take("keepalives"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil {
-			p.refuse("keepalives", v, "want 1 or 0")
+			p.refuse("keepalives="+v, "want 1 or 0")
 		}
 		k.Enable = n != 0
 	}
@@ -133,15 +135,15 @@ func (p *conninfo) hostAddr(cfg *pgconn.Config) {
 		hosts[f.Host] = true
 	}
 	if strings.Contains(addr, ",") || len(hosts) > 1 {
-		p.refuse("hostaddr", addr, "carbond knows it with one host only")
+		p.refuse("hostaddr="+addr, "carbond knows it with one host only")
 		return
 	}
 	if _, err := netip.ParseAddr(addr); err != nil {
-		p.refuse("hostaddr", addr, "want a numeric address")
+		p.refuse("hostaddr="+addr, "want a numeric address")
 		return
 	}
 	if strings.HasPrefix(cfg.Host, "/") { // a socket's directory, for which pgconn leaves TLS out whatever sslmode says
-		p.refuse("hostaddr", addr, "give host as well, which the server's certificate is checked against")
+		p.refuse("hostaddr="+addr, "give host as well, which the server's certificate is checked against")
 		return
 	}
 	cfg.LookupFunc = func(context.Context, string) ([]string, error) { return []string{addr}, nil }
@@ -179,7 +181,7 @@ func (p *conninfo) tlsVersion(name string) uint16 {
 	case "tlsv1.3":
 		return tls.VersionTLS13
 	default:
-		p.refuse(name, v, "want TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3")
+		p.refuse(name+"="+v, "want TLSv1, TLSv1.1, TLSv1.2 or TLSv1.3")
 	}
 	return 0
 }

@@ -399,6 +399,26 @@ func TestWatchProgressAfterEmpty(t *testing.T) {
 	}
 }
 
+// retain runs retention by size until enough says that it has taken enough, which
+// is asked again and again.
+func (w *watchWorld) retain(ctx context.Context, bytes int64, enough func() bool) {
+	w.tb.Helper()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	w.store.SetRetention(store.Retention{Bytes: bytes})
+	go func() { done <- w.store.Run(ctx) }()
+	for !enough() {
+		if err := poll(ctx); err != nil {
+			w.tb.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		w.tb.Fatal(err)
+	}
+}
+
 // trimmed returns a world whose changelog has lost its beginning, and a token
 // and an offset from before.
 func trimmed(t *testing.T) (w *watchWorld, token string) {
@@ -417,22 +437,12 @@ func trimmed(t *testing.T) (w *watchWorld, token string) {
 		t.Fatal(err)
 	}
 	token = r.Head.ResumeToken
-	rctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	w.store.SetRetention(store.Retention{Bytes: 40 << 10})
-	go func() { done <- w.store.Run(rctx) }()
-	for i := 0; w.store.Oldest() < 50; i++ {
-		w.apply(storetest.Split(w.src.Next(), 3)...)
-		if i%50 == 0 {
-			if err := poll(ctx); err != nil {
-				t.Fatal(err)
-			}
+	w.retain(ctx, 40<<10, func() bool {
+		for i := 0; i < 50 && w.store.Oldest() < 50; i++ {
+			w.apply(storetest.Split(w.src.Next(), 3)...)
 		}
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+		return w.store.Oldest() >= 50
+	})
 	return w, token
 }
 
@@ -480,19 +490,7 @@ func TestWatchGoneEmptyLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	w.store.SetRetention(store.Retention{Bytes: 1})
-	go func() { done <- w.store.Run(rctx) }()
-	for w.store.Oldest() <= 400 {
-		if err := poll(ctx); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	w.retain(ctx, 1, func() bool { return w.store.Oldest() > 400 })
 	for name, q := range map[string]*pb.NewsQuery{"offset": {AsOfOffset: 200}, "time": {AsOfTime: at.Format(time.RFC3339)}} {
 		_, err := w.client.GetNews(ctx, q)
 		i := wantReason(t, err, codes.OutOfRange, rpc.ReasonCompacted)

@@ -13,7 +13,6 @@ import (
 const (
 	oidBool    = 16
 	oidInt2    = 21
-	oidFloat4  = 700
 	oidNumeric = 1700
 )
 
@@ -55,7 +54,7 @@ func appendValue(b []byte, oid uint32, v change.Value) []byte {
 		return appendString(b, unavailable)
 	}
 	switch oid {
-	case oidInt2, change.OIDInt4, change.OIDInt8, oidFloat4, change.OIDFloat8:
+	case oidInt2, change.OIDInt4, change.OIDInt8, change.OIDFloat4, change.OIDFloat8:
 		if isNumber(v.Text) && inRange(v.Text) {
 			return append(b, v.Text...)
 		}
