@@ -83,13 +83,24 @@ func (e *Error) Unwrap() []error {
 	if e.Err != nil {
 		out = append(out, e.Err)
 	}
-	switch e.Kind {
-	case KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged:
-		out = append(out, ErrGap)
-	case KindOtherCluster:
+	switch {
+	case e.Kind == KindOtherCluster:
 		out = append(out, ErrOtherCluster)
+	case e.Kind.Gap():
+		out = append(out, ErrGap)
 	}
 	return out
+}
+
+// Gap reports whether the kind means that the stream cannot bring the views level
+// with Postgres again: changes are missing, rows changed without one, or it is
+// another database. Only a new copy, or an operator, mends that.
+func (k Kind) Gap() bool {
+	switch k {
+	case KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged, KindOtherCluster:
+		return true
+	}
+	return false
 }
 
 func fault(kind Kind, repair string, err error, format string, args ...any) *Error {

@@ -236,7 +236,7 @@ func (d *daemon) buildAdmin(_ context.Context, _ *config.Config) error {
 	d.admin = admin.New(admin.Options{
 		Logger:   d.log.With("stage", "http"),
 		Gatherer: d.met.reg,
-		Checks:   d.checks,
+		Ready:    d.readiness,
 		Status:   d.status,
 		Console:  d.consolePage,
 		Pprof:    func() bool { return d.cfg.Load().HTTP.Pprof },

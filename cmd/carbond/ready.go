@@ -11,16 +11,19 @@ import (
 	"carbond/replicate"
 )
 
-// verdict is whether the API serves, and why not.
+// verdict is the one answer to "is it ready": gRPC health, /readyz, the page and
+// the metrics all show this one, taken every healthEvery.
 type verdict struct {
 	ok     bool
-	old    bool // serving the last good data while Postgres cannot be reached
-	reason string
+	reason string // why not, or a remark when ok
+	remedy string
 }
 
-// judge decides SERVING: the views hold a complete copy and are not further
-// behind Postgres than limits.lag_seconds. A short loss of the connection does
-// not matter; a long one grows into lag.
+// judge decides whether the views may be used: they hold a complete copy that
+// still stands for its source, were level with it once since the start, and are
+// not further behind than limits.lag_seconds. A short loss of the connection does
+// not matter: taking every replica out of service for a restart of Postgres would
+// make a pause an outage. A long one grows into lag.
 func (d *daemon) judge() verdict {
 	if d.source == nil {
 		return verdict{ok: true, reason: "embedded: the store is the source"}
@@ -33,42 +36,41 @@ func judgeReplication(s replicate.Status, copied bool, limit float64) verdict {
 	if s.Reason != "" {
 		state += ": " + s.Reason
 	}
+	const see = "The check replication says what it waits for."
 	switch {
 	case !copied:
-		return verdict{reason: "the first copy of the tables is not complete (" + state + ")"}
+		return verdict{reason: "the first copy of the tables is not complete (" + state + ")", remedy: see}
+	case s.Kind.Gap():
+		return verdict{reason: "the views may differ from Postgres, and streaming cannot mend that (" + state + ")"}
 	case s.LastLevel.IsZero():
-		return verdict{reason: "not yet level with Postgres since the start (" + state + ")"}
+		return verdict{reason: "not yet level with Postgres since the start (" + state + ")", remedy: see}
 	case limit > 0 && s.LagSeconds > limit:
-		return verdict{reason: fmt.Sprintf("%.1f s behind Postgres, more than limits.lag_seconds %g (%s)", s.LagSeconds, limit, state)}
+		return verdict{reason: fmt.Sprintf("%.1f s behind Postgres, more than limits.lag_seconds %g (%s)", s.LagSeconds, limit, state), remedy: see}
 	case !s.Connected:
-		return verdict{ok: true, old: true, reason: fmt.Sprintf("serving data of %.1f s ago (%s)", s.LagSeconds, state)}
+		return verdict{ok: true, reason: fmt.Sprintf("serving data of %.1f s ago (%s)", s.LagSeconds, state)}
 	}
 	return verdict{ok: true}
 }
 
-// checks lists what /readyz asks. Feeds and warnings speak, but do not take the
-// API down: old prices are better than none.
-func (d *daemon) checks() []admin.Check {
+// readiness is what /readyz says: the verdict, the age of the data beside it, and
+// what each part of the daemon has to say. Only the verdict decides: old prices
+// are better than none.
+func (d *daemon) readiness() admin.Readiness {
 	v := d.health.Load()
 	if v == nil {
 		v = &verdict{reason: "starting"}
 	}
-	views := admin.Check{Name: "views", OK: v.ok, Reason: v.reason, Warning: v.old}
-	if !v.ok || v.old {
-		views.Remedy = "It mends itself once replication streams again; see the check replication for what stops it."
+	return admin.Readiness{
+		Ready: v.ok, Reason: v.reason,
+		Fresh:  admin.Fresh{AgeSec: time.Duration(d.age.Load()).Seconds()},
+		Checks: d.checks(v),
 	}
-	out := []admin.Check{views}
+}
+
+func (d *daemon) checks(v *verdict) []admin.Check {
+	out := []admin.Check{{Name: "views", OK: v.ok, Reason: v.reason, Remedy: v.remedy}}
 	if d.source != nil {
-		s := d.source.Status()
-		c := admin.Check{Name: "replication", OK: s.Connected, Reason: s.Reason}
-		if !c.OK {
-			c.Remedy = "Replication is tried again by itself; carbond doctor looks at Postgres and prints the SQL that repairs it."
-		}
-		if len(s.Warnings) > 0 {
-			c.Warning = true
-			c.Reason = strings.Trim(c.Reason+"; "+strings.Join(s.Warnings, "; "), "; ")
-		}
-		out = append(out, c)
+		out = append(out, replicationCheck(d.source.Status()))
 	}
 	out = append(out, d.diskCheck())
 	if d.feeds != nil {
@@ -82,6 +84,23 @@ func (d *daemon) checks() []admin.Check {
 		out = append(out, admin.Check{Name: "config", OK: true, Warning: true, Remedy: "Correct it, try it with carbond check-config, and send SIGHUP again.", Reason: "the last reload was refused, the old configuration is in force: " + r.reason})
 	}
 	return out
+}
+
+// replicationCheck says what stops the stream, and never that time alone mends
+// what an operator has to.
+func replicationCheck(s replicate.Status) admin.Check {
+	c := admin.Check{Name: "replication", OK: s.Connected && !s.Kind.Gap(), Reason: s.Reason}
+	switch {
+	case s.Kind.Gap():
+		// The reason ends with the remedy of its kind.
+	case !s.Connected:
+		c.Remedy = "It is tried again all the time; carbond doctor looks at Postgres and prints the SQL that repairs it."
+	}
+	if len(s.Warnings) > 0 {
+		c.Warning = true
+		c.Reason = strings.Trim(c.Reason+"; "+strings.Join(s.Warnings, "; "), "; ")
+	}
+	return c
 }
 
 const (
@@ -200,7 +219,7 @@ func sourceAge(s replicate.Status, commit, now time.Time) time.Duration {
 
 // updateGauges shows the checks of /readyz as metrics.
 func (d *daemon) updateGauges() {
-	for _, c := range d.checks() {
+	for _, c := range d.readiness().Checks {
 		d.met.ready.WithLabelValues(c.Name).Set(flag(c.OK))
 	}
 }

@@ -21,11 +21,10 @@ func (d *daemon) status() admin.Status {
 
 func (d *daemon) statusWith(groups []store.Group) admin.Status {
 	b, cfg := build(), d.cfg.Load()
-	checks := d.checks()
-	ready := true
-	for i := range checks {
-		ready = ready && checks[i].OK
-		checks[i].Reason = d.app.redact(checks[i].Reason)
+	ready := d.readiness()
+	ready.Reason = d.app.redact(ready.Reason)
+	for i := range ready.Checks {
+		ready.Checks[i].Reason = d.app.redact(ready.Checks[i].Reason)
 	}
 	s := admin.Status{
 		Version:   admin.Version{Version: b.Version, Revision: b.Revision, Date: b.Date, Go: b.Go},
@@ -33,8 +32,7 @@ func (d *daemon) statusWith(groups []store.Group) admin.Status {
 		Sample:    d.mode == modeDemo,
 		Started:   d.started.UTC(),
 		UptimeSec: time.Since(d.started).Seconds(),
-		Ready:     ready,
-		Checks:    checks,
+		Readiness: ready,
 		Data:      admin.Data{Dir: cfg.DataDir, Bytes: dirBytes(cfg.DataDir)},
 		Position:  d.position(),
 		Listen:    d.listens(),

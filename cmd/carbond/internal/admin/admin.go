@@ -19,7 +19,7 @@ import (
 type Options struct {
 	Logger   *slog.Logger        // nil discards
 	Gatherer prometheus.Gatherer // what /metrics shows
-	Checks   func() []Check      // what /readyz asks; must not block
+	Ready    func() Readiness    // what /readyz answers; must not block
 	Status   func() Status       // what /status.json shows; must not block
 	Console  func() Console      // what the page shows; must not block
 	Pprof    func() bool         // whether /debug/pprof/ answers, asked at each request; nil means no
@@ -95,7 +95,7 @@ func Handler(opt Options) http.Handler {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { ready(w, r, opt.Checks()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { ready(w, r, opt.Ready()) })
 	mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, opt.Status())
 	})
@@ -124,15 +124,11 @@ func metrics(opt Options) http.Handler {
 	return promhttp.HandlerFor(opt.Gatherer, h)
 }
 
-// ready answers 200 when every check is ok, else 503. With ?verbose the body is
-// JSON with every check, otherwise one word.
-func ready(w http.ResponseWriter, r *http.Request, checks []Check) {
-	ok := true
-	for _, c := range checks {
-		ok = ok && c.OK
-	}
+// ready answers 200 or 503. With ?verbose the body is JSON with every check,
+// otherwise one word.
+func ready(w http.ResponseWriter, r *http.Request, v Readiness) {
 	code, word := http.StatusOK, "ready"
-	if !ok {
+	if !v.Ready {
 		code, word = http.StatusServiceUnavailable, "not ready"
 	}
 	if !r.URL.Query().Has("verbose") {
@@ -141,10 +137,7 @@ func ready(w http.ResponseWriter, r *http.Request, checks []Check) {
 		_, _ = w.Write([]byte(word + "\n"))
 		return
 	}
-	writeJSON(w, code, struct {
-		Ready  bool    `json:"ready"`
-		Checks []Check `json:"checks"`
-	}{ok, checks})
+	writeJSON(w, code, v)
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {

@@ -28,7 +28,8 @@ func options(ok bool) admin.Options {
 	status := func() admin.Status {
 		at := time.Now().Add(-time.Minute)
 		return admin.Status{
-			Mode: "postgres", Sample: true, Ready: ok, Checks: []admin.Check{{Name: "b", OK: ok, Reason: "<script>alert(1)</script>; remedy: do <b>this</b>"}},
+			Mode: "postgres", Sample: true,
+			Readiness:   admin.Readiness{Ready: ok, Checks: []admin.Check{{Name: "b", OK: ok, Reason: "<script>alert(1)</script>; remedy: do <b>this</b>"}}},
 			Views:       []admin.View{{Name: "projects", Rows: 42}},
 			Feeds:       []admin.Feed{{Name: "verra", State: "failing", Failures: 3, LastSuccess: &at, LastError: `"><img src=x>`}},
 			Replication: &admin.Replication{State: "streaming", LagBytes: 7},
@@ -38,8 +39,8 @@ func options(ok bool) admin.Options {
 	}
 	return admin.Options{
 		Gatherer: reg,
-		Checks: func() []admin.Check {
-			return []admin.Check{{Name: "a", OK: true}, {Name: "b", OK: ok, Reason: "why <not>"}}
+		Ready: func() admin.Readiness {
+			return admin.Readiness{Ready: ok, Fresh: admin.Fresh{AgeSec: 1.5}, Checks: []admin.Check{{Name: "a"}, {Name: "b", OK: ok, Reason: "why <not>"}}}
 		},
 		Status: status,
 		Console: func() admin.Console {
@@ -77,6 +78,7 @@ func TestRoutes(t *testing.T) {
 		"ready":              {good, "GET", "/readyz", 200, "ready\n"},
 		"not ready":          {bad, "GET", "/readyz", 503, "not ready\n"},
 		"reasons":            {bad, "GET", "/readyz?verbose", 503, `"reason": "why \u003cnot\u003e"`},
+		"age":                {bad, "GET", "/readyz?verbose", 503, `"age_seconds": 1.5`},
 		"status":             {good, "GET", "/status.json", 200, `"rows": 42`},
 		"page":               {good, "GET", "/", 200, "SAMPLE DATA"},
 		"page size":          {good, "GET", "/", 200, "3.0 MiB"},

@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 )
@@ -56,10 +55,7 @@ func (m *markup) head(s Status) {
 
 // verdict is the state of the daemon in a few words.
 func verdict(s Status) fixed {
-	serving := slices.ContainsFunc(s.Checks, func(c Check) bool { return c.Name == "views" && c.OK })
 	switch {
-	case !s.Ready && serving:
-		return "Not ready, but still serving"
 	case !s.Ready:
 		return "Not ready"
 	case len(troubles(s)) > 0:
@@ -71,7 +67,7 @@ func verdict(s Status) fixed {
 // trouble is one thing that somebody should look at.
 type trouble struct {
 	name, reason, remedy string
-	bad                  bool // takes readiness away
+	bad                  bool // does not work, rather than wants attention
 }
 
 // troubles lists what is wrong, worst first. What the check of all feeds says in
@@ -174,7 +170,7 @@ func (m *markup) freshness(s Status) {
 }
 
 func (m *markup) checks(checks []Check) {
-	m.table("Checks of readiness", column{"Check", head}, column{"State", remark}, column{"Remark", long})
+	m.table("Checks", column{"Check", head}, column{"State", remark}, column{"Remark", long})
 	for _, c := range checks {
 		state, remark := good+"ok", clip(c.Reason, 500)
 		switch {

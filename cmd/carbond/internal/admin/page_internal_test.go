@@ -168,13 +168,12 @@ func TestReachable(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	views, bad := Check{Name: "views", OK: true}, Check{Name: "replication"}
-	for want, s := range map[fixed]Status{
-		"Ready":                        {Ready: true, Checks: []Check{views}},
-		"Ready, with warnings":         {Ready: true, Checks: []Check{{Name: "disk", OK: true, Warning: true}}},
-		"Not ready":                    {Checks: []Check{{Name: "views"}, bad}},
-		"Not ready, but still serving": {Checks: []Check{views, bad}},
+	for want, s := range map[fixed]Readiness{
+		"Ready":                {Ready: true, Checks: []Check{views}},
+		"Ready, with warnings": {Ready: true, Checks: []Check{views, bad}},
+		"Not ready":            {Checks: []Check{{Name: "views"}, bad}},
 	} {
-		if got := verdict(s); got != want {
+		if got := verdict(Status{Readiness: s}); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
@@ -184,12 +183,12 @@ func TestVerdict(t *testing.T) {
 func TestRemedies(t *testing.T) {
 	at := time.Unix(1e9, 0)
 	s := Status{
-		Checks: []Check{
+		Readiness: Readiness{Checks: []Check{
 			{Name: "disk", OK: true, Warning: true, Reason: "little", Remedy: "free"},
 			{Name: "feeds", OK: true, Warning: true, Reason: "told by the feeds"},
 			{Name: "replication", Reason: "down; remedy: up", Remedy: "more"},
 			{Name: "views", OK: true, Reason: "fine"},
-		},
+		}},
 		Feeds: []Feed{
 			{Name: "verra", State: "ok", LastSuccess: &at},
 			{Name: "news/bbc", State: "failing", LastSuccess: &at},

@@ -2,10 +2,25 @@ package admin
 
 import "time"
 
-// Check is one condition of being ready.
+// Readiness is what /readyz answers. Ready alone decides; it is what the health
+// service of gRPC and the metrics say as well. The rest is shown beside it.
+type Readiness struct {
+	Ready  bool    `json:"ready"`
+	Reason string  `json:"reason,omitempty"` // why not, or a remark when ready
+	Fresh  Fresh   `json:"fresh"`
+	Checks []Check `json:"checks"`
+}
+
+// Fresh is the age of the data: how long ago the views were level with their
+// source.
+type Fresh struct {
+	AgeSec float64 `json:"age_seconds"`
+}
+
+// Check is what one part of the daemon has to say.
 type Check struct {
 	Name    string `json:"name"`
-	OK      bool   `json:"ok"`
+	OK      bool   `json:"ok"`                // it works; whether the daemon is ready is not decided here
 	Warning bool   `json:"warning,omitempty"` // ok, but Reason wants somebody's attention
 	Reason  string `json:"reason,omitempty"`  // why not, or a remark when ok
 	Remedy  string `json:"remedy,omitempty"`  // what to do, unless Reason says it
@@ -13,13 +28,12 @@ type Check struct {
 
 // Status is what /status.json and the console page show.
 type Status struct {
-	Version     Version      `json:"version"`
-	Mode        string       `json:"mode"` // "postgres", "embedded" or "demo"
-	Sample      bool         `json:"sample_data"`
-	Started     time.Time    `json:"started"`
-	UptimeSec   float64      `json:"uptime_seconds"`
-	Ready       bool         `json:"ready"`
-	Checks      []Check      `json:"checks"`
+	Version   Version   `json:"version"`
+	Mode      string    `json:"mode"` // "postgres", "embedded" or "demo"
+	Sample    bool      `json:"sample_data"`
+	Started   time.Time `json:"started"`
+	UptimeSec float64   `json:"uptime_seconds"`
+	Readiness
 	Data        Data         `json:"data"`
 	Position    Position     `json:"position"`
 	Replication *Replication `json:"replication,omitempty"` // nil without Postgres
