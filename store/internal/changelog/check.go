@@ -10,7 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"carbond/store/change"
-	"carbond/store/internal/tree"
+	"carbond/store/internal/boltfile"
 )
 
 // Check walks every segment of a closed log read-only: bbolt's own structure,
@@ -83,7 +83,7 @@ func (c *checker) segment(s *segment, mustSeal bool) {
 	}
 	defer s.close()
 	c.add(s.view(func(tx *bolt.Tx) error {
-		if err := tree.Probe(s.path); err != nil {
+		if err := boltfile.Probe(s.path); err != nil {
 			c.add(s.corrupt(0, -1, err))
 		} else {
 			for err := range tx.Check() {

@@ -15,7 +15,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"carbond/store/change"
-	"carbond/store/internal/mapping"
+	"carbond/store/internal/boltfile"
 )
 
 // Open opens the log in dir, or starts one, and cuts off what no transaction
@@ -46,7 +46,7 @@ func Open(dir string, opt Options) (*Log, error) {
 	if err == nil {
 		// bbolt has walked the open segment from end to end.
 		err = l.open().view(func(tx *bolt.Tx) error {
-			mapping.Release(tx)
+			boltfile.Release(tx)
 			return nil
 		})
 	}

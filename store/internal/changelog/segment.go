@@ -18,8 +18,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"carbond/store/change"
-	"carbond/store/internal/mapping"
-	"carbond/store/internal/tree"
+	"carbond/store/internal/boltfile"
 )
 
 // FormatVersion is the number in every segment header. A directory with a
@@ -78,7 +77,7 @@ func (s *segment) open(readOnly bool, o Options) (err error) {
 	mmap := 0
 	if !readOnly {
 		mmap = o.mmap()
-		err = tree.Probe(s.path)
+		err = boltfile.Probe(s.path)
 	}
 	var db *bolt.DB
 	if err == nil {
@@ -143,9 +142,9 @@ func (s *segment) update(fn func(*bolt.Tx) error) (err error) {
 // spend counts bytes that a transaction has touched, and gives the mapping's
 // memory back once in a while: a segment is read once and not again for long.
 func (s *segment) spend(tx *bolt.Tx, n int) {
-	if s.spent.Add(int64(n)) >= mapping.Spent {
+	if s.spent.Add(int64(n)) >= boltfile.Spent {
 		s.spent.Store(0)
-		mapping.Release(tx)
+		boltfile.Release(tx)
 	}
 }
 

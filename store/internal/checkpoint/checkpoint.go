@@ -21,8 +21,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"carbond/store/change"
-	"carbond/store/internal/mapping"
-	"carbond/store/internal/tree"
+	"carbond/store/internal/boltfile"
 )
 
 // FormatVersion is the number in the file. A higher one is refused.
@@ -65,7 +64,7 @@ func Open(path string, o Options) (f *File, err error) {
 	f = &File{path: path, opt: o}
 	defer f.guard(&err)()
 	if !o.ReadOnly {
-		err = tree.Probe(path)
+		err = boltfile.Probe(path)
 	}
 	if err == nil {
 		f.db, err = bolt.Open(path, 0o640, o.bolt())
@@ -214,9 +213,9 @@ type Loader interface {
 // spend counts bytes that a transaction has touched, and gives the mapping's
 // memory back once in a while.
 func (f *File) spend(tx *bolt.Tx, n int) {
-	if f.spent += n; f.spent >= mapping.Spent {
+	if f.spent += n; f.spent >= boltfile.Spent {
 		f.spent = 0
-		mapping.Release(tx)
+		boltfile.Release(tx)
 	}
 }
 
@@ -246,7 +245,7 @@ func (f *File) Load(l Loader) (applied change.Offset, err error) {
 		}); err != nil {
 			return err
 		}
-		defer mapping.Release(tx) // every page was read
+		defer boltfile.Release(tx) // every page was read
 		return rows.ForEachBucket(func(table []byte) error {
 			return rows.Bucket(table).ForEach(func(k, v []byte) error {
 				f.spend(tx, len(k)+len(v))
@@ -278,7 +277,7 @@ func (f *File) Check() (errs []error) {
 	err := func() (err error) {
 		defer f.guard(&err)()
 		return f.db.View(func(tx *bolt.Tx) error {
-			if err := tree.Probe(f.path); err != nil {
+			if err := boltfile.Probe(f.path); err != nil {
 				return f.damaged(-1, err)
 			}
 			for err := range tx.Check() {

@@ -25,7 +25,7 @@ import (
 
 	"carbond/store/change"
 	"carbond/store/internal/changelog"
-	"carbond/store/internal/tree"
+	"carbond/store/internal/boltfile"
 )
 
 // Errors of this package.
@@ -161,7 +161,7 @@ func Check(path string, end change.Offset) error {
 		}
 		defer db.Close()
 		return db.View(func(tx *bolt.Tx) error {
-			if err := tree.Probe(path); err != nil {
+			if err := boltfile.Probe(path); err != nil {
 				return err
 			}
 			for err := range tx.Check() {

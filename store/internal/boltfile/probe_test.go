@@ -1,4 +1,4 @@
-package tree_test
+package boltfile_test
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"carbond/store/internal/tree"
+	"carbond/store/internal/boltfile"
 )
 
 // build makes a file with branch pages, overflow pages, an inline bucket, and a
@@ -53,7 +53,7 @@ func build(t *testing.T, freelist bool) string {
 
 func TestProbe(t *testing.T) {
 	for name, freelist := range map[string]bool{"with free list": true, "without": false} {
-		if err := tree.Probe(build(t, freelist)); err != nil {
+		if err := boltfile.Probe(build(t, freelist)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -62,7 +62,7 @@ func TestProbe(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{empty, empty + "-not"} {
-		if err := tree.Probe(path); err != nil {
+		if err := boltfile.Probe(path); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -102,7 +102,7 @@ func TestProbeFinds(t *testing.T) {
 		if err := os.WriteFile(path, b, 0o640); err != nil {
 			t.Fatal(err)
 		}
-		err := tree.Probe(path)
+		err := boltfile.Probe(path)
 		if kind == "free" {
 			if err != nil {
 				t.Errorf("free page %d: %v", n, err)
@@ -154,7 +154,7 @@ func TestProbeIsAsStrictAsBolt(t *testing.T) {
 		if err := os.WriteFile(path, b, 0o640); err != nil {
 			t.Fatal(err)
 		}
-		if tree.Probe(path) != nil {
+		if boltfile.Probe(path) != nil {
 			refused++
 			continue
 		}

@@ -1,9 +1,4 @@
-// Package mapping gives back the memory of files that bbolt has mapped.
-//
-// What was read through a mapping stays resident until the kernel wants it, and
-// counts as the daemon's memory. The pages are those of the file cache: giving
-// them back loses nothing, and reading them again maps them again.
-package mapping
+package boltfile
 
 import (
 	"unsafe"
@@ -15,6 +10,10 @@ import (
 // Spent is how many bytes may be read through a mapping before it is worth
 // giving them back.
 const Spent = 8 << 20
+
+// What was read through a mapping stays resident until the kernel wants it, and
+// counts as the daemon's memory. The pages are those of the file cache: giving
+// them back loses nothing, and reading them again maps them again.
 
 // Release drops the resident pages of the database that tx reads or writes. It
 // is advice: a failure changes nothing but memory figures.

@@ -1,11 +1,4 @@
-// Package tree checks the pages of a bbolt file before bbolt walks them.
-//
-// When bbolt opens a file without a stored free list for writing, or checks one,
-// it walks the pages on a goroutine of its own. A damaged page makes it panic,
-// fault or turn in circles there, where nobody can recover: the process ends
-// without a word about the file. So the structure is looked at first, by code
-// that trusts nothing. Keys and values themselves are for their owners to check.
-package tree
+package boltfile
 
 import (
 	"bytes"
@@ -35,6 +28,12 @@ const (
 )
 
 var order = binary.NativeEndian
+
+// When bbolt opens a file without a stored free list for writing, or checks one,
+// it walks the pages on a goroutine of its own. A damaged page makes it panic,
+// fault or turn in circles there, where nobody can recover: the process ends
+// without a word about the file. So the structure is looked at first, by code
+// that trusts nothing. Keys and values themselves are for their owners to check.
 
 // Probe checks a file that nobody writes: that every page is where its parent
 // says and is what it says, that its keys lie inside it, in order and between

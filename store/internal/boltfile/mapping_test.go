@@ -1,4 +1,4 @@
-package mapping_test
+package boltfile_test
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
-	"carbond/store/internal/mapping"
+	"carbond/store/internal/boltfile"
 )
 
 var bucket = []byte("b")
@@ -122,7 +122,7 @@ func TestReleaseGivesBack(t *testing.T) {
 	if _, _, rss := region(t, db); rss == 0 {
 		t.Fatal("reading left nothing resident")
 	}
-	read(t, db, mapping.Release)
+	read(t, db, boltfile.Release)
 	if _, _, rss := region(t, db); rss > os.Getpagesize() {
 		t.Errorf("%d bytes stay resident", rss)
 	}
@@ -152,7 +152,7 @@ func TestReleaseKeepsNeighbours(t *testing.T) {
 			continue
 		}
 		outgrow(t, db)
-		read(t, db, mapping.Release)
+		read(t, db, boltfile.Release)
 		if !bytes.HasPrefix(n, text) {
 			t.Error("memory behind the mapping was dropped")
 		}
