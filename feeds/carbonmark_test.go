@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"carbond/feeds"
+	"carbond/feeds/carbonmark"
+	"carbond/feeds/internal/fetch"
 	"carbond/store/change"
 )
 
@@ -65,7 +67,7 @@ func TestCarbonmarkList(t *testing.T) {
 			m, k := newMemory(), newMarket(t, "v20_carbonProjects_page1.json", "v20_carbonProjects_page2.json")
 			k.bare = bare
 			u := &upstream{handle: k.serve}
-			r := runner(t, only(feeds.Options{Transport: u, Carbonmark: feeds.CarbonmarkOptions{PageSize: 10}}, "carbonmark"), m)
+			r := runner(t, only(feeds.Options{Transport: u, Carbonmark: carbonmark.Options{PageSize: 10}}, "carbonmark"), m)
 			rep := mustFetch(t, r, "carbonmark")
 			if rep.Written.Inserted != 24 || len(u.requests()) != 3 {
 				t.Errorf("bare %v: %+v, %d requests", bare, rep.Written, len(u.requests()))
@@ -89,7 +91,7 @@ func TestCarbonmarkPartOfTheList(t *testing.T) {
 		page := fixture(t, "carbonmark", "testdata", "v20_carbonProjects_page1.json") // whatever is asked for
 		m, u := newMemory(), &upstream{handle: func(*http.Request) *http.Response { return asJSON(page) }}
 		r := runner(t, only(feeds.Options{Transport: u}, "carbonmark"), m)
-		if _, err := fetch(t, r, "carbonmark"); feeds.KindOf(err) != feeds.KindTruncated || m.count(change.Carbonmark) != 12 {
+		if _, err := fetchNow(t, r, "carbonmark"); fetch.KindOf(err) != fetch.KindTruncated || m.count(change.Carbonmark) != 12 {
 			t.Errorf("%v with %d rows", err, m.count(change.Carbonmark))
 		}
 	})
@@ -112,7 +114,7 @@ func TestCarbonmarkShrinksAndLoses(t *testing.T) {
 		all := k.items
 		k.items = all[:60]
 		<-time.After(time.Hour)
-		if _, err := fetch(t, r, "carbonmark"); feeds.KindOf(err) != feeds.KindShrunk || m.count(change.Carbonmark) != 124 {
+		if _, err := fetchNow(t, r, "carbonmark"); fetch.KindOf(err) != fetch.KindShrunk || m.count(change.Carbonmark) != 124 {
 			t.Errorf("%v with %d rows", err, m.count(change.Carbonmark))
 		}
 		k.items = all[:123]
@@ -137,10 +139,10 @@ func TestCarbonmarkSubgraph(t *testing.T) {
 			m, k := newMemory(), newMarket(t)
 			k.down, k.graph = true, fixture(t, "carbonmark", "testdata", "subgraph", "carbonProjects_page1.json")
 			u := &upstream{handle: k.serve}
-			r := runner(t, only(feeds.Options{Transport: u, Carbonmark: feeds.CarbonmarkOptions{GraphKey: key}}, "carbonmark"), m)
-			_, err := fetch(t, r, "carbonmark")
+			r := runner(t, only(feeds.Options{Transport: u, Carbonmark: carbonmark.Options{GraphKey: key}}, "carbonmark"), m)
+			_, err := fetchNow(t, r, "carbonmark")
 			if key == "" {
-				if feeds.KindOf(err) != feeds.KindHTTPStatus || m.count(change.Carbonmark) != 0 {
+				if fetch.KindOf(err) != fetch.KindHTTPStatus || m.count(change.Carbonmark) != 0 {
 					t.Errorf("%v", err)
 				}
 				return
@@ -149,7 +151,7 @@ func TestCarbonmarkSubgraph(t *testing.T) {
 				t.Fatalf("%d rows, %v", m.count(change.Carbonmark), err)
 			}
 			for range 60 {
-				_, _ = fetch(t, r, "carbonmark")
+				_, _ = fetchNow(t, r, "carbonmark")
 				<-time.After(time.Minute)
 			}
 			asked := 0
@@ -164,7 +166,7 @@ func TestCarbonmarkSubgraph(t *testing.T) {
 			for _, f := range []string{"error_auth_missing_200.json", "error_bad_indexers_200.json", "data_null_200.json", "partial_data_with_errors_200.json", "error_payment_200.json"} {
 				k.graph = fixture(t, "carbonmark", "testdata", "subgraph", f)
 				<-time.After(3 * time.Hour)
-				if _, err := fetch(t, r, "carbonmark"); err == nil || m.count(change.Carbonmark) != 12 {
+				if _, err := fetchNow(t, r, "carbonmark"); err == nil || m.count(change.Carbonmark) != 12 {
 					t.Errorf("%s: %v with %d rows", f, err, m.count(change.Carbonmark))
 				}
 			}

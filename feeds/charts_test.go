@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"carbond/feeds"
+	"carbond/feeds/finance"
 	"carbond/store/change"
 )
 
@@ -52,12 +52,12 @@ func TestFinanceChartsStandIn(t *testing.T) {
 					}
 					return yahoo(r)
 				}}
-				r := financeRunner(t, m, u, feeds.FinanceOptions{Tickers: []string{"KRBN", "NEE", "BEP", "LIN", "APD"}, ChartsEvery: tc.every})
-				rep, err := fetch(t, r, "finance")
+				r := financeRunner(t, m, u, finance.Options{Tickers: []string{"KRBN", "NEE", "BEP", "LIN", "APD"}, ChartsEvery: tc.every})
+				rep, err := fetchNow(t, r, "finance")
 				if (err == nil) != tc.ok {
 					t.Fatalf("%+v, %v", rep, err)
 				}
-				_, again := fetch(t, r, "finance")
+				_, again := fetchNow(t, r, "finance")
 				if again == nil {
 					t.Error("charts stood in twice within their interval")
 				}
@@ -93,7 +93,7 @@ func TestFinanceChartsFillGaps(t *testing.T) {
 			}
 			return yahoo(r)
 		}}
-		rep := mustFetch(t, financeRunner(t, m, u, feeds.FinanceOptions{}), "finance")
+		rep := mustFetch(t, financeRunner(t, m, u, finance.Options{}), "finance")
 		if rep.Written.Inserted != 47 {
 			t.Errorf("%+v", rep.Written)
 		}

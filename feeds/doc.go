@@ -11,7 +11,7 @@
 // Invariants
 //
 //  1. One request at a time per host, never faster than the host's spacing, and
-//     none while the host is paused (429) or its breaker is open.
+//     none while the host is paused (429) or its circuit is open.
 //  2. Memory is bounded whatever an upstream sends: bodies are cut off at a
 //     limit that counts decompressed bytes, headers and redirects are limited.
 //  3. A host on a private network is reached only when a configured URL names

@@ -225,8 +225,8 @@ func runner(tb testing.TB, opt feeds.Options, w feeds.Writer) *feeds.Runner {
 	return r
 }
 
-// fetch polls one feed now.
-func fetch(tb testing.TB, r *feeds.Runner, name string) (feeds.Report, error) {
+// fetchNow polls one feed now.
+func fetchNow(tb testing.TB, r *feeds.Runner, name string) (feeds.Report, error) {
 	tb.Helper()
 	return r.Fetch(context.Background(), name, false)
 }
@@ -238,4 +238,14 @@ func status(r *feeds.Runner, name string) feeds.FeedStatus {
 		}
 	}
 	return feeds.FeedStatus{}
+}
+
+func v(s string) change.Value { return change.T(s) }
+
+var null = change.Value{}
+
+func verraEdit(rows ...change.Row) change.Edit {
+	return change.Edit{
+		Table: change.Verra, Columns: []string{"project_id", "country", "vintage", "supply"}, Rows: rows, Stamp: "updated_at",
+	}
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"carbond/feeds"
+	"carbond/feeds/finance"
+	"carbond/feeds/internal/fetch"
 	"carbond/store/change"
 )
 
@@ -64,14 +66,14 @@ func yahoo(r *http.Request) *http.Response {
 	return answer(404, "text/plain", "")
 }
 
-func financeRunner(t *testing.T, m *memory, u *upstream, opt feeds.FinanceOptions) *feeds.Runner {
+func financeRunner(t *testing.T, m *memory, u *upstream, opt finance.Options) *feeds.Runner {
 	return runner(t, only(feeds.Options{Finance: opt, Transport: u}, "finance"), m)
 }
 
 func TestFinancePoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, u := newMemory(), &upstream{handle: yahoo}
-		r := financeRunner(t, m, u, feeds.FinanceOptions{})
+		r := financeRunner(t, m, u, finance.Options{})
 		rep := mustFetch(t, r, "finance")
 		if rep.Written.Inserted != 47 || rep.Requests != 3+2+3 {
 			t.Errorf("%+v with %d requests", rep.Written, rep.Requests)
@@ -115,7 +117,7 @@ func TestFinanceWithoutCrumb(t *testing.T) {
 					}
 					return yahoo(r)
 				}}
-				r := financeRunner(t, m, u, feeds.FinanceOptions{Tickers: []string{"NEE"}})
+				r := financeRunner(t, m, u, finance.Options{Tickers: []string{"NEE"}})
 				mustFetch(t, r, "finance")
 				at := strconv.FormatInt(time.Now().Truncate(time.Minute).Unix(), 10)
 				if m.col(change.Finance, "price", "NEE", at) != "50" || m.col(change.Finance, "market_cap", "NEE", at) != "-" {
@@ -145,13 +147,13 @@ func TestFinanceRefusalAndFailover(t *testing.T) {
 			}
 			return yahoo(r)
 		}}
-		r := financeRunner(t, m, u, feeds.FinanceOptions{})
+		r := financeRunner(t, m, u, finance.Options{})
 		for i, next := range []string{"disguise", "down"} {
-			_, err := fetch(t, r, "finance")
-			if feeds.KindOf(err) != feeds.KindRateLimited || len(u.requests()) != i+1 {
+			_, err := fetchNow(t, r, "finance")
+			if fetch.KindOf(err) != fetch.KindRateLimited || len(u.requests()) != i+1 {
 				t.Fatalf("%s: %v after %d requests", mode, err, len(u.requests()))
 			}
-			if _, err := fetch(t, r, "finance"); feeds.KindOf(err) != feeds.KindPaused {
+			if _, err := fetchNow(t, r, "finance"); fetch.KindOf(err) != fetch.KindPaused {
 				t.Errorf("not paused: %v", err)
 			}
 			s := status(r, "finance")
@@ -169,7 +171,7 @@ func TestFinanceRefusalAndFailover(t *testing.T) {
 }
 
 // A dead provider is asked for one batch, not for all, and what is told is why
-// it failed, not that its host rests after that.
+// it failed, not that its host is paused after that.
 func TestFinanceDeadProvider(t *testing.T) {
 	half := func(*http.Request) *http.Response {
 		res := answer(200, "application/json", `{"spark":`)
@@ -178,25 +180,25 @@ func TestFinanceDeadProvider(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		handle   func(*http.Request) *http.Response
-		kind     feeds.Kind
+		kind     fetch.Kind
 		requests int
 	}{
-		"refused": {func(*http.Request) *http.Response { return nil }, feeds.KindNetwork, 4}, // both hosts, each with its retry
-		"stalls":  {func(r *http.Request) *http.Response { <-r.Context().Done(); return nil }, feeds.KindTimeout, 2},
-		"breaks":  {half, feeds.KindTruncated, 5}, // and then the breaker is open
+		"refused": {func(*http.Request) *http.Response { return nil }, fetch.KindNetwork, 4}, // both hosts, each with its retry
+		"stalls":  {func(r *http.Request) *http.Response { <-r.Context().Done(); return nil }, fetch.KindTimeout, 2},
+		"breaks":  {half, fetch.KindTruncated, 5}, // and then the circuit is open
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				u := &upstream{handle: tc.handle}
-				r := financeRunner(t, newMemory(), u, feeds.FinanceOptions{})
+				r := financeRunner(t, newMemory(), u, finance.Options{})
 				for range 3 {
-					_, err := fetch(t, r, "finance")
+					_, err := fetchNow(t, r, "finance")
 					s := status(r, "finance")
-					if feeds.KindOf(err) == feeds.KindPaused {
-						if s.State != "paused" || s.LastError == "" || contains(s.LastError, "the host rests") {
+					if fetch.KindOf(err) == fetch.KindPaused {
+						if s.State != "paused" || s.LastError == "" || contains(s.LastError, "the host is paused") {
 							t.Errorf("a resting host hides why: %+v", s)
 						}
-					} else if feeds.KindOf(err) != tc.kind || s.Failures == 0 {
+					} else if fetch.KindOf(err) != tc.kind || s.Failures == 0 {
 						t.Errorf("got %v, want %s; %+v", err, tc.kind, s)
 					}
 					if s.Polls == 1 && len(u.requests()) != tc.requests {
@@ -218,7 +220,7 @@ func TestFinanceDelisted(t *testing.T) {
 			}
 			return answer(404, "text/plain", "")
 		}}
-		r := financeRunner(t, m, u, feeds.FinanceOptions{Tickers: []string{"NEE", "PLUG"}})
+		r := financeRunner(t, m, u, finance.Options{Tickers: []string{"NEE", "PLUG"}})
 		if rep := mustFetch(t, r, "finance"); len(rep.Notes) != 0 {
 			t.Error(rep.Notes)
 		}
@@ -230,24 +232,24 @@ func TestFinanceDelisted(t *testing.T) {
 }
 
 type provider struct {
-	rows []feeds.Quote
+	rows []finance.Row
 	err  error
 }
 
-func (p provider) Quotes(context.Context, []string) ([]feeds.Quote, error) { return p.rows, p.err }
+func (p provider) Quotes(context.Context, []string) ([]finance.Row, error) { return p.rows, p.err }
 
 func TestFinanceProvider(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, u := newMemory(), &upstream{}
-		p := &provider{rows: []feeds.Quote{
+		p := &provider{rows: []finance.Row{
 			{Ticker: "NEE", Price: 70, Timestamp: time.Now().Unix()}, {Ticker: "UNASKED", Price: 1, Timestamp: 1}, {Ticker: "NEE", Price: -1, Timestamp: 1},
 		}}
-		r := financeRunner(t, m, u, feeds.FinanceOptions{Tickers: []string{"NEE"}, Provider: p})
+		r := financeRunner(t, m, u, finance.Options{Tickers: []string{"NEE"}, Provider: p})
 		if rep := mustFetch(t, r, "finance"); rep.Written.Inserted != 1 || len(u.requests()) != 0 {
 			t.Errorf("%+v", rep)
 		}
 		p.err, p.rows = errors.New("contract ended"), nil
-		if _, err := fetch(t, r, "finance"); err == nil || !strings.Contains(err.Error(), "contract ended") {
+		if _, err := fetchNow(t, r, "finance"); err == nil || !strings.Contains(err.Error(), "contract ended") {
 			t.Error(err)
 		}
 	})

@@ -15,6 +15,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"carbond/feeds"
+	"carbond/feeds/carbonmark"
+	"carbond/feeds/finance"
+	"carbond/feeds/news"
+	"carbond/feeds/postgres"
+	"carbond/feeds/verra"
 	"carbond/replicate/pgtest"
 )
 
@@ -70,10 +75,10 @@ func TestLocalStandInIntoPostgres(t *testing.T) {
 	defer close(hold)
 	opt := feeds.Options{
 		Interval: 150 * time.Millisecond, Timeout: time.Minute, StatePath: filepath.Join(t.TempDir(), "feeds.json"),
-		Verra: feeds.VerraOptions{URL: srv.URL}, Carbonmark: feeds.CarbonmarkOptions{URL: srv.URL}, Finance: feeds.FinanceOptions{URL: srv.URL},
-		News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{{Name: "Stalled", URL: srv.URL + "/stalled"}, {Name: "Outlet", URL: srv.URL + "/feed"}}},
+		Verra: verra.Options{URL: srv.URL}, Carbonmark: carbonmark.Options{URL: srv.URL}, Finance: finance.Options{URL: srv.URL},
+		News: news.Options{Feeds: []news.Source{{Name: "Stalled", URL: srv.URL + "/stalled"}, {Name: "Outlet", URL: srv.URL + "/feed"}}},
 	}
-	r := runner(t, opt, feeds.NewSQLWriter(pool))
+	r := runner(t, opt, postgres.New(pool))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- r.Run(ctx) }()
@@ -118,4 +123,22 @@ func TestLocalStandInIntoPostgres(t *testing.T) {
 	if s := status(r, "news/stalled"); s.LastSuccess != (time.Time{}) {
 		t.Errorf("%+v", s)
 	}
+}
+
+// tables are the four tables, with a column of a user's own.
+const tables = `
+CREATE TABLE verra (id bigserial, project_id text PRIMARY KEY, project_name text, project_link text, project_summary text,
+	registry_status text, country text, vintage int, supply double precision, updated_at timestamptz, my_note text DEFAULT 'mine');
+CREATE TABLE carbonmark (id text PRIMARY KEY, project_id text, project_name text, vintage int, amount double precision, updated_at timestamptz);
+CREATE TABLE finance (ticker text, price double precision, volume bigint, market_cap double precision, change_percent double precision,
+	timestamp bigint, PRIMARY KEY (ticker, timestamp));
+CREATE TABLE news (guid text PRIMARY KEY, title text, link text, published text, published_at timestamptz, source text, summary text);`
+
+func one(t *testing.T, url, sql string) string {
+	t.Helper()
+	rows := pgtest.Text(t, url, sql)
+	if len(rows) != 1 || len(rows[0]) != 1 {
+		t.Fatalf("%s: %v", sql, rows)
+	}
+	return rows[0][0]
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"carbond/feeds"
+	"carbond/feeds/internal/fetch"
+	"carbond/feeds/news"
 	"carbond/store/change"
 )
 
@@ -21,8 +23,8 @@ func story(n int, title string) string {
 		title, n, time.Now().Add(-time.Duration(n)*time.Hour).UTC().Format(time.RFC1123Z))
 }
 
-func newsRunner(t *testing.T, m *memory, u *upstream, path string, list ...feeds.NewsFeed) *feeds.Runner {
-	return runner(t, only(feeds.Options{News: feeds.NewsOptions{Feeds: list}, Transport: u, StatePath: path}, "news"), m)
+func newsRunner(t *testing.T, m *memory, u *upstream, path string, list ...news.Source) *feeds.Runner {
+	return runner(t, only(feeds.Options{News: news.Options{Feeds: list}, Transport: u, StatePath: path}, "news"), m)
 }
 
 func TestNewsConditionalRequests(t *testing.T) {
@@ -40,7 +42,7 @@ func TestNewsConditionalRequests(t *testing.T) {
 			return answer(200, "text/xml", doc, "ETag", etag, "Last-Modified", "yesterday")
 		}}
 		path := t.TempDir() + "/feeds.json"
-		list := []feeds.NewsFeed{{Feed: "a", Name: "Outlet", URL: "https://a.example/feed"}}
+		list := []news.Source{{Feed: "a", Name: "Outlet", URL: "https://a.example/feed"}}
 		r := newsRunner(t, m, u, path, list...)
 		if rep := mustFetch(t, r, "news/a"); rep.Written.Inserted != 2 {
 			t.Errorf("%+v", rep.Written)
@@ -50,7 +52,7 @@ func TestNewsConditionalRequests(t *testing.T) {
 		}
 		// A document that cannot be read must not leave its validators.
 		broken = true
-		if _, err := fetch(t, r, "news/a"); err == nil {
+		if _, err := fetchNow(t, r, "news/a"); err == nil {
 			t.Error("broken document passed")
 		}
 		broken = false
@@ -89,7 +91,7 @@ func TestNewsStoryHasOneOwner(t *testing.T) {
 			return answer(200, "text/xml", fmt.Sprintf(rss, story(1, "Carbon price at "+r.URL.Host)+fmt.Sprintf("<!-- %d -->", n)))
 		}}
 		r := newsRunner(t, m, u, "",
-			feeds.NewsFeed{Feed: "a", Name: "A", URL: "https://a.example/feed"}, feeds.NewsFeed{Feed: "b", Name: "B", URL: "https://b.example/feed"})
+			news.Source{Feed: "a", Name: "A", URL: "https://a.example/feed"}, news.Source{Feed: "b", Name: "B", URL: "https://b.example/feed"})
 		for range 5 {
 			mustFetch(t, r, "news")
 		}
@@ -106,7 +108,7 @@ func TestNewsEstimatedDateStays(t *testing.T) {
 		u := &upstream{handle: func(r *http.Request) *http.Response {
 			return answer(200, "text/xml", fmt.Sprintf(rss, "<item><title>"+title+"</title><link>https://a.example/1</link></item>"))
 		}}
-		r := newsRunner(t, m, u, "", feeds.NewsFeed{Feed: "a", Name: "A", URL: "https://a.example/feed"})
+		r := newsRunner(t, m, u, "", news.Source{Feed: "a", Name: "A", URL: "https://a.example/feed"})
 		mustFetch(t, r, "news")
 		rows, _ := m.Rows(t.Context(), change.News, []string{"published_at", "title"})
 		<-time.After(time.Hour)
@@ -120,9 +122,9 @@ func TestNewsEstimatedDateStays(t *testing.T) {
 }
 
 func TestNewsFailures(t *testing.T) {
-	files := map[string]feeds.Kind{
-		"html_instead.html": feeds.KindHTML, "empty_body.txt": feeds.KindEmpty, "malformed_truncated.xml": feeds.KindTruncated,
-		"json_error_instead.json": feeds.KindInvalid, "empty_channel.xml": feeds.KindShrunk, "malformed_unclosed_tag.xml": "",
+	files := map[string]fetch.Kind{
+		"html_instead.html": fetch.KindHTML, "empty_body.txt": fetch.KindEmpty, "malformed_truncated.xml": fetch.KindTruncated,
+		"json_error_instead.json": fetch.KindInvalid, "empty_channel.xml": fetch.KindShrunk, "malformed_unclosed_tag.xml": "",
 	}
 	for f, kind := range files {
 		t.Run(f, func(t *testing.T) {
@@ -130,13 +132,13 @@ func TestNewsFailures(t *testing.T) {
 				m := newMemory()
 				body := fixture(t, "news", "testdata", "news", "bbc_science_environment.xml")
 				u := &upstream{handle: func(*http.Request) *http.Response { return answer(200, "text/xml", body) }}
-				r := newsRunner(t, m, u, "", feeds.NewsFeed{Feed: "bbc", Name: "BBC", URL: "https://a.example/feed"})
+				r := newsRunner(t, m, u, "", news.Source{Feed: "bbc", Name: "BBC", URL: "https://a.example/feed"})
 				mustFetch(t, r, "news")
 				old, _ := json.Marshal(m.tables)
 				body = fixture(t, "news", "testdata", "news", f)
-				_, err := fetch(t, r, "news")
-				if err == nil || kind != "" && feeds.KindOf(err) != kind {
-					t.Errorf("%q: %v", feeds.KindOf(err), err)
+				_, err := fetchNow(t, r, "news")
+				if err == nil || kind != "" && fetch.KindOf(err) != kind {
+					t.Errorf("%q: %v", fetch.KindOf(err), err)
 				}
 				if now, _ := json.Marshal(m.tables); string(now) != string(old) {
 					t.Error("stored stories changed")
@@ -152,10 +154,10 @@ func TestGDELTLimits(t *testing.T) {
 		text := fixture(t, "news", "testdata", "news", "gdelt_ratelimit_200.txt")
 		u := &upstream{handle: func(*http.Request) *http.Response { return answer(200, "text/plain", text) }}
 		r := runner(t, only(feeds.Options{Transport: u}, "news"), m)
-		if _, err := fetch(t, r, "news/reuters"); feeds.KindOf(err) != feeds.KindRateLimited {
+		if _, err := fetchNow(t, r, "news/reuters"); fetch.KindOf(err) != fetch.KindRateLimited {
 			t.Error(err)
 		}
-		if _, err := fetch(t, r, "news/ap"); feeds.KindOf(err) != feeds.KindPaused {
+		if _, err := fetchNow(t, r, "news/ap"); fetch.KindOf(err) != fetch.KindPaused {
 			t.Error(err)
 		}
 		<-time.After(time.Hour)

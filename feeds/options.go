@@ -1,12 +1,21 @@
 package feeds
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"carbond/feeds/carbonmark"
+	"carbond/feeds/finance"
+	"carbond/feeds/internal/fetch"
+	"carbond/feeds/internal/poll"
 	"carbond/feeds/news"
 	"carbond/feeds/verra"
 )
@@ -31,102 +40,122 @@ type Options struct {
 	// user's own machine.
 	StaleAfter time.Duration
 
-	Verra      VerraOptions
-	Carbonmark CarbonmarkOptions
-	Finance    FinanceOptions
-	News       NewsOptions
-
-	KeepFinance time.Duration // age from which finance rows are pruned, the newest per ticker excepted; 0 = keep all
-	KeepNews    time.Duration // age from which news rows are pruned; 0 = keep all
+	Verra      verra.Options
+	Carbonmark carbonmark.Options
+	Finance    finance.Options
+	News       news.Options
 
 	Log       *slog.Logger          // nil = discard
 	Metrics   prometheus.Registerer // nil = none
-	Clock     Clock                 // nil = the machine's
+	Clock     fetch.Clock           // nil = the machine's
 	Transport http.RoundTripper     // nil = one with the rules of conduct; anything else is for tests
 }
 
-// VerraOptions configure the Verra registry.
-type VerraOptions struct {
-	Disabled bool
-	URL      string            // site with the configuration document; "" = https://registry.verra.org
-	Base     string            // search base, instead of the one in the configuration document
-	Standard verra.Standard    // zero = VCS
-	Headers  map[string]string // extra request headers; nil = Origin and Referer of the site
-	Status   verra.StatusMap   // zero = built in
-	// LinkPrefix is the address of a project's public page up to its number;
-	// "" = verra.DefaultLinkPrefix.
-	LinkPrefix string
-
-	Interval   time.Duration // of incremental polls; 0 = Options.Interval
-	SweepEvery time.Duration // full sweep; 0 = 12 h; on the user's own machine at most ten intervals
-	Spacing    time.Duration // least time between requests; 0 = 2 s
-	// TotalsPerPoll is how many projects get their retirement and cancellation
-	// totals per poll, two requests each; 0 = 10, negative = none.
-	TotalsPerPoll int
-	TotalsEvery   time.Duration // age at which totals are asked again; 0 = 24 h
-}
-
-// CarbonmarkOptions configure Carbonmark.
-type CarbonmarkOptions struct {
-	Disabled  bool
-	URL       string        // REST base; "" = https://v20.api.carbonmark.com
-	APIKey    string        // optional bearer key of the REST API
-	Interval  time.Duration // one page; 0 = Options.Interval
-	FullEvery time.Duration // whole list; 0 = 10 min; on the user's own machine at most ten intervals
-	PageSize  int           // 0 = 100
-	Spacing   time.Duration // least time between requests; 0 = 1 s
-
-	GraphKey string        // key of The Graph's gateway; "" = no fallback
-	GraphURL string        // subgraph address; "" = the gateway with the id of FEEDS
-	GraphGap time.Duration // least time between queries; 0 = 30 s
-}
-
-// FinanceOptions configure the finance feed. The built-in provider is Yahoo's
-// unofficial API, for personal use; set Provider to use a licensed one.
-type FinanceOptions struct {
-	Disabled bool
-	URL      string   // "" = https://query1.finance.yahoo.com
-	Failover string   // asked after network errors only; "" = query2 for the default URL
-	Cookie   string   // where the quote cookie comes from; "" = https://fc.yahoo.com for the default URL
-	Tickers  []string // nil = the 47 of the documentation
-	Provider QuoteProvider
-
-	Interval  time.Duration // in market hours; 0 = Options.Interval
-	Closed    time.Duration // outside; 0 = 15 min
-	CapsEvery time.Duration // market capitalisation; 0 = 45 min
-	// ChartsEvery is how often calls for single tickers may stand in for batch
-	// calls that fail; 0 = 15 min, negative = never.
-	ChartsEvery time.Duration
-	AlwaysOpen  bool // ignore market hours
-}
-
-// NewsOptions configure the news feeds.
-type NewsOptions struct {
-	Disabled bool
-	Feeds    []NewsFeed    // nil = news.DefaultSources()
-	Every    time.Duration // for feeds that set none; 0 = 15 min, or Options.Interval for a feed on a private network
-	GDELTGap time.Duration // least time between requests to GDELT; 0 = 7 s
-	// Intervals replaces the interval of single feeds, by their Feed or Name.
-	// A name of none of the Feeds is an error.
-	Intervals map[string]time.Duration
-	// Robots honours the robots.txt of the feeds' sites. Google News is the
-	// decision of GoogleNews alone.
-	Robots bool
-	// GoogleNews allows feeds of news.google.com, whose terms permit personal,
-	// non-commercial use only.
-	GoogleNews bool
-}
-
-// NewsFeed is one RSS, Atom, RDF or JSON feed, or one GDELT query. Feed is its
-// unique name, shown and used as metric label; Name the outlet as stored in
-// news.source.
-type NewsFeed = news.Source
-
-// or returns v, or def when v is the zero value.
-func or[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
+func (o Options) withDefaults() Options {
+	o.Interval, o.Timeout = poll.Or(o.Interval, time.Minute), poll.Or(o.Timeout, fetch.DefaultTimeout)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return v
+	if o.Clock == nil {
+		o.Clock = fetch.MachineClock{}
+	}
+	o.Verra, o.Carbonmark = o.Verra.WithDefaults(o.Interval), o.Carbonmark.WithDefaults(o.Interval)
+	o.Finance, o.News = o.Finance.WithDefaults(o.Interval), o.News.WithDefaults(o.Interval)
+	return o
+}
+
+// userAgent is the honest name of this program, with whom to ask.
+func (o Options) userAgent() string {
+	ua := "carbond/" + poll.Or(o.Version, "dev")
+	if o.Contact != "" {
+		ua += " (" + strings.Trim(o.Contact, "()") + ")"
+	}
+	return ua
+}
+
+// upstream is what the Options of every room have in common.
+type upstream interface {
+	Addresses() map[string]string
+	Check() []error
+}
+
+// enabled lists the Options of the upstreams that are on.
+func (o Options) enabled() (out []upstream) {
+	for _, u := range []struct {
+		off bool
+		opt upstream
+	}{{o.Verra.Disabled, o.Verra}, {o.Carbonmark.Disabled, o.Carbonmark}, {o.Finance.Disabled, o.Finance}, {o.News.Disabled, o.News}} {
+		if !u.off {
+			out = append(out, u.opt)
+		}
+	}
+	return out
+}
+
+// localHosts are the configured hosts on private networks.
+func (o Options) localHosts() map[string]bool {
+	out := map[string]bool{}
+	for _, up := range o.enabled() {
+		for _, s := range up.Addresses() {
+			if u, err := url.Parse(s); err == nil && s != "" && fetch.LocalName(u.Hostname()) {
+				out[fetch.LowerHost(u)] = true
+			}
+		}
+	}
+	return out
+}
+
+// check names every wrong option.
+func (o Options) check() error {
+	errs := poll.CheckIntervals(map[string]time.Duration{"interval": o.Interval})
+	for _, up := range o.enabled() {
+		for what, s := range up.Addresses() {
+			if s == "" && strings.Contains(what, " ") && !strings.HasPrefix(what, "news ") {
+				continue
+			}
+			u, err := url.Parse(s)
+			switch {
+			case err != nil, u.Host == "", u.Scheme != "http" && u.Scheme != "https":
+				errs = append(errs, fmt.Errorf("%s: want an http or https URL", what))
+			case u.Fragment != "":
+				errs = append(errs, fmt.Errorf("%s: a URL with a fragment cannot be polled", what))
+			}
+		}
+		errs = append(errs, up.Check()...)
+	}
+	if strings.ContainsAny(o.Contact+o.Version, "\r\n\x00") {
+		errs = append(errs, errors.New("contact: want one line"))
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+// sources builds all enabled sources, in the order in which they are shown.
+func (o Options) sources() []poll.Source {
+	var out []poll.Source
+	if !o.Verra.Disabled {
+		out = append(out, verra.NewPoller(o.Verra))
+	}
+	if !o.Carbonmark.Disabled {
+		out = append(out, carbonmark.NewPoller(o.Carbonmark))
+	}
+	if !o.Finance.Disabled {
+		out = append(out, finance.NewPoller(o.Finance))
+	}
+	if !o.News.Disabled {
+		for _, p := range news.NewPollers(o.News) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// source builds the named source afresh.
+func (o Options) source(name string) poll.Source {
+	for _, s := range o.sources() {
+		if s.Name() == name {
+			return s
+		}
+	}
+	return nil
 }

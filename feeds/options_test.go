@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"carbond/feeds"
+	"carbond/feeds/carbonmark"
 	"carbond/feeds/finance"
+	"carbond/feeds/news"
 	"carbond/feeds/verra"
 )
 
@@ -18,15 +20,15 @@ func TestOptionsAreChecked(t *testing.T) {
 		opt  feeds.Options
 		want string
 	}{
-		"scheme":      {feeds.Options{Verra: feeds.VerraOptions{URL: "ftp://a.example"}}, "verra: want an http or https URL"},
-		"no url":      {feeds.Options{News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{{Name: "x"}}}}, "news x: want an http"},
-		"same name":   {feeds.Options{News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{{Name: "x", URL: "https://a.example"}, {Name: "X!", URL: "https://b.example"}}}}, "taken by another feed"},
-		"google news": {feeds.Options{News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{{Name: "g", URL: "https://news.google.com/rss"}}}}, "google_news"},
-		"ticker":      {feeds.Options{Finance: feeds.FinanceOptions{Tickers: []string{"nee!"}}}, "finance ticker"},
+		"scheme":      {feeds.Options{Verra: verra.Options{URL: "ftp://a.example"}}, "verra: want an http or https URL"},
+		"no url":      {feeds.Options{News: news.Options{Feeds: []news.Source{{Name: "x"}}}}, "news x: want an http"},
+		"same name":   {feeds.Options{News: news.Options{Feeds: []news.Source{{Name: "x", URL: "https://a.example"}, {Name: "X!", URL: "https://b.example"}}}}, "taken by another feed"},
+		"google news": {feeds.Options{News: news.Options{Feeds: []news.Source{{Name: "g", URL: "https://news.google.com/rss"}}}}, "google_news"},
+		"ticker":      {feeds.Options{Finance: finance.Options{Tickers: []string{"nee!"}}}, "finance ticker"},
 		"too fast":    {feeds.Options{Interval: time.Millisecond}, "shorter than"},
-		"status":      {feeds.Options{Verra: feeds.VerraOptions{Status: verra.StatusMap{Own: []verra.StatusRule{{Pattern: "DRAFT", Status: "PLANNED"}}}}}, "verra status DRAFT"},
-		"interval of": {feeds.Options{News: feeds.NewsOptions{Intervals: map[string]time.Duration{"Nobody": time.Hour}}}, "there is no such feed"},
-		"no interval": {feeds.Options{News: feeds.NewsOptions{Intervals: map[string]time.Duration{"bbc": 0}}}, "shorter than"},
+		"status":      {feeds.Options{Verra: verra.Options{Status: verra.StatusMap{Own: []verra.StatusRule{{Pattern: "DRAFT", Status: "PLANNED"}}}}}, "verra status DRAFT"},
+		"interval of": {feeds.Options{News: news.Options{Intervals: map[string]time.Duration{"Nobody": time.Hour}}}, "there is no such feed"},
+		"no interval": {feeds.Options{News: news.Options{Intervals: map[string]time.Duration{"bbc": 0}}}, "shorter than"},
 		"contact":     {feeds.Options{Contact: "a\r\nX: y"}, "one line"},
 	}
 	for name, tc := range tests {
@@ -60,7 +62,7 @@ func TestStaleAfter(t *testing.T) {
 		time.Second: {time.Minute, 30 * time.Minute}, time.Minute: {10 * time.Minute, 30 * time.Minute}, time.Hour: {10 * time.Hour, 10 * time.Hour},
 	} {
 		for i, url := range []string{"http://127.0.0.1:4711/v20", "https://v20.api.carbonmark.com"} {
-			r := runner(t, feeds.Options{Interval: interval, Carbonmark: feeds.CarbonmarkOptions{URL: url}}, newMemory())
+			r := runner(t, feeds.Options{Interval: interval, Carbonmark: carbonmark.Options{URL: url}}, newMemory())
 			if s := status(r, "carbonmark"); s.StaleAfter != want[i] {
 				t.Errorf("%s each %v: stale after %v, want %v", url, interval, s.StaleAfter, want[i])
 			}
@@ -74,10 +76,10 @@ func TestLocalFailuresWaitForSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := &upstream{handle: func(*http.Request) *http.Response { return answer(500, "text/plain", "") }}
 		r := runner(t, only(feeds.Options{
-			Interval: time.Second, Transport: u, Carbonmark: feeds.CarbonmarkOptions{URL: "http://127.0.0.1:4711/v20/"},
+			Interval: time.Second, Transport: u, Carbonmark: carbonmark.Options{URL: "http://127.0.0.1:4711/v20/"},
 		}, "carbonmark"), newMemory())
 		for range 20 {
-			if _, err := fetch(t, r, "carbonmark"); err == nil {
+			if _, err := fetchNow(t, r, "carbonmark"); err == nil {
 				t.Fatal("it should fail")
 			}
 			s := status(r, "carbonmark")
@@ -92,7 +94,7 @@ func TestLocalFailuresWaitForSeconds(t *testing.T) {
 // Ten intervals without a success make a feed stale: the figure shows which
 // interval is in force.
 func TestNewsIntervals(t *testing.T) {
-	r, err := feeds.New(feeds.Options{News: feeds.NewsOptions{
+	r, err := feeds.New(feeds.Options{News: news.Options{
 		Intervals: map[string]time.Duration{"bbc": 30 * time.Minute, "Financial Times": time.Hour, "Bloomberg": 20 * time.Minute},
 	}}, newMemory())
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"carbond/feeds/internal/poll"
 	"carbond/store/change"
 )
 
@@ -25,12 +26,12 @@ type Report struct {
 	Notes    []string
 }
 
-func (c countedCycle) report(name string, res result, begin, end time.Time) Report {
+func (c countedCycle) report(name string, res poll.Result, begin, end time.Time) Report {
 	rep := Report{
-		Feed: name, DryRun: c.dry, Items: res.items, Written: c.written, Edits: c.edits,
-		Requests: int(c.sent.Load()), Duration: end.Sub(begin), Notes: res.notes,
+		Feed: name, DryRun: c.Dry, Items: res.Items, Written: c.Written, Edits: c.Edits,
+		Requests: int(c.sent.Load()), Duration: end.Sub(begin), Notes: res.Notes,
 	}
-	if res.unchanged {
+	if res.Unchanged {
 		rep.Upstream = "not modified"
 	}
 	return rep
@@ -38,12 +39,12 @@ func (c countedCycle) report(name string, res result, begin, end time.Time) Repo
 
 // Fetch polls the named feed now, whether due or not, and returns what it did.
 // A dry run asks upstream and writes nothing, not even the feed's own memory.
-// "news" stands for all news feeds. A host that rests is not asked: the error
-// is then of KindPaused. An unknown name is ErrUnknownFeed.
+// "news" stands for all news feeds. A host that is paused is not asked: the error
+// is then of fetch.KindPaused. An unknown name is ErrUnknownFeed.
 func (r *Runner) Fetch(ctx context.Context, name string, dryRun bool) (Report, error) {
 	var found []*entry
 	for _, e := range r.entries {
-		if n := e.src.name(); n == name || strings.HasPrefix(n, name+"/") {
+		if n := e.src.Name(); n == name || strings.HasPrefix(n, name+"/") {
 			found = append(found, e)
 		}
 	}
@@ -56,7 +57,7 @@ func (r *Runner) Fetch(ctx context.Context, name string, dryRun bool) (Report, e
 		rep, err := r.fetchOne(ctx, e, dryRun)
 		total = total.add(rep)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", e.src.name(), err))
+			errs = append(errs, fmt.Errorf("%s: %w", e.src.Name(), err))
 		}
 	}
 	return total, errors.Join(errs...)
@@ -67,28 +68,28 @@ func (r *Runner) fetchOne(ctx context.Context, e *entry, dryRun bool) (Report, e
 		return r.poll(ctx, e)
 	}
 	e.busy.Lock()
-	memory, err := json.Marshal(e.src.save())
+	memory, err := json.Marshal(e.src.Save())
 	e.busy.Unlock()
 	if err != nil {
-		return Report{}, fmt.Errorf("copy memory of feed %s: %w", e.src.name(), err)
+		return Report{}, fmt.Errorf("copy memory of feed %s: %w", e.src.Name(), err)
 	}
-	src := r.opt.source(e.src.name())
-	if err := src.restore(memory); err != nil {
-		return Report{}, fmt.Errorf("copy memory of feed %s: %w", e.src.name(), err)
+	src := r.opt.source(e.src.Name())
+	if err := src.Restore(memory); err != nil {
+		return Report{}, fmt.Errorf("copy memory of feed %s: %w", e.src.Name(), err)
 	}
 	begin := r.clock.Now()
-	c := r.newCycle(src.name(), true)
-	res, err := safePoll(ctx, src, c.cycle)
-	c.edits = merge(c.edits)
-	if len(c.edits) > 0 {
-		n, perr := r.writer.Preview(ctx, c.edits)
-		c.written, err = n, errors.Join(err, perr)
+	c := r.newCycle(src.Name(), true)
+	res, err := safePoll(ctx, src, c.Cycle)
+	c.Edits = poll.Merge(c.Edits)
+	if len(c.Edits) > 0 {
+		n, perr := r.writer.Preview(ctx, c.Edits)
+		c.Written, err = n, errors.Join(err, perr)
 		if perr == nil {
-			c.edits, perr = r.changing(ctx, c.edits)
+			c.Edits, perr = r.changing(ctx, c.Edits)
 			err = errors.Join(err, perr)
 		}
 	}
-	return c.report(src.name(), res, begin, r.clock.Now()), err
+	return c.report(src.Name(), res, begin, r.clock.Now()), err
 }
 
 // previewMost bounds the questions that telling changed rows from others takes.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"carbond/feeds"
+	"carbond/feeds/news"
 	"carbond/store/change"
 )
 
@@ -22,7 +23,7 @@ func TestFetchListsWhatWouldChange(t *testing.T) {
 		}
 		return answer(200, "text/xml", fmt.Sprintf(rss, b.String()))
 	}}
-	r := newsRunner(t, m, u, "", feeds.NewsFeed{Name: "a", URL: "https://a.example/feed"})
+	r := newsRunner(t, m, u, "", news.Source{Name: "a", URL: "https://a.example/feed"})
 	preview := func() (rows []string, rep feeds.Report) {
 		t.Helper()
 		rep, err := r.Fetch(t.Context(), "news/a", true)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"carbond/feeds"
+	"carbond/feeds/internal/fetch"
+	"carbond/feeds/news"
 	"carbond/store/change"
 )
 
@@ -19,15 +21,15 @@ func TestNewsRobots(t *testing.T) {
 		asked  bool
 		robots func() *http.Response
 		path   string
-		kind   feeds.Kind // "" = polled
+		kind   fetch.Kind // "" = polled
 	}{
 		"not asked for":  {false, func() *http.Response { return answer(200, "text/plain", rules) }, "/closed/feed", ""},
-		"closed":         {true, func() *http.Response { return answer(200, "text/plain", rules) }, "/closed/feed", feeds.KindBlocked},
+		"closed":         {true, func() *http.Response { return answer(200, "text/plain", rules) }, "/closed/feed", fetch.KindBlocked},
 		"open":           {true, func() *http.Response { return answer(200, "text/plain", rules) }, "/feed", ""},
 		"no rules":       {true, func() *http.Response { return answer(404, "text/html", "<html>") }, "/closed/feed", ""},
 		"rules hidden":   {true, func() *http.Response { return answer(403, "text/html", "<html>") }, "/closed/feed", ""},
-		"server error":   {true, func() *http.Response { return answer(500, "text/plain", "") }, "/feed", feeds.KindHTTPStatus},
-		"cannot reached": {true, func() *http.Response { return nil }, "/feed", feeds.KindNetwork},
+		"server error":   {true, func() *http.Response { return answer(500, "text/plain", "") }, "/feed", fetch.KindHTTPStatus},
+		"cannot reached": {true, func() *http.Response { return nil }, "/feed", fetch.KindNetwork},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -38,11 +40,11 @@ func TestNewsRobots(t *testing.T) {
 					}
 					return answer(200, "application/rss+xml", page)
 				}}
-				r := runner(t, only(feeds.Options{Transport: u, News: feeds.NewsOptions{
-					Robots: tc.asked, Feeds: []feeds.NewsFeed{{Name: "A", URL: "https://news.example.org" + tc.path}},
+				r := runner(t, only(feeds.Options{Transport: u, News: news.Options{
+					Robots: tc.asked, Feeds: []news.Source{{Name: "A", URL: "https://news.example.org" + tc.path}},
 				}}, "news"), m)
-				_, err := fetch(t, r, "news/a")
-				if feeds.KindOf(err) != tc.kind {
+				_, err := fetchNow(t, r, "news/a")
+				if fetch.KindOf(err) != tc.kind {
 					t.Fatalf("%v", err)
 				}
 				polled, read := 0, 0
@@ -56,7 +58,7 @@ func TestNewsRobots(t *testing.T) {
 				if (polled > 0) != (tc.kind == "") || (read > 0) != tc.asked || (m.count(change.News) > 0) != (tc.kind == "") {
 					t.Errorf("%d polls, rules read %d times, %d rows", polled, read, m.count(change.News))
 				}
-				if tc.kind == feeds.KindBlocked && !strings.Contains(err.Error(), "robots.txt of news.example.org") {
+				if tc.kind == fetch.KindBlocked && !strings.Contains(err.Error(), "robots.txt of news.example.org") {
 					t.Error(err)
 				}
 			})
@@ -77,8 +79,8 @@ func TestNewsRobotsAreReadDaily(t *testing.T) {
 			}
 			return answer(200, "text/plain", "User-agent: carbond\nAllow: /feed\nDisallow: /")
 		}}
-		r := runner(t, only(feeds.Options{Transport: u, News: feeds.NewsOptions{
-			Robots: true, Feeds: []feeds.NewsFeed{{Name: "A", URL: "https://news.example.org/feed"}},
+		r := runner(t, only(feeds.Options{Transport: u, News: news.Options{
+			Robots: true, Feeds: []news.Source{{Name: "A", URL: "https://news.example.org/feed"}},
 		}}, "news"), m)
 		for _, want := range []int{1, 1, 2, 2} {
 			mustFetch(t, r, "news/a")

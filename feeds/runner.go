@@ -2,14 +2,16 @@ package feeds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"carbond/feeds/internal/fetch"
+	"carbond/feeds/internal/poll"
 	"carbond/store/change"
 )
 
@@ -21,8 +23,8 @@ type Runner struct {
 	opt     Options
 	writer  Writer
 	log     *slog.Logger
-	clock   Clock
-	client  *client
+	clock   fetch.Clock
+	client  *fetch.Client
 	metrics *metrics
 	entries []*entry
 	dirty   chan struct{} // lossy: the state changed and wants saving
@@ -31,7 +33,7 @@ type Runner struct {
 
 // entry is one source with what the Runner knows of it.
 type entry struct {
-	src  source
+	src  poll.Source
 	busy sync.Mutex // held while the source polls or is read
 
 	mu       sync.Mutex // guards state, polling and interval
@@ -43,6 +45,17 @@ type entry struct {
 	savedAt time.Time
 	saved   string
 }
+
+// Errors that callers of the Runner act on.
+var (
+	// ErrUnknownFeed is returned by Fetch for a name that is not configured.
+	ErrUnknownFeed = errors.New("no such feed")
+	// ErrOptions is wrapped by every error of New.
+	ErrOptions = errors.New("invalid feed options")
+)
+
+// Writer stores what the feeds bring: a Postgres (feeds/postgres) or the store.
+type Writer = poll.Writer
 
 // New checks opt, reads the state file and returns a Runner that writes to w.
 // It does no other I/O and starts nothing: call Run. Errors wrap ErrOptions and
@@ -58,16 +71,11 @@ func New(opt Options, w Writer) (*Runner, error) {
 	}
 	r := &Runner{opt: opt, writer: w, log: opt.Log, clock: opt.Clock, metrics: m, dirty: make(chan struct{}, 1)}
 	r.started = r.clock.Now()
-	local := opt.localHosts()
-	transport := opt.Transport
-	if transport == nil {
-		transport = newTransport(local)
-	}
-	r.client = &client{
-		userAgent: opt.userAgent(), timeout: opt.Timeout, transport: transport, groups: newGroups(opt.Clock), clock: opt.Clock, log: opt.Log, local: local,
-	}
+	r.client = fetch.New(fetch.Options{
+		UserAgent: opt.userAgent(), Timeout: opt.Timeout, Transport: opt.Transport, Local: opt.localHosts(), Clock: opt.Clock, Log: opt.Log,
+	})
 	saved := loadState(opt.StatePath, r.log)
-	r.client.groups.restore(saved.Hosts)
+	r.client.Restore(saved.Hosts)
 	for _, src := range opt.sources() {
 		r.entries = append(r.entries, r.newEntry(src, saved))
 	}
@@ -75,28 +83,28 @@ func New(opt Options, w Writer) (*Runner, error) {
 }
 
 // newEntry takes over what the state file knows of a source.
-func (r *Runner) newEntry(src source, saved stateFile) *entry {
-	e := &entry{src: src, state: saved.Feeds[src.name()]}
-	key := r.opt.fingerprint(src.name())
+func (r *Runner) newEntry(src poll.Source, saved stateFile) *entry {
+	e := &entry{src: src, state: saved.Feeds[src.Name()]}
+	key := src.Fingerprint()
 	if e.state.URL != key {
 		e.state = feedState{URL: key}
-	} else if m := saved.loadMemory(r.opt.StatePath, src.name(), r.log); m != nil {
-		if err := src.restore(m); err != nil {
-			r.log.Warn("feed memory unusable, starting without it", "feed", src.name(), "error", err)
+	} else if m := saved.loadMemory(r.opt.StatePath, src.Name(), r.log); m != nil {
+		if err := src.Restore(m); err != nil {
+			r.log.Warn("feed memory unusable, starting without it", "feed", src.Name(), "error", err)
 		} else {
 			e.saved = string(m) // stays in the state file while the first poll runs
 		}
 	}
 	now := r.clock.Now()
-	e.interval = src.interval(now)
+	e.interval = src.Interval(now)
 	first := now
-	if !src.local() {
-		first = now.Add(startOffset(src.name(), e.interval))
+	if !src.Local() {
+		first = now.Add(startOffset(src.Name(), e.interval))
 	}
 	if d := e.state.NextDue; d.Before(first) || d.After(now.Add(dueMost)) {
 		e.state.NextDue = first
 	}
-	r.metrics.start(src.name(), e.state)
+	r.metrics.start(src.Name(), e.state)
 	return e
 }
 
@@ -111,9 +119,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	wg.Go(func() { r.saveLoop(ctx) })
 	wg.Wait()
 	r.save(true)
-	if t, ok := r.client.transport.(*http.Transport); ok {
-		t.CloseIdleConnections()
-	}
+	r.client.CloseIdle()
 	return context.Cause(ctx)
 }
 
@@ -151,12 +157,12 @@ func (r *Runner) poll(ctx context.Context, e *entry) (Report, error) {
 	defer e.busy.Unlock()
 	e.setPolling(true)
 	defer e.setPolling(false)
-	name := e.src.name()
+	name := e.src.Name()
 	begin := r.clock.Now()
 	c := r.newCycle(name, false)
-	res, err := safePoll(ctx, e.src, c.cycle)
+	res, err := safePoll(ctx, e.src, c.Cycle)
 	if err != nil && ctx.Err() != nil {
-		err = &Error{Kind: KindCanceled, Op: "poll " + name, Err: context.Cause(ctx)} // our doing, not the upstream's
+		err = &fetch.Error{Kind: fetch.KindCanceled, Op: "poll " + name, Err: context.Cause(ctx)} // our doing, not the upstream's
 	}
 	now := r.clock.Now()
 
@@ -166,11 +172,11 @@ func (r *Runner) poll(ctx context.Context, e *entry) (Report, error) {
 	e.state.LastPoll = begin
 	wait := settle(&e.state, e.src, res, err, begin, now)
 	after := e.state
-	e.interval = e.src.interval(now)
+	e.interval = e.src.Interval(now)
 	e.mu.Unlock()
 
 	r.record(e, c, res, err, now.Sub(begin), wait, after)
-	r.logPoll(before, after, name, c.written, err, wait)
+	r.logPoll(before, after, name, c.Written, err, wait)
 	return c.report(name, res, begin, now), err
 }
 
@@ -182,47 +188,43 @@ func (e *entry) setPolling(on bool) {
 
 // countedCycle is a cycle that counts its requests.
 type countedCycle struct {
-	*cycle
+	*poll.Cycle
 	sent *atomic.Int64
 }
 
 func (r *Runner) newCycle(name string, dry bool) countedCycle {
-	sent := new(atomic.Int64)
-	cl := *r.client
-	cl.feed = name
-	requests := r.metrics.requests.WithLabelValues(name)
-	cl.requests = func() { sent.Add(1); requests.Inc() }
-	return countedCycle{&cycle{
-		client: &cl, clock: r.clock, log: r.log.With("feed", name), writer: r.writer, dry: dry,
+	sent, requests := new(atomic.Int64), r.metrics.requests.WithLabelValues(name)
+	return countedCycle{&poll.Cycle{
+		Client: r.client.For(name, func() { sent.Add(1); requests.Inc() }), Clock: r.clock, Log: r.log.With("feed", name), Writer: r.writer, Dry: dry,
 	}, sent}
 }
 
 // safePoll polls and turns a panic, which only a parser bug could cause, into a
 // failed poll: one odd payload must not take the daemon down.
-func safePoll(ctx context.Context, src source, c *cycle) (res result, err error) {
+func safePoll(ctx context.Context, src poll.Source, c *poll.Cycle) (res poll.Result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
-			c.log.Error("poll panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			err = fail(KindInvalid, "poll "+src.name(), "internal error, see the log: %v", p)
+			c.Log.Error("poll panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = fetch.Fail(fetch.KindInvalid, "poll "+src.Name(), "internal error, see the log: %v", p)
 		}
 	}()
-	return src.poll(ctx, c)
+	return src.Poll(ctx, c)
 }
 
 // record updates the metrics.
-func (r *Runner) record(e *entry, c countedCycle, res result, err error, took, wait time.Duration, st feedState) {
-	name, label := e.src.name(), "ok"
+func (r *Runner) record(e *entry, c countedCycle, res poll.Result, err error, took, wait time.Duration, st feedState) {
+	name, label := e.src.Name(), "ok"
 	if err != nil {
-		label = string(KindOf(err))
+		label = string(fetch.KindOf(err))
 	}
 	r.metrics.polls.WithLabelValues(name, label).Inc()
 	r.metrics.duration.WithLabelValues(name).Observe(took.Seconds())
-	if err == nil && res.unchanged {
+	if err == nil && res.Unchanged {
 		r.metrics.notModified.WithLabelValues(name).Inc()
 	}
-	r.metrics.wrote(e.src.table(), c.written)
+	r.metrics.wrote(e.src.Table(), c.Written)
 	r.metrics.show(name, st, wait)
 }
 
@@ -230,9 +232,9 @@ func (r *Runner) record(e *entry, c countedCycle, res result, err error, took, w
 // of its kind, each tenth of a row, recovery, and a feed switched off.
 func (r *Runner) logPoll(before, after feedState, name string, n change.Written, err error, wait time.Duration) {
 	log := r.log.With("feed", name)
-	kind := KindOf(err)
+	kind := fetch.KindOf(err)
 	switch {
-	case kind == KindCanceled:
+	case kind == fetch.KindCanceled:
 	case err == nil && before.Failures > 0:
 		log.Info("feed recovered", "failures", before.Failures)
 	case err == nil && n.Changed():
@@ -240,7 +242,7 @@ func (r *Runner) logPoll(before, after feedState, name string, n change.Written,
 	case err == nil:
 	case after.Disabled != "" && before.Disabled == "":
 		log.Error("feed disabled", "reason", after.Disabled)
-	case kind == KindPaused:
+	case kind == fetch.KindPaused:
 		log.Debug("feed waits for its host", "wait", wait)
 	case before.Failures == 0 || before.LastErrorKind != kind || after.Failures%10 == 0:
 		log.Warn("feed poll failed", "kind", kind, "error", err, "failures", after.Failures, "wait", wait.Round(time.Second))
@@ -250,7 +252,7 @@ func (r *Runner) logPoll(before, after feedState, name string, n change.Written,
 func (r *Runner) names() []string {
 	out := make([]string, len(r.entries))
 	for i, e := range r.entries {
-		out[i] = e.src.name()
+		out[i] = e.src.Name()
 	}
 	return out
 }

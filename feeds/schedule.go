@@ -4,18 +4,18 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"time"
+
+	"carbond/feeds/internal/fetch"
+	"carbond/feeds/internal/poll"
 )
 
 // Figures of the schedule.
 const (
 	backoffMost   = time.Hour
-	offlineMost   = 10 * time.Minute // nobody was reached: the fault is likely here, and nobody is burdened
 	authWait      = time.Hour
-	localMost     = 5 * time.Second // a wait for the user's own machine, unless its interval is longer or it asks for more
-	startWindow   = time.Minute     // first polls are spread over this
-	localFull     = 10              // polls of the user's own machine from one full reading to the next, at most
+	startWindow   = time.Minute // first polls are spread over this
 	notFoundLimit = 3 * 24 * time.Hour
-	dueMost       = retryAfterMax + time.Hour // a due time further off comes from a clock that was wrong
+	dueMost       = fetch.MaxRetryAfter + time.Hour // a due time further off comes from a clock that was wrong
 )
 
 // startOffset spreads the first polls of many feeds, the same way each start.
@@ -41,47 +41,47 @@ func backoff(interval, longest time.Duration, n int) time.Duration {
 	}
 	most = max(min(most, longest), interval)
 	if most == interval {
-		return jitter(interval, 0.1)
+		return fetch.Jitter(interval, 0.1)
 	}
 	return interval + rand.N(most-interval)
 }
 
 // settle updates st after a poll that went from begin to now and ended with
 // err, and returns the wait that a failure caused (0 after a success).
-func settle(st *feedState, src source, res result, err error, begin, now time.Time) time.Duration {
-	interval := src.interval(now)
+func settle(st *feedState, src poll.Source, res poll.Result, err error, begin, now time.Time) time.Duration {
+	interval := src.Interval(now)
 	if err == nil {
 		st.Failures, st.LastSuccess, st.NotFoundSince = 0, now, time.Time{}
 		st.Disabled, st.DisabledAt = "", time.Time{}
 		st.LastError, st.LastErrorKind, st.LastErrorAt = "", "", time.Time{}
-		if !res.partial || st.Items == 0 {
-			st.Items = res.items
+		if !res.Partial || st.Items == 0 {
+			st.Items = res.Items
 		}
-		st.Notes = res.notes
+		st.Notes = res.Notes
 		// From the begin, so that long polls keep the pace, but never at once.
-		st.NextDue = later(begin.Add(jitter(interval, 0.1)), now.Add(interval/10))
+		st.NextDue = poll.Later(begin.Add(fetch.Jitter(interval, 0.1)), now.Add(interval/10))
 		return 0
 	}
-	kind, asked := KindOf(err), askedWait(err)
-	if kind == KindCanceled {
+	kind, asked := fetch.KindOf(err), fetch.AskedWait(err)
+	if kind == fetch.KindCanceled {
 		return 0 // shutting down: due as before
 	}
-	if kind != KindPaused || st.LastError == "" {
-		st.LastError, st.LastErrorAt = err.Error(), now // why a host rests says more than that it does
+	if kind != fetch.KindPaused || st.LastError == "" {
+		st.LastError, st.LastErrorAt = err.Error(), now // why a host is paused says more than that it is
 	}
 	st.LastErrorKind = kind
 	longest := backoffMost
 	switch {
-	case src.local():
-		longest = localMost
-	case kind == KindNetwork:
-		longest = offlineMost
+	case src.Local():
+		longest = fetch.MaxLocalWait
+	case kind == fetch.KindNetwork:
+		longest = fetch.MaxOfflineWait
 	}
 	wait := time.Duration(0)
 	switch kind {
-	case KindPaused:
+	case fetch.KindPaused:
 		wait = asked + rand.N(max(interval/10, time.Second)) // nobody was asked: no failure of this feed
-	case KindAuth:
+	case fetch.KindAuth:
 		st.Failures++
 		wait = max(min(authWait, longest), asked)
 	default:
@@ -98,46 +98,24 @@ func settle(st *feedState, src source, res result, err error, begin, now time.Ti
 
 // disable switches a feed off whose address is gone: at once after a 410, after
 // three days of 404.
-func disable(st *feedState, src source, kind Kind, now time.Time) {
-	if kind != KindNotFound {
-		if kind != KindPaused && kind != KindNetwork && kind != KindTimeout {
+func disable(st *feedState, src poll.Source, kind fetch.Kind, now time.Time) {
+	if kind != fetch.KindNotFound {
+		if kind != fetch.KindPaused && kind != fetch.KindNetwork && kind != fetch.KindTimeout {
 			st.NotFoundSince = time.Time{}
 		}
 	} else if st.NotFoundSince.IsZero() {
 		st.NotFoundSince = now
 	}
-	if !src.volatile() {
+	if !src.Volatile() {
 		return
 	}
 	switch {
-	case kind == KindGone:
+	case kind == fetch.KindGone:
 		st.Disabled = "the address answers 410 Gone: remove the feed or correct its address"
-	case kind == KindNotFound && now.Sub(st.NotFoundSince) >= notFoundLimit:
+	case kind == fetch.KindNotFound && now.Sub(st.NotFoundSince) >= notFoundLimit:
 		st.Disabled = "the address answered 404 Not Found for three days: remove the feed or correct its address"
 	default:
 		return
 	}
 	st.DisabledAt = now
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-// askedWait is how long upstream, or the record of its host, asked to wait.
-func askedWait(err error) time.Duration {
-	for err != nil {
-		if e, ok := err.(*Error); ok && e.RetryAfter > 0 {
-			return e.RetryAfter
-		}
-		u, ok := err.(interface{ Unwrap() error })
-		if !ok {
-			return 0
-		}
-		err = u.Unwrap()
-	}
-	return 0
 }

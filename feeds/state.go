@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"carbond/feeds/internal/fetch"
 )
 
 // stateFormat is the number of the state file's format. A file with another
@@ -18,28 +20,28 @@ const stateFormat = 1
 
 // feedState is what is remembered of one feed beside the source's own memory.
 type feedState struct {
-	URL           string    `json:"url,omitempty"` // fingerprint of the configuration; another one starts afresh
-	LastPoll      time.Time `json:"last_poll,omitzero"`
-	LastSuccess   time.Time `json:"last_success,omitzero"`
-	NextDue       time.Time `json:"next_due,omitzero"`
-	Failures      int       `json:"failures,omitempty"` // consecutive
-	Items         int       `json:"items,omitempty"`
-	Polls         uint64    `json:"polls,omitempty"`
-	LastError     string    `json:"last_error,omitempty"`
-	LastErrorKind Kind      `json:"last_error_kind,omitempty"`
-	LastErrorAt   time.Time `json:"last_error_at,omitzero"`
-	NotFoundSince time.Time `json:"not_found_since,omitzero"`
-	Disabled      string    `json:"disabled,omitempty"` // reason
-	DisabledAt    time.Time `json:"disabled_at,omitzero"`
-	Notes         []string  `json:"notes,omitempty"`
+	URL           string     `json:"url,omitempty"` // fingerprint of the configuration; another one starts afresh
+	LastPoll      time.Time  `json:"last_poll,omitzero"`
+	LastSuccess   time.Time  `json:"last_success,omitzero"`
+	NextDue       time.Time  `json:"next_due,omitzero"`
+	Failures      int        `json:"failures,omitempty"` // consecutive
+	Items         int        `json:"items,omitempty"`
+	Polls         uint64     `json:"polls,omitempty"`
+	LastError     string     `json:"last_error,omitempty"`
+	LastErrorKind fetch.Kind `json:"last_error_kind,omitempty"`
+	LastErrorAt   time.Time  `json:"last_error_at,omitzero"`
+	NotFoundSince time.Time  `json:"not_found_since,omitzero"`
+	Disabled      string     `json:"disabled,omitempty"` // reason
+	DisabledAt    time.Time  `json:"disabled_at,omitzero"`
+	Notes         []string   `json:"notes,omitempty"`
 }
 
 // stateFile is the content of the main state file.
 type stateFile struct {
-	Format int                  `json:"format"`
-	Feeds  map[string]feedState `json:"feeds"`
-	Hosts  map[string]groupRest `json:"hosts,omitempty"`
-	// Memory holds the small memories of sources (validators). Large ones have
+	Format int                        `json:"format"`
+	Feeds  map[string]feedState       `json:"feeds"`
+	Hosts  map[string]fetch.HostState `json:"hosts,omitempty"`
+	// Memory holds the small memories of sources (fetch.Validators). Large ones have
 	// files of their own, beside this one.
 	Memory map[string]json.RawMessage `json:"memory,omitempty"`
 }

@@ -11,6 +11,10 @@ import (
 	"time"
 
 	"carbond/feeds"
+	"carbond/feeds/carbonmark"
+	"carbond/feeds/finance"
+	"carbond/feeds/news"
+	"carbond/feeds/verra"
 )
 
 // A feed whose poll takes long (a sweep takes minutes, a stalled upstream too)
@@ -29,9 +33,9 @@ func TestStateIsSavedDuringALongPoll(t *testing.T) {
 		}
 		start := func(also string) (end func()) {
 			r := runner(t, feeds.Options{
-				Transport: u, Timeout: 25 * time.Minute, StatePath: path, Verra: feeds.VerraOptions{Disabled: true},
-				Carbonmark: feeds.CarbonmarkOptions{Disabled: true}, Finance: feeds.FinanceOptions{Disabled: true},
-				News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{{Name: "sweep", URL: "https://sweep.example/"}, {Name: also, URL: "https://" + also + ".example/"}}},
+				Transport: u, Timeout: 25 * time.Minute, StatePath: path, Verra: verra.Options{Disabled: true},
+				Carbonmark: carbonmark.Options{Disabled: true}, Finance: finance.Options{Disabled: true},
+				News: news.Options{Feeds: []news.Source{{Name: "sweep", URL: "https://sweep.example/"}, {Name: also, URL: "https://" + also + ".example/"}}},
 			}, m)
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)

@@ -1,6 +1,11 @@
 package feeds
 
-import "time"
+import (
+	"time"
+
+	"carbond/feeds/internal/fetch"
+	"carbond/feeds/internal/poll"
+)
 
 // The least ages at which feeds count as stale by themselves.
 const (
@@ -10,19 +15,19 @@ const (
 
 // FeedStatus is what an operator sees of one feed.
 type FeedStatus struct {
-	Name          string    `json:"name"`
-	Table         string    `json:"table"`
-	State         string    `json:"state"` // waiting, polling, ok, failing, paused or disabled
-	LastPoll      time.Time `json:"last_poll,omitzero"`
-	LastSuccess   time.Time `json:"last_success,omitzero"`
-	NextDue       time.Time `json:"next_due,omitzero"`
-	Items         int       `json:"items"` // at the last good poll
-	Polls         uint64    `json:"polls"`
-	Failures      int       `json:"failures"` // in a row
-	LastError     string    `json:"last_error,omitempty"`
-	LastErrorKind Kind      `json:"last_error_kind,omitempty"`
-	LastErrorAt   time.Time `json:"last_error_at,omitzero"`
-	Disabled      string    `json:"disabled,omitempty"` // reason
+	Name          string     `json:"name"`
+	Table         string     `json:"table"`
+	State         string     `json:"state"` // waiting, polling, ok, failing, paused or disabled
+	LastPoll      time.Time  `json:"last_poll,omitzero"`
+	LastSuccess   time.Time  `json:"last_success,omitzero"`
+	NextDue       time.Time  `json:"next_due,omitzero"`
+	Items         int        `json:"items"` // at the last good poll
+	Polls         uint64     `json:"polls"`
+	Failures      int        `json:"failures"` // in a row
+	LastError     string     `json:"last_error,omitempty"`
+	LastErrorKind fetch.Kind `json:"last_error_kind,omitempty"`
+	LastErrorAt   time.Time  `json:"last_error_at,omitzero"`
+	Disabled      string     `json:"disabled,omitempty"` // reason
 	// Stale is set when the last success, or the start of this run, is older
 	// than the feed's limit: a readiness reason, not one to stop serving.
 	Stale      bool          `json:"stale"`
@@ -43,16 +48,16 @@ func (r *Runner) Status() []FeedStatus {
 	return out
 }
 
-func (r *Runner) status(src source, st feedState, polling bool, interval time.Duration, now time.Time) FeedStatus {
+func (r *Runner) status(src poll.Source, st feedState, polling bool, interval time.Duration, now time.Time) FeedStatus {
 	s := FeedStatus{
-		Name: src.name(), Table: src.table(), LastPoll: st.LastPoll, LastSuccess: st.LastSuccess, NextDue: st.NextDue,
+		Name: src.Name(), Table: src.Table(), LastPoll: st.LastPoll, LastSuccess: st.LastSuccess, NextDue: st.NextDue,
 		Items: st.Items, Polls: st.Polls, Failures: st.Failures, LastError: st.LastError, LastErrorKind: st.LastErrorKind,
 		LastErrorAt: st.LastErrorAt, Disabled: st.Disabled, Notes: st.Notes,
 	}
 	s.StaleAfter = r.opt.StaleAfter
 	if s.StaleAfter <= 0 {
 		least := staleLeast
-		if src.local() {
+		if src.Local() {
 			least = staleLocal
 		}
 		s.StaleAfter = max(10*interval, least)
@@ -67,7 +72,7 @@ func (r *Runner) status(src source, st feedState, polling bool, interval time.Du
 		s.State = "disabled"
 	case polling:
 		s.State = "polling"
-	case st.LastErrorKind == KindPaused:
+	case st.LastErrorKind == fetch.KindPaused:
 		s.State = "paused"
 	case st.Failures > 0:
 		s.State = "failing"

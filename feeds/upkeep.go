@@ -46,9 +46,9 @@ func (r *Runner) save(all bool) {
 		return
 	}
 	now := r.clock.Now()
-	s := stateFile{Format: stateFormat, Feeds: map[string]feedState{}, Hosts: r.client.groups.save(), Memory: map[string]json.RawMessage{}}
+	s := stateFile{Format: stateFormat, Feeds: map[string]feedState{}, Hosts: r.client.Save(), Memory: map[string]json.RawMessage{}}
 	for _, e := range r.entries {
-		name := e.src.name()
+		name := e.src.Name()
 		e.mu.Lock()
 		if e.state.Polls > 0 || !e.state.LastPoll.IsZero() {
 			s.Feeds[name] = e.state
@@ -82,15 +82,15 @@ func (r *Runner) encode(e *entry, all bool, now time.Time) string {
 	} else if !e.busy.TryLock() {
 		return e.saved
 	}
-	b, err := json.Marshal(e.src.save())
+	b, err := json.Marshal(e.src.Save())
 	e.busy.Unlock()
 	if err != nil {
-		r.log.Error("feed memory cannot be encoded", "feed", e.src.name(), "error", err)
+		r.log.Error("feed memory cannot be encoded", "feed", e.src.Name(), "error", err)
 		return e.saved
 	}
 	if len(b) > memoryInline && (string(b) != e.saved || !large) {
-		if err := writeFile(memoryPath(r.opt.StatePath, e.src.name()), b); err != nil {
-			r.log.Warn("feed memory not saved", "feed", e.src.name(), "error", err)
+		if err := writeFile(memoryPath(r.opt.StatePath, e.src.Name()), b); err != nil {
+			r.log.Warn("feed memory not saved", "feed", e.src.Name(), "error", err)
 			return e.saved
 		}
 	}
@@ -101,8 +101,8 @@ func (r *Runner) encode(e *entry, all bool, now time.Time) string {
 // pruneLoop deletes history that is older than configured.
 func (r *Runner) pruneLoop(ctx context.Context) {
 	for {
-		r.prune(ctx, change.Finance, r.opt.KeepFinance)
-		r.prune(ctx, change.News, r.opt.KeepNews)
+		r.prune(ctx, change.Finance, r.opt.Finance.Keep)
+		r.prune(ctx, change.News, r.opt.News.Keep)
 		if r.clock.Sleep(ctx, pruneEvery) != nil {
 			return
 		}

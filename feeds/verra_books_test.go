@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carbond/feeds"
+	"carbond/feeds/verra"
 	"carbond/store/change"
 )
 
@@ -26,7 +27,7 @@ func TestVerraShortLedgersAreRead(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			follow(t, feeds.VerraOptions{TotalsPerPoll: 20}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+			follow(t, verra.Options{TotalsPerPoll: 20}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 				g.extra = tc.extra
 				mustFetch(t, r, "verra")
 				for id, want := range map[string]string{"VCS-934": "1824231", "VCS-1175": "24110", "VCS-1340": "2654806"} {
@@ -48,7 +49,7 @@ func TestVerraShortLedgersAreRead(t *testing.T) {
 
 // What a changed project lost since the ledgers were read comes with the change.
 func TestVerraShortLedgersAreFreshened(t *testing.T) {
-	follow(t, feeds.VerraOptions{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		g.extra = nil
 		mustFetch(t, r, "verra")
 		g.edit(func(tables map[string][]map[string]any) {
@@ -71,7 +72,7 @@ func TestVerraShortLedgersAreFreshened(t *testing.T) {
 // A project for which the service has no usable sum does not keep the others
 // from theirs.
 func TestVerraUnusableSumDelaysNoOther(t *testing.T) {
-	follow(t, feeds.VerraOptions{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		g.spoil = func(_ string, r *http.Request, body search) *http.Response {
 			if f := body.Filter.Model["projectId"].Filters; len(f) > 0 && f[0].Filter == "397" {
 				return answer(500, "application/json", `{"status":500}`)
@@ -99,9 +100,9 @@ func TestVerraUnusableSumDelaysNoOther(t *testing.T) {
 // A stand-in on the own machine may change without a trace in the newest page, or
 // fail at first: it is read in full again within ten polls, not half a day.
 func TestVerraLocalIsSweptOften(t *testing.T) {
-	follow(t, feeds.VerraOptions{URL: "http://127.0.0.1:4711", Interval: time.Second}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{URL: "http://127.0.0.1:4711", Interval: time.Second}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		g.spoil = func(string, *http.Request, search) *http.Response { return answer(400, "text/plain", "") }
-		if _, err := fetch(t, r, "verra"); err == nil {
+		if _, err := fetchNow(t, r, "verra"); err == nil {
 			t.Fatal("the first sweep should fail")
 		}
 		g.spoil = nil

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"carbond/feeds"
+	"carbond/feeds/internal/fetch"
+	"carbond/feeds/verra"
 	"carbond/store/change"
 )
 
@@ -17,7 +19,7 @@ func TestVerraDocument(t *testing.T) {
 		"root": "http://127.0.0.1:4711", "slash": "http://127.0.0.1:4711/", "path": "http://127.0.0.1:4711/uiapi", "path and slash": "http://127.0.0.1:4711/uiapi/",
 	} {
 		t.Run(name, func(t *testing.T) {
-			follow(t, feeds.VerraOptions{URL: site}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+			follow(t, verra.Options{URL: site}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 				down := false
 				u.handle = func(r *http.Request) *http.Response {
 					if r.URL.Path == doc && down {
@@ -34,7 +36,7 @@ func TestVerraDocument(t *testing.T) {
 				}
 				down = true
 				g.spoil = func(string, *http.Request, search) *http.Response { return answer(400, "text/plain", "") }
-				if _, err := fetch(t, r, "verra"); feeds.KindOf(err) != feeds.KindHTTPStatus {
+				if _, err := fetchNow(t, r, "verra"); fetch.KindOf(err) != fetch.KindHTTPStatus {
 					t.Errorf("a failing search: %v", err)
 				}
 				g.spoil = nil
@@ -48,7 +50,7 @@ func TestVerraDocument(t *testing.T) {
 func TestVerraConfiguredBase(t *testing.T) {
 	for _, base := range []string{"http://127.0.0.1:4711/base", "http://127.0.0.1:4711/base/", "https://search.example.org"} {
 		t.Run(base, func(t *testing.T) {
-			follow(t, feeds.VerraOptions{Base: base, TotalsPerPoll: -1}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+			follow(t, verra.Options{Base: base, TotalsPerPoll: -1}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 				mustFetch(t, r, "verra")
 				if n := m.count(change.Verra); n != 20 {
 					t.Errorf("%d projects", n)

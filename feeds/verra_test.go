@@ -17,7 +17,7 @@ import (
 )
 
 // follow runs f with a Runner on the registry, in virtual time.
-func follow(t *testing.T, opt feeds.VerraOptions, f func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream)) {
+func follow(t *testing.T, opt verra.Options, f func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		g, m := newRegistry(t), newMemory()
@@ -28,9 +28,9 @@ func follow(t *testing.T, opt feeds.VerraOptions, f func(t *testing.T, r *feeds.
 }
 
 func TestVerraSweepOfFixtures(t *testing.T) {
-	follow(t, feeds.VerraOptions{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		for range 3 { // totals come ten projects at a time
-			if _, err := fetch(t, r, "verra"); err != nil {
+			if _, err := fetchNow(t, r, "verra"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -91,7 +91,7 @@ func TestVerraSweepOfFixtures(t *testing.T) {
 // An unchanged registry costs two requests a minute and writes nothing; a
 // changed project arrives with the next poll.
 func TestVerraIncrementalPoll(t *testing.T) {
-	follow(t, feeds.VerraOptions{TotalsPerPoll: -1}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{TotalsPerPoll: -1}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		mustFetch(t, r, "verra")
 		writes := m.writes()
 		for range 3 {
@@ -118,7 +118,7 @@ func TestVerraIncrementalPoll(t *testing.T) {
 
 func mustFetch(t *testing.T, r *feeds.Runner, name string) feeds.Report {
 	t.Helper()
-	rep, err := fetch(t, r, name)
+	rep, err := fetchNow(t, r, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func mustFetch(t *testing.T, r *feeds.Runner, name string) feeds.Report {
 // Rows disappear after three complete sweeps without them, and only those that
 // the feed wrote itself.
 func TestVerraAbsence(t *testing.T) {
-	follow(t, feeds.VerraOptions{SweepEvery: time.Hour, TotalsPerPoll: -1}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{SweepEvery: time.Hour, TotalsPerPoll: -1}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		_, _ = m.Write(t.Context(), []change.Edit{verraEdit(change.NewRow(v("VCS-77777"), v("Peru"), null, null))})
 		for n := range 100 { // so that one project less is no shrinking
 			e := map[string]any{}
@@ -155,7 +155,7 @@ func TestVerraAbsence(t *testing.T) {
 
 // RETIRED needs issued units of which none is left.
 func TestVerraRetired(t *testing.T) {
-	follow(t, feeds.VerraOptions{TotalsPerPoll: 20}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{TotalsPerPoll: 20}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		left := 6118 - sum(g.pass("retirements", by("4020"))) - sum(g.pass("cancellations", by("4020")))
 		g.tables["retirements"] = slices.DeleteFunc(g.tables["retirements"], func(e map[string]any) bool { return left < 0 && fmt.Sprint(e["projectId"]) == "4020" })
 		left = 6118 - sum(g.pass("retirements", by("4020"))) - sum(g.pass("cancellations", by("4020")))
@@ -180,7 +180,7 @@ func TestVerraRetired(t *testing.T) {
 		})
 		old := m.writes()
 		<-time.After(25 * time.Hour)
-		rep, err := fetch(t, r, "verra")
+		rep, err := fetchNow(t, r, "verra")
 		if err != nil || m.writes() != old || !strings.Contains(strings.Join(rep.Notes, " "), "filter was ignored") {
 			t.Errorf("%v, %d writes, %v", err, m.writes()-old, rep.Notes)
 		}
@@ -190,7 +190,7 @@ func TestVerraRetired(t *testing.T) {
 // A stand-in on the own machine stands in for the whole registry, even when its
 // configuration document is a copy of the real one.
 func TestVerraLocalStandIn(t *testing.T) {
-	follow(t, feeds.VerraOptions{URL: "http://127.0.0.1:4711"}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{URL: "http://127.0.0.1:4711"}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		begin := time.Now()
 		mustFetch(t, r, "verra")
 		for _, s := range u.requests() {
@@ -208,7 +208,7 @@ func TestVerraLocalStandIn(t *testing.T) {
 }
 
 func TestVerraDryRun(t *testing.T) {
-	follow(t, feeds.VerraOptions{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		rep, err := r.Fetch(t.Context(), "verra", true)
 		if err != nil || rep.Written.Inserted != 20 || m.count(change.Verra) != 0 || len(rep.Edits) == 0 {
 			t.Errorf("%+v, %v, %d rows", rep.Written, err, m.count(change.Verra))

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"carbond/feeds"
+	"carbond/feeds/internal/fetch"
+	"carbond/feeds/verra"
 	"carbond/store/change"
 )
 
@@ -26,46 +28,46 @@ func TestVerraTraps(t *testing.T) {
 	}
 	tests := map[string]struct {
 		spoil func(t *testing.T) func(string, *http.Request, search) *http.Response
-		kind  feeds.Kind
+		kind  fetch.Kind
 	}{
 		"web page": {func(t *testing.T) func(string, *http.Request, search) *http.Response {
 			return page(t, "html_200_shell.html")
-		}, feeds.KindHTML},
+		}, fetch.KindHTML},
 		"cut off": {func(t *testing.T) func(string, *http.Request, search) *http.Response {
 			return page(t, "truncated.json")
-		}, feeds.KindTruncated},
+		}, fetch.KindTruncated},
 		"shrunk": {func(t *testing.T) func(string, *http.Request, search) *http.Response {
 			return page(t, "projects_shrunk.json")
-		}, feeds.KindShrunk},
+		}, fetch.KindShrunk},
 		"no entities": {func(t *testing.T) func(string, *http.Request, search) *http.Response {
 			return page(t, "wrong_standardid_200.json")
-		}, feeds.KindEmpty},
+		}, fetch.KindEmpty},
 		"empty body": {func(t *testing.T) func(string, *http.Request, search) *http.Response {
 			return page(t, "empty_body.txt")
-		}, feeds.KindEmpty},
+		}, fetch.KindEmpty},
 		"null": {func(t *testing.T) func(string, *http.Request, search) *http.Response {
 			return page(t, "null_body.json")
-		}, feeds.KindEmpty},
+		}, fetch.KindEmpty},
 		"bare array": {func(t *testing.T) func(string, *http.Request, search) *http.Response {
 			return page(t, "empty_array.json")
-		}, feeds.KindInvalid},
+		}, fetch.KindInvalid},
 		"error object": {func(t *testing.T) func(string, *http.Request, search) *http.Response {
 			return page(t, "error_500_generic.json")
-		}, feeds.KindInvalid},
+		}, fetch.KindInvalid},
 		"half of the rows": {func(t *testing.T) func(string, *http.Request, search) *http.Response {
 			return page(t, "projects_nasty.json")
-		}, feeds.KindTruncated},
+		}, fetch.KindTruncated},
 		"status 500": {func(*testing.T) func(string, *http.Request, search) *http.Response {
 			return func(string, *http.Request, search) *http.Response { return answer(500, "text/plain", "") }
-		}, feeds.KindHTTPStatus},
+		}, fetch.KindHTTPStatus},
 		"connection refused": {func(*testing.T) func(string, *http.Request, search) *http.Response {
 			return func(string, *http.Request, search) *http.Response { panic(http.ErrAbortHandler) }
-		}, feeds.KindInvalid},
+		}, fetch.KindInvalid},
 	}
 	for name, tc := range tests {
 		for _, sweep := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/sweep=%v", name, sweep), func(t *testing.T) {
-				opt := feeds.VerraOptions{TotalsPerPoll: -1, SweepEvery: time.Hour}
+				opt := verra.Options{TotalsPerPoll: -1, SweepEvery: time.Hour}
 				follow(t, opt, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 					mustFetch(t, r, "verra")
 					old, _ := json.Marshal(m.tables)
@@ -73,9 +75,9 @@ func TestVerraTraps(t *testing.T) {
 					if sweep {
 						<-time.After(2 * time.Hour)
 					}
-					_, err := fetch(t, r, "verra")
+					_, err := fetchNow(t, r, "verra")
 					if sweep || name != "half of the rows" { // an incremental page is a part by nature
-						if k := feeds.KindOf(err); k != tc.kind {
+						if k := fetch.KindOf(err); k != tc.kind {
 							t.Errorf("kind %q, want %q: %v", k, tc.kind, err)
 						}
 						if s := status(r, "verra"); s.State != "failing" || s.LastErrorKind != tc.kind || s.LastError == "" {
@@ -99,7 +101,7 @@ func TestVerraTraps(t *testing.T) {
 
 // A page that repeats and drops rows, as an unstable sort does.
 func TestVerraUnstableSortIsRefused(t *testing.T) {
-	follow(t, feeds.VerraOptions{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		big := g.tables["project"]
 		for n := range 1000 {
 			e := map[string]any{}
@@ -117,8 +119,8 @@ func TestVerraUnstableSortIsRefused(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := fetch(t, r, "verra")
-		if k := feeds.KindOf(err); k != feeds.KindTruncated || m.count(change.Verra) != 0 {
+		_, err := fetchNow(t, r, "verra")
+		if k := fetch.KindOf(err); k != fetch.KindTruncated || m.count(change.Verra) != 0 {
 			t.Errorf("%v with %d rows", err, m.count(change.Verra))
 		}
 	})
@@ -127,10 +129,10 @@ func TestVerraUnstableSortIsRefused(t *testing.T) {
 // The registry's answer to a wrong standard is an empty one; the right id is
 // looked up and used from the next poll on.
 func TestVerraStandardIsCorrected(t *testing.T) {
-	follow(t, feeds.VerraOptions{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		g.standard = "150000000000777"
-		_, err := fetch(t, r, "verra")
-		if feeds.KindOf(err) != feeds.KindEmpty {
+		_, err := fetchNow(t, r, "verra")
+		if fetch.KindOf(err) != fetch.KindEmpty {
 			t.Fatal(err)
 		}
 		<-time.After(time.Hour)
@@ -143,7 +145,7 @@ func TestVerraStandardIsCorrected(t *testing.T) {
 
 // A key that expired is read again from the configuration document, once.
 func TestVerraReadsConfigurationAgain(t *testing.T) {
-	follow(t, feeds.VerraOptions{TotalsPerPoll: -1}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{TotalsPerPoll: -1}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		mustFetch(t, r, "verra")
 		g.edit(func(map[string][]map[string]any) {
 			g.env = strings.ReplaceAll(g.env, g.key, "NEW-KEY")
@@ -152,8 +154,8 @@ func TestVerraReadsConfigurationAgain(t *testing.T) {
 		mustFetch(t, r, "verra")
 		g.edit(func(map[string][]map[string]any) { g.key = "UNKNOWN" })
 		before := len(u.requests())
-		_, err := fetch(t, r, "verra")
-		if feeds.KindOf(err) != feeds.KindAuth {
+		_, err := fetchNow(t, r, "verra")
+		if fetch.KindOf(err) != fetch.KindAuth {
 			t.Fatal(err)
 		}
 		if n := len(u.requests()) - before; n != 3 {
@@ -187,7 +189,7 @@ func TestVerraIssuancesByVintage(t *testing.T) {
 			})
 		}
 	}
-	follow(t, feeds.VerraOptions{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		many(g)
 		mustFetch(t, r, "verra")
 		want := 80113 + 12_000 - sum(g.pass("retirements", by("397"))) - sum(g.pass("cancellations", by("397")))
@@ -202,7 +204,7 @@ func TestVerraIssuancesByVintage(t *testing.T) {
 			}
 		}
 	})
-	follow(t, feeds.VerraOptions{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		many(g)
 		g.spoil = func(resource string, _ *http.Request, body search) *http.Response {
 			if len(body.Filter.Model) > 0 && resource == "issuances" {
@@ -211,7 +213,7 @@ func TestVerraIssuancesByVintage(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := fetch(t, r, "verra")
+		_, err := fetchNow(t, r, "verra")
 		if err == nil || !strings.Contains(err.Error(), "was ignored") {
 			t.Errorf("an ignored filter passed: %v", err)
 		}
@@ -228,14 +230,14 @@ func by(project string) (s search) {
 
 // A write that fails is made good by the next poll.
 func TestVerraFailedWrite(t *testing.T) {
-	follow(t, feeds.VerraOptions{TotalsPerPoll: -1}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+	follow(t, verra.Options{TotalsPerPoll: -1}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		mustFetch(t, r, "verra")
 		g.edit(func(tables map[string][]map[string]any) {
 			tables["project"][3]["modifiedDate"], tables["project"][3]["projectName"] = "2026-11-23T09:00:00", "Renamed"
 		})
 		m.fail = errors.New("disk full")
-		_, err := fetch(t, r, "verra")
-		if feeds.KindOf(err) != feeds.KindWrite {
+		_, err := fetchNow(t, r, "verra")
+		if fetch.KindOf(err) != fetch.KindWrite {
 			t.Fatal(err)
 		}
 		m.fail = nil

@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"carbond/feeds"
+	"carbond/feeds/internal/fetch"
+	"carbond/feeds/news"
 	"carbond/store/change"
 )
 
@@ -184,7 +186,7 @@ func TestDeadFeedDelaysNobody(t *testing.T) {
 			defer u.mu.Unlock()
 			return w.serve(r)
 		}
-		opt := feeds.Options{Transport: u, News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{
+		opt := feeds.Options{Transport: u, News: news.Options{Feeds: []news.Source{
 			{Name: "dead", URL: "https://dead.example/"}, {Name: "alive", URL: "https://alive.example/"},
 		}}}
 		opt.Finance.AlwaysOpen = true
@@ -227,7 +229,7 @@ func TestRestartKeepsState(t *testing.T) {
 			}
 			return answer(200, "text/xml", fmt.Sprintf(rss, story(1, "Carbon tax")))
 		}}
-		list := []feeds.NewsFeed{
+		list := []news.Source{
 			{Name: "gone", URL: "https://gone.example/"}, {Name: "limit", URL: "https://limit.example/"}, {Name: "fine", URL: "https://fine.example/", Every: time.Hour},
 		}
 		r := newsRunner(t, m, u, path, list...)
@@ -245,7 +247,7 @@ func TestRestartKeepsState(t *testing.T) {
 		if s := status(r, "news/fine"); s.Items != 1 || s.LastSuccess.IsZero() {
 			t.Errorf("%+v", s)
 		}
-		if _, err := fetch(t, r, "news/limit"); feeds.KindOf(err) != feeds.KindPaused {
+		if _, err := fetchNow(t, r, "news/limit"); fetch.KindOf(err) != fetch.KindPaused {
 			t.Errorf("the pause was forgotten: %v", err)
 		}
 		run(t, r, 30*time.Minute)
@@ -290,7 +292,7 @@ func TestDueTimesFarOffAreDistrusted(t *testing.T) {
 		u := &upstream{handle: func(*http.Request) *http.Response {
 			return answer(200, "text/xml", fmt.Sprintf(rss, story(1, "Carbon tax")))
 		}}
-		list := feeds.NewsFeed{Name: "a", URL: "https://a.example/"}
+		list := news.Source{Name: "a", URL: "https://a.example/"}
 		r := newsRunner(t, newMemory(), u, path, list)
 		run(t, r, 5*time.Minute)
 		b, err := os.ReadFile(path)
@@ -311,7 +313,7 @@ func TestDueTimesFarOffAreDistrusted(t *testing.T) {
 func TestNotFoundDisablesAfterThreeDays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := &upstream{handle: func(*http.Request) *http.Response { return answer(404, "text/html", "<html>") }}
-		r := newsRunner(t, newMemory(), u, "", feeds.NewsFeed{Name: "a", URL: "https://a.example/"})
+		r := newsRunner(t, newMemory(), u, "", news.Source{Name: "a", URL: "https://a.example/"})
 		run(t, r, 70*time.Hour)
 		if s := status(r, "news/a"); s.State != "failing" {
 			t.Errorf("after 70 hours: %+v", s)
@@ -342,11 +344,11 @@ func TestMetrics(t *testing.T) {
 			}
 			return answer(429, "text/plain", "", "Retry-After", "600")
 		}}
-		r := runner(t, only(feeds.Options{Transport: u, Metrics: reg, News: feeds.NewsOptions{Feeds: []feeds.NewsFeed{{Name: "a", URL: "https://a.example/"}}}}, "news"), newMemory())
+		r := runner(t, only(feeds.Options{Transport: u, Metrics: reg, News: news.Options{Feeds: []news.Source{{Name: "a", URL: "https://a.example/"}}}}, "news"), newMemory())
 		mustFetch(t, r, "news")
 		mustFetch(t, r, "news")
 		ok = false
-		_, _ = fetch(t, r, "news")
+		_, _ = fetchNow(t, r, "news")
 		want := `
 # HELP carbond_feed_backoff_seconds Wait that the last failure caused, 0 when the feed is well.
 # TYPE carbond_feed_backoff_seconds gauge

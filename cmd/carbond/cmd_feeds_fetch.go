@@ -15,6 +15,7 @@ import (
 
 	"carbond/cmd/carbond/internal/config"
 	"carbond/feeds"
+	"carbond/feeds/postgres"
 	"carbond/store"
 	"carbond/store/change"
 )
@@ -115,7 +116,7 @@ func previewWriter(ctx context.Context, cfg *config.Config) (w feeds.Writer, not
 		if err != nil {
 			return nil, "", done, err
 		}
-		return feeds.NewSQLWriter(pool), "", pool.Close, nil
+		return postgres.New(pool), "", pool.Close, nil
 	}
 	if _, err := os.Stat(cfg.DataDir); errors.Is(err, fs.ErrNotExist) {
 		return nothing{}, cfg.DataDir + " does not exist yet: every row counts as new", done, nil

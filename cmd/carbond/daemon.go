@@ -19,6 +19,7 @@ import (
 	"carbond/cmd/carbond/internal/systemd"
 	"carbond/cmd/carbond/internal/viewfile"
 	"carbond/feeds"
+	"carbond/feeds/postgres"
 	"carbond/feeds/sample"
 	"carbond/replicate"
 	"carbond/rpc"
@@ -219,7 +220,7 @@ func (d *daemon) buildFeeds(ctx context.Context, cfg *config.Config) error {
 	}
 	var w feeds.Writer = d.store
 	if d.pool != nil {
-		w = feeds.NewSQLWriter(d.pool)
+		w = postgres.New(d.pool)
 	}
 	r, err := feeds.New(opt, w)
 	if errors.Is(err, feeds.ErrOptions) {

@@ -12,7 +12,11 @@ import (
 
 	"carbond/cmd/carbond/internal/config"
 	"carbond/feeds"
+	"carbond/feeds/carbonmark"
+	"carbond/feeds/finance"
+	"carbond/feeds/news"
 	"carbond/feeds/sample"
+	"carbond/feeds/verra"
 	"carbond/store/change"
 )
 
@@ -111,10 +115,10 @@ func (d *daemon) buildSample(ctx context.Context, opt *feeds.Options) error {
 	}
 	d.sample = w
 	opt.Interval = 2 * time.Second
-	opt.Verra = feeds.VerraOptions{URL: urls[0].Verra, SweepEvery: time.Minute}
-	opt.Carbonmark = feeds.CarbonmarkOptions{URL: urls[1].Carbonmark, FullEvery: 10 * time.Second}
-	opt.Finance = feeds.FinanceOptions{URL: urls[2].Finance, Cookie: urls[2].Cookie, AlwaysOpen: true, CapsEvery: 30 * time.Second}
-	opt.News = feeds.NewsOptions{Feeds: urls[3].News, Every: 5 * time.Second, GDELTGap: time.Second}
+	opt.Verra = verra.Options{URL: urls[0].Verra, SweepEvery: time.Minute}
+	opt.Carbonmark = carbonmark.Options{URL: urls[1].Carbonmark, FullEvery: 10 * time.Second}
+	opt.Finance = finance.Options{URL: urls[2].Finance, Cookie: urls[2].Cookie, AlwaysOpen: true, CapsEvery: 30 * time.Second}
+	opt.News = news.Options{Feeds: urls[3].News, Every: 5 * time.Second, GDELTGap: time.Second}
 	return nil
 }
 

@@ -10,6 +10,9 @@ import (
 
 	"carbond/cmd/carbond/internal/config"
 	"carbond/feeds"
+	"carbond/feeds/carbonmark"
+	"carbond/feeds/finance"
+	"carbond/feeds/news"
 	"carbond/feeds/sample"
 	"carbond/feeds/verra"
 )
@@ -50,21 +53,21 @@ feeds:
 	got := feedOptions(cfg, "state")
 	want := feeds.Options{
 		Version: version, Contact: "+https://example.com", Interval: 90 * time.Second, Timeout: 7 * time.Second, StatePath: "state",
-		StaleAfter: 2 * time.Hour, KeepFinance: 30 * 24 * time.Hour, KeepNews: 40 * 24 * time.Hour,
-		Verra: feeds.VerraOptions{
+		StaleAfter: 2 * time.Hour,
+		Verra: verra.Options{
 			URL: "https://registry.example.com", Base: "https://search.example.com/public", Standard: verra.Standard{ID: "42"},
 			Headers:    map[string]string{"Origin": "https://o.example.com"},
 			Status:     verra.StatusMap{Own: []verra.StatusRule{{Pattern: "SUSPENDED", Status: verra.OnHold}}},
 			LinkPrefix: "https://registry.example.com/p/", SweepEvery: 6 * time.Hour,
 		},
-		Carbonmark: feeds.CarbonmarkOptions{URL: "https://v21.example.com", GraphURL: "https://graph.example.com/id/x"},
-		Finance: feeds.FinanceOptions{
+		Carbonmark: carbonmark.Options{URL: "https://v21.example.com", GraphURL: "https://graph.example.com/id/x"},
+		Finance: finance.Options{
 			URL: "https://prices.example.com", Failover: "https://prices2.example.com", Cookie: "https://cookie.example.com", Tickers: []string{"KRBN"},
-			ChartsEvery: 20 * time.Minute,
+			ChartsEvery: 20 * time.Minute, Keep: 30 * 24 * time.Hour,
 		},
-		News: feeds.NewsOptions{
-			Robots: true,
-			Feeds:  []feeds.NewsFeed{{Name: "Outlet", URL: "https://news.example.com/rss"}}, Intervals: map[string]time.Duration{"Outlet": 20 * time.Minute},
+		News: news.Options{
+			Robots: true, Keep: 40 * 24 * time.Hour,
+			Feeds:  []news.Source{{Name: "Outlet", URL: "https://news.example.com/rss"}}, Intervals: map[string]time.Duration{"Outlet": 20 * time.Minute},
 		},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -9,6 +9,9 @@ import (
 
 	"carbond/cmd/carbond/internal/config"
 	"carbond/feeds"
+	"carbond/feeds/carbonmark"
+	"carbond/feeds/finance"
+	"carbond/feeds/news"
 	"carbond/feeds/verra"
 	"carbond/replicate"
 	"carbond/store"
@@ -64,8 +67,8 @@ const (
 	embeddedNewsHistory    = 90 * 24 * time.Hour
 )
 
-func verraOptions(f config.Feeds, off bool) feeds.VerraOptions {
-	o := feeds.VerraOptions{
+func verraOptions(f config.Feeds, off bool) verra.Options {
+	o := verra.Options{
 		Disabled: off, URL: f.VerraURL, Base: f.VerraSearchURL, Standard: verra.Standard{ID: f.VerraStandard},
 		LinkPrefix: f.VerraLinkPrefix, SweepEvery: f.VerraSweep,
 	}
@@ -85,24 +88,22 @@ func feedOptions(cfg *config.Config, statePath string) feeds.Options {
 	f := cfg.Feeds
 	off := func(name string) bool { return !slices.Contains(f.Enabled, name) }
 	o := feeds.Options{
-		Version:     version,
-		Contact:     f.UserAgentContact,
-		Interval:    f.Interval,
-		Timeout:     f.Timeout,
-		StatePath:   statePath,
-		StaleAfter:  f.StaleAfter,
-		KeepFinance: f.FinanceHistory,
-		KeepNews:    f.NewsHistory,
-		Verra:       verraOptions(f, off("verra")),
-		Carbonmark: feeds.CarbonmarkOptions{
+		Version:    version,
+		Contact:    f.UserAgentContact,
+		Interval:   f.Interval,
+		Timeout:    f.Timeout,
+		StatePath:  statePath,
+		StaleAfter: f.StaleAfter,
+		Verra:      verraOptions(f, off("verra")),
+		Carbonmark: carbonmark.Options{
 			Disabled: off("carbonmark"), URL: f.CarbonmarkURL, APIKey: f.CarbonmarkKey.Reveal(),
 			GraphKey: f.GraphKey.Reveal(), GraphURL: f.GraphURL,
 		},
-		Finance: feeds.FinanceOptions{
+		Finance: finance.Options{
 			Disabled: off("finance"), URL: f.FinanceURL, Failover: f.FinanceFailover, Cookie: f.FinanceCookie, Tickers: f.FinanceTickers,
-			ChartsEvery: f.FinanceCharts,
+			ChartsEvery: f.FinanceCharts, Keep: f.FinanceHistory,
 		},
-		News: feeds.NewsOptions{Disabled: off("news"), GoogleNews: f.GoogleNews, Robots: f.Robots, Intervals: map[string]time.Duration{}},
+		News: news.Options{Disabled: off("news"), GoogleNews: f.GoogleNews, Robots: f.Robots, Keep: f.NewsHistory, Intervals: map[string]time.Duration{}},
 	}
 	if f.FinanceCharts == 0 {
 		o.Finance.ChartsEvery = -1
@@ -111,13 +112,13 @@ func feedOptions(cfg *config.Config, statePath string) feeds.Options {
 		o.News.Intervals[p.Name] = p.Duration()
 	}
 	for _, n := range f.NewsURLs {
-		o.News.Feeds = append(o.News.Feeds, feeds.NewsFeed{Name: n.Name, URL: n.URL})
+		o.News.Feeds = append(o.News.Feeds, news.Source{Name: n.Name, URL: n.URL})
 	}
-	if cfg.Embedded() && o.KeepFinance == 0 {
-		o.KeepFinance = embeddedFinanceHistory
+	if cfg.Embedded() && o.Finance.Keep == 0 {
+		o.Finance.Keep = embeddedFinanceHistory
 	}
-	if cfg.Embedded() && o.KeepNews == 0 {
-		o.KeepNews = embeddedNewsHistory
+	if cfg.Embedded() && o.News.Keep == 0 {
+		o.News.Keep = embeddedNewsHistory
 	}
 	return o
 }

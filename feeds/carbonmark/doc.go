@@ -1,6 +1,7 @@
 // Package carbonmark reads the Carbonmark marketplace: its REST service, and as
-// a fallback the subgraphs of the same data. It builds the calls and turns the
-// answers into typed rows; it does no I/O, has no clock and starts nothing.
+// a fallback the subgraphs of the same data. It builds the calls, turns the
+// answers into typed rows and, with the Poller, keeps a table in step with them.
+// The parsers do no I/O and have no clock.
 //
 // # Flow
 //

@@ -2,11 +2,10 @@
 // crumb) into quote rows, builds the requests that ask for them, and knows when
 // the New York market is open.
 //
-// Everything here is pure: bytes and a time in, rows or a named error out. It
-// opens no connection, reads no clock and starts no goroutine; package feeds
-// does the fetching, pausing and writing. Yahoo's terms limit reuse to personal
-// use, so callers keep this package behind an interface that a licensed source
-// can fill with the same Result.
+// The parsers are pure: bytes and a time in, rows or a named error out. The
+// Poller asks through the Cycle that it is given and starts nothing. Yahoo's
+// terms limit reuse to personal use: a licensed source can take its place as a
+// Provider.
 //
 // Invariants
 //

@@ -179,7 +179,7 @@ func (c *collector) row(e entry) (Row, Reason) {
 		row.Volume = &v
 	}
 	if row.ChangePercent == nil {
-		row.ChangePercent = change(price, e.previous)
+		row.ChangePercent = percentChange(price, e.previous)
 	}
 	return row, ""
 }
@@ -200,9 +200,9 @@ func (c *collector) time(f figure) (int64, Reason) {
 	return at, ""
 }
 
-// change computes the change in percent, nil when the previous close is unknown
+// percentChange computes the change in percent, nil when the previous close is unknown
 // or zero.
-func change(price float64, previous figure) *float64 {
+func percentChange(price float64, previous figure) *float64 {
 	prev, ok := previous.Float()
 	if !ok || prev <= 0 {
 		return nil

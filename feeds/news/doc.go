@@ -3,9 +3,9 @@
 // carbon markets, and gives every story one identity however often and however
 // decorated it arrives.
 //
-// Everything here is pure: bytes and a time in, items or a named error out. It
-// opens no connection, reads no clock and starts no goroutine; package feeds
-// does the fetching, scheduling and writing.
+// The parsers are pure: bytes and a time in, items or a named error out. A
+// Poller, one for each feed, asks through the Cycle that it is given and starts
+// nothing.
 //
 // Invariants
 //

@@ -7,27 +7,17 @@ import (
 	"carbond/feeds/internal/payload"
 )
 
-// named is an error with its own words that also counts as one of the general
-// kinds of package payload.
-type named struct {
-	msg  string
-	kind error
-}
-
-func (n *named) Error() string { return n.msg }
-func (n *named) Unwrap() error { return n.kind }
-
 // Named errors of a feed. All of them mean "keep the old items".
 var (
 	// ErrEmpty is a body without anything but white space.
-	ErrEmpty error = &named{"feed body is empty", payload.ErrEmpty}
+	ErrEmpty = payload.Named("feed body is empty", payload.ErrEmpty)
 	// ErrHTML is a web page, such as a bot wall, in place of a feed.
-	ErrHTML error = &named{"web page in place of a feed", payload.ErrHTML}
+	ErrHTML = payload.Named("web page in place of a feed", payload.ErrHTML)
 	// ErrTruncated is a feed that ends too early.
-	ErrTruncated error = &named{"feed is cut off", payload.ErrTruncated}
+	ErrTruncated = payload.Named("feed is cut off", payload.ErrTruncated)
 	// ErrTooComplex is a feed nested deeper or with more parts than any real
 	// one.
-	ErrTooComplex error = &named{"feed is nested too deep or has too many parts", payload.ErrTooMany}
+	ErrTooComplex = payload.Named("feed is nested too deep or has too many parts", payload.ErrTooMany)
 	// ErrMalformed is XML that cannot be read as the feed it claims to be.
 	ErrMalformed = errors.New("feed is malformed")
 	// ErrNotFeed is a text or document that is no feed at all.

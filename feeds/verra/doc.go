@@ -1,6 +1,7 @@
 // Package verra reads the Verra registry as its public web client sees it: it
-// builds the calls and turns the answers into typed rows. It does no I/O, has no
-// clock and starts nothing; the feeds core fetches, schedules and writes.
+// builds the calls, turns the answers into typed rows and, with the Poller, keeps
+// a table in step with them. The parsers do no I/O and have no clock; the Poller
+// asks through the Cycle that it is given and starts nothing.
 //
 // The contract is not documented by its owner. Addresses, headers, standard id
 // and status map are therefore data that configuration may replace.

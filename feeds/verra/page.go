@@ -2,7 +2,6 @@ package verra
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -13,7 +12,7 @@ import (
 // ErrNoEntities is an answer whose totalEntities is 0. The registry is never
 // empty: a wrong standard id answers like this with status 200. Only a search
 // that was narrowed by a filter may take it for "none".
-var ErrNoEntities = errors.New("registry answers with no entities: check the standard id")
+var ErrNoEntities = payload.Named("registry answers with no entities: check the standard id", payload.ErrEmpty)
 
 // Limits of what a page may bring.
 const (

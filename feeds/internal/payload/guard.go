@@ -10,6 +10,19 @@ import (
 	"strings"
 )
 
+// named is an error with its own words that also counts as a general one.
+type named struct {
+	msg  string
+	kind error
+}
+
+func (n *named) Error() string { return n.msg }
+func (n *named) Unwrap() error { return n.kind }
+
+// Named returns an error that says msg and counts as kind, one of the errors
+// below, for errors.Is.
+func Named(msg string, kind error) error { return &named{msg, kind} }
+
 // Named errors of a body. All of them mean "keep the old data"; the caller
 // decides by errors.Is what to tell the operator.
 var (

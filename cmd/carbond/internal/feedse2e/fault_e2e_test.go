@@ -107,7 +107,7 @@ func faults(t testing.TB) []fault {
 		{"429 with Retry-After", [4]http.Handler{
 			limited("verra/testdata/error_429.http"), limited("carbonmark/testdata/error_429.http"),
 			limited("finance/testdata/yahoo/error_429.http"), limited("news/testdata/news/http_429_seconds.http"),
-		}, [4]string{"rate_limited", "rate_limited", "rate_limited", "rate_limited"}, "HTTP 429|the host rests"},
+		}, [4]string{"rate_limited", "rate_limited", "rate_limited", "rate_limited"}, "HTTP 429|the host is paused"},
 		{"web page", [4]http.Handler{
 			reply(t, 200, "text/html", "verra/testdata/html_200_shell.html"), reply(t, 200, "text/html", "carbonmark/testdata/html_200_instead_of_json.html"),
 			reply(t, 200, "text/html", "verra/testdata/html_200_shell.html"), reply(t, 200, "text/html", "news/testdata/news/html_instead.html"),

@@ -1,0 +1,128 @@
+package carbonmark
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"carbond/feeds/internal/fetch"
+	"carbond/feeds/internal/poll"
+	"carbond/store/change"
+)
+
+// maxGraphPages bounds the pages of one reading of the subgraph.
+const maxGraphPages = 20
+
+// graphClient is the client of the configured subgraph.
+func (s *Poller) graphClient() GraphClient {
+	g := GraphClient{Key: s.opt.GraphKey}
+	if u, err := url.Parse(s.opt.GraphURL); err == nil && u.Host != "" {
+		g.ID = path.Base(u.Path)
+		g.Base = strings.TrimSuffix(strings.TrimRight(s.opt.GraphURL, "/"), "/"+g.ID)
+	}
+	return g
+}
+
+// graph reads all projects from the subgraph and writes their rows. What the
+// subgraph does not know (a name before its metadata arrived) keeps the value
+// that it has; nothing is deleted for being absent.
+func (s *Poller) graph(ctx context.Context, c *poll.Cycle) (int, error) {
+	g := s.graphClient()
+	var rows []Row
+	last, block := "", s.mem.Block
+	for range maxGraphPages {
+		page, err := s.askGraph(ctx, c, g, last)
+		if err != nil {
+			return 0, err
+		}
+		if m := page.Meta; m != nil {
+			if m.IndexingErrors {
+				return 0, fetch.Fail(fetch.KindInvalid, "read the subgraph", "it reports indexing errors")
+			}
+			if m.Block > 0 && m.Block < s.mem.Block {
+				return 0, fetch.Fail(fetch.KindInvalid, "read the subgraph", "block %d is older than block %d of the last reading", m.Block, s.mem.Block)
+			}
+			block = max(block, m.Block)
+		}
+		for _, p := range page.Rows {
+			rows = append(rows, p.Row())
+		}
+		if page.Tally.Elements < MaxFirst || page.Last <= last {
+			break
+		}
+		last = page.Last
+	}
+	if len(rows) == 0 {
+		return 0, fetch.Fail(fetch.KindEmpty, "read the subgraph", "it has no projects")
+	}
+	if err := c.Write(ctx, graphEdits(rows)...); err != nil {
+		return 0, err
+	}
+	s.mem.Block = block
+	for _, r := range rows {
+		s.rows.Known[r.ID] = true
+	}
+	return len(rows), nil
+}
+
+// askGraph asks for one page, once more after an error that passes.
+func (s *Poller) askGraph(ctx context.Context, c *poll.Cycle, g GraphClient, last string) (GraphPage[GraphProject], error) {
+	var page GraphPage[GraphProject]
+	for try := 0; ; try++ {
+		call, err := g.Projects(last, MaxFirst)
+		if err != nil {
+			return page, fetch.Fail(fetch.KindInvalid, "ask the subgraph", "%w", err)
+		}
+		req, res, err := c.Call(ctx, call, poll.CallRules{Spacing: s.opt.GraphGap})
+		if err != nil {
+			return page, err
+		}
+		page, err = ParseGraphProjects(res.Body, res.ContentType())
+		switch {
+		case err == nil:
+			return page, nil
+		case Transient(err) && try == 0:
+			continue
+		case errors.Is(err, ErrRate):
+			return page, c.Limited(req, err)
+		case errors.Is(err, ErrAuth), errors.Is(err, ErrPayment):
+			return page, &fetch.Error{Kind: fetch.KindAuth, Op: req.Method + " " + fetch.Shown(req.URL), Err: err}
+		}
+		return page, poll.Parsed(req, err)
+	}
+}
+
+// graphEdits groups rows by what is known of them.
+func graphEdits(rows []Row) []change.Edit {
+	var out []change.Edit
+	for known := range 8 {
+		e := change.Edit{Table: change.Carbonmark, Columns: []string{"id", "project_id"}, Stamp: "updated_at"}
+		optional := []string{"project_name", "vintage", "amount"}
+		for i, name := range optional {
+			if known&(1<<i) != 0 {
+				e.Columns = append(e.Columns, name)
+			}
+		}
+		for _, r := range rows {
+			values := []change.Value{poll.Text(r.ProjectName), poll.Int(r.Vintage), poll.Float(r.Amount)}
+			have := 0
+			for i, v := range values {
+				if v.Kind == change.Text {
+					have |= 1 << i
+				}
+			}
+			if have != known {
+				continue
+			}
+			values = slices.DeleteFunc(values, func(v change.Value) bool { return v.Kind != change.Text })
+			e.Rows = append(e.Rows, change.NewRow(slices.Concat([]change.Value{change.T(r.ID), poll.Text(r.ProjectID)}, values)...))
+		}
+		if len(e.Rows) > 0 {
+			out = append(out, e)
+		}
+	}
+	return out
+}

@@ -1,0 +1,328 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"carbond/store/change"
+)
+
+// writeTimeout bounds one transaction, so that a Postgres that hangs does not
+// hold a source for ever.
+const writeTimeout = 2 * time.Minute
+
+// pruneBatch is how many rows one prune transaction deletes.
+const pruneBatch = 10_000
+
+// Writer writes to a Postgres whose tables have the shape of
+// change.Standard; other columns may exist and are left alone.
+//
+// Rows that are already as wanted are filtered out by a join before the INSERT
+// or UPDATE sees them: an ON CONFLICT DO UPDATE with a false condition would
+// still lock each row, and row locks are written to the WAL.
+type Writer struct {
+	pool *pgxpool.Pool
+}
+
+// New returns a Writer over pool, which stays the caller's.
+func New(pool *pgxpool.Pool) *Writer { return &Writer{pool: pool} }
+
+// Write implements feeds.Writer. Rows are written in key order, so that two writers
+// never wait for each other in a circle.
+func (w *Writer) Write(ctx context.Context, edits []change.Edit) (change.Written, error) {
+	return w.inTx(ctx, pgx.TxOptions{}, edits, apply)
+}
+
+// Preview implements feeds.Writer, in a read-only transaction.
+func (w *Writer) Preview(ctx context.Context, edits []change.Edit) (change.Written, error) {
+	return w.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, edits, preview)
+}
+
+func (w *Writer) inTx(ctx context.Context, opts pgx.TxOptions, edits []change.Edit, do func(context.Context, pgx.Tx, *editSQL) (change.Written, error)) (change.Written, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	var total change.Written
+	err := pgx.BeginTxFunc(ctx, w.pool, opts, func(tx pgx.Tx) error {
+		for _, e := range edits {
+			if len(e.Rows)+len(e.Delete) == 0 {
+				continue
+			}
+			types, err := columnTypes(ctx, tx, e.Table)
+			if err != nil {
+				return err
+			}
+			s, err := newEditSQL(e, types)
+			if err != nil {
+				return err
+			}
+			n, err := do(ctx, tx, s)
+			if err != nil {
+				return fmt.Errorf("write table %s: %w", e.Table, plainPG(err))
+			}
+			total = total.Add(n)
+		}
+		return nil
+	})
+	if err != nil {
+		return change.Written{}, err
+	}
+	return total, nil
+}
+
+// plainPG drops the detail of a Postgres error, which quotes row values.
+func plainPG(err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return fmt.Errorf("%s (SQLSTATE %s)", pg.Message, pg.Code)
+	}
+	return err
+}
+
+// columnTypes returns the types of a table's columns as casts may name them, so
+// that a user's table with numeric or varchar columns works as well.
+func columnTypes(ctx context.Context, tx pgx.Tx, table string) (map[string]string, error) {
+	if change.KeyColumns(table) == nil {
+		return nil, fmt.Errorf("write table %q: carbond keeps no such table", table)
+	}
+	rows, err := tx.Query(ctx, `SELECT attname, format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
+		WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`, "public."+table)
+	if err != nil {
+		return nil, fmt.Errorf("read columns of table %s: %w", table, err)
+	}
+	types := map[string]string{}
+	var name, typ string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &typ}, func() error { types[name] = typ; return nil }); err != nil {
+		return nil, fmt.Errorf("read columns of table %s: %w", table, err)
+	}
+	if len(types) == 0 {
+		return nil, fmt.Errorf("table public.%s does not exist: run carbond migrate", table)
+	}
+	return types, nil
+}
+
+// editSQL is one Edit made ready for statements.
+type editSQL struct {
+	table   string
+	keys    []string
+	values  []string // columns beside the keys
+	types   map[string]string
+	stamp   string
+	columns [][]*string // column-wise parameters of the rows: keys, then values
+	rows    int
+	gone    [][]*string // column-wise parameters of the deletes
+	dead    int
+}
+
+func newEditSQL(e change.Edit, types map[string]string) (*editSQL, error) {
+	s := &editSQL{table: pgx.Identifier{"public", e.Table}.Sanitize(), keys: change.KeyColumns(e.Table), types: types, stamp: e.Stamp}
+	for _, c := range e.Columns {
+		if !slices.Contains(s.keys, c) {
+			s.values = append(s.values, c)
+		}
+	}
+	order := slices.Concat(s.keys, s.values)
+	at := make([]int, len(order))
+	for i, c := range order {
+		if types[c] == "" {
+			return nil, fmt.Errorf("table public.%s has no column %s: run carbond migrate", e.Table, c)
+		}
+		if at[i] = slices.Index(e.Columns, c); at[i] < 0 && len(e.Rows) > 0 {
+			return nil, fmt.Errorf("edit of table %s lacks its key column %s", e.Table, c)
+		}
+	}
+	if e.Stamp != "" && types[e.Stamp] == "" {
+		return nil, fmt.Errorf("table public.%s has no column %s: run carbond migrate", e.Table, e.Stamp)
+	}
+	rows := unique(e.Rows, at[:len(s.keys)])
+	s.rows, s.columns = len(rows), transpose(rows, at)
+	keyAt := make([]int, len(s.keys))
+	for i := range keyAt {
+		keyAt[i] = i
+	}
+	dead := unique(e.Delete, keyAt)
+	s.dead, s.gone = len(dead), transpose(dead, keyAt)
+	return s, nil
+}
+
+// unique keeps the last row of each key, in key order.
+func unique(rows []change.Row, at []int) []change.Row {
+	key := func(r change.Row) string {
+		var b strings.Builder
+		for _, i := range at {
+			b.WriteString(r.Value(i).Text)
+			b.WriteByte(0)
+		}
+		return b.String()
+	}
+	last := make(map[string]change.Row, len(rows))
+	for _, r := range rows {
+		last[key(r)] = r
+	}
+	out := make([]string, 0, len(last))
+	for k := range last {
+		out = append(out, k)
+	}
+	slices.SortFunc(out, cmp.Compare)
+	sorted := make([]change.Row, len(out))
+	for i, k := range out {
+		sorted[i] = last[k]
+	}
+	return sorted
+}
+
+// transpose turns rows into one array of texts per column.
+func transpose(rows []change.Row, at []int) [][]*string {
+	cols := make([][]*string, len(at))
+	for i := range cols {
+		cols[i] = make([]*string, len(rows))
+	}
+	for n, r := range rows {
+		for i, c := range at {
+			if v := r.Value(c); v.Kind == change.Text {
+				cols[i][n] = &v.Text
+			}
+		}
+	}
+	return cols
+}
+
+func args(cols [][]*string) []any {
+	out := make([]any, len(cols))
+	for i := range cols {
+		out[i] = cols[i]
+	}
+	return out
+}
+
+// input is the common table expression with the wanted rows, typed as the
+// table's columns are.
+func (s *editSQL) input(columns []string) string {
+	var casts, params, names []string
+	for i, c := range columns {
+		casts = append(casts, fmt.Sprintf("x.c%d::%s AS %s", i, s.types[c], quote(c)))
+		params = append(params, fmt.Sprintf("$%d::text[]", i+1))
+		names = append(names, fmt.Sprintf("c%d", i))
+	}
+	return fmt.Sprintf("WITH i AS MATERIALIZED (SELECT %s FROM unnest(%s) AS x(%s))",
+		strings.Join(casts, ", "), strings.Join(params, ", "), strings.Join(names, ", "))
+}
+
+func (s *editSQL) order() []string { return slices.Concat(s.keys, s.values) }
+
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// list joins columns, each after a prefix such as "t.".
+func list(prefix string, columns []string) string {
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		out[i] = prefix + quote(c)
+	}
+	return strings.Join(out, ", ")
+}
+
+// match compares the keys of t and i.
+func (s *editSQL) match() string {
+	out := make([]string, len(s.keys))
+	for i, k := range s.keys {
+		out[i] = "t." + quote(k) + " = i." + quote(k)
+	}
+	return strings.Join(out, " AND ")
+}
+
+func (s *editSQL) differs() string {
+	if len(s.values) == 0 {
+		return "false"
+	}
+	return fmt.Sprintf("ROW(%s) IS DISTINCT FROM ROW(%s)", list("t.", s.values), list("i.", s.values))
+}
+
+// sets is the SET list that takes values from another row.
+func (s *editSQL) sets(from string) string {
+	var out []string
+	for _, c := range s.values {
+		out = append(out, quote(c)+" = "+from+quote(c))
+	}
+	if s.stamp != "" {
+		out = append(out, quote(s.stamp)+" = now()")
+	}
+	return strings.Join(out, ", ")
+}
+
+func (s *editSQL) updateSQL() string {
+	return fmt.Sprintf("%s UPDATE %s AS t SET %s FROM i WHERE %s AND %s",
+		s.input(s.order()), s.table, s.sets("i."), s.match(), s.differs())
+}
+
+// insertSQL adds the rows whose key is missing. The conflict clause is for a
+// writer that added the same key in between.
+func (s *editSQL) insertSQL() string {
+	into, from := list("", s.order()), list("i.", s.order())
+	if s.stamp != "" {
+		into, from = into+", "+quote(s.stamp), from+", now()"
+	}
+	conflict := "DO NOTHING"
+	if len(s.values) > 0 {
+		conflict = "DO UPDATE SET " + s.sets("excluded.")
+	}
+	return fmt.Sprintf("%s INSERT INTO %s AS t (%s) SELECT %s FROM i WHERE NOT EXISTS (SELECT FROM %s AS t WHERE %s) ON CONFLICT (%s) %s",
+		s.input(s.order()), s.table, into, from, s.table, s.match(), list("", s.keys), conflict)
+}
+
+func apply(ctx context.Context, tx pgx.Tx, s *editSQL) (change.Written, error) {
+	var n change.Written
+	if s.dead > 0 {
+		sql := fmt.Sprintf("%s DELETE FROM %s AS t USING i WHERE %s", s.input(s.keys), s.table, s.match())
+		tag, err := tx.Exec(ctx, sql, args(s.gone)...)
+		if err != nil {
+			return n, err
+		}
+		n.Deleted = int(tag.RowsAffected())
+	}
+	if s.rows == 0 {
+		return n, nil
+	}
+	if len(s.values) > 0 {
+		tag, err := tx.Exec(ctx, s.updateSQL(), args(s.columns)...)
+		if err != nil {
+			return n, err
+		}
+		n.Updated = int(tag.RowsAffected())
+	}
+	tag, err := tx.Exec(ctx, s.insertSQL(), args(s.columns)...)
+	if err != nil {
+		return n, err
+	}
+	n.Inserted = int(tag.RowsAffected())
+	n.Unchanged = s.rows - n.Updated - n.Inserted
+	return n, nil
+}
+
+func preview(ctx context.Context, tx pgx.Tx, s *editSQL) (change.Written, error) {
+	var n change.Written
+	if s.dead > 0 {
+		sql := fmt.Sprintf("%s SELECT count(*) FROM %s AS t JOIN i ON %s", s.input(s.keys), s.table, s.match())
+		if err := tx.QueryRow(ctx, sql, args(s.gone)...).Scan(&n.Deleted); err != nil {
+			return n, err
+		}
+	}
+	if s.rows == 0 {
+		return n, nil
+	}
+	missing := "t." + quote(s.keys[0]) + " IS NULL"
+	sql := fmt.Sprintf("%s SELECT count(*) FILTER (WHERE %s), count(*) FILTER (WHERE NOT (%s) AND %s) FROM i LEFT JOIN %s AS t ON %s",
+		s.input(s.order()), missing, missing, s.differs(), s.table, s.match())
+	if err := tx.QueryRow(ctx, sql, args(s.columns)...).Scan(&n.Inserted, &n.Updated); err != nil {
+		return n, err
+	}
+	n.Unchanged = s.rows - n.Updated - n.Inserted
+	return n, nil
+}
