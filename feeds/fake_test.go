@@ -43,10 +43,26 @@ func (m *memory) Write(_ context.Context, edits []change.Edit) (change.Written, 
 	return n, nil
 }
 
-func (m *memory) Preview(_ context.Context, edits []change.Edit) (change.Written, error) {
+func (m *memory) Preview(_ context.Context, edits []change.Edit) (left []change.Edit, total change.Written, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.apply(edits, false), nil
+	for _, e := range edits {
+		of := e
+		of.Rows = nil
+		for _, r := range e.Rows {
+			one := e
+			one.Rows, one.Delete = []change.Row{r}, nil
+			n := m.apply([]change.Edit{one}, false)
+			if total = total.Add(n); n.Changed() {
+				of.Rows = append(of.Rows, r)
+			}
+		}
+		total.Deleted += m.apply([]change.Edit{{Table: e.Table, Delete: e.Delete}}, false).Deleted
+		if len(of.Rows)+len(of.Delete) > 0 {
+			left = append(left, of)
+		}
+	}
+	return left, total, nil
 }
 
 func (m *memory) apply(edits []change.Edit, real bool) (n change.Written) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -82,59 +81,11 @@ func (r *Runner) fetchOne(ctx context.Context, e *entry, dryRun bool) (Report, e
 	res, err := safePoll(ctx, src, c.Cycle)
 	c.Edits = poll.Merge(c.Edits)
 	if len(c.Edits) > 0 {
-		n, perr := r.writer.Preview(ctx, c.Edits)
-		c.Written, err = n, errors.Join(err, perr)
-		if perr == nil {
-			c.Edits, perr = r.changing(ctx, c.Edits)
-			err = errors.Join(err, perr)
-		}
+		var perr error
+		c.Edits, c.Written, perr = r.writer.Preview(ctx, c.Edits)
+		err = errors.Join(err, perr)
 	}
 	return c.report(src.Name(), res, begin, r.clock.Now()), err
-}
-
-// previewMost bounds the questions that telling changed rows from others takes.
-const previewMost = 1000
-
-// changing leaves only those rows in edits that a write would insert or update.
-// The writer alone knows what its table makes of a value, so it is asked about
-// ever smaller parts; beyond previewMost questions parts stay as they are.
-func (r *Runner) changing(ctx context.Context, edits []change.Edit) ([]change.Edit, error) {
-	var out []change.Edit
-	left := previewMost
-	for _, e := range edits {
-		rows, err := r.changingRows(ctx, e, e.Rows, &left)
-		if err != nil {
-			return edits, fmt.Errorf("tell changed rows from others: %w", err)
-		}
-		if e.Rows = rows; len(e.Rows)+len(e.Delete) > 0 {
-			out = append(out, e)
-		}
-	}
-	return out, nil
-}
-
-func (r *Runner) changingRows(ctx context.Context, e change.Edit, rows []change.Row, left *int) ([]change.Row, error) {
-	if len(rows) == 0 || *left <= 0 {
-		return rows, nil
-	}
-	*left--
-	e.Rows, e.Delete = rows, nil
-	n, err := r.writer.Preview(ctx, []change.Edit{e})
-	switch changed := n.Inserted + n.Updated; {
-	case err != nil:
-		return nil, err
-	case changed == 0:
-		return nil, nil
-	case changed >= len(rows):
-		return rows, nil
-	}
-	half := len(rows) / 2
-	a, err := r.changingRows(ctx, e, rows[:half], left)
-	if err != nil {
-		return nil, err
-	}
-	b, err := r.changingRows(ctx, e, rows[half:], left)
-	return slices.Concat(a, b), err
 }
 
 func (a Report) add(b Report) Report {

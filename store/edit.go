@@ -21,11 +21,12 @@ func (s *Store) Write(ctx context.Context, edits []change.Edit) (change.Written,
 	return s.edit(ctx, edits, time.Now())
 }
 
-// Preview counts what Write would do.
-func (s *Store) Preview(_ context.Context, edits []change.Edit) (change.Written, error) {
+// Preview returns what Write would do, and the edits without the rows and
+// deletes that would change nothing.
+func (s *Store) Preview(_ context.Context, edits []change.Edit) ([]change.Edit, change.Written, error) {
 	p := planner{state: s.Snapshot().state, now: time.Now()}
 	err := p.plan(edits)
-	return p.written, err
+	return p.edits, p.written, err
 }
 
 func (s *Store) edit(ctx context.Context, edits []change.Edit, now time.Time) (change.Written, error) {
@@ -83,6 +84,7 @@ type planner struct {
 	serial  int64
 	changes []change.Change
 	written change.Written
+	edits   []change.Edit   // what of the edits changes something
 	planned map[string]bool // table and key of rows this plan changes
 }
 
@@ -97,15 +99,24 @@ func (p *planner) plan(edits []change.Edit) error {
 		if err != nil {
 			return err
 		}
+		left := e
+		left.Rows, left.Delete = nil, nil
 		if len(e.Rows) > 0 {
-			if err := p.upserts(sh, e); err != nil {
+			if left.Rows, err = p.upserts(sh, e); err != nil {
 				return fmt.Errorf("write: %w", err)
 			}
 		}
 		for _, k := range e.Delete {
+			n := len(p.changes)
 			if err := p.remove(sh, k); err != nil {
 				return fmt.Errorf("write: %w", err)
 			}
+			if len(p.changes) > n {
+				left.Delete = append(left.Delete, k)
+			}
+		}
+		if len(left.Rows)+len(left.Delete) > 0 {
+			p.edits = append(p.edits, left)
 		}
 	}
 	return nil
@@ -131,18 +142,23 @@ func (p *planner) claim(sh *view.Shape, key string) error {
 	return nil
 }
 
-func (p *planner) upserts(sh *view.Shape, e change.Edit) error {
+// upserts plans the rows of e and returns those that change something.
+func (p *planner) upserts(sh *view.Shape, e change.Edit) (changed []change.Row, err error) {
 	rel := sh.Relation
 	in, err := view.NewShape(&change.Relation{Schema: rel.Schema, Name: rel.Name, Columns: columns(rel, e.Columns)}, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, r := range e.Rows {
+		n := len(p.changes)
 		if err := p.upsert(sh, in, r, e.Stamp); err != nil {
-			return err
+			return nil, err
+		}
+		if len(p.changes) > n {
+			changed = append(changed, r)
 		}
 	}
-	return nil
+	return changed, nil
 }
 
 func (p *planner) upsert(sh, in *view.Shape, r change.Row, stamp string) error {

@@ -62,9 +62,14 @@ func TestWrite(t *testing.T) {
 				}
 			}
 			from := s.Position().Offset
-			seen, err := s.Preview(ctx, []change.Edit{tc.edit})
+			left, seen, err := s.Preview(ctx, []change.Edit{tc.edit})
 			if err != nil || seen != tc.want {
 				t.Fatalf("preview %+v, %v, want %+v", seen, err, tc.want)
+			}
+			rest := seen
+			rest.Unchanged = 0
+			if _, again, err := s.Preview(ctx, left); err != nil || again != rest {
+				t.Fatalf("the edits that preview left: %+v, %v, want %+v", again, err, rest)
 			}
 			got, err := s.Write(ctx, []change.Edit{tc.edit})
 			if err != nil || got != tc.want {

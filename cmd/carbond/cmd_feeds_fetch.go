@@ -140,11 +140,11 @@ func (nothing) Write(context.Context, []change.Edit) (change.Written, error) {
 	return change.Written{}, errPreviewOnly
 }
 
-func (nothing) Preview(_ context.Context, edits []change.Edit) (n change.Written, err error) {
+func (nothing) Preview(_ context.Context, edits []change.Edit) (all []change.Edit, n change.Written, err error) {
 	for _, e := range edits {
 		n.Inserted += len(e.Rows)
 	}
-	return n, nil
+	return edits, n, nil
 }
 
 func (nothing) Prune(context.Context, string, time.Time) (int, error) { return 0, errPreviewOnly }

@@ -39,19 +39,37 @@ func New(pool *pgxpool.Pool) *Writer { return &Writer{pool: pool} }
 // Write implements feeds.Writer. Rows are written in key order, so that two writers
 // never wait for each other in a circle.
 func (w *Writer) Write(ctx context.Context, edits []change.Edit) (change.Written, error) {
-	return w.inTx(ctx, pgx.TxOptions{}, edits, apply)
+	var total change.Written
+	err := w.inTx(ctx, pgx.TxOptions{}, edits, func(ctx context.Context, tx pgx.Tx, _ change.Edit, s *editSQL) error {
+		n, err := apply(ctx, tx, s)
+		total = total.Add(n)
+		return err
+	})
+	if err != nil {
+		return change.Written{}, err
+	}
+	return total, nil
 }
 
 // Preview implements feeds.Writer, in a read-only transaction.
-func (w *Writer) Preview(ctx context.Context, edits []change.Edit) (change.Written, error) {
-	return w.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, edits, preview)
+func (w *Writer) Preview(ctx context.Context, edits []change.Edit) (left []change.Edit, total change.Written, err error) {
+	err = w.inTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly}, edits, func(ctx context.Context, tx pgx.Tx, e change.Edit, s *editSQL) error {
+		n, err := preview(ctx, tx, s, &e)
+		if total = total.Add(n); len(e.Rows)+len(e.Delete) > 0 {
+			left = append(left, e)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, change.Written{}, err
+	}
+	return left, total, nil
 }
 
-func (w *Writer) inTx(ctx context.Context, opts pgx.TxOptions, edits []change.Edit, do func(context.Context, pgx.Tx, *editSQL) (change.Written, error)) (change.Written, error) {
+func (w *Writer) inTx(ctx context.Context, opts pgx.TxOptions, edits []change.Edit, do func(context.Context, pgx.Tx, change.Edit, *editSQL) error) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	var total change.Written
-	err := pgx.BeginTxFunc(ctx, w.pool, opts, func(tx pgx.Tx) error {
+	return pgx.BeginTxFunc(ctx, w.pool, opts, func(tx pgx.Tx) error {
 		for _, e := range edits {
 			if len(e.Rows)+len(e.Delete) == 0 {
 				continue
@@ -64,18 +82,12 @@ func (w *Writer) inTx(ctx context.Context, opts pgx.TxOptions, edits []change.Ed
 			if err != nil {
 				return err
 			}
-			n, err := do(ctx, tx, s)
-			if err != nil {
+			if err := do(ctx, tx, e, s); err != nil {
 				return fmt.Errorf("write table %s: %w", e.Table, plainPG(err))
 			}
-			total = total.Add(n)
 		}
 		return nil
 	})
-	if err != nil {
-		return change.Written{}, err
-	}
-	return total, nil
 }
 
 // plainPG drops the detail of a Postgres error, which quotes row values.
@@ -116,10 +128,10 @@ type editSQL struct {
 	values  []string // columns beside the keys
 	types   map[string]string
 	stamp   string
-	columns [][]*string // column-wise parameters of the rows: keys, then values
-	rows    int
-	gone    [][]*string // column-wise parameters of the deletes
-	dead    int
+	rows    []change.Row // as given, each key once
+	columns [][]*string  // column-wise parameters of rows: keys, then values
+	dead    []change.Row // keys to delete
+	gone    [][]*string  // column-wise parameters of dead
 }
 
 func newEditSQL(e change.Edit, types map[string]string) (*editSQL, error) {
@@ -143,13 +155,13 @@ func newEditSQL(e change.Edit, types map[string]string) (*editSQL, error) {
 		return nil, fmt.Errorf("table public.%s has no column %s: run carbond migrate", e.Table, e.Stamp)
 	}
 	rows := unique(e.Rows, at[:len(s.keys)])
-	s.rows, s.columns = len(rows), transpose(rows, at)
+	s.rows, s.columns = rows, transpose(rows, at)
 	keyAt := make([]int, len(s.keys))
 	for i := range keyAt {
 		keyAt[i] = i
 	}
 	dead := unique(e.Delete, keyAt)
-	s.dead, s.gone = len(dead), transpose(dead, keyAt)
+	s.dead, s.gone = dead, transpose(dead, keyAt)
 	return s, nil
 }
 
@@ -204,15 +216,15 @@ func args(cols [][]*string) []any {
 }
 
 // input is the common table expression with the wanted rows, typed as the
-// table's columns are.
+// table's columns are, each with its number n.
 func (s *editSQL) input(columns []string) string {
-	var casts, params, names []string
+	casts, params, names := []string{"x.n"}, []string(nil), []string(nil)
 	for i, c := range columns {
 		casts = append(casts, fmt.Sprintf("x.c%d::%s AS %s", i, s.types[c], quote(c)))
 		params = append(params, fmt.Sprintf("$%d::text[]", i+1))
 		names = append(names, fmt.Sprintf("c%d", i))
 	}
-	return fmt.Sprintf("WITH i AS MATERIALIZED (SELECT %s FROM unnest(%s) AS x(%s))",
+	return fmt.Sprintf("WITH i AS MATERIALIZED (SELECT %s FROM unnest(%s) WITH ORDINALITY AS x(%s, n))",
 		strings.Join(casts, ", "), strings.Join(params, ", "), strings.Join(names, ", "))
 }
 
@@ -279,7 +291,7 @@ func (s *editSQL) insertSQL() string {
 
 func apply(ctx context.Context, tx pgx.Tx, s *editSQL) (change.Written, error) {
 	var n change.Written
-	if s.dead > 0 {
+	if len(s.dead) > 0 {
 		sql := fmt.Sprintf("%s DELETE FROM %s AS t USING i WHERE %s", s.input(s.keys), s.table, s.match())
 		tag, err := tx.Exec(ctx, sql, args(s.gone)...)
 		if err != nil {
@@ -287,7 +299,7 @@ func apply(ctx context.Context, tx pgx.Tx, s *editSQL) (change.Written, error) {
 		}
 		n.Deleted = int(tag.RowsAffected())
 	}
-	if s.rows == 0 {
+	if len(s.rows) == 0 {
 		return n, nil
 	}
 	if len(s.values) > 0 {
@@ -302,27 +314,38 @@ func apply(ctx context.Context, tx pgx.Tx, s *editSQL) (change.Written, error) {
 		return n, err
 	}
 	n.Inserted = int(tag.RowsAffected())
-	n.Unchanged = s.rows - n.Updated - n.Inserted
+	n.Unchanged = len(s.rows) - n.Updated - n.Inserted
 	return n, nil
 }
 
-func preview(ctx context.Context, tx pgx.Tx, s *editSQL) (change.Written, error) {
-	var n change.Written
-	if s.dead > 0 {
-		sql := fmt.Sprintf("%s SELECT count(*) FROM %s AS t JOIN i ON %s", s.input(s.keys), s.table, s.match())
-		if err := tx.QueryRow(ctx, sql, args(s.gone)...).Scan(&n.Deleted); err != nil {
-			return n, err
-		}
+// preview leaves in e the rows and deletes that would change something.
+func preview(ctx context.Context, tx pgx.Tx, s *editSQL, e *change.Edit) (n change.Written, err error) {
+	e.Rows, e.Delete = nil, nil
+	var at int
+	var missing bool
+	if len(s.dead) > 0 {
+		rows, _ := tx.Query(ctx, fmt.Sprintf("%s SELECT i.n FROM %s AS t JOIN i ON %s ORDER BY 1", s.input(s.keys), s.table, s.match()), args(s.gone)...)
+		_, err = pgx.ForEachRow(rows, []any{&at}, func() error {
+			n.Deleted++
+			e.Delete = append(e.Delete, s.dead[at-1])
+			return nil
+		})
 	}
-	if s.rows == 0 {
-		return n, nil
-	}
-	missing := "t." + quote(s.keys[0]) + " IS NULL"
-	sql := fmt.Sprintf("%s SELECT count(*) FILTER (WHERE %s), count(*) FILTER (WHERE NOT (%s) AND %s) FROM i LEFT JOIN %s AS t ON %s",
-		s.input(s.order()), missing, missing, s.differs(), s.table, s.match())
-	if err := tx.QueryRow(ctx, sql, args(s.columns)...).Scan(&n.Inserted, &n.Updated); err != nil {
+	if err != nil || len(s.rows) == 0 {
 		return n, err
 	}
-	n.Unchanged = s.rows - n.Updated - n.Inserted
-	return n, nil
+	absent := "t." + quote(s.keys[0]) + " IS NULL"
+	rows, _ := tx.Query(ctx, fmt.Sprintf("%s SELECT i.n, %s FROM i LEFT JOIN %s AS t ON %s WHERE %s OR %s ORDER BY 1",
+		s.input(s.order()), absent, s.table, s.match(), absent, s.differs()), args(s.columns)...)
+	_, err = pgx.ForEachRow(rows, []any{&at, &missing}, func() error {
+		if missing {
+			n.Inserted++
+		} else {
+			n.Updated++
+		}
+		e.Rows = append(e.Rows, s.rows[at-1])
+		return nil
+	})
+	n.Unchanged = len(s.rows) - n.Updated - n.Inserted
+	return n, err
 }

@@ -86,8 +86,14 @@ func TestWritesOnlyWhatChanged(t *testing.T) {
 	)
 	second.Delete = []change.Row{change.NewRow(v("VCS-3")), change.NewRow(v("VCS-9"))}
 	want := change.Written{Inserted: 1, Updated: 1, Deleted: 1, Unchanged: 1}
-	if n, err := w.Preview(context.Background(), []change.Edit{second}); err != nil || n != want {
+	left, n, err := w.Preview(context.Background(), []change.Edit{second})
+	if err != nil || n != want {
 		t.Fatalf("preview: %+v, %v", n, err)
+	}
+	only := verraEdit(second.Rows[1:]...)
+	only.Delete = second.Delete[:1]
+	if fmt.Sprint(left) != fmt.Sprint([]change.Edit{only}) {
+		t.Errorf("preview left %v, want %v", left, only)
 	}
 	if n := write(t, w, second); n != want {
 		t.Fatalf("second write: %+v", n)

@@ -14,8 +14,9 @@ type Writer interface {
 	// leaves no trace. A column that an Edit does not name keeps its value, and
 	// is NULL in a new row. Keys are unique within an Edit.
 	Write(ctx context.Context, edits []change.Edit) (change.Written, error)
-	// Preview returns what Write would do and writes nothing.
-	Preview(ctx context.Context, edits []change.Edit) (change.Written, error)
+	// Preview returns what Write would do, and the edits without the rows and
+	// deletes that would change nothing. It writes nothing.
+	Preview(ctx context.Context, edits []change.Edit) ([]change.Edit, change.Written, error)
 	// Prune deletes history older than before and returns the number of rows:
 	// of finance by timestamp, except the newest row of each ticker, of news by
 	// published_at. Other tables are refused.
