@@ -23,11 +23,11 @@ type History interface {
 	// AsOf returns the views as they were at an offset; inside a transaction,
 	// as they were before it. Snapshot.LSN and CommitTime are those of then.
 	AsOf(ctx context.Context, at change.Offset) (Snapshot, error)
-	// AtTime returns the offset of the last transaction before the first one
-	// that committed after t.
+	// AtTime returns the offset of the newest transaction that did not commit
+	// after t: the source's clock may have been set back.
 	AtTime(ctx context.Context, t time.Time) (change.Offset, error)
 	// AtLSN returns the offset of the last transaction whose commit ends at or
-	// before lsn.
+	// before lsn, in the history of the newest copy.
 	AtLSN(ctx context.Context, lsn change.LSN) (change.Offset, error)
 	// Follow returns a follower behind the transaction that ends at an offset.
 	Follow(ctx context.Context, at change.Offset) (Follower, error)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
 	"carbond/store/change"
+	"carbond/store/internal/changelog"
 	"carbond/store/internal/record"
 	"carbond/store/internal/view"
 )
@@ -31,29 +33,15 @@ func (s *Store) AsOf(ctx context.Context, at change.Offset) (*Snapshot, error) {
 		return nil, &CompactedError{Wanted: at, Oldest: s.changelog.Oldest()}
 	}
 	b := &backdater{reader: s.NewReader(at + 1), state: newest.fork(), until: newest.Offset()}
-	for last := newest.Offset(); last > at; {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	err := s.back(ctx, newest.Offset(), at, func(bl changelog.Block) error {
+		b.at = bl.First
+		if err := record.Decode(bl.Data, b); err != nil {
+			return err
 		}
-		blocks, err := s.changelog.ReadBack(last, readBytes)
-		if err != nil {
-			return nil, fmt.Errorf("as of offset %d: %w", at, err)
-		}
-		for _, bl := range blocks {
-			if bl.Last() <= at {
-				last = at
-				break
-			}
-			b.at = bl.First
-			err := record.Decode(bl.Data, b)
-			if err == nil {
-				err = b.undo()
-			}
-			if err != nil {
-				return nil, fmt.Errorf("as of offset %d: %w", at, err)
-			}
-			last = bl.First - 1
-		}
+		return b.undo()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("as of offset %d: %w", at, err)
 	}
 	pos := newest.pos
 	pos.Offset, pos.LSN, pos.CommitTime = at, 0, time.Time{}
@@ -62,6 +50,30 @@ func (s *Store) AsOf(ctx context.Context, at change.Offset) (*Snapshot, error) {
 		pos = newest.pos
 	}
 	return &Snapshot{state: b.state, pos: pos}, nil
+}
+
+// back calls f for the blocks that hold changes behind until, from the one that
+// holds last on, the newest first.
+func (s *Store) back(ctx context.Context, last, until change.Offset, f func(changelog.Block) error) error {
+	for last > until {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		blocks, err := s.changelog.ReadBack(last, readBytes)
+		if err != nil {
+			return err
+		}
+		for _, b := range blocks {
+			if b.Last() <= until {
+				return nil
+			}
+			if err := f(b); err != nil {
+				return err
+			}
+			last = b.First - 1
+		}
+	}
+	return nil
 }
 
 // backdater takes a state back in time, one block after the other.
@@ -114,20 +126,120 @@ func (b *backdater) undo() error {
 func (b *backdater) End(record.Txn, change.LSN) error { return nil }
 
 // AtLSN returns the last offset of the last transaction whose commit end is not
-// beyond lsn. Errors: ErrFuture, *CompactedError.
+// beyond lsn. Positions from before the newest copy may be of a history that the
+// source has left, and are not answered. Errors: ErrFuture, *CompactedError.
 func (s *Store) AtLSN(ctx context.Context, lsn change.LSN) (change.Offset, error) {
-	if lsn > s.Position().LSN {
-		return 0, fmt.Errorf("LSN %s: %w, the newest is %s", lsn, ErrFuture, s.Position().LSN)
+	now := s.Snapshot()
+	if lsn > now.LSN() {
+		return 0, fmt.Errorf("LSN %s: %w, the newest is %s", lsn, ErrFuture, now.LSN())
 	}
-	return s.boundary(ctx,
-		func(t tailState) bool { return t.LSN > lsn },
-		func(_ record.Txn, end change.LSN) bool { return end > lsn })
+	copied := now.tail.CopyAt
+	if lsn < now.tail.CopyLSN {
+		return 0, &CompactedError{Wanted: max(copied, 1) - 1, Oldest: copied}
+	}
+	return s.newest(ctx, now, copied, func(t tailState) bool { return t.LSN <= lsn })
 }
 
-// AtTime returns the last offset before the first transaction that committed
-// after t. Commit times come from the source's clock and may step back.
-// Errors: *CompactedError.
+// AtTime returns the last offset of the newest transaction that did not commit
+// after t. Commit times come from the source's clock; when that was set back,
+// what was written since counts. Errors: *CompactedError.
 func (s *Store) AtTime(ctx context.Context, t time.Time) (change.Offset, error) {
+	us := t.UnixMicro()
+	return s.newest(ctx, s.Snapshot(), 0, func(t tailState) bool { return t.CommitTime <= us })
+}
+
+// newest finds the newest transaction behind offset floor at whose end holds
+// says yes, and returns its last offset, or floor. Of a segment in the middle of
+// which the clock went forth and back only the ends count.
+func (s *Store) newest(ctx context.Context, now *Snapshot, floor change.Offset, holds func(tailState) bool) (change.Offset, error) {
+	births, err := s.changelog.Births()
+	if err != nil {
+		return 0, err
+	}
+	end, last := *now.tail, now.Offset()
+	for i := len(births) - 1; i >= 0; i-- {
+		if holds(end) {
+			return last, nil
+		}
+		birth, err := decodeTailState(births[i].State)
+		if err != nil {
+			return 0, err
+		}
+		if first := max(births[i].Visible, floor); first == floor && floor > 0 || holds(birth) {
+			return s.newestIn(ctx, last, first, holds)
+		}
+		end, last = birth, births[i].Visible
+	}
+	return 0, &CompactedError{Wanted: births[0].Visible, Oldest: births[0].Next}
+}
+
+// newestIn is newest among the offsets from last down to floor.
+func (s *Store) newestIn(ctx context.Context, last, floor change.Offset, holds func(tailState) bool) (change.Offset, error) {
+	found := floor
+	err := s.back(ctx, last, floor, func(b changelog.Block) error {
+		ends, err := endings(b)
+		if err != nil {
+			return err
+		}
+		for _, e := range slices.Backward(ends) {
+			if e.last > floor && holds(tailState{LSN: e.id.EndLSN, CommitTime: e.micros()}) {
+				found = e.last
+				return errFound
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errFound) {
+		return 0, err
+	}
+	return found, nil
+}
+
+// ending is the end of a transaction in a block.
+type ending struct {
+	id       change.TxnID
+	snapshot bool
+	last     change.Offset // of its changes
+}
+
+func (e ending) micros() int64 {
+	if e.id.CommitTime.IsZero() {
+		return 0
+	}
+	return e.id.CommitTime.UnixMicro()
+}
+
+// endings lists the transactions that end in a block.
+func endings(b changelog.Block) ([]ending, error) {
+	c := endFinder{next: b.First}
+	if err := record.Decode(b.Data, &c); err != nil {
+		return nil, fmt.Errorf("read offset %d: %w", c.next, err)
+	}
+	return c.out, nil
+}
+
+type endFinder struct {
+	next change.Offset
+	out  []ending
+}
+
+// Change implements record.Visitor.
+func (c *endFinder) Change(record.Txn, uint64, record.Entry) error {
+	c.next++
+	return nil
+}
+
+// End implements record.Visitor.
+func (c *endFinder) End(t record.Txn, end change.LSN) error {
+	id := change.TxnID{XID: t.XID, CommitLSN: t.CommitLSN, EndLSN: end, CommitTime: t.CommitTime}
+	c.out = append(c.out, ending{id, t.Snapshot, c.next - 1})
+	return nil
+}
+
+// FirstAfter returns the last offset before the first transaction that committed
+// after t, for readers that want all from then on. Commit times come from the
+// source's clock and may step back. Errors: *CompactedError.
+func (s *Store) FirstAfter(ctx context.Context, t time.Time) (change.Offset, error) {
 	us := t.UnixMicro()
 	return s.boundary(ctx,
 		func(st tailState) bool { return st.CommitTime > us },
@@ -206,4 +318,84 @@ func (s *Snapshot) fork() *view.State {
 	s.forking.Lock()
 	defer s.forking.Unlock()
 	return s.state.Copy()
+}
+
+// Since returns a function that gives, one after the other, the transactions of
+// the newest copy's time that end after lsn, oldest first, and io.EOF behind the
+// last that was durable at the call. from is where the list begins: lsn, or a
+// later position when the log does not reach back so far.
+func (s *Store) Since(ctx context.Context, lsn change.LSN) (from change.LSN, next func() (change.TxnID, error), err error) {
+	now := s.Snapshot()
+	floor, from := now.tail.CopyAt, max(lsn, now.tail.CopyLSN)
+	births, err := s.changelog.Births()
+	if err != nil {
+		return 0, nil, err
+	}
+	if oldest := births[0]; oldest.Next > floor+1 {
+		st, err := decodeTailState(oldest.State)
+		if err != nil {
+			return 0, nil, err
+		}
+		floor, from = oldest.Next-1, max(lsn, st.LSN)
+	}
+	at := floor
+	err = s.back(ctx, now.Offset(), floor, func(b changelog.Block) error {
+		ends, err := endings(b)
+		if err != nil {
+			return err
+		}
+		for _, e := range slices.Backward(ends) {
+			if e.id.EndLSN <= lsn || e.snapshot || e.last <= floor {
+				at, from = max(e.last, floor), max(lsn, e.id.EndLSN)
+				return errFound
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errFound) {
+		return 0, nil, fmt.Errorf("read the last transactions: %w", err)
+	}
+	l := &lister{s: s, at: at, end: now.Offset()}
+	return from, func() (change.TxnID, error) { return l.next(ctx) }, nil
+}
+
+// lister reads the ends of transactions behind offset at, up to end.
+type lister struct {
+	s       *Store
+	at, end change.Offset
+	blocks  []changelog.Block
+	ready   []ending
+}
+
+func (l *lister) next(ctx context.Context) (change.TxnID, error) {
+	for {
+		if len(l.ready) > 0 {
+			id := l.ready[0].id
+			l.ready = l.ready[1:]
+			return id, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return change.TxnID{}, err
+		}
+		if l.at >= l.end {
+			return change.TxnID{}, io.EOF
+		}
+		if len(l.blocks) == 0 {
+			var err error
+			if l.blocks, err = l.s.changelog.Read(l.at+1, readBytes); err != nil {
+				return change.TxnID{}, err
+			}
+		}
+		ends, err := endings(l.blocks[0])
+		if err != nil {
+			return change.TxnID{}, err
+		}
+		for _, e := range ends {
+			if e.last > l.at && e.last <= l.end {
+				l.ready = append(l.ready, e)
+			}
+		}
+		l.at = l.blocks[0].Last()
+		l.blocks = l.blocks[1:]
+	}
 }

@@ -22,6 +22,10 @@ type tailState struct {
 	// in logs that do not say. Higher ones belong to a transaction that was
 	// given up: its ALTER TABLE did not happen yet.
 	Relations uint32 `json:"relations"`
+	// The newest copy: where it was taken, and the last offset that was visible
+	// with it. Positions of the source mean this history from there on.
+	CopyLSN change.LSN    `json:"copy_lsn,omitempty"`
+	CopyAt  change.Offset `json:"copy_offset,omitempty"`
 }
 
 // visibleWord reports whether a relation belongs to the visible part of the log.
@@ -57,7 +61,7 @@ func decodeTailState(b []byte) (t tailState, err error) {
 }
 
 func (t *tailState) position(at change.Offset) change.Position {
-	p := change.Position{Offset: at, LSN: t.LSN, Source: t.Source, Copied: t.Copied}
+	p := change.Position{Offset: at, LSN: t.LSN, Source: t.Source, Copied: t.Copied, CopyLSN: t.CopyLSN}
 	if t.CommitTime != 0 {
 		p.CommitTime = time.UnixMicro(t.CommitTime).UTC()
 	}

@@ -73,6 +73,7 @@ func (g *staging) end(t *change.Txn) error {
 		if err := g.endCopy(); err != nil {
 			return err
 		}
+		o.stage.CopyLSN, o.stage.CopyAt = t.EndLSN, g.next()-1
 	}
 	if o.held != nil {
 		g.encode(*o.held) // the end goes into the same block, however full it is

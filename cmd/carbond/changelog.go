@@ -53,7 +53,7 @@ func (r logReader) Read(maxBytes int) ([]change.Record, error) {
 
 // AtTime implements rpc.Changelog.
 func (c changelog) AtTime(ctx context.Context, t time.Time) (change.Offset, error) {
-	at, err := c.s.AtTime(ctx, t)
+	at, err := c.s.FirstAfter(ctx, t)
 	return at, logError(err)
 }
 

@@ -61,4 +61,21 @@ type Position struct {
 	Source     Source
 	// Copied is set once the initial copy of this source has committed.
 	Copied bool
+	// CopyLSN is where the newest copy was taken: what lies before it may be of
+	// another history. 0 when nobody noted it.
+	CopyLSN LSN
+}
+
+// TxnID tells one source transaction from every other, also from those of
+// another history of the same server.
+type TxnID struct {
+	XID        uint32
+	CommitLSN  LSN
+	EndLSN     LSN
+	CommitTime time.Time // of microseconds
+}
+
+// Equal reports whether both are the same transaction.
+func (t TxnID) Equal(o TxnID) bool {
+	return t.XID == o.XID && t.CommitLSN == o.CommitLSN && t.EndLSN == o.EndLSN && t.CommitTime.Equal(o.CommitTime)
 }
