@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/crc32"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -135,24 +134,35 @@ func (c *catalog) altered(now *catalog) []string {
 	return out
 }
 
-// survey compares the catalog with an earlier look at it. A loss of changes is
-// an error, and so is an altered table when the tables may be copied again;
-// else that is a warning, because the stream itself goes on.
+// survey compares the catalog with an earlier look at it. What it finds is a
+// verdict that lasts. A loss of changes is an error, and so is an altered table
+// when the tables may be copied again; else the stream goes on, and the status
+// says that rows are wrong.
 func (s *session) survey(before, now *catalog) error {
 	if lost := before.lost(now, &s.opt); lost != "" {
-		return fault(KindPublicationChange, resnapshotAdvice, nil, "%s: changes may be missing", lost)
+		return s.found(fault(KindPublicationChange, resnapshotAdvice, nil, "%s: changes may be missing", lost))
 	}
-	for _, t := range before.altered(now) {
-		text := fmt.Sprintf("ALTER TABLE changed columns of %s.%s that the views read: rows that were not written since keep their old values here", s.opt.Schema, t)
-		if s.opt.OnGap == GapResnapshot {
-			return fault(KindTableChange, resnapshotAdvice, nil, "%s", text)
+	if tables := before.altered(now); tables != nil {
+		names := make([]string, len(tables))
+		for i, t := range tables {
+			names[i] = s.opt.Schema + "." + t
 		}
-		s.st.warn(text + "; postgres.on_gap: resnapshot copies them anew")
-		if !slices.Contains(s.told, t) {
-			s.told = append(s.told, t)
-			s.log.Warn("a table was altered; the stream does not tell what that did to its rows", "table", t, "remedy", resnapshotAdvice)
-		}
+		return s.found(fault(KindTableChange, resnapshotAdvice, nil,
+			"ALTER TABLE changed columns of %s: rows that were not written since keep their old values here", strings.Join(names, ", ")), tables...)
 	}
+	return nil
+}
+
+// found makes a verdict, and an error where the session has to end.
+func (s *session) found(e *Error, tables ...string) error {
+	if err := s.condemn(e, tables...); err != nil {
+		return err
+	}
+	if e.Kind != KindTableChange || s.opt.OnGap == GapResnapshot {
+		return e
+	}
+	s.log.Warn("rows are wrong here, and the stream does not tell which", "error", e)
+	s.st.blame(e)
 	return nil
 }
 

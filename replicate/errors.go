@@ -42,6 +42,7 @@ const (
 	KindDiverged          Kind = "diverged"           // a change does not fit the rows that are held
 	KindOtherCluster      Kind = "other_cluster"      // the changelog belongs to another cluster or database
 	KindProtocol          Kind = "protocol"           // the server sent something that cannot be
+	KindNote              Kind = "note"               // what is remembered beside the changelog cannot be read
 	KindSilent            Kind = "silent"             // the server stopped answering
 	KindSink              Kind = "sink"               // the changelog could not take a transaction
 	KindServer            Kind = "server"             // any other error of the server
@@ -97,7 +98,7 @@ func (e *Error) Unwrap() []error {
 // another database. Only a new copy, or an operator, mends that.
 func (k Kind) Gap() bool {
 	switch k {
-	case KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged, KindOtherCluster:
+	case KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged, KindNote, KindOtherCluster:
 		return true
 	}
 	return false

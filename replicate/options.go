@@ -38,14 +38,9 @@ type Options struct {
 	TakeOver    bool      // a data directory without a copy replaces an idle slot of this name
 	Failover    bool      // create the slot as a failover slot (Postgres 17 and later)
 
-	// ClaimPath is a file beside the changelog that says which slot an
-	// unfinished copy has made, so that a start after a crash may drop it. With
-	// "" only the running Replicator knows.
-	ClaimPath string
-
-	// TimelinePath is a file beside the changelog that says on which timeline of
-	// the server it stands. With "" only the running Replicator knows.
-	TimelinePath string
+	// SourcePath is a file beside the changelog with what replication has to
+	// remember across restarts. With "" only the running Replicator knows.
+	SourcePath string
 
 	Logger     *slog.Logger          // [discard]
 	Registerer prometheus.Registerer // nil: metrics are counted, but not exposed

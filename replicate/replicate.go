@@ -8,6 +8,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"carbond/replicate/internal/note"
 	"carbond/store/change"
 )
 
@@ -35,13 +36,12 @@ type Replicator struct {
 	log     *slog.Logger
 	st      *state
 	metrics *metrics
+	note    *note.File // what outlives a restart beside the changelog
 
 	// Used by the goroutine of Run alone.
-	recopy   bool                        // a gap was found while streaming, and the gap action is resnapshot
-	shapes   map[string]*change.Relation // last shape of each kept table, over connections
-	ignored  map[string]bool             // tables of the publication that were reported as ignored
-	claim    *claim                      // what the present copy has made, nil for nothing
-	timeline timeline                    // of the server, zero before the first session
+	recopy  bool                        // a gap was found while streaming, and the gap action is resnapshot
+	shapes  map[string]*change.Relation // last shape of each kept table, over connections
+	ignored map[string]bool             // tables of the publication that were reported as ignored
 }
 
 // New makes a Replicator. It starts nothing; call Run.
@@ -50,6 +50,7 @@ func New(sink Sink, opt Options) *Replicator {
 	r := &Replicator{
 		sink: sink, opt: opt, log: opt.Logger, st: newState(time.Now, max(10*time.Second, 3*opt.ProbeInterval)),
 		shapes: map[string]*change.Relation{}, ignored: map[string]bool{},
+		note: note.At(opt.SourcePath),
 	}
 	r.metrics = newMetrics(opt.Registerer, opt, r.st)
 	return r

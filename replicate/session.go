@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"carbond/replicate/internal/note"
 	"carbond/store/change"
 )
 
@@ -24,7 +25,6 @@ type session struct {
 	started func() // called once the stream has proved to work
 
 	srv  server
-	told []string              // tables of which survey has warned
 	seen *catalog              // the last look, of prepare or the copy, then of the probe alone
 	flaw atomic.Pointer[error] // what the probe has found to end the session
 	repl *pgconn.PgConn
@@ -133,8 +133,17 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 			return err
 		}
 		pos := s.sink.Position()
-		if p, err = s.opt.decide(pos, s.srv, slot, s.claimed()); err != nil {
+		n, err := s.remembered(pos)
+		if err != nil {
 			return err
+		}
+		if p, err = s.opt.decide(pos, s.srv, slot, n.Copying); err != nil {
+			return err
+		}
+		if p == planStream {
+			if p, err = s.judged(n, pos); err != nil {
+				return err
+			}
 		}
 		if p == planStream {
 			if p, err = s.compare(ctx, conn, pos); err != nil {
@@ -147,7 +156,7 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		if p == planStream && extended {
 			// What was in the table before it was published is not in the stream.
 			if s.opt.OnGap != GapResnapshot {
-				return fault(KindPublicationChange, resnapshotAdvice, nil, "tables were added to publication %q after the copy was made", s.opt.Publication)
+				return s.found(fault(KindPublicationChange, resnapshotAdvice, nil, "tables were added to publication %q after the copy was made", s.opt.Publication))
 			}
 			p = planCopy
 		}
@@ -221,7 +230,7 @@ func (s *session) lapse(ctx context.Context, conn *pgx.Conn, findings []Finding)
 		switch Kind(f.Name) {
 		case KindPublication, KindPublicationTables, KindPublicationOps:
 			if !f.OK && !f.Warning {
-				return fault(KindPublicationChange, resnapshotAdvice, nil, "%s, but it was whole when the copy was made: changes may be missing", f.Detail)
+				return s.found(fault(KindPublicationChange, resnapshotAdvice, nil, "%s, but it was whole when the copy was made: changes may be missing", f.Detail))
 			}
 		}
 	}
@@ -240,7 +249,7 @@ func (s *session) sameServer(ctx context.Context, p plan) error {
 		return fault(KindConnect, "give one host, or target_session_attrs=read-write", nil,
 			"two connections lead to different servers (%s/%s and %s/%s)", s.srv.systemID, s.srv.database, id.SystemID, id.DBName)
 	}
-	now := timeline{id.SystemID, id.Timeline}
+	now := note.Timeline{SystemID: id.SystemID, Timeline: id.Timeline}
 	if p == planStream {
 		if err := s.sameHistory(ctx, now); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"carbond/replicate/internal/note"
 	"carbond/store/change"
 )
 
@@ -100,7 +101,7 @@ const (
 // if another one with the same slot name and an empty directory were started.
 // With it the name is ours, and a directory that was lost heals by itself; the
 // other carbond, if there is one, finds the gap and says so.
-func (o *Options) decide(pos change.Position, srv server, slot *slotInfo, mine *claim) (plan, error) {
+func (o *Options) decide(pos change.Position, srv server, slot *slotInfo, mine *note.Claim) (plan, error) {
 	if slot != nil && (slot.plugin != "pgoutput" || slot.database != srv.database || slot.temporary) {
 		return 0, fault(KindSlotForeign, "choose another slot name, or drop it: SELECT pg_drop_replication_slot("+literal(o.Slot)+")", nil,
 			"replication slot %q belongs to somebody else (plugin %q, database %q)", o.Slot, slot.plugin, slot.database)
@@ -110,7 +111,7 @@ func (o *Options) decide(pos change.Position, srv server, slot *slotInfo, mine *
 			"replication slot %q is in use by server process %d", o.Slot, slot.pid)
 	}
 	if !pos.Copied || pos.Source.Embedded() {
-		if slot != nil && !slot.prepared && !mine.holds(srv, o.Slot, slot) && !o.TakeOver && o.OnGap != GapResnapshot {
+		if slot != nil && !slot.prepared && !holds(mine, srv, o.Slot, slot) && !o.TakeOver && o.OnGap != GapResnapshot {
 			return 0, fault(KindSlotForeign, "give this carbond a slot name of its own; or set postgres.slot_takeover: true; or, when the data directory that used the slot is gone for good: SELECT pg_drop_replication_slot("+literal(o.Slot)+")", nil,
 				"replication slot %q was made for another data directory (it is confirmed up to %s, and this directory holds no copy)", o.Slot, slot.confirmed)
 		}
@@ -120,7 +121,7 @@ func (o *Options) decide(pos change.Position, srv server, slot *slotInfo, mine *
 		return 0, err
 	}
 	err := o.gap(pos, srv, slot)
-	if err == nil && mine.holds(srv, o.Slot, slot) && mine.Point != pos.LSN.String() {
+	if err == nil && holds(mine, srv, o.Slot, slot) && !finished(mine, pos) {
 		// The slot begins where the copy does that did not end.
 		err = fault(KindSlotMissing, resnapshotAdvice, nil, "replication slot %q was made for a copy that did not end, so the changes since the last durable position cannot be read", o.Slot)
 	}

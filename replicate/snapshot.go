@@ -35,7 +35,8 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 		defer cancel()
 		_ = conn.Close(ctx) // read only
 	}()
-	point, err := s.pin(ctx, conn)
+	id := newCopyID()
+	point, err := s.pin(ctx, conn, id)
 	if err != nil {
 		return nil, s.opt.classify(err)
 	}
@@ -48,7 +49,7 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 	s.log.Info("copying the tables", "slot", s.opt.Slot, "lsn", point.String())
 	c := &copier{session: s, conn: conn, failed: failed, txn: change.Txn{
 		CommitLSN: point, First: true,
-		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.systemID, Database: s.srv.database, Slot: s.opt.Slot, Catalog: seen.text()}},
+		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.systemID, Database: s.srv.database, Slot: s.opt.Slot, Copy: id, Catalog: seen.text()}},
 	}}
 	if err := conn.QueryRow(ctx, "SELECT transaction_timestamp()").Scan(&c.txn.CommitTime); err != nil {
 		return nil, s.opt.classify(err)
@@ -61,16 +62,18 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 	if err := c.finish(ctx, point); err != nil {
 		return nil, err
 	}
-	s.unstake()
+	if err := s.settle(); err != nil {
+		return nil, err
+	}
 	s.log.Info("copied the tables", "rows", c.rows, "lsn", point.String())
 	return seen, nil
 }
 
 // pin creates the slot and opens its snapshot on conn, again when a TRUNCATE or
 // a rewrite came in between.
-func (s *session) pin(ctx context.Context, conn *pgx.Conn) (change.LSN, error) {
+func (s *session) pin(ctx context.Context, conn *pgx.Conn, id string) (change.LSN, error) {
 	for attempt := 1; ; attempt++ {
-		point, snapshot, err := s.createSlot(ctx)
+		point, snapshot, err := s.createSlot(ctx, id)
 		if err != nil {
 			return 0, err
 		}
@@ -135,20 +138,20 @@ WHERE c.relkind IS DISTINCT FROM 'p' AND c.relfilenode IS DISTINCT FROM pg_relat
 // createSlot creates the slot on the replication connection and returns its
 // consistent point and the name of the snapshot, which lives until the next
 // command on that connection.
-func (s *session) createSlot(ctx context.Context) (change.LSN, string, error) {
+func (s *session) createSlot(ctx context.Context, id string) (change.LSN, string, error) {
 	s.st.enter(PhaseCreatingSlot, "creating the replication slot")
 	watchCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.watchBlockers(watchCtx) })
 	defer wg.Wait()
 	defer stop()
-	if err := s.stake(s.srv, 0); err != nil {
+	if err := s.stake(s.srv, id, 0); err != nil {
 		return 0, "", err
 	}
 	res, err := pglogrepl.ParseCreateReplicationSlot(s.repl.Exec(ctx, s.opt.createSlotSQL(s.opt.Slot, s.srv.version, false)))
 	if err != nil {
 		if _, answered := errors.AsType[*pgconn.PgError](err); answered {
-			s.unstake() // there is no slot of ours
+			err = errors.Join(err, s.unstake()) // there is no slot of ours
 		}
 		return 0, "", s.opt.classify(fmt.Errorf("create replication slot %q: %w", s.opt.Slot, err))
 	}
@@ -156,7 +159,7 @@ func (s *session) createSlot(ctx context.Context) (change.LSN, string, error) {
 	if err != nil {
 		return 0, "", fault(KindProtocol, "", err, "the new slot has no readable position")
 	}
-	if err := s.stake(s.srv, point); err != nil {
+	if err := s.stake(s.srv, id, point); err != nil {
 		return 0, "", err
 	}
 	return point, res.SnapshotName, nil

@@ -28,7 +28,7 @@ type Status struct {
 	Connected bool // the replication stream is established
 	Phase     Phase
 	Kind      Kind     // class of the trouble in Reason, "" when there is none
-	Reason    string   // why it is not streaming, "" when it is
+	Reason    string   // why it is not streaming, or why rows are wrong although it is; "" when all is well
 	Warnings  []string // things to look at that do not stop it, such as a missing view column
 
 	LastEvent time.Time // last message from the server, or last success of the sink
@@ -59,6 +59,7 @@ type state struct {
 	status   Status
 	progress progress
 	probes   []probe // looks at the server that are not reached yet, oldest first
+	blamed   *Error  // why the rows are wrong although the stream goes on, nil when they are right
 }
 
 // probe says that the server's WAL ended at end at the given time.
@@ -123,6 +124,9 @@ func (s *state) streaming(durable change.LSN) {
 	defer s.mu.Unlock()
 	s.status.Phase, s.status.Connected = PhaseStreaming, true
 	s.status.Kind, s.status.Reason = "", ""
+	if s.blamed != nil {
+		s.status.Kind, s.status.Reason = s.blamed.Kind, s.blamed.Error()
+	}
 	s.status.LastEvent = s.now()
 	s.progress = progress{durable: durable, received: durable}
 }
@@ -134,6 +138,17 @@ func (s *state) broken(kind Kind, err error) {
 	s.status.Phase, s.status.Connected = PhaseWaiting, false
 	s.status.Kind, s.status.Reason = kind, err.Error()
 	s.progress.open = false
+}
+
+// blame says why the rows are wrong although the stream goes on, nil when they
+// are right again.
+func (s *state) blame(e *Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blamed = e
+	if e != nil && s.status.Phase == PhaseStreaming {
+		s.status.Kind, s.status.Reason = e.Kind, e.Error()
+	}
 }
 
 func (s *state) stopped() {

@@ -4,68 +4,27 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/jackc/pglogrepl"
 
+	"carbond/replicate/internal/note"
 	"carbond/store/change"
 )
 
-// timeline is on which timeline of which cluster the durable position was last
-// known to lie. A server that was restored, or promoted before it had received
-// everything, goes on from an earlier position under a new timeline. Once it has
-// written as much again, positions alone do not tell any more.
-type timeline struct {
-	SystemID string `json:"system_id"`
-	Timeline int32  `json:"timeline"`
-}
-
-// knownTimeline returns the note of an earlier session, zero for none.
-func (r *Replicator) knownTimeline() (t timeline) {
-	if r.timeline != (timeline{}) || r.opt.TimelinePath == "" {
-		return r.timeline
-	}
-	b, err := os.ReadFile(r.opt.TimelinePath)
-	if errors.Is(err, fs.ErrNotExist) {
-		return t
-	}
-	if err == nil {
-		err = json.Unmarshal(b, &t)
-	}
-	if err != nil {
-		r.log.Warn("the note about the server's timeline is unreadable", "path", r.opt.TimelinePath, "error", err)
-		return timeline{}
-	}
-	return t
-}
-
 // keepTimeline notes where positions lie from now on.
-func (r *Replicator) keepTimeline(t timeline) error {
-	if r.knownTimeline() == t {
-		r.timeline = t
-		return nil
-	}
-	if r.opt.TimelinePath != "" {
-		b, err := json.Marshal(t)
-		if err == nil {
-			err = replaceFile(r.opt.TimelinePath, append(b, '\n'))
-		}
-		if err != nil {
-			return fault(KindSink, "make the data directory writable", err, "the note about the server's timeline cannot be kept")
-		}
-	}
-	r.timeline = t
-	return nil
+func (r *Replicator) keepTimeline(t note.Timeline) error {
+	return r.keep(func(n *note.Note) { n.Timeline = t })
 }
 
 // sameHistory makes sure that the durable position lies in the history of the
 // timeline on which the server is now.
-func (s *session) sameHistory(ctx context.Context, now timeline) error {
-	was, pos := s.knownTimeline(), s.sink.Position().LSN
+func (s *session) sameHistory(ctx context.Context, now note.Timeline) error {
+	n, err := s.remembered(s.sink.Position())
+	if err != nil {
+		return err
+	}
+	was, pos := n.Timeline, s.sink.Position().LSN
 	if was.SystemID != now.SystemID || was.Timeline == now.Timeline {
 		return nil // nothing is known, or nothing has changed
 	}

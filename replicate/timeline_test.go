@@ -19,7 +19,7 @@ func TestRestoredServer(t *testing.T) {
 	c := pgtest.Start(t)
 	url := c.Database(t)
 	opt, sink := options(url), newSink()
-	opt.TimelinePath = filepath.Join(t.TempDir(), "timeline.json")
+	opt.SourcePath = filepath.Join(t.TempDir(), "source.json")
 	r := run(t, sink, opt)
 	r.level()
 	pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('both')")

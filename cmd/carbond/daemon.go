@@ -198,8 +198,7 @@ func (d *daemon) buildSource(ctx context.Context, cfg *config.Config) error {
 		return fmt.Errorf("make the connection pool: %w", err)
 	}
 	opt.Logger, opt.Registerer = d.log.With("stage", "replicate"), d.met.reg
-	opt.ClaimPath = filepath.Join(cfg.DataDir, "copying.json")
-	opt.TimelinePath = filepath.Join(cfg.DataDir, "timeline.json")
+	opt.SourcePath = filepath.Join(cfg.DataDir, "source.json")
 	d.source = replicate.New(d.store, opt)
 	if pos := d.store.Position(); pos.Offset > 0 && pos.Source.Embedded() {
 		d.log.Warn("embedded data will be replaced by the first copy of the database", "dir", cfg.DataDir, "offset", uint64(pos.Offset))

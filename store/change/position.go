@@ -44,6 +44,9 @@ type Source struct {
 	SystemID string // system identifier of the Postgres cluster, "" in embedded mode
 	Database string
 	Slot     string
+	// Copy is the identity of the copy that brought the tables here: what is
+	// noted elsewhere about its rows holds as long as it is the same.
+	Copy string `json:",omitempty"`
 	// Catalog is what the source said of the tables when they were copied, in
 	// words of whoever copied them: a change of it means that changes may be
 	// missing. "" when nobody noted it.

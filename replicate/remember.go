@@ -1,0 +1,117 @@
+package replicate
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+
+	"carbond/replicate/internal/note"
+	"carbond/store/change"
+)
+
+// keep changes the note beside the changelog durably.
+func (r *Replicator) keep(edit func(*note.Note)) error {
+	if err := r.note.Change(edit); err != nil {
+		return fault(KindSink, "make the data directory writable", err, "what replication has to remember cannot be kept")
+	}
+	return nil
+}
+
+// remembered returns the note. One that cannot be read may have held a verdict
+// about wrong rows, so only a copy anew makes the rows known to be right.
+func (r *Replicator) remembered(pos change.Position) (note.Note, error) {
+	n, err := r.note.Get()
+	if err == nil {
+		return n, nil
+	}
+	if pos.Copied && !pos.Source.Embedded() && r.opt.OnGap != GapResnapshot {
+		return n, fault(KindNote, "put it back from a backup; or "+resnapshotAdvice, err, "what replication remembers beside the changelog is lost")
+	}
+	r.log.Warn("what replication remembers beside the changelog is lost; the tables are copied anew", "error", err)
+	if err := r.note.Forget(); err != nil {
+		return n, fault(KindSink, "make the data directory writable", err, "what replication has to remember cannot be kept")
+	}
+	r.recopy = r.recopy || pos.Copied
+	return r.note.Get()
+}
+
+// holds reports whether the claim is on this slot. A slot that has moved since
+// it was made is used by somebody else.
+func holds(c *note.Claim, srv server, name string, slot *slotInfo) bool {
+	return c != nil && c.SystemID == srv.systemID && c.Database == srv.database && c.Slot == name &&
+		(c.Point == "" || c.Point == slot.confirmed.String())
+}
+
+// finished reports whether the copy that the claim is for is the one that the
+// changelog holds. The claim of an earlier version did not name it.
+func finished(c *note.Claim, pos change.Position) bool {
+	if c.Copy == "" {
+		return c.Point == pos.LSN.String()
+	}
+	return pos.Copied && c.Copy == pos.Source.Copy
+}
+
+// stake claims the slot that is about to be made (point 0), or has been made at
+// point, for a copy.
+func (r *Replicator) stake(srv server, id string, point change.LSN) error {
+	c := &note.Claim{SystemID: srv.systemID, Database: srv.database, Slot: r.opt.Slot, Copy: id}
+	if point > 0 {
+		c.Point = point.String()
+	}
+	return r.keep(func(n *note.Note) { n.Copying = c })
+}
+
+// unstake ends the claim.
+func (r *Replicator) unstake() error {
+	return r.keep(func(n *note.Note) { n.Copying = nil })
+}
+
+// newCopyID returns the identity of a copy that begins.
+func newCopyID() string {
+	var tag [8]byte
+	_, _ = rand.Read(tag[:]) // never fails
+	return hex.EncodeToString(tag[:])
+}
+
+// condemn makes a verdict about the rows of the present copy durable, before
+// anything else is done about it: what shows the trouble may be gone at the next
+// look. A verdict of lost changes outweighs one of rows that were altered.
+func (r *Replicator) condemn(e *Error, tables ...string) error {
+	v := &note.Verdict{Copy: r.sink.Position().Source.Copy, Kind: string(e.Kind), Text: e.Message, Tables: tables, Since: r.st.now().UTC()}
+	return r.keep(func(n *note.Note) {
+		if old := n.Verdict; old == nil || old.Copy != v.Copy || old.Kind == string(KindTableChange) && e.Kind != KindTableChange {
+			n.Verdict = v
+		}
+	})
+}
+
+// pending returns the verdict about the present copy, nil for none.
+func pending(n note.Note, pos change.Position) *Error {
+	if v := n.Verdict; v != nil && pos.Copied && !pos.Source.Embedded() && v.Copy == pos.Source.Copy {
+		return fault(Kind(v.Kind), resnapshotAdvice, nil, "%s", v.Text)
+	}
+	return nil
+}
+
+// judged says what a pending verdict means for the start. One of altered rows
+// lets the stream go on, because what it brings is right; the status says what
+// the rows are not.
+func (s *session) judged(n note.Note, pos change.Position) (plan, error) {
+	e := pending(n, pos)
+	switch {
+	case e == nil:
+		return planStream, nil
+	case s.opt.OnGap == GapResnapshot:
+		s.log.Info("the tables have to be copied anew", "reason", e)
+		return planCopy, nil
+	case e.Kind == KindTableChange:
+		s.st.blame(e)
+		return planStream, nil
+	}
+	return planStream, e
+}
+
+// settle ends the claim and the verdict once the copy is durable.
+func (r *Replicator) settle() error {
+	r.st.blame(nil)
+	return r.keep(func(n *note.Note) { n.Copying, n.Verdict = nil, nil })
+}
