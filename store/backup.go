@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"carbond/store/change"
+	"carbond/store/internal/boltfile"
 	"carbond/store/internal/changelog"
 )
 
@@ -121,7 +122,7 @@ func Restore(dir string, r io.Reader) (*Manifest, *Report, error) {
 		err = os.Rename(tmp, dir)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(dir))
+		err = boltfile.SyncDir(filepath.Dir(dir))
 	}
 	if err != nil {
 		_ = os.RemoveAll(tmp)
@@ -161,7 +162,7 @@ func unpack(tmp string, r io.Reader) (*Manifest, *Report, error) {
 		return nil, nil, errors.New("archive is empty")
 	}
 	for _, d := range []string{logDir(tmp), tmp} {
-		if err := syncDir(d); err != nil {
+		if err := boltfile.SyncDir(d); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -210,13 +211,4 @@ func writeFile(path string, r io.Reader) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

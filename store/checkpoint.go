@@ -130,6 +130,11 @@ func (s *Store) checkpoint(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
+	at, err := c.file.Applied() // a commit that failed may be there nevertheless
+	if err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	c.set(at)
 	for c.applied < end { // written under busy only
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 
 	"carbond/store/change"
+	"carbond/store/internal/boltfile"
 	"carbond/store/internal/changelog"
 	"carbond/store/internal/checkpoint"
 	"carbond/store/internal/group"
@@ -51,7 +52,7 @@ func (s *Store) load() (err error) {
 // log: it may not stand ahead of it, nor before its oldest segment.
 func (s *Store) openCheckpoint() (err error) {
 	path := checkpointPath(s.dir)
-	_ = os.Remove(path + ".tmp")
+	_ = os.Remove(path + boltfile.TempSuffix)
 	f, err := checkpoint.Open(path, checkpoint.Options{NoSync: s.opt.NoSync})
 	if err != nil {
 		return err

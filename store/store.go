@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carbond/store/change"
+	"carbond/store/internal/boltfile"
 	"carbond/store/internal/changelog"
 	"carbond/store/internal/group"
 	"carbond/store/internal/record"
@@ -135,10 +136,10 @@ func (s *Store) syncNames(fresh bool) error {
 	if s.opt.NoSync {
 		return nil
 	}
-	err := syncDir(s.dir)
+	err := boltfile.SyncDir(s.dir)
 	if err == nil && fresh {
 		// The folder above may be closed to us; then it is not ours to sync.
-		if err = syncDir(filepath.Dir(s.dir)); errors.Is(err, os.ErrPermission) {
+		if err = boltfile.SyncDir(filepath.Dir(s.dir)); errors.Is(err, os.ErrPermission) {
 			err = nil
 		}
 	}

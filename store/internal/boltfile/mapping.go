@@ -7,13 +7,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Spent is how many bytes may be read through a mapping before it is worth
+// spent is how many bytes may be touched through a mapping before it is worth
 // giving them back.
-const Spent = 8 << 20
+const spent = 8 << 20
 
-// What was read through a mapping stays resident until the kernel wants it, and
-// counts as the daemon's memory. The pages are those of the file cache: giving
-// them back loses nothing, and reading them again maps them again.
+// Spend counts bytes that a transaction has touched, and gives the mapping's
+// memory back once in a while: what the store reads it does not read again soon.
+func (f *File) Spend(tx *bolt.Tx, n int) {
+	if f.spent.Add(int64(n)) >= spent {
+		f.spent.Store(0)
+		Release(tx)
+	}
+}
 
 // Release drops the resident pages of the database that tx reads or writes. It
 // is advice: a failure changes nothing but memory figures.

@@ -57,16 +57,16 @@ func Probe(path string) error {
 	if err != nil {
 		return fmt.Errorf("map %s: %w", path, err)
 	}
-	err = probe(data)
+	err = guarded(path, data, func() error { return probe(path, data) })
 	return errors.Join(err, unix.Munmap(data))
 }
 
-func probe(data []byte) error {
+func probe(path string, data []byte) error {
 	m, ok := newest(data)
 	if !ok {
 		return nil
 	}
-	p := prober{data: data, page: m.page, high: m.high, seen: make([]bool, min(m.high, uint64(len(data))/m.page))}
+	p := prober{path: path, data: data, page: m.page, high: m.high, seen: make([]bool, min(m.high, uint64(len(data))/m.page))}
 	if err := p.visit(m.root, keys{}); err != nil || m.freelist == noFreelist {
 		return err
 	}
@@ -114,28 +114,34 @@ type keys struct {
 }
 
 type prober struct {
+	path string
 	data []byte
 	page uint64 // bytes
 	high uint64 // one past the last page
 	seen []bool
 }
 
+// wrong says what is wrong with a page.
+func (p *prober) wrong(id uint64, format string, args ...any) error {
+	return &Error{File: p.path, Byte: int64(id * p.page), Err: fmt.Errorf("page %d: %w", id, fmt.Errorf(format, args...))}
+}
+
 // take returns a page with what overflows from it, once.
 func (p *prober) take(id uint64) ([]byte, error) {
 	if id < 2 || id >= uint64(len(p.seen)) {
-		return nil, fmt.Errorf("page %d: the file has %d of %d pages", id, len(p.seen), p.high)
+		return nil, p.wrong(id, "the file has %d of %d pages", len(p.seen), p.high)
 	}
 	b := p.data[id*p.page:]
 	if got := order.Uint64(b); got != id {
-		return nil, fmt.Errorf("page %d: it says that it is page %d", id, got)
+		return nil, p.wrong(id, "it says that it is page %d", got)
 	}
 	n := uint64(order.Uint32(b[12:])) + 1
 	if id+n > uint64(len(p.seen)) {
-		return nil, fmt.Errorf("page %d: it ends at page %d, the file has %d", id, id+n-1, len(p.seen))
+		return nil, p.wrong(id, "it ends at page %d, the file has %d", id+n-1, len(p.seen))
 	}
 	for i := range n {
 		if p.seen[id+i] {
-			return nil, fmt.Errorf("page %d: it is in use twice", id+i)
+			return nil, p.wrong(id+i, "it is in use twice")
 		}
 		p.seen[id+i] = true
 	}
@@ -152,12 +158,12 @@ func (p *prober) freelist(id uint64) error {
 		n, at = order.Uint64(b[at:]), at+8
 	}
 	if order.Uint16(b[8:]) != freelistPage || n > (uint64(len(b))-at)/8 {
-		return fmt.Errorf("page %d: it is no free list of %d pages", id, n)
+		return p.wrong(id, "it is no free list of %d pages", n)
 	}
 	for i := range n { // after all that is in use was seen
 		free := order.Uint64(b[at+8*i:])
 		if free < 2 || free >= uint64(len(p.seen)) || p.seen[free] {
-			return fmt.Errorf("page %d: it lists page %d as free, which is in use, listed twice or none of %d", id, free, len(p.seen))
+			return p.wrong(id, "it lists page %d as free, which is in use, listed twice or none of %d", free, len(p.seen))
 		}
 		p.seen[free] = true
 	}
@@ -170,10 +176,12 @@ func (p *prober) visit(id uint64, within keys) error {
 	if err != nil {
 		return err
 	}
-	if err := p.elements(b, within); err != nil {
-		return fmt.Errorf("page %d: %w", id, err)
+	err = p.elements(b, within)
+	var below *Error
+	if err == nil || errors.As(err, &below) {
+		return err
 	}
-	return nil
+	return p.wrong(id, "%w", err)
 }
 
 // elements checks the elements of a page, or of a bucket that is stored inline.

@@ -10,7 +10,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"carbond/store/change"
-	"carbond/store/internal/boltfile"
 )
 
 // Check walks every segment of a closed log read-only: bbolt's own structure,
@@ -82,14 +81,10 @@ func (c *checker) segment(s *segment, mustSeal bool) {
 		return
 	}
 	defer s.close()
+	for _, err := range s.db.Check() {
+		c.add(s.damage(err))
+	}
 	c.add(s.view(func(tx *bolt.Tx) error {
-		if err := boltfile.Probe(s.path); err != nil {
-			c.add(s.corrupt(0, -1, err))
-		} else {
-			for err := range tx.Check() {
-				c.add(s.corrupt(0, -1, fmt.Errorf("bbolt: %w", err)))
-			}
-		}
 		meta, dict, blocks := tx.Bucket(bucketMeta), tx.Bucket(bucketDict), tx.Bucket(bucketBlocks)
 		if meta == nil || dict == nil || blocks == nil {
 			return s.corrupt(0, -1, errors.New("buckets are missing"))

@@ -1,7 +1,6 @@
 package changelog
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"carbond/store/change"
+	"carbond/store/internal/boltfile"
 )
 
 // batch is how many bytes of frames one commit of a rewrite holds.
@@ -26,11 +26,8 @@ func (l *Log) Compress() (bool, error) {
 	}
 	defer l.leave(s)
 	tmp := &segment{path: s.path + tempSuffix, first: s.first, last: s.last, born: s.born}
-	if err := os.Remove(tmp.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if tmp.db, err = boltfile.Make(tmp.path, Options{SegmentBytes: l.opt.SegmentBytes, NoSync: l.opt.NoSync}.file(false)); err != nil {
 		return false, fmt.Errorf("compress %s: %w", s.path, err)
-	}
-	if err := tmp.open(false, Options{SegmentBytes: l.opt.SegmentBytes, NoSync: l.opt.NoSync}); err != nil {
-		return false, err
 	}
 	err = l.rewrite(s, tmp)
 	if cerr := tmp.close(); err == nil {
@@ -186,7 +183,7 @@ func (l *Log) replace(s *segment, tmp string) error {
 	if err := os.Rename(tmp, s.path); err != nil {
 		return fmt.Errorf("compress: %w", err)
 	}
-	if err := syncDir(l.dir); err != nil {
+	if err := boltfile.SyncDir(l.dir); err != nil {
 		return err
 	}
 	l.opt.crash("compress.named")

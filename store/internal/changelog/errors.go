@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"carbond/store/change"
+	"carbond/store/internal/boltfile"
 )
 
 // Errors of this package.
@@ -12,7 +13,7 @@ var (
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("changelog is closed")
 	// ErrTooNew is wrapped when a file was written by a newer carbond.
-	ErrTooNew = errors.New("format is newer than this carbond understands")
+	ErrTooNew = boltfile.ErrTooNew
 )
 
 // CompactedError says that retention has passed the wanted offset.

@@ -9,6 +9,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"carbond/store/change"
+	"carbond/store/internal/boltfile"
 )
 
 // A frame is how a block stands in a segment:
@@ -52,8 +53,6 @@ func frameSum(key, f []byte) uint32 {
 	return crc32.Update(sum, castagnoli, f[frameHead:])
 }
 
-var errChecksum = errors.New("checksum does not match")
-
 // decodeFrame checks a frame and returns its block. Data shares memory with f
 // unless it was compressed.
 func decodeFrame(key, f []byte, dec *zstd.Decoder) (Block, error) {
@@ -68,7 +67,7 @@ func decodeFrame(key, f []byte, dec *zstd.Decoder) (Block, error) {
 		return b, fmt.Errorf("frame version %d: %w", f[0], ErrTooNew)
 	}
 	if binary.BigEndian.Uint32(f[2:]) != frameSum(key, f) {
-		return b, errChecksum
+		return b, boltfile.ErrChecksum
 	}
 	if f[0] != frameVersion || f[1]&^frameZstd != 0 {
 		return b, fmt.Errorf("unknown frame version %d or flags %#x", f[0], f[1])

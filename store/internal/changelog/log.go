@@ -13,6 +13,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"carbond/store/change"
+	"carbond/store/internal/boltfile"
 )
 
 // Options tune a Log. The zero value has production defaults.
@@ -32,6 +33,8 @@ type Options struct {
 	// Fault is asked at named points for the error that the disk gives there,
 	// for tests of failing disks.
 	Fault func(point string) error
+
+	distrust bool // see boltfile.Options
 }
 
 func (o Options) fault(point string) error {
@@ -135,7 +138,7 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 			}
 			sum = addSum(sum, f)
 			written += int64(len(f))
-			s.spend(tx, len(f))
+			s.db.Spend(tx, len(f))
 		}
 		meta := tx.Bucket(bucketMeta)
 		if err := meta.Delete(keySeal); err != nil { // of a Rotate that could not go on
@@ -206,7 +209,7 @@ func (l *Log) ready() error {
 		return errTorn
 	}
 	if l.orphan != "" {
-		if err := unname(l.orphan); err != nil {
+		if err := boltfile.Remove(l.orphan); err != nil {
 			return err
 		}
 		l.orphan = ""
@@ -216,14 +219,7 @@ func (l *Log) ready() error {
 	}
 	// What bbolt holds in memory must be what the disk holds.
 	s := l.open()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.seclude(s)()
-	err := s.close()
-	if err == nil {
-		err = s.open(false, l.opt)
-	}
-	if err != nil {
+	if err := s.damage(s.db.Reopen()); err != nil {
 		l.torn = true
 		return fmt.Errorf("reopen after a failed seal: %w", err)
 	}
@@ -282,17 +278,16 @@ func (l *Log) Rotate() error {
 	return nil
 }
 
-// create makes the segment that carries on from tail.
+// create makes the segment that carries on from tail. A file that came to be in
+// vain must not keep its name.
 func (l *Log) create(tail Tail) (*segment, error) {
 	s, err := createSegment(l.dir, tail, l.dict, l.opt)
 	if err == nil {
 		return s, nil
 	}
-	if s != nil { // it has its name, and must not keep it
-		if uerr := errors.Join(l.opt.fault("segment.unname"), unname(s.path)); uerr != nil {
-			l.orphan = s.path
-			err = errors.Join(err, uerr)
-		}
+	if rerr := errors.Join(l.opt.fault("segment.unname"), boltfile.Remove(s.path)); rerr != nil {
+		l.orphan = s.path
+		err = errors.Join(err, rerr)
 	}
 	return nil, err
 }

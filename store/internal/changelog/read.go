@@ -47,7 +47,7 @@ func (l *Log) read(from change.Offset, maxBytes int, next func(*bolt.Cursor) ([]
 			keys, frames = append(keys, slices.Clone(k)), append(frames, slices.Clone(v))
 			at = append(at, s.place(v))
 			n += len(v)
-			s.spend(tx, len(v))
+			s.db.Spend(tx, len(v))
 		}
 		return nil
 	})

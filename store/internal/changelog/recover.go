@@ -123,11 +123,8 @@ func (l *Log) recover() error {
 		if err := s.close(); err != nil {
 			return err
 		}
-		if err := os.Remove(s.path); err != nil {
+		if err := boltfile.Remove(s.path); err != nil {
 			return fmt.Errorf("cut unfinished segment: %w", err)
-		}
-		if err := syncDir(l.dir); err != nil {
-			return err
 		}
 		l.segments = l.segments[:len(l.segments)-1]
 	}
@@ -163,11 +160,6 @@ func (l *Log) load(s *segment) (Tail, error) {
 		}
 		return s.readDict(dict, words)
 	})
-	if err == nil && !l.opt.NoSync {
-		// A process that was killed inside its last commit may have left it in
-		// the kernel's memory alone, and it is about to be called durable.
-		err = s.db.Sync()
-	}
 	if err == nil {
 		l.dict = words // of this file alone: what a later one had is gone with it
 	}
@@ -311,7 +303,7 @@ func (l *Log) Cut() error {
 	clear(l.squeezed)
 	l.cuts++
 	if l.orphan != "" {
-		if err := unname(l.orphan); err != nil {
+		if err := boltfile.Remove(l.orphan); err != nil {
 			return err
 		}
 		l.orphan = ""

@@ -10,6 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"carbond/store/change"
+	"carbond/store/internal/boltfile"
 )
 
 // Segment describes one file, for retention and listings.
@@ -60,7 +61,7 @@ func (l *Log) DropOldest() error {
 	if s.refs == 0 {
 		err = s.close()
 	}
-	err = errors.Join(err, syncDir(l.dir))
+	err = errors.Join(err, boltfile.SyncDir(l.dir))
 	l.opt.crash("drop.done")
 	return err
 }

@@ -4,18 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
-	"unsafe"
 
 	bolt "go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 
 	"carbond/store/change"
 	"carbond/store/internal/boltfile"
@@ -27,7 +21,7 @@ const FormatVersion = 1
 
 const (
 	segmentSuffix = ".seg"
-	tempSuffix    = ".tmp"
+	tempSuffix    = boltfile.TempSuffix
 )
 
 var (
@@ -46,15 +40,13 @@ type segment struct {
 	first change.Offset
 
 	// Guarded by Log.mu.
-	db      *bolt.DB // nil while a sealed segment is not mapped
-	refs    int      // readers inside
-	dropped bool     // unlinked; closed when the last reader leaves
+	db      *boltfile.File // nil while a sealed segment is not mapped
+	refs    int            // readers inside
+	dropped bool           // unlinked; closed when the last reader leaves
 	last    change.Offset
 	size    int64
 	born    time.Time
 	birth   *Tail // of the header; nil until it was read
-
-	spent atomic.Int64 // bytes read and written since the mapping was released
 }
 
 func segmentName(first change.Offset) string {
@@ -70,51 +62,31 @@ func parseSegmentName(name string) (change.Offset, bool) {
 	return change.Offset(n), err == nil && n > 0
 }
 
-// open maps the file. bbolt panics or faults on some kinds of damage; both come
-// back as corruption.
+// open maps the file.
 func (s *segment) open(readOnly bool, o Options) (err error) {
-	defer s.guard(&err)()
-	mmap := 0
+	s.db, err = boltfile.Open(s.path, o.file(readOnly))
+	return s.trouble("open", err)
+}
+
+// file says how a segment file is used.
+func (o Options) file(readOnly bool) boltfile.Options {
+	f := boltfile.Options{ReadOnly: readOnly, NoSync: o.NoSync, Distrust: o.distrust}
 	if !readOnly {
-		mmap = o.mmap()
-		err = boltfile.Probe(s.path)
+		f.Map, f.Grow = o.mmap(), o.growth()
 	}
-	var db *bolt.DB
-	if err == nil {
-		db, err = s.bolt(readOnly, mmap, o)
-	}
-	if err != nil {
-		if errors.Is(err, berrors.ErrTimeout) || errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || isSpace(err) {
-			return fmt.Errorf("open segment %s: %w", s.path, err)
-		}
-		return s.corrupt(0, -1, err)
-	}
-	db.AllocSize = o.growth()
-	s.db = db
-	return nil
+	return f
 }
 
-func (s *segment) bolt(readOnly bool, mmap int, o Options) (*bolt.DB, error) {
-	return bolt.Open(s.path, 0o640, &bolt.Options{
-		Timeout:         time.Second,
-		ReadOnly:        readOnly,
-		NoFreelistSync:  true,
-		FreelistType:    bolt.FreelistMapType,
-		InitialMmapSize: mmap,
-		NoSync:          o.NoSync,
-		NoStatistics:    true,
-	})
-}
-
-// guard turns a panic or a memory fault inside bbolt into a corruption error.
-func (s *segment) guard(err *error) func() {
-	old := debug.SetPanicOnFault(true)
-	return func() {
-		debug.SetPanicOnFault(old)
-		if p := recover(); p != nil {
-			*err = s.corrupt(0, -1, fmt.Errorf("bbolt: %v", p))
-		}
+// trouble gives an error of the file its place among those of the changelog.
+func (s *segment) trouble(do string, err error) error {
+	var e *boltfile.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &e):
+		return s.corrupt(0, e.Byte, e.Err)
 	}
+	return fmt.Errorf("%s segment %s: %w", do, s.path, err)
 }
 
 func (s *segment) close() error {
@@ -123,82 +95,40 @@ func (s *segment) close() error {
 	}
 	db := s.db
 	s.db = nil
-	if err := db.Close(); err != nil {
-		return fmt.Errorf("close segment %s: %w", s.path, err)
+	return s.trouble("close", db.Close())
+}
+
+func (s *segment) view(fn func(*bolt.Tx) error) error { return s.damage(s.db.View(fn)) }
+
+func (s *segment) update(fn func(*bolt.Tx) error) error { return s.damage(s.db.Update(fn)) }
+
+// damage makes what a transaction found wrong with the file a CorruptionError.
+func (s *segment) damage(err error) error {
+	var e *boltfile.Error
+	if errors.As(err, &e) {
+		return s.corrupt(0, e.Byte, e.Err)
 	}
-	return nil
-}
-
-func (s *segment) view(fn func(*bolt.Tx) error) (err error) {
-	defer s.guard(&err)()
-	return s.db.View(fn)
-}
-
-func (s *segment) update(fn func(*bolt.Tx) error) (err error) {
-	defer s.guard(&err)()
-	return s.db.Update(fn)
-}
-
-// spend counts bytes that a transaction has touched, and gives the mapping's
-// memory back once in a while: a segment is read once and not again for long.
-func (s *segment) spend(tx *bolt.Tx, n int) {
-	if s.spent.Add(int64(n)) >= boltfile.Spent {
-		s.spent.Store(0)
-		boltfile.Release(tx)
-	}
+	return err
 }
 
 // place returns the byte position of a value inside the mapped file.
-func (s *segment) place(v []byte) int64 {
-	if len(v) == 0 {
-		return -1
-	}
-	return int64(uintptr(unsafe.Pointer(&v[0])) - s.db.Info().Data)
-}
+func (s *segment) place(v []byte) int64 { return s.db.Place(v) }
 
-// createSegment makes an empty segment that carries on from tail and returns
-// it opened for writing. With an error it returns a segment only when the file
-// may have got its name.
+// createSegment makes an empty segment that carries on from tail and returns it
+// opened for writing. After an error the file may have got its name.
 func createSegment(dir string, tail Tail, dict map[uint32][]byte, o Options) (*segment, error) {
 	first := tail.Next
-	s := &segment{path: filepath.Join(dir, segmentName(first)), first: first, last: first - 1, born: time.Now(), birth: &tail}
-	tmp := &segment{path: s.path + tempSuffix, first: first}
-	if err := os.Remove(tmp.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove left-over %s: %w", tmp.path, err)
-	}
-	if err := tmp.open(false, o); err != nil {
-		return nil, err
-	}
-	err := o.fault("segment.create")
-	if err == nil {
-		err = tmp.update(func(tx *bolt.Tx) error { return fillSegment(tx, first, tail, dict) })
-	}
-	if err != nil {
-		_ = tmp.close()
-		_ = os.Remove(tmp.path)
-		return nil, fmt.Errorf("create segment %s: %w", s.path, err)
-	}
-	o.crash("segment.created")
-	if err := os.Rename(tmp.path, s.path); err != nil {
-		_ = tmp.close()
-		_ = os.Remove(tmp.path)
-		return nil, fmt.Errorf("name segment: %w", err)
-	}
-	s.db = tmp.db
-	if err := errors.Join(syncDir(dir), o.fault("segment.named")); err != nil {
-		_ = s.close()
-		return s, err
-	}
-	o.crash("segment.named")
-	return s, nil
+	s := &segment{path: segmentPath(dir, first), first: first, last: first - 1, born: time.Now(), birth: &tail}
+	f := o.file(false)
+	f.Crash = func(point string) { o.crash("segment." + point) }
+	f.Fault = func(point string) error { return o.fault("segment." + point) }
+	var err error
+	s.db, err = boltfile.Create(s.path, f, func(tx *bolt.Tx) error { return fillSegment(tx, first, tail, dict) })
+	return s, s.trouble("create", err)
 }
 
-// unname removes a segment file that nothing was written to.
-func unname(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove segment: %w", err)
-	}
-	return syncDir(filepath.Dir(path))
+func segmentPath(dir string, first change.Offset) string {
+	return filepath.Join(dir, segmentName(first))
 }
 
 func fillSegment(tx *bolt.Tx, first change.Offset, tail Tail, dict map[uint32][]byte) error {
@@ -224,33 +154,9 @@ func fillSegment(tx *bolt.Tx, first change.Offset, tail Tail, dict map[uint32][]
 	return meta.Put(keyTail, sealed(encodeTail(tail)))
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync directory %s: %w", dir, err)
-	}
-	return nil
-}
+// sealed prefixes v with its checksum, for the small values beside the blocks.
+func sealed(v []byte) []byte { return boltfile.Protect(nil, v) }
 
-// sealed prefixes v with its CRC-32C, for the small values beside the blocks.
-func sealed(v []byte) []byte {
-	out := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(v)), crc32.Checksum(v, castagnoli))
-	return append(out, v...)
-}
-
-// unseal checks and strips the CRC-32C.
-func unseal(v []byte) ([]byte, error) {
-	if len(v) < 4 {
-		return nil, errors.New("value is missing or cut short")
-	}
-	if crc32.Checksum(v[4:], castagnoli) != binary.BigEndian.Uint32(v) {
-		return nil, errChecksum
-	}
-	return v[4:], nil
-}
+func unseal(v []byte) ([]byte, error) { return boltfile.Unprotect(nil, v) }
 
 func dictKey(id uint32) []byte { return binary.BigEndian.AppendUint32(nil, id) }

@@ -11,14 +11,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
-	"runtime/debug"
-	"time"
-	"unsafe"
 
 	bolt "go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 
 	"carbond/store/change"
 	"carbond/store/internal/boltfile"
@@ -30,7 +25,7 @@ const FormatVersion = 1
 // Errors of this package.
 var (
 	// ErrTooNew is wrapped when the file was written by a newer carbond.
-	ErrTooNew = errors.New("format is newer than this carbond understands")
+	ErrTooNew = boltfile.ErrTooNew
 	// ErrDamaged is wrapped by every error about the file's content.
 	ErrDamaged = errors.New("checkpoint is damaged")
 )
@@ -40,17 +35,15 @@ var (
 	bucketDict = []byte("dictionary")
 	bucketRows = []byte("rows") // holds one bucket per table
 	keyApplied = []byte("applied")
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// File is an open checkpoint. One goroutine uses it.
+// File is an open checkpoint. One goroutine uses it; Stats may be called beside.
 type File struct {
 	path string
-	db   *bolt.DB
-	opt  Options
+	file *boltfile.File
 	page int // bytes
 
-	spent int // bytes touched since the mapping was released
+	applied change.Offset // as on disk
 }
 
 // Options tune a File.
@@ -60,59 +53,52 @@ type Options struct {
 }
 
 // Open opens the file, or creates one at offset 0.
-func Open(path string, o Options) (f *File, err error) {
-	f = &File{path: path, opt: o}
-	defer f.guard(&err)()
-	if !o.ReadOnly {
-		err = boltfile.Probe(path)
+func Open(path string, o Options) (*File, error) {
+	f := &File{path: path, page: os.Getpagesize()}
+	b := boltfile.Options{ReadOnly: o.ReadOnly, NoSync: o.NoSync, Stats: true, Loaded: f.inspect}
+	var err error
+	f.file, err = boltfile.Open(path, b)
+	if errors.Is(err, os.ErrNotExist) && !o.ReadOnly {
+		f.file, err = boltfile.Create(path, b, create)
 	}
-	if err == nil {
-		f.db, err = bolt.Open(path, 0o640, o.bolt())
-	}
-	if err != nil {
-		if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) || errors.Is(err, berrors.ErrTimeout) {
-			return nil, fmt.Errorf("open checkpoint %s: %w", path, err)
-		}
-		return nil, f.damaged(-1, err)
-	}
-	f.page = f.db.Info().PageSize
-	if o.ReadOnly {
+	var damage *boltfile.Error
+	switch {
+	case err == nil:
 		return f, nil
-	}
-	fresh, err := f.inspect()
-	if err == nil && fresh {
-		err = f.create()
-	}
-	if err == nil && !o.NoSync {
-		// A process that was killed inside its last commit may have left it in
-		// the kernel's memory alone, and retention relies on it.
-		err = f.db.Sync()
-	}
-	if err != nil {
-		_ = f.db.Close()
+	case errors.As(err, &damage):
+		return nil, f.damage(err)
+	case errors.Is(err, ErrTooNew), errors.Is(err, ErrDamaged):
 		return nil, err
 	}
-	return f, nil
+	return nil, fmt.Errorf("open checkpoint %s: %w", path, err)
 }
 
-func (o Options) bolt() *bolt.Options {
-	return &bolt.Options{
-		Timeout: time.Second, ReadOnly: o.ReadOnly, NoSync: o.NoSync,
-		NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+// inspect reads where the file stands, and refuses a newer format before
+// anything is written.
+func (f *File) inspect(tx *bolt.Tx) error {
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil || tx.Bucket(bucketDict) == nil || tx.Bucket(bucketRows) == nil {
+		return f.damaged(-1, errors.New("buckets are missing"))
 	}
+	v := meta.Get(keyApplied)
+	if err := f.tooNew(v); err != nil {
+		return err
+	}
+	b, err := boltfile.Unprotect(keyApplied, v)
+	if err = errors.Join(err, errLength(b, 12)); err != nil {
+		return f.damaged(-1, fmt.Errorf("applied offset: %w", err))
+	}
+	f.applied = change.Offset(binary.BigEndian.Uint64(b[4:]))
+	return nil
 }
 
-// inspect reports whether the file has no content yet, and refuses a newer
-// format before anything is written.
-func (f *File) inspect() (fresh bool, err error) {
-	err = f.db.View(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if fresh = meta == nil; fresh {
-			return nil
-		}
-		return f.tooNew(meta.Get(keyApplied))
-	})
-	return fresh, err
+// Applied returns the offset at which the file stands. After a commit that
+// failed it reads that anew.
+func (f *File) Applied() (change.Offset, error) {
+	if err := f.file.Ready(); err != nil {
+		return 0, f.damage(err)
+	}
+	return f.applied, nil
 }
 
 func (f *File) tooNew(applied []byte) error {
@@ -124,37 +110,21 @@ func (f *File) tooNew(applied []byte) error {
 	return nil
 }
 
-func (f *File) create() error {
-	err := f.db.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{bucketMeta, bucketDict, bucketRows} {
-			if _, err := tx.CreateBucket(name); err != nil {
-				return err
-			}
+func create(tx *bolt.Tx) error {
+	for _, name := range [][]byte{bucketMeta, bucketDict, bucketRows} {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
 		}
-		return putApplied(tx, 0)
-	})
-	if err != nil {
-		return fmt.Errorf("create checkpoint %s: %w", f.path, err)
 	}
-	return nil
+	return putApplied(tx, 0)
 }
 
 // Close closes the file.
 func (f *File) Close() error {
-	if err := f.db.Close(); err != nil {
+	if err := f.file.Close(); err != nil {
 		return fmt.Errorf("close checkpoint %s: %w", f.path, err)
 	}
 	return nil
-}
-
-func (f *File) guard(err *error) func() {
-	old := debug.SetPanicOnFault(true)
-	return func() {
-		debug.SetPanicOnFault(old)
-		if p := recover(); p != nil {
-			*err = f.damaged(-1, fmt.Errorf("bbolt: %v", p))
-		}
-	}
 }
 
 func (f *File) damaged(at int64, err error) error {
@@ -165,23 +135,20 @@ func (f *File) damaged(at int64, err error) error {
 	return fmt.Errorf("%s: %w: %w. Run `carbond fsck`; the checkpoint is derived, so while the changelog is whole `carbond fsck --rebuild-checkpoint` makes it anew", where, ErrDamaged, err)
 }
 
-func (f *File) place(v []byte) int64 {
-	if len(v) == 0 {
-		return -1
+// damage says what to do about an error of the file itself.
+func (f *File) damage(err error) error {
+	var e *boltfile.Error
+	if errors.As(err, &e) && !errors.Is(err, ErrDamaged) {
+		return f.damaged(e.Byte, e.Err)
 	}
-	return int64(uintptr(unsafe.Pointer(&v[0])) - f.db.Info().Data)
+	return err
 }
 
 // applied: format number, offset, behind a checksum.
 func putApplied(tx *bolt.Tx, at change.Offset) error {
 	b := binary.BigEndian.AppendUint32(nil, FormatVersion)
 	b = binary.BigEndian.AppendUint64(b, uint64(at))
-	return tx.Bucket(bucketMeta).Put(keyApplied, protect(keyApplied, b))
-}
-
-func protect(key, v []byte) []byte {
-	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, v)
-	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(v)), sum), v...)
+	return tx.Bucket(bucketMeta).Put(keyApplied, boltfile.Protect(keyApplied, b))
 }
 
 func errLength(b []byte, want int) error {
@@ -191,18 +158,6 @@ func errLength(b []byte, want int) error {
 	return nil
 }
 
-var errChecksum = errors.New("checksum does not match")
-
-func unprotect(key, v []byte) ([]byte, error) {
-	if len(v) < 4 {
-		return nil, errors.New("value is missing or cut short")
-	}
-	if crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, v[4:]) != binary.BigEndian.Uint32(v) {
-		return nil, errChecksum
-	}
-	return v[4:], nil
-}
-
 // Loader receives the content of a checkpoint.
 type Loader interface {
 	Word(number uint32, relation []byte) error
@@ -210,36 +165,14 @@ type Loader interface {
 	Row(relation uint32, row change.Row) error
 }
 
-// spend counts bytes that a transaction has touched, and gives the mapping's
-// memory back once in a while.
-func (f *File) spend(tx *bolt.Tx, n int) {
-	if f.spent += n; f.spent >= boltfile.Spent {
-		f.spent = 0
-		boltfile.Release(tx)
-	}
-}
-
 // Load reads everything, checks it, and returns the offset it stands at.
-func (f *File) Load(l Loader) (applied change.Offset, err error) {
-	defer f.guard(&err)()
-	err = f.db.View(func(tx *bolt.Tx) error {
-		meta, dict, rows := tx.Bucket(bucketMeta), tx.Bucket(bucketDict), tx.Bucket(bucketRows)
-		if meta == nil || dict == nil || rows == nil {
-			return f.damaged(-1, errors.New("buckets are missing"))
-		}
-		v := meta.Get(keyApplied)
-		if err := f.tooNew(v); err != nil {
-			return err
-		}
-		b, err := unprotect(keyApplied, v)
-		if err = errors.Join(err, errLength(b, 12)); err != nil {
-			return f.damaged(f.place(v), fmt.Errorf("applied offset: %w", err))
-		}
-		applied = change.Offset(binary.BigEndian.Uint64(b[4:]))
+func (f *File) Load(l Loader) (change.Offset, error) {
+	err := f.file.View(func(tx *bolt.Tx) error {
+		dict, rows := tx.Bucket(bucketDict), tx.Bucket(bucketRows)
 		if err := dict.ForEach(func(k, v []byte) error {
-			b, err := unprotect(k, v)
+			b, err := boltfile.Unprotect(k, v)
 			if err != nil || len(k) != 4 {
-				return f.damaged(f.place(v), fmt.Errorf("relation %x: %w", k, err))
+				return f.damaged(f.file.Place(v), fmt.Errorf("relation %x: %w", k, err))
 			}
 			return l.Word(binary.BigEndian.Uint32(k), b)
 		}); err != nil {
@@ -248,46 +181,34 @@ func (f *File) Load(l Loader) (applied change.Offset, err error) {
 		defer boltfile.Release(tx) // every page was read
 		return rows.ForEachBucket(func(table []byte) error {
 			return rows.Bucket(table).ForEach(func(k, v []byte) error {
-				f.spend(tx, len(k)+len(v))
+				f.file.Spend(tx, len(k)+len(v))
 				return f.loadRow(k, v, l)
 			})
 		})
 	})
-	return applied, err
+	return f.applied, f.damage(err)
 }
 
 func (f *File) loadRow(k, v []byte, l Loader) error {
-	b, err := unprotect(k, v)
+	b, err := boltfile.Unprotect(k, v)
 	if err != nil {
-		return f.damaged(f.place(v), fmt.Errorf("row %q: %w", k, err))
+		return f.damaged(f.file.Place(v), fmt.Errorf("row %q: %w", k, err))
 	}
 	number, n := binary.Uvarint(b)
 	if n <= 0 || number > 1<<32-1 {
-		return f.damaged(f.place(v), fmt.Errorf("row %q has no relation", k))
+		return f.damaged(f.file.Place(v), fmt.Errorf("row %q has no relation", k))
 	}
 	row := change.Row(b[n:])
 	if err := row.Check(); err != nil {
-		return f.damaged(f.place(v), fmt.Errorf("row %q: %w", k, err))
+		return f.damaged(f.file.Place(v), fmt.Errorf("row %q: %w", k, err))
 	}
 	return l.Row(uint32(number), row)
 }
 
 // Check runs bbolt's own consistency check.
 func (f *File) Check() (errs []error) {
-	err := func() (err error) {
-		defer f.guard(&err)()
-		return f.db.View(func(tx *bolt.Tx) error {
-			if err := boltfile.Probe(f.path); err != nil {
-				return f.damaged(-1, err)
-			}
-			for err := range tx.Check() {
-				errs = append(errs, f.damaged(-1, err))
-			}
-			return nil
-		})
-	}()
-	if err != nil {
-		errs = append(errs, err)
+	for _, err := range f.file.Check() {
+		errs = append(errs, f.damage(err))
 	}
 	return errs
 }

@@ -13,6 +13,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"carbond/store/change"
+	"carbond/store/internal/boltfile"
 )
 
 // Batch collects what happened to rows between two offsets, the last word on
@@ -80,18 +81,17 @@ func (b *Batch) Word(number uint32, relation []byte) { b.words[number] = relatio
 func (b *Batch) Bytes() int { return b.bytes }
 
 // Apply commits the batch together with the offset that it leads to.
-func (f *File) Apply(b *Batch, applied change.Offset) (err error) {
-	defer f.guard(&err)()
+func (f *File) Apply(b *Batch, applied change.Offset) error {
 	keys := make([]string, 0, len(b.rows))
 	for k := range b.rows {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys) // bbolt writes neighbouring keys for the price of one
-	err = f.db.Update(func(tx *bolt.Tx) error {
+	err := f.file.Update(func(tx *bolt.Tx) error {
 		rows, dict := tx.Bucket(bucketRows), tx.Bucket(bucketDict)
 		for number, w := range b.words {
 			k := binary.BigEndian.AppendUint32(nil, number)
-			if err := dict.Put(k, protect(k, w)); err != nil {
+			if err := dict.Put(k, boltfile.Protect(k, w)); err != nil {
 				return err
 			}
 		}
@@ -104,13 +104,14 @@ func (f *File) Apply(b *Batch, applied change.Offset) (err error) {
 			if err := putRow(rows, k[0], []byte(k[1:]), b.rows[k]); err != nil {
 				return err
 			}
-			f.spend(tx, f.page) // the leaf that holds it
+			f.file.Spend(tx, f.page) // the leaf that holds it
 		}
 		return putApplied(tx, applied)
 	})
 	if err != nil {
-		return fmt.Errorf("write checkpoint %s: %w", f.path, err)
+		return fmt.Errorf("write checkpoint: %w", f.damage(err))
 	}
+	f.applied = applied
 	return nil
 }
 
@@ -123,7 +124,7 @@ func putRow(rows *bolt.Bucket, table byte, k []byte, p put) error {
 		return t.Delete(k)
 	}
 	v := binary.AppendUvarint(make([]byte, 0, len(p.row)+5), uint64(p.relation))
-	return t.Put(k, protect(k, append(v, p.row...)))
+	return t.Put(k, boltfile.Protect(k, append(v, p.row...)))
 }
 
 func clearTable(rows *bolt.Bucket, table byte) error {
@@ -136,62 +137,41 @@ func clearTable(rows *bolt.Bucket, table byte) error {
 // CopyTo writes a consistent copy of the file to the writer that open returns
 // for its size.
 func (f *File) CopyTo(open func(size int64) (io.Writer, error)) error {
-	return f.db.View(func(tx *bolt.Tx) error {
+	return f.damage(f.file.View(func(tx *bolt.Tx) error {
 		w, err := open(tx.Size())
 		if err != nil {
 			return err
 		}
 		_, err = tx.WriteTo(w)
 		return err
-	})
+	}))
 }
 
 // Stats returns the size of the file and the bytes in it that are free. It may
 // be called beside Apply.
 func (f *File) Stats() (size, free int64) {
-	st := f.db.Stats()
 	if fi, err := os.Stat(f.path); err == nil {
 		size = fi.Size()
 	}
-	return size, int64(st.FreePageN) * int64(f.page)
+	return size, f.file.Free()
 }
 
 // Compact rewrites the file when more than half of a large one is free. After an
 // error the File is as it was.
-func (f *File) Compact() (err error) {
-	defer f.guard(&err)()
-	if tx, err := f.db.Begin(true); err == nil { // bbolt counts free pages at the end of one
-		_ = tx.Rollback()
-	}
+func (f *File) Compact() error {
+	// bbolt counts free pages at the end of a transaction that writes.
+	_ = f.file.Update(func(*bolt.Tx) error { return errCount })
 	size, free := f.Stats()
 	if size < compactBytes || free < size/2 {
 		return nil
 	}
-	tmp := f.path + ".tmp"
-	_ = os.Remove(tmp)
-	dst, err := bolt.Open(tmp, 0o640, f.opt.bolt())
-	if err != nil {
-		return fmt.Errorf("compact checkpoint: %w", err)
-	}
-	err = bolt.Compact(dst, f.db, 4<<20)
-	if err == nil && !f.opt.NoSync {
-		err = dst.Sync()
-	}
-	if err == nil {
-		err = os.Rename(tmp, f.path)
-	}
-	if err != nil {
-		_ = dst.Close()
-		_ = os.Remove(tmp)
-		return fmt.Errorf("compact checkpoint: %w", err)
-	}
-	old := f.db
-	f.db = dst
-	if err := old.Close(); err != nil {
-		return fmt.Errorf("compact checkpoint: %w", err)
+	if err := f.file.Compact(4 << 20); err != nil {
+		return fmt.Errorf("compact checkpoint: %w", f.damage(err))
 	}
 	return nil
 }
+
+var errCount = errors.New("nothing to write")
 
 // compactBytes is the size below which a file is left alone.
 const compactBytes = 64 << 20
