@@ -123,7 +123,11 @@ func (p *pipe) finish(err error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, change.ErrDiverged):
-		p.err = fault(KindDiverged, resnapshotAdvice, err, "the changelog cannot apply a change")
+		repair := resnapshotAdvice
+		if u, ok := errors.AsType[*change.UnfitError](err); ok {
+			repair = u.Remedy + "; then " + resnapshotAdvice
+		}
+		p.err = fault(KindDiverged, repair, err, "the changelog cannot apply a change")
 	default:
 		p.err = fault(KindSink, "", err, "the changelog did not take a transaction")
 	}

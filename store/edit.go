@@ -266,8 +266,8 @@ func same(a, b change.Value, oid uint32) bool {
 		return false
 	}
 	if oid == change.OIDTimestamptz {
-		x, ok1 := view.Instant(a)
-		y, ok2 := view.Instant(b)
+		x, ok1 := view.ReadInstant(a)
+		y, ok2 := view.ReadInstant(b)
 		return ok1 && ok2 && x == y
 	}
 	x, err1 := strconv.ParseFloat(a.Text, 64)

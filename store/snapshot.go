@@ -66,6 +66,11 @@ func (s *Snapshot) Rows(table string) int {
 	return s.state.Len(t)
 }
 
+// Unfit counts the rows with a value that SQL cannot cast to the type that their
+// view gives, and tells of the first: the query of that view fails as a whole,
+// where the view here has the nearest value.
+func (s *Snapshot) Unfit() (n int, first string) { return s.state.Unfit() }
+
 // ViewRows returns the number of rows of a view without a filter.
 func (s *Snapshot) ViewRows(v change.View) int {
 	switch v {

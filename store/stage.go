@@ -22,6 +22,8 @@ type openTxn struct {
 	// seen are the keys that an initial copy has brought, for tables that were
 	// not empty before it.
 	seen [4]map[string]struct{}
+	// hidden are the rows that share their key with a newer one, see keys.go.
+	hidden [4]map[string][]view.Entry
 }
 
 // txn stages one part of a transaction.
@@ -69,6 +71,9 @@ func (g *staging) begin(t *change.Txn) {
 
 func (g *staging) end(t *change.Txn) error {
 	s, o := g.s, g.s.open
+	if err := o.settled(); err != nil {
+		return err
+	}
 	if o.snap != nil {
 		if err := g.endCopy(); err != nil {
 			return err
@@ -149,16 +154,7 @@ func (g *staging) change(c *change.Change) error {
 	case change.Update:
 		return g.update(c, sh)
 	case change.Delete:
-		key, err := sh.Key(c.Before)
-		if err != nil {
-			return fmt.Errorf("%w: DELETE: %w", ErrDiverged, err)
-		}
-		old, ok := g.s.work.Get(sh.Table, key)
-		if !ok {
-			g.s.met.anomaly("delete_missing")
-			return nil
-		}
-		return g.remove(old, sh, c.LSN)
+		return g.delete(c, sh)
 	case change.Truncate:
 		return g.truncate(sh, c.LSN)
 	}
@@ -170,23 +166,41 @@ func (g *staging) insert(c *change.Change, sh *view.Shape) error {
 	if err != nil {
 		return err
 	}
+	e := view.Entry{Key: key, Row: c.After, Shape: sh}
+	if g.s.open.snap == nil {
+		return g.arrive(e, c.Op, c.LSN)
+	}
 	old, had := g.s.work.Get(sh.Table, key)
-	if o := g.s.open; o.snap != nil && o.seen[sh.Table] != nil {
+	seen := g.s.open.seen[sh.Table]
+	if _, twice := seen[key]; twice || had && seen == nil {
+		return shared(sh, key)
+	}
+	if seen != nil {
 		if had {
 			key = old.Key // shares memory with the row that is kept, not with the one that came
 		}
-		o.seen[sh.Table][key] = struct{}{}
-		if had && old.Row == c.After && old.Shape == sh {
-			return nil // as it was: a copy anew records differences only
-		}
-	} else if had {
-		g.s.met.anomaly("create_existing")
+		seen[key] = struct{}{}
 	}
-	e := view.Entry{Key: key, Row: c.After, Shape: sh}
-	if had {
-		return g.put(e, record.Entry{Op: change.Update, Before: g.s.shapes.reshape(old, sh), LSN: c.LSN})
+	switch {
+	case !had:
+		return g.put(e, record.Entry{Op: c.Op, LSN: c.LSN})
+	case old.Row == c.After && old.Shape == sh:
+		return nil // as it was: a copy anew records differences only
 	}
-	return g.put(e, record.Entry{Op: c.Op, LSN: c.LSN})
+	return g.put(e, record.Entry{Op: change.Update, Before: g.s.shapes.reshape(old, sh), LSN: c.LSN})
+}
+
+func (g *staging) delete(c *change.Change, sh *view.Shape) error {
+	key, err := sh.Key(c.Before)
+	if err != nil {
+		return fmt.Errorf("DELETE: %w", err)
+	}
+	old, ok := g.find(sh, key, c.Before)
+	if !ok {
+		g.s.met.anomaly("delete_missing")
+		return nil
+	}
+	return g.leave(old, sh, c.LSN)
 }
 
 func (g *staging) update(c *change.Change, sh *view.Shape) error {
@@ -196,17 +210,22 @@ func (g *staging) update(c *change.Change, sh *view.Shape) error {
 	}
 	oldKey, err := sh.Key(was)
 	if err != nil {
-		return fmt.Errorf("%w: UPDATE: %w", ErrDiverged, err)
+		return fmt.Errorf("UPDATE: %w", err)
 	}
-	old, had := g.s.work.Get(sh.Table, oldKey)
+	old, had := g.find(sh, oldKey, was)
 	oldRow := c.Before
-	if had {
-		oldRow = g.s.shapes.reshape(old, sh)
-	} else {
-		if c.Before == "" && !identified(sh.Relation) {
-			// The key may have changed, and the row of the old one would stay.
-			return fmt.Errorf("%w: UPDATE of %s: the replica identity does not carry the key, and the row is not there", ErrDiverged, sh.Relation.Name)
+	switch {
+	case had:
+		oldRow = g.s.shapes.reshape(old.Entry, sh)
+		if c.Before != "" && whole(sh.Relation) { // the source's own word
+			if oldRow, err = c.Before.Complete(sh.Relation, oldRow, sh.Relation); err != nil {
+				return fmt.Errorf("%w: %w", ErrDiverged, err)
+			}
 		}
+	case c.Before == "" && !identified(sh.Relation):
+		// The key may have changed, and the row of the old one would stay.
+		return fmt.Errorf("%w: UPDATE of %s: the replica identity does not carry the key, and the row is not there", ErrDiverged, sh.Relation.Name)
+	default:
 		g.s.met.anomaly("update_missing")
 		if !whole(sh.Relation) {
 			oldRow = "" // the key alone: its other columns are unknown, not NULL
@@ -222,18 +241,17 @@ func (g *staging) update(c *change.Change, sh *view.Shape) error {
 	}
 	e := view.Entry{Key: key, Row: after, Shape: sh}
 	switch {
+	case had && key == oldKey && old.hidden:
+		g.s.open.hidden[sh.Table][key][old.at] = e
+		return nil
 	case had && key == oldKey:
 		return g.put(e, record.Entry{Op: change.Update, Before: oldRow, LSN: c.LSN})
 	case had:
-		if err := g.remove(old, sh, c.LSN); err != nil {
+		if err := g.leave(old, sh, c.LSN); err != nil {
 			return err
 		}
 	}
-	if taken, ok := g.s.work.Get(sh.Table, key); ok {
-		g.s.met.anomaly("create_existing") // every record holds the row before it
-		return g.put(e, record.Entry{Op: change.Update, Before: g.s.shapes.reshape(taken, sh), LSN: c.LSN})
-	}
-	return g.put(e, record.Entry{Op: change.Create, LSN: c.LSN})
+	return g.arrive(e, change.Create, c.LSN)
 }
 
 // whole reports whether a row before a change comes with all its columns, as
@@ -259,6 +277,7 @@ func (g *staging) truncate(sh *view.Shape, lsn change.LSN) (err error) {
 		return err == nil
 	})
 	g.s.work.Clear(sh.Table, at)
+	g.s.open.hidden[sh.Table] = nil
 	return err
 }
 

@@ -72,6 +72,13 @@ func (d *daemon) checks(v *verdict) []admin.Check {
 	if d.source != nil {
 		out = append(out, replicationCheck(d.source.Status()))
 	}
+	if n, first := d.store.Snapshot().Unfit(); n > 0 {
+		out = append(out, admin.Check{
+			Name: "values", OK: true, Warning: true,
+			Reason: fmt.Sprintf("%d rows have a value that SQL cannot cast to the type of the view: %s; the view has the nearest value there, NonStreaming calls and verify fail", n, first),
+			Remedy: "Correct the value, or give the column the type that carbond migrate creates it with.",
+		})
+	}
 	out = append(out, d.diskCheck())
 	if d.feeds != nil {
 		out = append(out, d.feedCheck())

@@ -10,6 +10,19 @@ import (
 // there. Sending it again does not help: the tables must be copied anew.
 var ErrDiverged = errors.New("change does not fit the stored rows")
 
+// UnfitError says that a row, or a table as it is now, cannot be kept whatever
+// is done here: something has to change in the source. It is ErrDiverged.
+type UnfitError struct {
+	Message string // what is wrong, naming table, column and row
+	Remedy  string // what to do in the source
+}
+
+// Error implements error.
+func (e *UnfitError) Error() string { return e.Message }
+
+// Unwrap returns ErrDiverged.
+func (e *UnfitError) Unwrap() error { return ErrDiverged }
+
 // Op is what happened to a row, with Debezium's letters.
 type Op byte
 

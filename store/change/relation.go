@@ -81,6 +81,7 @@ const (
 	OIDFloat4      = 700
 	OIDFloat8      = 701
 	OIDBPChar      = 1042
+	OIDNumeric     = 1700
 	OIDTimestamptz = 1184
 )
 

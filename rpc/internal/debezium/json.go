@@ -11,9 +11,8 @@ import (
 
 // Type OIDs that have a form of their own, beside those of package change.
 const (
-	oidBool    = 16
-	oidInt2    = 21
-	oidNumeric = 1700
+	oidBool = 16
+	oidInt2 = 21
 )
 
 // unavailable stands for a value that the source never sent. The changelog has

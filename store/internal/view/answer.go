@@ -40,7 +40,7 @@ func (s *State) project(e Entry) change.Project {
 		ProjectName:    f[vName].Text,
 		RegistryStatus: f[vStatus].Text,
 		Country:        f[vCountry].Text,
-		Vintage:        int32(integer(f[vVintage])),
+		Vintage:        integer4(f[vVintage]),
 		Supply:         number(f[vSupply]),
 	}
 	if c, ok := s.partner(e.Key); ok {

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"encoding/binary"
 	"math"
 	"strconv"
 	"strings"
@@ -21,59 +22,43 @@ func number(v change.Value) float64 {
 	return f
 }
 
-// integer reads a Postgres integer; NULL is 0. A column that somebody made
-// numeric is rounded as its cast to an integer does, half away from zero.
+// integer reads a Postgres integer, as the casts leave it; NULL and foreign text
+// are 0. A column whose type is not known may hold a numeric.
 func integer(v change.Value) int64 {
 	if v.Kind != change.Text {
 		return 0
 	}
 	n, err := strconv.ParseInt(v.Text, 10, 64)
-	if err == nil {
-		return n
+	if err != nil {
+		n, _ = strconv.ParseInt(roundDecimal(v.Text), 10, 64) // the nearest one where it is out of range
 	}
-	f := number(v)
-	if f != f || math.Abs(f) >= 1<<63 {
-		return 0
-	}
-	return int64(math.Round(f))
+	return n
 }
 
-// casts reports whether cast may change a value of the type.
-func casts(oid uint32) bool { return oid == change.OIDFloat4 || oid == change.OIDBPChar }
-
-// cast returns a value as the queries of the views see it, which cast each
-// column to the type that it has in carbond's own tables: a real is widened
-// bit by bit, so 0.1 becomes 0.10000000149011612, and char(n) loses its padding,
-// in keys and joins too.
-func cast(v change.Value, oid uint32) change.Value {
-	if v.Kind != change.Text {
-		return v
-	}
-	switch oid {
-	case change.OIDFloat4:
-		if f, err := strconv.ParseFloat(v.Text, 32); err == nil {
-			v.Text = strconv.FormatFloat(f, 'g', -1, 64)
-		}
-	case change.OIDBPChar:
-		v.Text = strings.TrimRight(v.Text, " ")
-	}
-	return v
+// integer4 reads an int4.
+func integer4(v change.Value) int32 {
+	return int32(min(max(integer(v), math.MinInt32), math.MaxInt32))
 }
 
-// Instant reads a timestamptz in Postgres' ISO form ("2026-11-23
-// 12:00:00.5+00", "infinity", "0044-03-15 12:00:00+00 BC") as microseconds
-// since 2000-01-01, Postgres' own epoch: counted from 1970 the last years of its
-// range would not fit. NULL and foreign text are !ok.
-// See src/backend/utils/adt/datetime.c, EncodeDateTime.
-func Instant(v change.Value) (us int64, ok bool) {
+// Instant is a moment or a date of Postgres. Dates reach further than 64 bits of
+// microseconds.
+type Instant struct {
+	Day   int32 // from 2000-01-01 on, Postgres' own epoch; the extremes are the infinities
+	Micro int64 // of the day, in UTC
+}
+
+// ReadInstant reads a timestamptz, timestamp or date in Postgres' ISO form
+// ("2026-11-23 12:00:00.5+00", "infinity", "0044-03-15 BC"). NULL and foreign
+// text are !ok. See src/backend/utils/adt/datetime.c, EncodeDateTime.
+func ReadInstant(v change.Value) (t Instant, ok bool) {
 	if v.Kind != change.Text {
-		return 0, false
+		return t, false
 	}
 	switch v.Text {
 	case "infinity":
-		return math.MaxInt64, true
+		return Instant{Day: math.MaxInt32}, true
 	case "-infinity":
-		return math.MinInt64, true
+		return Instant{Day: math.MinInt32}, true
 	}
 	s, bc := strings.CutSuffix(v.Text, " BC")
 	date, clock, ok := strings.Cut(s, " ")
@@ -87,21 +72,44 @@ func Instant(v change.Value) (us int64, ok bool) {
 	y, ok3 := digits(ys)
 	m, ok4 := digits(ms)
 	d, ok5 := digits(ds)
-	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || m < 1 || m > 12 || d < 1 || d > 31 || y > 294277 {
-		return 0, false
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || m < 1 || m > 12 || d < 1 || d > 31 || y > maxYear {
+		return t, false
 	}
 	if bc {
 		y = 1 - y
 	}
-	us, ok = daytime(clock)
-	return (days(y, m, d)-epochDays)*86400e6 + us, ok
+	us, ok := daytime(clock)
+	return instant(days(y, m, d)-epochDays, us), ok
 }
+
+// instant makes one of days from 2000-01-01 on and microseconds, which need not
+// stay inside the day.
+func instant(day, us int64) Instant {
+	const whole = 86400e6
+	over := us / whole
+	if us < over*whole {
+		over--
+	}
+	return Instant{Day: int32(day + over), Micro: us - over*whole}
+}
+
+// maxYear is beyond the last year of a date.
+const maxYear = 5874898
 
 // epochDays are the days from 1970-01-01 to 2000-01-01.
 const epochDays = 10957
 
-// micros returns a time on the scale of Instant.
-func micros(t time.Time) int64 { return t.UnixMicro() - epochDays*86400e6 }
+// instantOf returns a time as an Instant.
+func instantOf(t time.Time) Instant { return instant(-epochDays, t.UnixMicro()) }
+
+// before reports whether t comes before o.
+func (t Instant) before(o Instant) bool { return t.Day < o.Day || t.Day == o.Day && t.Micro < o.Micro }
+
+// appendTo appends t in a form whose byte order is that of time.
+func (t Instant) appendTo(k []byte) []byte {
+	k = binary.BigEndian.AppendUint32(k, uint32(t.Day)^1<<31)
+	return append(k, byte(t.Micro>>32), byte(t.Micro>>24), byte(t.Micro>>16), byte(t.Micro>>8), byte(t.Micro))
+}
 
 // daytime reads "12:00:00.5+05:30" as microseconds since midnight UTC.
 func daytime(s string) (int64, bool) {

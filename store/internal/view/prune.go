@@ -26,7 +26,7 @@ func (s *State) Older(table string, before time.Time) ([]change.Row, error) {
 	case change.News:
 		s.rows[News].Scan(func(e Entry) bool {
 			f := e.Shape.read(e.Row)
-			if us, ok := Instant(f[nPublishedAt]); ok && us < micros(before) {
+			if at, ok := ReadInstant(f[nPublishedAt]); ok && at.before(instantOf(before)) {
 				keys = append(keys, change.NewRow(f[nGUID]))
 			}
 			return true

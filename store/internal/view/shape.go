@@ -89,7 +89,8 @@ type Shape struct {
 	Number   uint32 // in the changelog's dictionary
 	Table    Table
 	field    []int8 // column -> field, -1 for columns that the views do not read
-	cast     bool   // some column has another text once SQL has cast it
+	cast     []cast // column -> what SQL makes of its values, nil when nothing is cast
+	strict   bool   // a cast may fail in SQL
 	missing  []string
 }
 
@@ -111,11 +112,25 @@ func NewShape(r *change.Relation, number uint32) (*Shape, error) {
 			continue
 		}
 		s.field[i] = int8(f)
-		s.cast = s.cast || casts(r.Columns[i].Type)
+		c := castOf(r.Columns[i].Type, targets[t][f])
+		if c == asIs {
+			continue
+		}
+		if t == Finance && f == fTimestamp {
+			c = exact
+		}
+		if s.cast == nil {
+			s.cast = make([]cast, len(r.Columns))
+		}
+		s.cast[i] = c
+		s.strict = s.strict || c.strict()
 	}
 	for _, k := range change.KeyColumns(r.Name) {
 		if r.Index(k) < 0 {
-			return nil, fmt.Errorf("table %s.%s has no column %q, which is its key; restore the column, or run `carbond migrate`", r.Schema, r.Name, k)
+			return nil, &change.UnfitError{
+				Message: fmt.Sprintf("table %s.%s has no column %q, which is its key", r.Schema, r.Name, k),
+				Remedy:  "restore the column, or run `carbond migrate`",
+			}
 		}
 	}
 	return s, nil
@@ -130,13 +145,28 @@ func (s *Shape) read(r change.Row) (f fields) {
 			break
 		}
 		if n := s.field[i]; n >= 0 {
-			if s.cast {
-				v = cast(v, s.Relation.Columns[i].Type)
+			if s.cast != nil && s.cast[i] != asIs {
+				v, _ = s.cast[i].apply(v)
 			}
 			f[n] = v
 		}
 	}
 	return f
+}
+
+// unfit returns the first column of a row whose value SQL cannot cast, or -1.
+func (s *Shape) unfit(r change.Row) int {
+	if !s.strict {
+		return -1
+	}
+	for i, v := range r.All() {
+		if i < len(s.cast) && s.cast[i] != asIs {
+			if _, ok := s.cast[i].apply(v); !ok {
+				return i
+			}
+		}
+	}
+	return -1
 }
 
 // Key returns the primary key of a row in the form that sorts as the table's
@@ -145,16 +175,37 @@ func (s *Shape) read(r change.Row) (f fields) {
 func (s *Shape) Key(r change.Row) (string, error) {
 	f := s.read(r)
 	if f[0].Kind != change.Text {
-		return "", fmt.Errorf("row of %s.%s has no value in key column %q", s.Relation.Schema, s.Relation.Name, fieldNames[s.Table][0])
+		return "", s.unkeyed(fieldNames[s.Table][0], "NULL")
 	}
 	if s.Table != Finance {
 		return f[0].Text, nil
 	}
+	if f[fTimestamp].Kind != change.Text {
+		return "", s.unkeyed("timestamp", "NULL")
+	}
 	ts, err := strconv.ParseInt(f[fTimestamp].Text, 10, 64)
 	if err != nil {
-		return "", fmt.Errorf("row of %s.%s has %q in key column \"timestamp\", want a whole number", s.Relation.Schema, s.Relation.Name, f[fTimestamp].Text)
+		return "", s.unkeyed("timestamp", fmt.Sprintf("%.40q, which is no whole number of a bigint,", f[fTimestamp].Text))
 	}
 	return financeKey(f[fTicker].Text, ts), nil
+}
+
+// unkeyed says that a row cannot be told from others.
+func (s *Shape) unkeyed(column, value string) error {
+	r := s.Relation
+	remedy := fmt.Sprintf("delete or correct the row and keep such rows away: ALTER TABLE %s.%s ALTER COLUMN %s SET NOT NULL", r.Schema, r.Name, column)
+	if value != "NULL" {
+		remedy = fmt.Sprintf("delete or correct the row and keep such rows away: ALTER TABLE %s.%s ALTER COLUMN %s TYPE bigint", r.Schema, r.Name, column)
+	}
+	return &change.UnfitError{Message: fmt.Sprintf("a row of %s.%s has %s in key column %q", r.Schema, r.Name, value, column), Remedy: remedy}
+}
+
+// KeyText returns a key of the table for people.
+func (s *Shape) KeyText(key string) string {
+	if n := len(key) - 9; s.Table == Finance && n >= 0 {
+		return fmt.Sprintf("%.100q, %d", key[:n], int64(binary.BigEndian.Uint64([]byte(key[n+1:]))^1<<63))
+	}
+	return fmt.Sprintf("%.100q", key)
 }
 
 func financeKey(ticker string, ts int64) string {

@@ -1,7 +1,7 @@
 package view
 
 import (
-	"encoding/binary"
+	"fmt"
 
 	"github.com/tidwall/btree"
 
@@ -49,6 +49,7 @@ type State struct {
 	join       *entries // carbonmark: project_id NUL order id, best match last
 	newsOrder  *entries // order guid, newest first
 	newsSource *entries // source NUL order guid
+	unfit      *texts   // table letter and key of the rows that SQL cannot cast
 
 	versions *btree.BTreeG[version] // view letter and filter -> last change
 	whole    [3]change.Offset       // last change of anything in a view
@@ -57,7 +58,7 @@ type State struct {
 
 // New returns an empty State. Its versions begin at the offset base.
 func New(base change.Offset) *State {
-	s := &State{versions: btree.NewBTreeGOptions(lessVersion, btree.Options{NoLocks: true})}
+	s := &State{versions: btree.NewBTreeGOptions(lessVersion, btree.Options{NoLocks: true}), unfit: newTexts()}
 	for t := range tableCount {
 		s.clear(t)
 	}
@@ -84,6 +85,7 @@ func (s *State) Copy() *State {
 	c.join = s.join.Copy()
 	c.newsOrder = s.newsOrder.Copy()
 	c.newsSource = s.newsSource.Copy()
+	c.unfit = s.unfit.Copy()
 	c.versions = s.versions.Copy()
 	return &c
 }
@@ -126,6 +128,9 @@ func (s *State) Clear(t Table, at change.Offset) {
 
 func (s *State) clear(t Table) {
 	s.rows[t] = newEntries()
+	for _, k := range s.unfitRows(t, s.unfit.Len()) {
+		s.unfit.Delete(k)
+	}
 	switch t {
 	case Verra:
 		s.byCountry = newTexts()
@@ -154,6 +159,9 @@ func (s *State) index(e Entry, at change.Offset) {
 			s.newsSource.Set(Entry{Key: src + "\x00" + order, Row: e.Row, Shape: e.Shape})
 		}
 	}
+	if e.Shape.unfit(e.Row) >= 0 {
+		s.unfit.Set(unfitKey(e))
+	}
 	s.touch(e.Shape.Table, &f, at)
 }
 
@@ -175,17 +183,47 @@ func (s *State) unindex(e Entry, at change.Offset) {
 			s.newsSource.Delete(Entry{Key: src + "\x00" + order})
 		}
 	}
+	if e.Shape.unfit(e.Row) >= 0 {
+		s.unfit.Delete(unfitKey(e))
+	}
 	s.touch(e.Shape.Table, &f, at)
+}
+
+func unfitKey(e Entry) string { return string('a'+rune(e.Shape.Table)) + e.Key }
+
+// unfitRows lists the unfit rows of a table, at most so many.
+func (s *State) unfitRows(t Table, most int) (out []string) {
+	letter := string('a' + rune(t))
+	s.unfit.Ascend(letter, func(k string) bool {
+		if len(out) == most || k[:1] != letter {
+			return false
+		}
+		out = append(out, k)
+		return true
+	})
+	return out
+}
+
+// Unfit counts the rows with a value that SQL cannot cast to the type that the
+// view has, so that the view's query fails as a whole, and tells of the first.
+func (s *State) Unfit() (n int, first string) {
+	k, ok := s.unfit.Min()
+	if !ok {
+		return 0, ""
+	}
+	e, _ := s.Get(Table(k[0]-'a'), k[1:])
+	i, r := e.Shape.unfit(e.Row), e.Shape.Relation
+	return s.unfit.Len(), fmt.Sprintf("column %s of %s.%s has %.40q in the row %s", r.Columns[i].Name, r.Schema, r.Name, e.Row.Value(i).Text, e.Shape.KeyText(e.Key))
 }
 
 // joinKey sorts the Carbonmark rows of a project so that the one SQL would pick
 // comes last: updated_at with NULL first, then id.
 func joinKey(f fields) string {
 	pid, id := f[cProjectID].Text, f[cID].Text
-	k := make([]byte, 0, len(pid)+len(id)+10)
+	k := make([]byte, 0, len(pid)+len(id)+11)
 	k = append(append(k, pid...), 0)
-	if us, ok := Instant(f[cUpdated]); ok {
-		k = binary.BigEndian.AppendUint64(append(k, 1), uint64(us)^1<<63)
+	if at, ok := ReadInstant(f[cUpdated]); ok {
+		k = at.appendTo(append(k, 1))
 	} else {
 		k = append(k, 0)
 	}
@@ -196,9 +234,12 @@ func joinKey(f fields) string {
 // guid ascending.
 func newsKey(f fields) string {
 	guid := f[nGUID].Text
-	k := make([]byte, 0, len(guid)+9)
-	if us, ok := Instant(f[nPublishedAt]); ok {
-		k = binary.BigEndian.AppendUint64(append(k, 0), ^(uint64(us) ^ 1<<63))
+	k := make([]byte, 0, len(guid)+10)
+	if at, ok := ReadInstant(f[nPublishedAt]); ok {
+		k = at.appendTo(append(k, 0))
+		for i := 1; i < len(k); i++ {
+			k[i] = ^k[i]
+		}
 	} else {
 		k = append(k, 1)
 	}

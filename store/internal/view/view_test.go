@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -233,42 +232,50 @@ func TestNewsWindow(t *testing.T) {
 }
 
 func TestInstant(t *testing.T) {
-	at := func(s string) int64 {
+	at := func(s string) view.Instant {
 		x, err := time.Parse(time.RFC3339Nano, s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return x.UnixMicro() - 946684800e6
+		day := x.Unix() / 86400
+		if day*86400 > x.Unix() {
+			day--
+		}
+		return view.Instant{Day: int32(day - 10957), Micro: x.UnixMicro() - day*86400e6}
 	}
 	tests := map[string]struct {
-		us int64
+		at view.Instant
 		ok bool
 	}{
 		"2026-11-23 12:00:00+00":             {at("2026-11-23T12:00:00Z"), true},
 		"2026-11-23 12:00:00.5+05:30":        {at("2026-11-23T12:00:00.5+05:30"), true},
 		"2026-11-23 12:00:00.123456-03":      {at("2026-11-23T12:00:00.123456-03:00"), true},
 		"2024-02-29 23:59:59.999999+00":      {at("2024-02-29T23:59:59.999999Z"), true},
-		"1969-12-31 23:59:59+00":             {-946684801e6, true},
+		"1969-12-31 23:59:59+00":             {view.Instant{Day: -10958, Micro: 86399e6}, true},
 		"0001-01-01 00:00:00+00":             {at("0001-01-01T00:00:00Z"), true},
 		"0001-12-31 00:00:00+00 BC":          {at("0000-12-31T00:00:00Z"), true},
-		"4713-01-01 00:00:00+00 BC":          {(days(-4712) - 10957) * 86400e6, true},
-		"294276-12-31 23:59:59.999999+00":    {9223371331199999999, true},
-		"infinity":                           {math.MaxInt64, true},
-		"-infinity":                          {math.MinInt64, true},
-		"":                                   {0, false},
-		"yesterday":                          {0, false},
-		"2026-13-01 00:00:00+00":             {0, false},
-		"2026-11-23 12:00:00:00:00+00":       {0, false},
-		"99999999999-11-23 12:00:00+00":      {0, false},
+		"4713-01-01 00:00:00+00 BC":          {view.Instant{Day: int32(days(-4712) - 10957)}, true},
+		"294276-12-31 23:59:59.999999+00":    {view.Instant{Day: 106751982, Micro: 86399999999}, true},
+		"infinity":                           {view.Instant{Day: math.MaxInt32}, true},
+		"-infinity":                          {view.Instant{Day: math.MinInt32}, true},
+		"5874897-12-31":                      {view.Instant{Day: 2145031948}, true},
+		"4714-11-24 BC":                      {view.Instant{Day: -2451545}, true},
+		"0044-03-15 BC":                      {view.Instant{Day: int32(days(-43) - 10957 + 31 + 28 + 14)}, true},
+		"2024-01-01 00:30:00+01":             {at("2023-12-31T23:30:00Z"), true},
+		"":                                   {view.Instant{}, false},
+		"yesterday":                          {view.Instant{}, false},
+		"2026-13-01 00:00:00+00":             {view.Instant{}, false},
+		"2026-11-23 12:00:00:00:00+00":       {view.Instant{}, false},
+		"99999999999-11-23 12:00:00+00":      {view.Instant{}, false},
 		"2026-11-23 12:00:00.1234567890123Z": {at("2026-11-23T12:00:00.123456Z"), true},
 	}
 	for text, want := range tests {
-		us, ok := view.Instant(change.T(text))
-		if ok != want.ok || ok && us != want.us {
-			t.Errorf("%q: got %s, %v, want %s, %v", text, strconv.FormatInt(us, 10), ok, strconv.FormatInt(want.us, 10), want.ok)
+		got, ok := view.ReadInstant(change.T(text))
+		if ok != want.ok || ok && got != want.at {
+			t.Errorf("%q: got %v, %v, want %v, %v", text, got, ok, want.at, want.ok)
 		}
 	}
-	if _, ok := view.Instant(change.Value{}); ok {
+	if _, ok := view.ReadInstant(change.Value{}); ok {
 		t.Error("NULL has no instant")
 	}
 }
