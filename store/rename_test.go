@@ -80,3 +80,67 @@ func TestUnchangedValueOfRenamedColumn(t *testing.T) {
 		})
 	}
 }
+
+// Column numbers say which column is which, whatever the names do: the row before
+// a change never shows another column's value.
+func TestNumberedColumns(t *testing.T) {
+	rel := func(extra ...change.Column) *change.Relation {
+		r := &change.Relation{Schema: "public", Name: change.Carbonmark, Columns: slices.Clone(change.Standard(change.Carbonmark).Columns)}
+		for i := range r.Columns {
+			r.Columns[i].Number = uint16(i + 1)
+		}
+		r.Columns = append(r.Columns, extra...)
+		return r
+	}
+	col := func(name string, number uint16) change.Column {
+		return change.Column{Name: name, Type: change.OIDText, Number: number}
+	}
+	with := func(c change.Column, missing string) change.Column {
+		c.Missing = change.T(missing)
+		return c
+	}
+	row := func(extra ...change.Value) change.Row {
+		return change.NewRow(append([]change.Value{change.T("1"), {}, {}, {}, {}, {}}, extra...)...)
+	}
+	unchanged := change.Value{Kind: change.Unchanged}
+	first := rel(col("a", 7), col("b", 8))
+	for name, tt := range map[string]struct {
+		then   *change.Relation
+		sent   change.Row
+		before change.Row
+		after  change.Row
+	}{
+		"names swapped":            {rel(col("b", 7), col("a", 8)), row(unchanged, unchanged), row(change.T("A"), change.T("B")), row(change.T("A"), change.T("B"))},
+		"dropped and added":        {rel(col("a", 7), col("b", 9)), row(change.T("A"), change.T("new")), row(change.T("A"), change.Value{}), row(change.T("A"), change.T("new"))},
+		"dropped and renamed":      {rel(col("c", 8)), row(unchanged), row(change.T("B")), row(change.T("B"))},
+		"added with a default":     {rel(col("a", 7), col("b", 8), with(col("c", 9), "C")), row(unchanged, unchanged, unchanged), row(change.T("A"), change.T("B"), change.T("C")), row(change.T("A"), change.T("B"), change.T("C"))},
+		"another type":             {rel(col("a", 7), change.Column{Name: "b", Type: change.OIDBPChar, Number: 8}), row(unchanged, change.T("B2")), row(change.T("A"), change.T("B")), row(change.T("A"), change.T("B2"))},
+		"dropped, default instead": {rel(col("a", 7), with(col("b", 9), "D")), row(unchanged, change.T("new")), row(change.T("A"), change.T("D")), row(change.T("A"), change.T("new"))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir, store.Options{NoSync: true})
+			defer func() { s.Close() }()
+			apply := func(lsn change.LSN, c change.Change) {
+				mustApply(t, s, change.Txn{XID: uint32(lsn), CommitLSN: lsn, EndLSN: lsn + 5, First: true, Final: true, Changes: []change.Change{c}})
+			}
+			apply(10, change.Change{Op: change.Create, Relation: first, After: row(change.T("A"), change.T("B"))})
+			if err := s.Close(); err != nil { // the dictionary keeps the numbers
+				t.Fatal(err)
+			}
+			s = open(t, dir, store.Options{NoSync: true})
+			apply(20, change.Change{Op: change.Update, Relation: tt.then, After: tt.sent})
+			recs, err := s.NewReader(1).Read(1 << 20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := recs[len(recs)-1]
+			if got.Before != tt.before || got.After != tt.after {
+				t.Errorf("%q -> %q, want %q -> %q", got.Before, got.After, tt.before, tt.after)
+			}
+			if !got.Relation.Equal(tt.then) {
+				t.Errorf("the relation is %+v", got.Relation)
+			}
+		})
+	}
+}

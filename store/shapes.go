@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 
 	"carbond/store/change"
 	"carbond/store/internal/record"
@@ -94,7 +95,8 @@ func (d *shapes) forget(above uint32) {
 
 // reshape returns the row of e in the columns of a later shape of its table. A
 // column keeps its values through new names. A column that was missing in any
-// shape between the two is another column of the same name, and NULL here.
+// shape between the two is another column, and has here what it gave to rows
+// that are older than itself.
 func (d *shapes) reshape(e view.Entry, to *view.Shape) change.Row {
 	if e.Shape == to {
 		return e.Row
@@ -102,35 +104,42 @@ func (d *shapes) reshape(e view.Entry, to *view.Shape) change.Row {
 	var b change.RowBuilder
 	b.Reset(len(to.Relation.Columns))
 	for i := range to.Relation.Columns {
-		i = d.trace(e.Shape, to, i)
-		if i >= 0 {
-			b.Value(e.Row.Value(i))
+		at, missing := d.trace(e.Shape, to, i)
+		if at >= 0 {
+			b.Value(e.Row.Value(at))
 		} else {
-			b.Null()
+			b.Value(missing)
 		}
 	}
 	return b.Row()
 }
 
 // trace follows a column of a shape back to an earlier shape of the table, from
-// shape to shape, and returns its index there or -1.
-func (d *shapes) trace(from, to *view.Shape, i int) int {
+// shape to shape, and returns its index there; or -1 and the value of rows that
+// are older than the column.
+func (d *shapes) trace(from, to *view.Shape, i int) (int, change.Value) {
 	cur := to.Relation
-	for n := to.Number; n > from.Number && i >= 0; {
+	for n := to.Number; n > from.Number; {
 		n--
 		if sh := d.byNumber[n]; sh != nil && sh.Table == to.Table {
-			i = earlier(sh.Relation, cur, i)
-			cur = sh.Relation
+			j := earlier(sh.Relation, cur, i)
+			if j < 0 {
+				return -1, cur.Columns[i].Missing
+			}
+			i, cur = j, sh.Relation
 		}
 	}
-	return i
+	return i, change.Value{}
 }
 
 // earlier returns where column i of a relation was in the shape before, or -1.
-// Postgres never moves columns and adds them at the end, but tells only their
-// present names: columns of equal types that came in the place of just as many
-// that went were renamed.
+// Numbers tell. Logs of earlier versions lack them: Postgres never moves columns
+// and adds them at the end, so columns of equal types that came in the place of
+// just as many that went were renamed.
 func earlier(old, cur *change.Relation, i int) int {
+	if n := cur.Columns[i].Number; n != 0 && old.Columns[0].Number != 0 {
+		return slices.IndexFunc(old.Columns, func(c change.Column) bool { return c.Number == n })
+	}
 	if j := old.Index(cur.Columns[i].Name); j >= 0 {
 		return j
 	}

@@ -5,6 +5,12 @@ type Column struct {
 	Name string
 	Type uint32 // Postgres type OID, 0 when unknown
 	Key  bool   // part of the replica identity
+	// Number is the column's number in its table, 0 when unknown. New names do
+	// not change it, and no other column ever gets it.
+	Number uint16
+	// Missing is what rows have in this column that are older than the column:
+	// ALTER TABLE ADD COLUMN with a DEFAULT writes none of them.
+	Missing Value
 }
 
 // Relation is one version of a table's shape. Relations are immutable and

@@ -129,7 +129,12 @@ func FuzzDecode(f *testing.F) {
 // FuzzRelation does the same for dictionary entries.
 func FuzzRelation(f *testing.F) {
 	for _, table := range change.Tables() {
-		f.Add(record.EncodeRelation(change.Standard(table)))
+		rel := change.Standard(table)
+		f.Add(record.EncodeRelation(rel))
+		for i := range rel.Columns {
+			rel.Columns[i].Number, rel.Columns[i].Missing = uint16(300*i+1), change.T(table)
+		}
+		f.Add(record.EncodeRelation(rel))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := record.DecodeRelation(b)

@@ -7,6 +7,13 @@ import (
 	"carbond/store/change"
 )
 
+// Flags of a column.
+const (
+	flagKey     = 1 << iota // part of the replica identity
+	flagNumber              // its number follows
+	flagMissing             // the value of rows that are older than the column follows
+)
+
 // EncodeRelation returns the dictionary form of a relation.
 func EncodeRelation(r *change.Relation) []byte {
 	b := appendString(nil, r.Schema)
@@ -15,10 +22,22 @@ func EncodeRelation(r *change.Relation) []byte {
 	for _, c := range r.Columns {
 		b = appendString(b, c.Name)
 		b = binary.AppendUvarint(b, uint64(c.Type))
+		var flags byte
 		if c.Key {
-			b = append(b, 1)
-		} else {
-			b = append(b, 0)
+			flags |= flagKey
+		}
+		if c.Number != 0 {
+			flags |= flagNumber
+		}
+		if c.Missing.Kind == change.Text {
+			flags |= flagMissing
+		}
+		b = append(b, flags)
+		if flags&flagNumber != 0 {
+			b = binary.AppendUvarint(b, uint64(c.Number))
+		}
+		if flags&flagMissing != 0 {
+			b = appendString(b, c.Missing.Text)
 		}
 	}
 	return b
@@ -48,20 +67,43 @@ func DecodeRelation(b []byte) (*change.Relation, error) {
 		if c.Name, err = d.str(); err != nil {
 			return nil, err
 		}
-		oid, err := d.uvarint()
-		if err != nil {
+		if err := d.column(c); err != nil {
 			return nil, err
 		}
-		if oid > 1<<32-1 || len(d.rest) == 0 || d.rest[0] > 1 {
-			return nil, d.bad("column")
-		}
-		c.Type, c.Key = uint32(oid), d.rest[0] == 1
-		d.rest = d.rest[1:]
 	}
 	if len(d.rest) > 0 {
 		return nil, fmt.Errorf("%w: %d bytes after the relation", ErrBlock, len(d.rest))
 	}
 	return &r, nil
+}
+
+// column reads what stands behind a column's name.
+func (d *decoder) column(c *change.Column) error {
+	oid, err := d.uvarint()
+	if err != nil {
+		return err
+	}
+	if oid > 1<<32-1 || len(d.rest) == 0 || d.rest[0] >= flagMissing<<1 {
+		return d.bad("column")
+	}
+	flags := d.rest[0]
+	d.rest = d.rest[1:]
+	c.Type, c.Key = uint32(oid), flags&flagKey != 0
+	if flags&flagNumber != 0 {
+		n, err := d.uvarint()
+		if err != nil || n == 0 || n > 1<<16-1 {
+			return d.bad("column number")
+		}
+		c.Number = uint16(n)
+	}
+	if flags&flagMissing != 0 {
+		text, err := d.str()
+		if err != nil {
+			return err
+		}
+		c.Missing = change.T(text)
+	}
+	return nil
 }
 
 func appendString(b []byte, s string) []byte {
