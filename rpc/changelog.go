@@ -108,7 +108,7 @@ type changelog struct {
 	draining <-chan struct{}
 	metrics  *changelogMetrics
 
-	consumers chan struct{} // one slot for each Consume stream
+	consumers *quota        // one slot for each Consume stream
 	backup    chan struct{} // one slot: a copy holds back retention
 }
 
@@ -119,7 +119,7 @@ func newChangelog(c *core, draining <-chan struct{}) (*changelog, error) {
 	}
 	s := &changelog{
 		log: c.opt.Changelog, opt: c.opt, core: c, draining: draining,
-		consumers: make(chan struct{}, c.opt.MaxConsumers), backup: make(chan struct{}, 1),
+		consumers: newQuota(c.opt.MaxConsumers, c.opt.PeerShare), backup: make(chan struct{}, 1),
 	}
 	s.metrics = newChangelogMetrics(s)
 	if err := s.metrics.register(c.opt.Registerer); err != nil {

@@ -38,12 +38,11 @@ func (s *changelog) Consume(q *pb.ConsumeRequest, ss pb.ChangelogService_Consume
 	if err != nil {
 		return err
 	}
-	select {
-	case s.consumers <- struct{}{}:
-		defer func() { <-s.consumers }()
-	default:
-		return fault(&LogError{Kind: faultConsumers, Err: fmt.Errorf("%d consumers read already; close one or raise the limit", cap(s.consumers))})
+	release, err := s.consumers.take(ctx)
+	if err != nil {
+		return fault(&LogError{Kind: faultConsumers, Err: fmt.Errorf("too many consumers: %w; close one", err)})
 	}
+	defer release()
 	s.metrics.consumers.Inc()
 	defer s.metrics.consumers.Dec()
 	if q.Group != "" {

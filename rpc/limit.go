@@ -74,13 +74,17 @@ func peerAddr(ctx context.Context) netip.Addr {
 	if !ok {
 		return netip.Addr{}
 	}
-	tcp, ok := p.Addr.(*net.TCPAddr)
+	return addrOf(p.Addr)
+}
+
+func addrOf(n net.Addr) netip.Addr {
+	tcp, ok := n.(*net.TCPAddr)
 	if !ok {
 		return netip.Addr{}
 	}
 	a, _ := netip.AddrFromSlice(tcp.IP)
 	a = a.Unmap()
-	if a.Is6() {
+	if a.Is6() && !a.IsLoopback() {
 		if n, err := a.Prefix(64); err == nil {
 			return n.Addr()
 		}

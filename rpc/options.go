@@ -47,9 +47,14 @@ type Options struct {
 	WatchProgress    time.Duration // between progress marks of an idle stream; default 5 s
 	WatchSendTimeout time.Duration // for a client to take one message; default 30 s
 
+	// PeerShare is the part of the connections, watchers and consumers that one
+	// peer address may hold; one connection may hold that part of its peer's.
+	// Default 0.75, because a proxy is one peer; 1 = no bound.
+	PeerShare             float64
 	MaxConnections        int           // at a time; default 4,096
 	MaxConcurrentStreams  uint32        // of one connection; default 256
 	ConnectionTimeout     time.Duration // for the handshakes; default 20 s
+	MaxConnectionIdle     time.Duration // without a call; default 15 min
 	MaxConnectionAge      time.Duration // 0 = connections live on
 	MaxConnectionAgeGrace time.Duration // for the calls of an aged connection; default 30 s
 	DrainTimeout          time.Duration // for open calls when Serve's context ends; default 5 s
@@ -90,6 +95,7 @@ func (o Options) withDefaults() Options {
 	def(&o.CacheTTL, 300*time.Second)
 	def(&o.MinLSNWait, 10*time.Second)
 	def(&o.ConnectionTimeout, 20*time.Second)
+	def(&o.MaxConnectionIdle, 15*time.Minute)
 	def(&o.MaxConnectionAgeGrace, 30*time.Second)
 	def(&o.DrainTimeout, 5*time.Second)
 	def(&o.WatchProgress, 5*time.Second)
@@ -116,6 +122,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.WatchRingBytes <= 0 {
 		o.WatchRingBytes = 32 << 20
+	}
+	if o.PeerShare <= 0 {
+		o.PeerShare = 0.75
 	}
 	if o.MaxConcurrentStreams == 0 {
 		o.MaxConcurrentStreams = 256

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
@@ -36,6 +36,7 @@ type Server struct {
 	tls    *tlsFiles // nil = plain text
 	auth   *auth
 	events *changelog // nil without Options.Changelog
+	conns  *connLimit
 
 	draining chan struct{} // closed when Shutdown begins
 
@@ -77,6 +78,12 @@ func New(r Reader, opt Options) (*Server, error) {
 	if err := s.core.watches.register(opt.Registerer); err != nil {
 		return nil, fmt.Errorf("register watch metrics: %w", err)
 	}
+	s.conns = newConnLimit(&s.opt)
+	for _, c := range []prometheus.Collector{s.conns.open, s.conns.refused} {
+		if err := opt.Registerer.Register(c); err != nil {
+			return nil, fmt.Errorf("register connection metrics: %w", err)
+		}
+	}
 	if s.events, err = newChangelog(s.core, s.draining); err != nil {
 		return nil, err
 	}
@@ -97,22 +104,27 @@ func (s *Server) options() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(s.opt.MaxRecvBytes),
 		grpc.MaxSendMsgSize(s.opt.MaxSendBytes),
 		grpc.MaxConcurrentStreams(s.opt.MaxConcurrentStreams),
-		grpc.MaxHeaderListSize(64 << 10),
+		// Beyond it the library ends the whole connection, with everybody's calls.
+		grpc.MaxHeaderListSize(1 << 20),
+		grpc.StatsHandler(connEnds{}),
 		grpc.ConnectionTimeout(s.opt.ConnectionTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 30 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: time.Minute, Timeout: 20 * time.Second, // finds peers that vanished without a word
-			MaxConnectionAge: s.opt.MaxConnectionAge, MaxConnectionAgeGrace: s.opt.MaxConnectionAgeGrace,
+			MaxConnectionIdle: s.opt.MaxConnectionIdle,
+			MaxConnectionAge:  s.opt.MaxConnectionAge, MaxConnectionAgeGrace: s.opt.MaxConnectionAgeGrace,
 		}),
 		grpc.WaitForHandlers(true), // Shutdown returns when no call runs any more
 	}
 	// A new goroutine for each call grows its stack anew each time; workers keep
 	// theirs. With all of them busy, calls get goroutines as usual.
 	opts = append(opts, grpc.NumStreamWorkers(streamWorkers))
+	creds := bareCreds{}
 	if s.tls != nil {
-		opts = append(opts, grpc.Creds(credentials.NewTLS(s.tls.serverConfig())))
+		creds.TransportCredentials = credentials.NewTLS(s.tls.serverConfig())
+		opts = append(opts, grpc.ReadBufferSize(4<<10)) // TLS has a buffer of its own
 	}
-	return opts
+	return append(opts, grpc.Creds(creds))
 }
 
 // server returns the gRPC server, built at first use; nil after Shutdown.
@@ -158,7 +170,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 			_ = s.Shutdown(dctx)
 		}
 	})
-	err := g.Serve(netutil.LimitListener(lis, s.opt.MaxConnections))
+	err := g.Serve(s.conns.listen(lis))
 	close(done)
 	wg.Wait()
 	select {

@@ -21,7 +21,7 @@ type watches struct {
 	hub      *hub.Hub
 	draining <-chan struct{}
 
-	streams  chan struct{}  // one slot for each watcher
+	streams  *quota         // of watchers
 	catchUps chan struct{}  // one slot for each watcher that reads old history
 	senders  sync.WaitGroup // goroutines that may outlive their call for a moment
 
@@ -41,7 +41,7 @@ const (
 func newWatches(c *core, draining <-chan struct{}) *watches {
 	w := &watches{
 		core: c, draining: draining,
-		streams:  make(chan struct{}, c.opt.MaxWatchers),
+		streams:  newQuota(c.opt.MaxWatchers, c.opt.PeerShare),
 		catchUps: make(chan struct{}, c.opt.MaxCatchUps),
 		cuts:     map[string]prometheus.Counter{},
 	}
@@ -85,7 +85,7 @@ func (w *watches) register(reg prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		cut,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "carbond_watch_streams", Help: "Open Watch streams."},
-			func() float64 { return float64(len(w.streams)) }),
+			func() float64 { return float64(w.streams.count()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "carbond_watch_catching_up", Help: "Watch streams that read history behind the shared ring."},
 			func() float64 { return float64(len(w.catchUps)) }),
 		counter("carbond_watch_events_total", "Deltas encoded for watchers; each counts once, however many watch.", func(s hub.Stats) float64 { return float64(s.Deltas) }),
@@ -137,12 +137,11 @@ func (w *watches) serve(ss grpc.ServerStream, l list, filter, token string) erro
 		}
 		s.from = &p
 	}
-	select {
-	case w.streams <- struct{}{}:
-		defer func() { <-w.streams }()
-	default:
-		return w.cut(cutLimit, codes.ResourceExhausted, "there are as many watchers as this server allows", ReasonTooManyWatchers, 5*time.Second)
+	release, refusal := w.streams.take(ss.Context())
+	if refusal != nil {
+		return w.cut(cutLimit, codes.ResourceExhausted, "too many watchers: "+refusal.Error(), ReasonTooManyWatchers, 5*time.Second)
 	}
+	defer release()
 	done, blocked := make(chan error, 1), make(chan struct{}, 1)
 	s.timeout = time.AfterFunc(w.core.opt.WatchSendTimeout, func() {
 		select {

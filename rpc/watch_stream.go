@@ -185,11 +185,15 @@ func (s *stream) resume(ctx context.Context, f *hub.Feed) error {
 	if s.at.Offset >= f.Base() {
 		return nil
 	}
+	// After a restart every watcher resumes at once: they take turns, and nobody
+	// has to come again.
 	select {
 	case s.catchUps <- struct{}{}:
 		defer func() { <-s.catchUps }()
-	default:
-		return s.cut(cutLimit, codes.ResourceExhausted, "too many watchers read old history at this time; resume in a moment", ReasonTooManyWatchers, 2*time.Second)
+	case <-ctx.Done():
+		return ctxError(ctx.Err())
+	case <-s.draining:
+		return s.shutdown()
 	}
 	return s.catchUp(ctx, f)
 }

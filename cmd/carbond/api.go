@@ -36,6 +36,7 @@ func apiOptions(cfg *config.Config) rpc.Options {
 		CacheMaxBytes:     cfg.Cache.MaxBytes,
 		TokensFile:        cfg.GRPC.TokensFile,
 		RateLimit:         cfg.GRPC.RateLimit,
+		PeerShare:         cfg.Limits.PeerShare,
 		DisableReflection: !cfg.GRPC.Reflection,
 		DrainTimeout:      drainTime,
 	}

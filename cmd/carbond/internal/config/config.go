@@ -139,9 +139,10 @@ type Log struct {
 	Level  string // "debug", "info", "warn" or "error"
 }
 
-// Limits says when the daemon calls itself not ready.
+// Limits says when the daemon calls itself not ready, and what one client may take.
 type Limits struct {
 	LagSeconds float64
+	PeerShare  float64 // above 0, at most 1
 }
 
 // Embedded reports whether no Postgres is configured.

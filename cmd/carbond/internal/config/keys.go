@@ -175,5 +175,7 @@ func (c *Config) otherKeys() []Key {
 			doc("Least level that is logged."),
 		number("limits.lag_seconds", "30", &c.Limits.LagSeconds).reload().
 			doc("The API calls itself NOT_SERVING while the views are further than this behind Postgres; 0 means no limit."),
+		part("limits.peer_share", "0.75", &c.Limits.PeerShare).
+			doc("Part of the 4,096 connections, 4,096 watchers and 256 consumers that one address may hold; one connection may hold that part of its address's. 1 means no bound. A proxy is one address."),
 	}
 }

@@ -133,6 +133,17 @@ func number(name, def string, f *float64) Key {
 	}, func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) })
 }
 
+// part is a number above 0 and at most 1.
+func part(name, def string, f *float64) Key {
+	return bind(name, "number above 0, at most 1", def, f, func(s string) (float64, error) {
+		n, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(n > 0 && n <= 1) {
+			return 0, fmt.Errorf("%q is not a number above 0 and at most 1", s)
+		}
+		return n, nil
+	}, func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) })
+}
+
 // duration is a time span of at least lo; zero is allowed when lo is zero.
 func duration(name, def string, f *time.Duration, lo time.Duration) Key {
 	return bind(name, "duration", def, f, func(s string) (time.Duration, error) {
