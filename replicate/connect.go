@@ -12,60 +12,36 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"carbond/replicate/pgconf"
 	"carbond/store/change"
 )
 
-// settings make values come in one text form whatever the server, the database
-// or the role say, and keep the server from ending a connection that waits for
-// our disk.
-var settings = map[string]string{
-	"client_encoding":    "UTF8",
-	"datestyle":          "ISO",
-	"timezone":           "UTC",
-	"intervalstyle":      "postgres",
-	"extra_float_digits": "1", // shortest text that reads back as the same number
-	"bytea_output":       "hex",
-	// In the stream a warning may say that changes are left out, see notice.
-	"client_min_messages": "warning",
-
-	"statement_timeout":                   "0",
-	"lock_timeout":                        "0",
-	"idle_in_transaction_session_timeout": "0",
-	"idle_session_timeout":                "0",
+// source is where all our connections lead.
+func (o *Options) source() *pgconf.Source {
+	return &pgconf.Source{URL: o.URL, Fresh: o.Fresh, Timeout: o.ConnectTimeout}
 }
 
-// config parses the URL and adds our settings.
-func (o *Options) config() (*pgconn.Config, error) {
+// config is how to make one connection now.
+func (o *Options) config() (*pgx.ConnConfig, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	cfg, err := pgconn.ParseConfig(o.URL)
+	cfg, err := o.source().Config()
 	if err != nil {
 		return nil, fault(KindOptions, "", err, "the Postgres URL is unusable")
 	}
-	return cfg, o.adjust(cfg)
-}
-
-func (o *Options) adjust(cfg *pgconn.Config) error {
-	for k, v := range settings {
-		cfg.RuntimeParams[k] = v
-	}
-	if err := Dial(cfg, o.ConnectTimeout); err != nil {
-		return fault(KindOptions, "", err, "the Postgres URL is unusable")
-	}
-	return nil
+	// In the stream a warning may say that changes are left out, see notice.
+	cfg.RuntimeParams["client_min_messages"] = "warning"
+	// What we commit is made again when it is lost. To wait for a synchronous
+	// standby would be to wait for ourselves where it is us, see sync.go.
+	cfg.RuntimeParams["synchronous_commit"] = "local"
+	return cfg, nil
 }
 
 // connect opens an ordinary connection.
 func (o *Options) connect(ctx context.Context) (*pgx.Conn, error) {
-	if err := o.Validate(); err != nil {
-		return nil, err
-	}
-	cfg, err := pgx.ParseConfig(o.URL)
+	cfg, err := o.config()
 	if err != nil {
-		return nil, fault(KindOptions, "", err, "the Postgres URL is unusable")
-	}
-	if err := o.adjust(&cfg.Config); err != nil {
 		return nil, err
 	}
 	// No prepared statements: they would outlive DDL, and we ask rarely.
@@ -87,7 +63,7 @@ func (o *Options) connectReplication(ctx context.Context) (*pgconn.PgConn, *wire
 	cfg.RuntimeParams["replication"] = "database"
 	w := newWire(nil)
 	cfg.BuildFrontend = w.frontend
-	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
 		return nil, nil, o.classify(err)
 	}

@@ -38,6 +38,10 @@ type Options struct {
 	TakeOver    bool      // a data directory without a copy replaces an idle slot of this name
 	Failover    bool      // create the slot as a failover slot (Postgres 17 and later)
 
+	// Fresh returns URL with the user and the password of now, for each new
+	// connection. nil: URL says it all, together with the password file of libpq.
+	Fresh func() string
+
 	// SourcePath is a file beside the changelog with what replication has to
 	// remember across restarts. With "" only the running Replicator knows.
 	SourcePath string

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"carbond/cmd/carbond/internal/config"
@@ -108,11 +107,7 @@ func printRows(a *app, indent string, list []change.Row, limit int) {
 func previewWriter(ctx context.Context, cfg *config.Config) (w feeds.Writer, note string, done func(), err error) {
 	done = func() {}
 	if !cfg.Embedded() {
-		pc, wrong := poolConfig(cfg)
-		if wrong != nil {
-			return nil, "", done, wrong
-		}
-		pool, err := pgxpool.NewWithConfig(ctx, pc)
+		pool, err := openPool(ctx, cfg)
 		if err != nil {
 			return nil, "", done, err
 		}

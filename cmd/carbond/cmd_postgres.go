@@ -41,7 +41,7 @@ func (a *app) postgres() (*config.Config, replicate.Options, error) {
 	if cfg.Embedded() {
 		return cfg, replicate.Options{}, errEmbedded
 	}
-	if _, wrong := poolConfig(cfg); wrong != nil {
+	if wrong := checkURLs(cfg); wrong != nil {
 		return cfg, replicate.Options{}, wrong
 	}
 	opt := replicateOptions(cfg)

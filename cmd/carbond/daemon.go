@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"carbond/cmd/carbond/internal/admin"
 	"carbond/cmd/carbond/internal/certs"
 	"carbond/cmd/carbond/internal/config"
@@ -22,6 +20,7 @@ import (
 	"carbond/feeds/postgres"
 	"carbond/feeds/sample"
 	"carbond/replicate"
+	"carbond/replicate/pgconf"
 	"carbond/rpc"
 	"carbond/store"
 )
@@ -48,7 +47,7 @@ type daemon struct {
 
 	store       *store.Store
 	storeClosed bool                  // used by stop alone
-	pool        *pgxpool.Pool         // nil without Postgres
+	pool        *pgconf.Pool          // nil without Postgres
 	source      *replicate.Replicator // nil without Postgres
 	feeds       *feeds.Runner         // nil when no feed is on
 	sample      *sample.World         // the upstreams of a demo, else nil
@@ -189,13 +188,9 @@ func (d *daemon) buildSource(ctx context.Context, cfg *config.Config) error {
 	if err := opt.Validate(); err != nil {
 		return config.Problems{{Where: cfg.Origin("postgres.url"), Text: "postgres: " + err.Error()}}
 	}
-	pc, wrong := poolConfig(cfg)
-	if wrong != nil {
-		return wrong
-	}
 	var err error
-	if d.pool, err = pgxpool.NewWithConfig(ctx, pc); err != nil {
-		return fmt.Errorf("make the connection pool: %w", err)
+	if d.pool, err = openPool(ctx, cfg); err != nil {
+		return err
 	}
 	opt.Logger, opt.Registerer = d.log.With("stage", "replicate"), d.met.reg
 	opt.SourcePath = filepath.Join(cfg.DataDir, "source.json")

@@ -4,14 +4,44 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"carbond/cmd/carbond/internal/config"
+	"carbond/replicate/pgconf"
 )
 
 // dsn joins postgres.url with postgres.password, which wins over a password
-// inside the URL. Both forms of libpq are understood.
-func dsn(p config.Postgres) string {
-	raw, password := p.URL.Reveal(), p.Password.Reveal()
+// inside the URL.
+func dsn(p config.Postgres) string { return withPassword(p.URL.Reveal(), p.Password.Reveal()) }
+
+// freshDSN is dsn with what the files of the two hold now.
+func freshDSN(p config.Postgres) string { return withPassword(p.URL.Fresh(), p.Password.Fresh()) }
+
+// querySource is where queries and feed writes go, and whether a pooler may be
+// in between. postgres.query_url may have a password of its own.
+func querySource(p config.Postgres) (s pgconf.Source, pooler bool) {
+	s = pgconf.Source{URL: dsn(p), Fresh: func() string { return freshDSN(p) }, Timeout: queryConnect}
+	if p.QueryURL.Empty() {
+		return s, false
+	}
+	own := func(url, password string) string {
+		if cfg, err := pgconn.ParseConfig(url); err == nil && cfg.Password != "" {
+			return url // its own, or that of a password file
+		}
+		return withPassword(url, password)
+	}
+	s.URL = own(p.QueryURL.Reveal(), p.Password.Reveal())
+	s.Fresh = func() string { return own(p.QueryURL.Fresh(), p.Password.Fresh()) }
+	return s, true
+}
+
+// queryConnect is the time to make a connection for a query.
+const queryConnect = 10 * time.Second
+
+// withPassword gives a URL of either form of libpq a password, unless that is "".
+func withPassword(raw, password string) string {
 	if password == "" {
 		return raw
 	}

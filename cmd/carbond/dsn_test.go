@@ -31,3 +31,27 @@ func TestDSN(t *testing.T) {
 		})
 	}
 }
+
+// TestQuerySource says which password goes where.
+func TestQuerySource(t *testing.T) {
+	t.Setenv("PGPASSFILE", "/nonexistent")
+	for name, tc := range map[string]struct{ query, password, want string }{
+		"none":         {"", "file", "file"},
+		"its own":      {"postgres://q:own@pool:6432/d", "file", "own"},
+		"the common":   {"postgres://q@pool:6432/d", "file", "file"},
+		"not the URLs": {"postgres://q@pool:6432/d", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, pooler := querySource(config.Postgres{URL: config.NewSecret("postgres://u:first@h/d"), Password: config.NewSecret(tc.password), QueryURL: config.NewSecret(tc.query)})
+			for _, url := range []string{s.URL, s.Fresh()} {
+				c, err := pgconn.ParseConfig(url)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c.Password != tc.want || (c.Host == "pool") != pooler || pooler != (tc.query != "") {
+					t.Errorf("host %q password %q, pooler %t", c.Host, c.Password, pooler)
+				}
+			}
+		})
+	}
+}

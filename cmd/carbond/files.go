@@ -18,8 +18,7 @@ func checkFiles(cfg *config.Config) error {
 		}
 	}
 	if !cfg.Embedded() {
-		_, wrong := poolConfig(cfg)
-		problems = append(problems, wrong...)
+		problems = append(problems, checkURLs(cfg)...)
 	}
 	tlsOK := true
 	if t := cfg.GRPC.TLS; t.Enabled() {

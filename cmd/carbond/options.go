@@ -1,11 +1,11 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"carbond/cmd/carbond/internal/config"
 	"carbond/feeds"
@@ -14,6 +14,7 @@ import (
 	"carbond/feeds/news"
 	"carbond/feeds/verra"
 	"carbond/replicate"
+	"carbond/replicate/pgconf"
 	"carbond/store"
 )
 
@@ -37,6 +38,7 @@ func retention(cfg *config.Config) store.Retention {
 func replicateOptions(cfg *config.Config) replicate.Options {
 	return replicate.Options{
 		URL:         dsn(cfg.Postgres),
+		Fresh:       func() string { return freshDSN(cfg.Postgres) },
 		Slot:        cfg.Postgres.Slot,
 		Publication: cfg.Postgres.Publication,
 		Migrate:     cfg.Postgres.Migrate == "auto",
@@ -46,19 +48,33 @@ func replicateOptions(cfg *config.Config) replicate.Options {
 	}
 }
 
-// poolConfig is that of the connections for queries and feed writes. It fails for
-// a URL with a parameter that carbond cannot honour.
-func poolConfig(cfg *config.Config) (*pgxpool.Config, config.Problems) {
-	pc, err := pgxpool.ParseConfig(dsn(cfg.Postgres))
-	if err == nil {
-		err = replicate.Dial(&pc.ConnConfig.Config, 10*time.Second)
+// openPool makes the connections for queries and feed writes, without connecting.
+// It fails for a URL with a parameter that carbond cannot honour.
+func openPool(ctx context.Context, cfg *config.Config) (*pgconf.Pool, error) {
+	if wrong := checkURLs(cfg); wrong != nil {
+		return nil, wrong
 	}
+	source, pooler := querySource(cfg.Postgres)
+	pool, err := pgconf.NewPool(ctx, source, cfg.Postgres.MaxConns, pooler)
 	if err != nil {
-		return nil, config.Problems{{Where: cfg.Origin("postgres.url"), Text: "postgres.url: " + err.Error()}}
+		return nil, fmt.Errorf("make the connection pool: %w", err)
 	}
-	pc.MaxConns = int32(cfg.Postgres.MaxConns)
-	pc.MaxConnIdleTime = 5 * time.Minute
-	return pc, nil
+	return pool, nil
+}
+
+// checkURLs finds parameters in the URLs that carbond cannot honour.
+func checkURLs(cfg *config.Config) config.Problems {
+	var wrong config.Problems
+	check := func(key string, s pgconf.Source) {
+		if err := s.Validate(); err != nil {
+			wrong = append(wrong, config.Problem{Where: cfg.Origin(key), Text: key + ": " + err.Error()})
+		}
+	}
+	check("postgres.url", pgconf.Source{URL: dsn(cfg.Postgres)})
+	if s, other := querySource(cfg.Postgres); other {
+		check("postgres.query_url", s)
+	}
+	return wrong
 }
 
 // Embedded history is bounded even when nobody said so: it lives in memory.

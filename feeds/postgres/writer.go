@@ -11,7 +11,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"carbond/store/change"
 )
@@ -30,11 +29,18 @@ const pruneBatch = 10_000
 // or UPDATE sees them: an ON CONFLICT DO UPDATE with a false condition would
 // still lock each row, and row locks are written to the WAL.
 type Writer struct {
-	pool *pgxpool.Pool
+	pool Pool
+}
+
+// Pool runs SQL; *pgxpool.Pool is one.
+type Pool interface {
+	BeginTx(context.Context, pgx.TxOptions) (pgx.Tx, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
 // New returns a Writer over pool, which stays the caller's.
-func New(pool *pgxpool.Pool) *Writer { return &Writer{pool: pool} }
+func New(pool Pool) *Writer { return &Writer{pool: pool} }
 
 // Write implements feeds.Writer. Rows are written in key order, so that two writers
 // never wait for each other in a circle.

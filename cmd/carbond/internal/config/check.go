@@ -40,13 +40,18 @@ func (l *loader) checkPostgres() {
 		if !p.Password.Empty() {
 			l.warn("postgres.password", "postgres.password has no effect without postgres.url")
 		}
+		if !p.QueryURL.Empty() {
+			l.warn("postgres.query_url", "postgres.query_url has no effect without postgres.url")
+		}
 		return
 	}
-	if l.bad["postgres.url"] {
-		return
-	}
-	if _, err := pgconn.ParseConfig(p.URL.Reveal()); err != nil {
-		l.report("postgres.url", "postgres.url: %s", parseReason(err, p.URL.Reveal()))
+	for key, url := range map[string]Secret{"postgres.url": p.URL, "postgres.query_url": p.QueryURL} {
+		if l.bad[key] || url.Empty() {
+			continue
+		}
+		if _, err := pgconn.ParseConfig(url.Reveal()); err != nil {
+			l.report(key, "%s: %s", key, parseReason(err, url.Reveal()))
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ type Config struct {
 type Postgres struct {
 	URL          Secret
 	Password     Secret // wins over a password inside URL
+	QueryURL     Secret // for queries and feed writes, "" for URL
 	Slot         string
 	Publication  string
 	Migrate      string // "auto" or "off"

@@ -370,3 +370,40 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// TestFreshSecret changes the file of a secret after the configuration was read.
+func TestFreshSecret(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("one\n")
+	cfg, _, err := config.Load(config.Options{Path: os.DevNull, Env: []string{"CARBOND_POSTGRES_URL=postgres://h/d", "CARBOND_POSTGRES_PASSWORD_FILE=" + file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := func(want string) {
+		t.Helper()
+		if got := cfg.Postgres.Password.Fresh(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	fresh("one")
+	write("two\r\n")
+	fresh("two")
+	if got := cfg.Postgres.Password.Reveal(); got != "one" {
+		t.Errorf("what was loaded is now %q", got)
+	}
+	write("")
+	fresh("one") // somebody is writing it
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	fresh("one")
+	if got := cfg.Postgres.URL.Fresh(); got != "postgres://h/d" {
+		t.Errorf("without a file: %q", got)
+	}
+}

@@ -26,7 +26,9 @@ func (c *Config) sourceKeys() []Key {
 		secret("postgres.url", &p.URL).blankable().example("postgres://carbond@db.example.org/carbon?sslmode=verify-full").
 			doc("Any libpq URL or keyword string of the database to tail. Empty means embedded mode: carbond keeps the tables itself."),
 		secret("postgres.password", &p.Password).
-			doc("Password for postgres.url, so that the URL can stay free of it."),
+			doc("Password for postgres.url, so that the URL can stay free of it. Its file, like the one that PGPASSFILE names, is read again for each connection."),
+		secret("postgres.query_url", &p.QueryURL).example("postgres://carbond@pgbouncer.example.org:6432/carbon").
+			doc("URL for the NonStreaming calls and the writes of feeds, which may lead through a pooler of transactions; replication cannot. Default: postgres.url. postgres.password counts where it holds none."),
 		slot("postgres.slot", "carbond", &p.Slot).
 			doc("Logical replication slot. A slot keeps WAL on the server until carbond has it: drop it with `carbond teardown` when carbond goes for good."),
 		identifier("postgres.publication", "carbond", &p.Publication).

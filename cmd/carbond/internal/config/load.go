@@ -136,19 +136,27 @@ func (l *loader) set(name, value, where string, line int) {
 // secretFile gives a secret key the content of a file, without the line end
 // that editors add.
 func (l *loader) secretFile(name, path, where string, line int) {
-	b, err := readFile(path)
+	v, err := readSecret(path)
 	if err != nil {
 		l.bad[name] = true
 		l.problems.add(where, line, "%s_file: %s", name, errText(err))
 		return
 	}
-	v := strings.TrimRight(string(b), "\r\n")
 	if v == "" {
 		l.bad[name] = true
 		l.problems.add(where, line, "%s_file: %s is empty", name, path)
 		return
 	}
 	l.set(name, v, where+" ("+path+")", line)
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() { // a pipe is read once
+		l.byName[name].secret.file = path
+	}
+}
+
+// readSecret reads a file that holds one secret.
+func readSecret(path string) (string, error) {
+	b, err := readFile(path)
+	return strings.TrimRight(string(b), "\r\n"), err
 }
 
 // credentials reads $CREDENTIALS_DIRECTORY/<key name> for every secret key.

@@ -15,13 +15,27 @@ const redacted = "[redacted]"
 
 // Secret is a text that prints as "[redacted]" (or "" when empty) in every way
 // that fmt, encoding/json, yaml and log/slog have of printing it.
-type Secret struct{ v string }
+type Secret struct {
+	v    string
+	file string // that v came from and can be read from again, "" for none
+}
 
 // NewSecret wraps v.
-func NewSecret(v string) Secret { return Secret{v} }
+func NewSecret(v string) Secret { return Secret{v: v} }
 
 // Reveal returns the secret text.
 func (s Secret) Reveal() string { return s.v }
+
+// Fresh returns the secret text of now: of a secret that came from a file, what
+// the file holds. While that cannot be read, the last known text counts.
+func (s Secret) Fresh() string {
+	if s.file != "" {
+		if v, err := readSecret(s.file); err == nil && v != "" {
+			return v
+		}
+	}
+	return s.v
+}
 
 // Empty reports whether there is no secret.
 func (s Secret) Empty() bool { return s.v == "" }
@@ -71,7 +85,11 @@ func (c *Config) Redactor() func(string) string {
 			add(s.Reveal(), redacted)
 		}
 	}
-	if u := c.Postgres.URL.Reveal(); u != "" {
+	for _, s := range []Secret{c.Postgres.URL, c.Postgres.QueryURL} {
+		u := s.Reveal()
+		if u == "" {
+			continue
+		}
 		pairs = append([]string{u, RedactURL(u)}, pairs...)
 		if p, err := url.Parse(u); err == nil && p.User != nil {
 			if pw, ok := p.User.Password(); ok && pw != p.User.Username() {

@@ -39,7 +39,7 @@ func (k Key) Secret() bool { return k.secret != nil }
 // Value returns the current value as it may be shown to people.
 func (k Key) Value() string {
 	if k.secret != nil {
-		if strings.HasSuffix(k.Name, ".url") {
+		if strings.HasSuffix(k.Name, "url") {
 			return RedactURL(k.get())
 		}
 		return k.secret.String()
