@@ -22,32 +22,52 @@ func (a *app) limitMemory() {
 	debug.SetMemoryLimit(int64(limit / 10 * 9))
 }
 
-// By itself the collector lets the heap double before it runs. Beside a state
-// of gigabytes that is gigabytes of garbage.
+// By itself the collector lets the heap double before it runs. Beside a state of
+// gigabytes that is gigabytes of garbage; a fixed amount of garbage, on the other
+// hand, makes it run so often beside a large state that it takes most of the
+// processor, since each run walks every row. So the amount follows the share of
+// the processor that the collector takes.
 const (
-	// garbage is how many bytes may pile up beside a large state.
-	garbage = 28 << 20
-	// leastGOGC keeps the collector's share of the processor in bounds: below
-	// it a very large state may have more garbage.
-	leastGOGC = 2
+	// leastGarbage is how many bytes may always pile up beside a large state.
+	leastGarbage = 28 << 20
+	// above highShare the allowed garbage doubles, below lowShare it halves.
+	highShare, lowShare = 0.15, 0.05
 	// openingGOGC is the least while the state is loaded. All that is allocated
 	// then stays, so a collection finds little and costs the start time.
 	openingGOGC = 50
 )
 
-// gogc returns the collector's percentage for a live heap of so many bytes:
-// the usual 100 for a small one, then what amounts to garbage.
-func gogc(live uint64) int {
+// nextGarbage returns how many bytes of garbage to allow beside a live heap after
+// a collection, when the collector has taken the given share of the processor
+// since the one before. It is at most half of the live heap, and of what a memory
+// limit leaves.
+func nextGarbage(now, live, limit uint64, share float64) uint64 {
+	switch {
+	case share > highShare:
+		now *= 2
+	case share < lowShare:
+		now /= 2
+	}
+	room := uint64(0)
+	if limit > live {
+		room = (limit - live) / 2
+	}
+	return max(min(now, live/2, room), leastGarbage)
+}
+
+// gogc returns the collector's percentage for so much garbage beside a live heap:
+// the usual 100 for a small one.
+func gogc(live, garbage uint64) int {
 	if live <= garbage {
 		return 100
 	}
-	return max(leastGOGC, int(garbage*100/live))
+	return max(1, int(garbage*100/live))
 }
 
-// paceCollector sets the percentage anew after every collection, until stop is
+// paceCollector sets the percentage again after every collection, until stop is
 // called. A GOGC of the environment wins over it.
 func (a *app) paceCollector() *pacer {
-	p := &pacer{}
+	p := &pacer{garbage: leastGarbage}
 	if a.getenv("GOGC") != "" {
 		p.over = true
 		return p
@@ -58,22 +78,26 @@ func (a *app) paceCollector() *pacer {
 	return p
 }
 
-// pacer follows the live heap. The runtime calls it after each collection by
-// way of a cleanup, so an idle daemon has no timer for it.
+// pacer follows the live heap and the collector's share of the processor. The
+// runtime calls it after each collection by way of a cleanup, so an idle daemon
+// has no timer for it.
 type pacer struct {
 	before int // what stop goes back to
 
-	mu    sync.Mutex // guards what follows
-	now   int
-	least int
-	over  bool
+	mu        sync.Mutex // guards what follows
+	now       int
+	least     int
+	over      bool
+	garbage   uint64  // allowed beside a large live heap
+	collector float64 // seconds of processor time at the last look: of the collector,
+	processor float64 // and of all processors, idle time included
 }
 
 // opened says that the state is loaded.
 func (p *pacer) opened() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.least = leastGOGC
+	p.least = 1
 	p.set()
 }
 
@@ -103,9 +127,15 @@ func (p *pacer) set() {
 	if p.over {
 		return
 	}
-	live := []rtm.Sample{{Name: "/gc/heap/live:bytes"}}
-	rtm.Read(live)
-	if want := max(p.least, gogc(live[0].Value.Uint64())); want != p.now {
+	// The runtime brings the processor's classes up to date at each collection.
+	s := []rtm.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"}}
+	rtm.Read(s)
+	live, collector, processor := s[0].Value.Uint64(), s[1].Value.Float64(), s[2].Value.Float64()
+	if all := processor - p.processor; all > 0 {
+		p.garbage = nextGarbage(p.garbage, live, uint64(debug.SetMemoryLimit(-1)), (collector-p.collector)/all)
+		p.collector, p.processor = collector, processor
+	}
+	if want := max(p.least, gogc(live, p.garbage)); want != p.now {
 		p.now = want
 		debug.SetGCPercent(want)
 	}

@@ -1,28 +1,56 @@
 package main
 
 import (
+	"math"
 	"runtime"
 	rtm "runtime/metrics"
 	"testing"
 )
 
 func TestGOGC(t *testing.T) {
+	const g = leastGarbage
 	for name, tc := range map[string]struct {
-		live uint64
-		want int
+		live, garbage uint64
+		want          int
 	}{
-		"nothing":              {0, 100},
-		"small":                {garbage, 100},
-		"a hundred thousand":   {2 * garbage, 50},
-		"a million":            {10 * garbage, 10},
-		"rounded down":         {3 * garbage, 33},
-		"the floor":            {50 * garbage, leastGOGC},
-		"beyond, in bounds":    {51 * garbage, leastGOGC},
-		"more than any memory": {1 << 60, leastGOGC},
+		"nothing":              {0, g, 100},
+		"small":                {g, g, 100},
+		"a hundred thousand":   {2 * g, g, 50},
+		"a million":            {10 * g, g, 10},
+		"a million, busy":      {10 * g, 5 * g, 50},
+		"rounded down":         {3 * g, g, 33},
+		"more than any memory": {1 << 60, g, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := gogc(tc.live); got != tc.want {
-				t.Errorf("gogc(%d) = %d, want %d", tc.live, got, tc.want)
+			if got := gogc(tc.live, tc.garbage); got != tc.want {
+				t.Errorf("gogc(%d, %d) = %d, want %d", tc.live, tc.garbage, got, tc.want)
+			}
+		})
+	}
+}
+
+// TestNextGarbage: what is allowed follows the collector's share, within the live
+// heap and the limit of a container.
+func TestNextGarbage(t *testing.T) {
+	const g, none = leastGarbage, math.MaxInt64
+	for name, tc := range map[string]struct {
+		now, live, limit uint64
+		share            float64
+		want             uint64
+	}{
+		"busy":                     {g, 12 * g, none, .5, 2 * g},
+		"busy, up to half of live": {4 * g, 12 * g, none, .5, 6 * g},
+		"at ease":                  {2 * g, 12 * g, none, .10, 2 * g},
+		"idle":                     {4 * g, 12 * g, none, .01, 2 * g},
+		"idle, the least":          {g, 12 * g, none, 0, g},
+		"a limit is near":          {4 * g, 12 * g, 16 * g, .5, 2 * g},
+		"over the limit":           {4 * g, 12 * g, 11 * g, .5, g},
+		"at the limit":             {4 * g, 12 * g, 12*g + 1, .5, g},
+		"a small heap":             {g, g / 4, none, .9, g},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := nextGarbage(tc.now, tc.live, tc.limit, tc.share); got != tc.want {
+				t.Errorf("got %d MiB, want %d MiB", got>>20, tc.want>>20)
 			}
 		})
 	}
@@ -48,12 +76,12 @@ func TestPaceCollector(t *testing.T) {
 	}
 	before := gogcNow()
 	pace := (&app{}).paceCollector()
-	large := make([]byte, 8*garbage)
+	large := make([]byte, 8*leastGarbage)
 	until("the least of a start beside a large heap", func(p uint64) bool { return p == openingGOGC })
 	pace.opened()
-	until("at most 12 beside a large heap", func(p uint64) bool { return p <= 12 })
+	until("at most half of a large heap", func(p uint64) bool { return p <= 50 })
 	runtime.KeepAlive(large)
-	until("more when it is gone", func(p uint64) bool { return p > 12 })
+	until("100 when it is gone", func(p uint64) bool { return p == 100 })
 	pace.stop()
 	if got := gogcNow(); got != before {
 		t.Errorf("GOGC is %d after the stop, was %d", got, before)
