@@ -16,6 +16,10 @@ type progress struct {
 	received change.LSN // end of the last transaction handed to the sink
 	idle     change.LSN // the server has sent everything up to here
 	open     bool       // between BEGIN and COMMIT
+	// held is the slot's position while the server has to prove that its history
+	// is ours: nothing beyond it is confirmed, so that a refusal leaves the slot
+	// as it was. 0 afterwards.
+	held change.LSN
 }
 
 // begin notes the BEGIN of a transaction.
@@ -46,7 +50,12 @@ func (p *progress) persisted(lsn change.LSN) { p.durable = max(p.durable, lsn) }
 
 // confirmable returns the LSN to confirm as written, flushed and applied; 0
 // means that nothing may be sent yet.
-func (p *progress) confirmable() change.LSN { return p.durable }
+func (p *progress) confirmable() change.LSN {
+	if p.held > 0 {
+		return min(p.held, p.durable)
+	}
+	return p.durable
+}
 
 // quiet reports whether no transaction is open and none waits for the sink.
 func (p *progress) quiet() bool { return !p.open && p.received <= p.durable }
@@ -54,7 +63,7 @@ func (p *progress) quiet() bool { return !p.open && p.received <= p.durable }
 // advanceable returns the idle position that the sink should make durable, or 0
 // when there is none or when a transaction is on its way.
 func (p *progress) advanceable() change.LSN {
-	if p.quiet() && p.durable > 0 && p.idle > p.durable {
+	if p.held == 0 && p.quiet() && p.durable > 0 && p.idle > p.durable {
 		return p.idle
 	}
 	return 0
@@ -63,6 +72,9 @@ func (p *progress) advanceable() change.LSN {
 // settled returns the LSN up to which everything is durable or known to be
 // empty. It may be ahead of what is confirmable.
 func (p *progress) settled() change.LSN {
+	if p.held > 0 {
+		return p.confirmable()
+	}
 	if p.quiet() {
 		return max(p.durable, p.idle)
 	}

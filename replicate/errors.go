@@ -63,6 +63,8 @@ type Error struct {
 	Message string // what is wrong, naming the thing
 	Repair  string // SQL or advice that repairs it, "" when unknown
 	Err     error  // cause, may be nil
+
+	final bool // of a verdict, see note.Verdict
 }
 
 // Error returns message, cause and remedy in one line.

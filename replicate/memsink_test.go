@@ -3,6 +3,7 @@ package replicate_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"sort"
 	"strings"
 	"sync"
@@ -52,6 +53,27 @@ func (m *memSink) Advance(_ context.Context, lsn change.LSN) error {
 	m.pos.LSN = max(m.pos.LSN, lsn)
 	m.advances++
 	return nil
+}
+
+func (m *memSink) Since(_ context.Context, lsn change.LSN) (change.LSN, func() (change.TxnID, error), error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var ids []change.TxnID
+	for _, t := range m.txns {
+		if t.Snapshot != nil {
+			ids = nil
+		} else if t.EndLSN > lsn {
+			ids = append(ids, change.TxnID{XID: t.XID, CommitLSN: t.CommitLSN, EndLSN: t.EndLSN, CommitTime: t.CommitTime})
+		}
+	}
+	return max(lsn, m.pos.CopyLSN), func() (change.TxnID, error) {
+		if len(ids) == 0 {
+			return change.TxnID{}, io.EOF
+		}
+		id := ids[0]
+		ids = ids[1:]
+		return id, nil
+	}, nil
 }
 
 func (m *memSink) call(txns []change.Txn) error {
@@ -123,6 +145,7 @@ func (m *memSink) part(t change.Txn) error {
 	m.pos.Offset += change.Offset(len(whole.Changes))
 	m.pos.LSN, m.pos.CommitTime = whole.EndLSN, whole.CommitTime
 	if whole.Snapshot != nil {
+		m.pos.CopyLSN = whole.EndLSN
 		m.pos.Source, m.pos.Copied = whole.Snapshot.Source, true
 		for name, rows := range m.tables {
 			for k := range rows {

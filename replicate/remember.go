@@ -42,10 +42,12 @@ func holds(c *note.Claim, srv server, name string, slot *slotInfo) bool {
 }
 
 // finished reports whether the copy that the claim is for is the one that the
-// changelog holds. The claim of an earlier version did not name it.
+// changelog holds. The claim of an earlier version did not name it; a position
+// behind the slot's came through it.
 func finished(c *note.Claim, pos change.Position) bool {
 	if c.Copy == "" {
-		return c.Point == pos.LSN.String()
+		point, err := change.ParseLSN(c.Point)
+		return err == nil && pos.Copied && pos.LSN >= point
 	}
 	return pos.Copied && c.Copy == pos.Source.Copy
 }
@@ -74,15 +76,31 @@ func newCopyID() string {
 
 // condemn makes a verdict about the rows of the present copy durable, before
 // anything else is done about it: what shows the trouble may be gone at the next
-// look. A verdict of lost changes outweighs one of rows that were altered.
+// look. The graver verdict stays.
 func (r *Replicator) condemn(e *Error, tables ...string) error {
-	v := &note.Verdict{Copy: r.sink.Position().Source.Copy, Kind: string(e.Kind), Text: e.Message, Tables: tables, Since: r.st.now().UTC()}
+	v := &note.Verdict{Copy: r.sink.Position().Source.Copy, Kind: string(e.Kind), Text: e.Message, Tables: tables, Final: e.final, Since: r.st.now().UTC()}
 	return r.keep(func(n *note.Note) {
-		if old := n.Verdict; old == nil || old.Copy != v.Copy || old.Kind == string(KindTableChange) && e.Kind != KindTableChange {
+		if old := n.Verdict; old == nil || old.Copy != v.Copy || weight(v) > weight(old) {
 			n.Verdict = v
 		}
 	})
 }
+
+// weight orders verdicts: that the server seems to be of another history, which
+// it may disprove; that rows were altered; that changes are missing.
+func weight(v *note.Verdict) int {
+	switch {
+	case doubtful(v):
+		return 0
+	case v.Kind == string(KindTableChange):
+		return 1
+	}
+	return 2
+}
+
+// doubtful reports whether a verdict is void when the server proves that its
+// history is ours after all, as when the right one is put back.
+func doubtful(v *note.Verdict) bool { return v.Kind == string(KindServerBehind) && !v.Final }
 
 // pending returns the verdict about the present copy, nil for none.
 func pending(n note.Note, pos change.Position) *Error {
@@ -106,8 +124,27 @@ func (s *session) judged(n note.Note, pos change.Position) (plan, error) {
 	case e.Kind == KindTableChange:
 		s.st.blame(e)
 		return planStream, nil
+	case doubtful(n.Verdict):
+		s.st.blame(e)
+		s.doubted = e
+		return planStream, nil
 	}
 	return planStream, e
+}
+
+// acquit ends a verdict that the server's history is another one. what of the
+// changelog could not be compared leaves it as it is.
+func (s *session) acquit(whole bool) error {
+	if s.doubted == nil {
+		return nil
+	}
+	if !whole {
+		return s.doubted
+	}
+	s.doubted = nil
+	s.st.blame(nil)
+	s.log.Info("the server's history is ours after all")
+	return s.keep(func(n *note.Note) { n.Verdict = nil })
 }
 
 // settle ends the claim and the verdict once the copy is durable.

@@ -27,6 +27,11 @@ type Sink interface {
 	// Advance makes an idle position durable: there is nothing to store up to
 	// lsn. It does nothing if lsn is not ahead.
 	Advance(ctx context.Context, lsn change.LSN) error
+	// Since gives, one after the other, the transactions that are durable and
+	// end behind lsn, oldest first, and io.EOF behind the last. from is where
+	// the list begins: lsn, or a later position when the sink has forgotten
+	// what was before, or holds it as a copy only.
+	Since(ctx context.Context, lsn change.LSN) (from change.LSN, next func() (change.TxnID, error), err error)
 }
 
 // Replicator tails one database into a Sink.
@@ -81,6 +86,11 @@ func (r *Replicator) Run(ctx context.Context) error {
 		kind := kindOf(err)
 		if errors.Is(err, ErrGap) && r.opt.OnGap == GapResnapshot {
 			r.recopy = true
+		}
+		if e, ok := errors.AsType[*Error](err); ok && kind == KindServerBehind {
+			if cerr := r.condemn(e); cerr != nil {
+				err = errors.Join(err, cerr)
+			}
 		}
 		r.metrics.errors.WithLabelValues(string(kind)).Inc()
 		pause := wait.NextBackOff()

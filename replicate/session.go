@@ -30,6 +30,9 @@ type session struct {
 	repl *pgconn.PgConn
 	wire *wire
 	pipe *pipe
+
+	doubted *Error // the pending verdict that the server's history is another one, nil for none
+	proof   *proof // while the server's history is compared, else nil
 }
 
 func newSession(r *Replicator, started func()) *session {
@@ -98,8 +101,7 @@ func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) erro
 		}
 		s.seen, s.recopy = seen, false
 	}
-	pos := s.sink.Position()
-	if err := s.startStream(ctx, pos.LSN); err != nil {
+	if err := s.startStream(ctx, s.sink.Position().LSN); err != nil {
 		return err
 	}
 	probeCtx, stop := context.WithCancel(ctx)
@@ -258,26 +260,30 @@ func (s *session) sameServer(ctx context.Context, p plan) error {
 	return s.keepTimeline(now)
 }
 
-// startStream starts the stream at pos and makes sure that Postgres did not
-// start it later: since version 15 it does so silently when the slot is ahead.
+// startStream starts the stream where the slot stands, and finds out what comes
+// again of what is durable at pos. The slot may be ahead of pos: Postgres 15 and
+// later would silently start there.
 func (s *session) startStream(ctx context.Context, pos change.LSN) error {
 	args := []string{"proto_version '1'", "publication_names " + literal(ident(s.opt.Publication))}
-	err := pglogrepl.StartReplication(ctx, s.repl, s.opt.Slot, pglogrepl.LSN(pos), pglogrepl.StartReplicationOptions{PluginArgs: args})
+	err := pglogrepl.StartReplication(ctx, s.repl, s.opt.Slot, 0, pglogrepl.StartReplicationOptions{PluginArgs: args})
 	if err != nil {
 		return s.opt.classify(fmt.Errorf("start the stream: %w", err))
 	}
+	held := change.LSN(0)
 	err = s.ctl.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		slot, err := readSlot(ctx, conn, s.opt.Slot)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if slot == nil {
+		case slot == nil:
 			return s.opt.slotMissing(nil)
-		}
-		if slot.confirmed > pos {
+		case slot.confirmed > pos:
 			return s.opt.slotAhead(pos, slot.confirmed)
+		case slot.confirmed < pos:
+			held = slot.confirmed
+			return s.doubt(ctx, held, pos)
 		}
-		return nil
+		return s.acquit(true) // the slot is as old as the server's WAL
 	})
 	if err != nil {
 		return s.opt.classify(err)
@@ -287,7 +293,7 @@ func (s *session) startStream(ctx context.Context, pos change.LSN) error {
 		return fmt.Errorf("take over the replication connection: %w", err)
 	}
 	s.wire.takeOver(hijacked.Conn)
-	s.st.streaming(pos)
+	s.st.streaming(pos, held)
 	s.log.Info("streaming", "slot", s.opt.Slot, "publication", s.opt.Publication, "from_lsn", pos.String())
 	return nil
 }
@@ -313,6 +319,9 @@ func (s *session) farewell() {
 	}
 	defer conn.Close()
 	lsn := s.sink.Position().LSN
+	if held := s.st.positions().held; held > 0 {
+		lsn = held
+	}
 	if lsn == 0 {
 		return
 	}

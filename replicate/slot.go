@@ -153,9 +153,15 @@ func (o *Options) gap(pos change.Position, srv server, slot *slotInfo) error {
 			"replication slot %q was made anew by carbond migrate, so the changes since the last durable position cannot be read", o.Slot)
 	case slot.confirmed > pos.LSN:
 		return o.slotAhead(pos.LSN, slot.confirmed)
-	case srv.flushed < pos.LSN:
+	case slot.confirmed < pos.CopyLSN:
 		return fault(KindServerBehind, resnapshotAdvice, nil,
+			"replication slot %q stands at %s, before %s where the copy was made with it: the server was put back to an earlier state, or the slot is another one", o.Slot, slot.confirmed, pos.CopyLSN)
+	case srv.flushed < pos.LSN:
+		e := fault(KindServerBehind, resnapshotAdvice, nil,
 			"the server's WAL ends at %s, before the durable position %s: it was restored from a backup, or an older standby was promoted", srv.flushed, pos.LSN)
+		// A slot beyond its server's WAL proves nothing once that has caught up.
+		e.final = slot.confirmed > srv.flushed
+		return e
 	}
 	return nil
 }

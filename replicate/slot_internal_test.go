@@ -54,7 +54,11 @@ func TestDecide(t *testing.T) {
 		"continue":                             {pos: copied, slot: free(nil), want: planStream},
 		"ahead":                                {pos: copied, slot: free(func(s *slotInfo) { s.confirmed = 601 }), kind: KindSlotAhead},
 		"ahead, told to copy":                  {pos: copied, slot: free(func(s *slotInfo) { s.confirmed = 601 }), gap: GapResnapshot, want: planCopy},
-		"a copy anew did not end":              {pos: copied, slot: free(nil), claim: own, kind: KindSlotMissing},
+		"a copy anew did not end":              {pos: change.Position{LSN: 499, Copied: true, Source: here}, slot: free(nil), claim: own, kind: KindSlotAhead},
+		"the note of a copy came back":         {pos: copied, slot: free(nil), claim: own, want: planStream},
+		"a copy anew without an answer":        {pos: copied, slot: free(nil), claim: &note.Claim{SystemID: "7", Database: "d", Slot: "s"}, kind: KindSlotMissing},
+		"the slot is older than the copy":      {pos: change.Position{LSN: 600, CopyLSN: 501, Copied: true, Source: here}, slot: free(nil), kind: KindServerBehind},
+		"the slot is as old as the copy":       {pos: change.Position{LSN: 600, CopyLSN: 500, Copied: true, Source: here}, slot: free(nil), want: planStream},
 		"a named copy ended, its note did not": {pos: change.Position{LSN: 900, Copied: true, Source: change.Source{SystemID: "7", Database: "d", Copy: "x"}}, slot: free(nil), claim: &note.Claim{SystemID: "7", Database: "d", Slot: "s", Point: change.LSN(500).String(), Copy: "x"}, want: planStream},
 		"a named copy anew did not end":        {pos: change.Position{LSN: 500, Copied: true, Source: here}, slot: free(nil), claim: &note.Claim{SystemID: "7", Database: "d", Slot: "s", Point: change.LSN(500).String(), Copy: "x"}, kind: KindSlotMissing},
 		"a copy ended, its note did not":       {pos: change.Position{LSN: 500, Copied: true, Source: here}, slot: free(nil), claim: own, want: planStream},
@@ -186,3 +190,6 @@ type still change.Position
 func (p still) Position() change.Position               { return change.Position(p) }
 func (still) Apply(context.Context, []change.Txn) error { return nil }
 func (still) Advance(context.Context, change.LSN) error { return nil }
+func (still) Since(context.Context, change.LSN) (change.LSN, func() (change.TxnID, error), error) {
+	return 0, nil, errors.ErrUnsupported
+}

@@ -118,8 +118,9 @@ func (s *state) enter(p Phase, reason string) {
 	}
 }
 
-// streaming begins the streaming phase at the durable position.
-func (s *state) streaming(durable change.LSN) {
+// streaming begins the streaming phase at the durable position, with a slot that
+// is confirmed up to held when the server's history has to be compared.
+func (s *state) streaming(durable, held change.LSN) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status.Phase, s.status.Connected = PhaseStreaming, true
@@ -128,7 +129,7 @@ func (s *state) streaming(durable change.LSN) {
 		s.status.Kind, s.status.Reason = s.blamed.Kind, s.blamed.Error()
 	}
 	s.status.LastEvent = s.now()
-	s.progress = progress{durable: durable, received: durable}
+	s.progress = progress{durable: durable, received: durable, held: held}
 }
 
 // broken ends a session.
@@ -145,9 +146,14 @@ func (s *state) broken(kind Kind, err error) {
 func (s *state) blame(e *Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	was := s.blamed
 	s.blamed = e
-	if e != nil && s.status.Phase == PhaseStreaming {
+	switch {
+	case s.status.Phase != PhaseStreaming:
+	case e != nil:
 		s.status.Kind, s.status.Reason = e.Kind, e.Error()
+	case was != nil:
+		s.status.Kind, s.status.Reason = "", ""
 	}
 }
 

@@ -20,7 +20,7 @@ func TestLagOfAState(t *testing.T) {
 			t.Errorf("%s: the lag is %v s, want %v s", what, got, seconds)
 		}
 	}
-	s.streaming(100)
+	s.streaming(100, 0)
 	s.probed(now, 100)
 	want("level", 0)
 	after(5 * time.Second)
@@ -40,7 +40,7 @@ func TestLagOfAState(t *testing.T) {
 	s.probed(now, 900)
 	s.broken(KindConnect, errTick)
 	after(30 * time.Second)
-	s.streaming(300)
+	s.streaming(300, 0)
 	s.probed(now, 300)
 	want("restored", 0)
 	if got := s.snapshot().LastLevel; !got.Equal(now) {

@@ -157,7 +157,7 @@ func (s *stream) tick(ctx context.Context, now time.Time) error {
 		return fault(KindSilent, "", nil, "Postgres has said nothing for %v", silence.Round(time.Millisecond))
 	}
 	pos := s.st.positions()
-	if !s.steady && (pos.durable > s.from || now.Sub(s.began) >= steadyAfter) {
+	if !s.steady && s.proof == nil && (pos.durable > s.from || now.Sub(s.began) >= steadyAfter) {
 		s.steady = true
 		s.started()
 	}
@@ -241,6 +241,11 @@ func (s *stream) strange(what string, kind byte) {
 
 func (s *stream) keepalive(cd copyData) error {
 	s.st.move(func(p *progress) { p.keepalive(cd.end) })
+	if s.proof != nil && !s.proof.open && cd.end >= s.proof.upTo {
+		if err := s.proved(); err != nil {
+			return err
+		}
+	}
 	if !cd.reply {
 		return nil
 	}
@@ -262,19 +267,14 @@ func (s *stream) data(cd copyData) error {
 	switch ev.Kind {
 	case pgoutput.Row:
 		ev.Change.LSN = cd.start
-		return s.asm.add(ev.Change)
+		return s.add(ev.Change)
 	case pgoutput.Begin:
-		s.st.move((*progress).begin)
-		return s.asm.begin(ev)
+		return s.begin()
 	case pgoutput.Commit:
-		kept, err := s.asm.commit(ev.EndLSN)
-		if err != nil {
-			return err
-		}
-		s.st.move(func(p *progress) { p.commit(ev.EndLSN, kept) })
+		return s.commit(ev.EndLSN)
 	case pgoutput.Truncate:
 		for _, rel := range ev.Truncated {
-			if err := s.asm.add(change.Change{Op: change.Truncate, Relation: rel, LSN: cd.start}); err != nil {
+			if err := s.add(change.Change{Op: change.Truncate, Relation: rel, LSN: cd.start}); err != nil {
 				return err
 			}
 		}

@@ -6,6 +6,7 @@ package replicate
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -51,6 +52,10 @@ func (s *scriptSink) Advance(_ context.Context, lsn change.LSN) error {
 	return nil
 }
 
+func (s *scriptSink) Since(_ context.Context, lsn change.LSN) (change.LSN, func() (change.TxnID, error), error) {
+	return lsn, func() (change.TxnID, error) { return change.TxnID{}, io.EOF }, nil
+}
+
 // scripted runs the receiver against a scripted server.
 type scripted struct {
 	*walsender.Server
@@ -71,7 +76,7 @@ func script(t *testing.T, sink *scriptSink, opt Options) *scripted {
 	s.srv.timeout = 400 * time.Millisecond
 	failed := make(chan struct{})
 	s.pipe = newPipe(sink, r.opt.QueueBytes, s.applied, func() { close(failed) })
-	r.st.streaming(sink.pos.LSN)
+	r.st.streaming(sink.pos.LSN, 0)
 	ctx, cancel := context.WithCancel(context.Background())
 	go s.pipe.run(ctx, context.WithoutCancel(ctx))
 	out := &scripted{Server: srv, t: t, sink: sink, end: make(chan error, 1)}

@@ -63,6 +63,8 @@ type Verdict struct {
 	Text   string    `json:"text"`
 	Tables []string  `json:"tables,omitempty"` // whose rows are wrong; none for all
 	Since  time.Time `json:"since"`
+	// Final is set when nothing that the server shows later can disprove it.
+	Final bool `json:"final,omitempty"`
 }
 
 // file is the form on disk.
