@@ -101,7 +101,6 @@ func Open(dir string, opt Options) (*Store, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	_, missing := os.Stat(dir)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
@@ -115,7 +114,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	if err := s.load(); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
-	if err := s.syncNames(missing != nil); err != nil {
+	if err := s.syncNames(); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
 	s.met = newMetrics(s, opt.Registerer)
@@ -130,14 +129,15 @@ func logDir(dir string) string         { return filepath.Join(dir, "log") }
 func checkpointPath(dir string) string { return filepath.Join(dir, "checkpoint.db") }
 func groupsPath(dir string) string     { return filepath.Join(dir, "groups.db") }
 
-// syncNames makes the names of the files durable that a start has made or
-// renamed: a file whose name is lost is lost with all that was synced into it.
-func (s *Store) syncNames(fresh bool) error {
+// syncNames makes the names of all files durable, also of those that an earlier
+// process has made and not lived to sync: a file whose name is lost is lost with
+// all that was synced into it.
+func (s *Store) syncNames() error {
 	if s.opt.NoSync {
 		return nil
 	}
-	err := boltfile.SyncDir(s.dir)
-	if err == nil && fresh {
+	err := errors.Join(boltfile.SyncDir(logDir(s.dir)), boltfile.SyncDir(s.dir))
+	if err == nil {
 		// The folder above may be closed to us; then it is not ours to sync.
 		if err = boltfile.SyncDir(filepath.Dir(s.dir)); errors.Is(err, os.ErrPermission) {
 			err = nil
