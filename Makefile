@@ -12,7 +12,7 @@ BUILD_VER  := $(shell packaging/version.sh 2>/dev/null || echo dev)
 LDFLAGS    := -s -w -X main.version=$(BUILD_VER) -X main.revision=$(BUILD_REV) -X main.date=$(BUILD_DATE)
 
 .PHONY: help build run run-postgres test race race-all fuzz bench check verify fmt fmt-check vet lint tidy-check \
-	proto proto-check crash soak clean
+	proto proto-check crash faults soak clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ fuzz: ## each fuzz target for FUZZTIME
 
 crash: ## kill -9 at every named point, many more rounds than in the tests
 	$(GO) test ./store -run 'TestKill|TestModel' -count=20 -v
+
+FAULT_RUNS ?= 10000
+FAULT_SEED ?=
+faults: ## FAULT_RUNS random runs under faults of disk, process and network; FAULT_SEED resumes
+	packaging/faults.sh $(FAULT_RUNS) $(FAULT_SEED)
 
 soak: ## the oracle against a real Postgres for ten minutes
 	$(GO) test ./cmd/carbond/internal/e2e -run Oracle -count=1 -timeout 40m -v -args -long

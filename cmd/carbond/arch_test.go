@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"cmd/carbond/internal/e2e":      {"*"}, // drives the whole program from outside
 	"cmd/carbond/internal/feedse2e": {"*"}, // the same for the feeds
 	"cmd/carbond/internal/bench":    {"*"}, // measures every stage
+	"cmd/carbond/internal/faults":   {"*"}, // tests alone: stores on failing disks
 	// A stage of its own behind the store, as rpc is, but only cmd has use for it.
 	"cmd/carbond/internal/viewfile": {"store", "cmd/carbond/internal/viewfile"},
 }
@@ -43,6 +44,7 @@ var onlyIn = map[string]string{
 	"github.com/spf13/cobra":             "cmd/carbond",                 // the command line is cmd's
 	"github.com/jackc/pglogrepl":         "replicate",                   // only replicate speaks pgoutput
 	"go.etcd.io/bbolt":                   "store",                       // only the store writes files
+	"github.com/hanwen/go-fuse/v2":       "cmd/carbond/internal/faults", // for tests
 	"github.com/hashicorp/golang-lru/v2": "rpc",                         // the cache lives beside the API
 }
 

@@ -3,6 +3,7 @@ package storetest
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -35,6 +36,17 @@ func (m *Model) Clone() *Model {
 		c.Tables[t] = maps.Clone(rows)
 	}
 	return c
+}
+
+// Sorted returns the rows of a table by key.
+func (m *Model) Sorted(table string) iter.Seq[map[string]change.Value] {
+	return func(yield func(map[string]change.Value) bool) {
+		for _, k := range slices.Sorted(maps.Keys(m.Tables[table])) {
+			if !yield(m.Tables[table][k]) {
+				return
+			}
+		}
+	}
 }
 
 // Key joins the key values of a row.

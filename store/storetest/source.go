@@ -40,6 +40,9 @@ var (
 	Tickers   = []string{"KRBN", "GRN", "NEE", "A", "A\x01"}
 )
 
+// Relation returns a table as the source describes it now.
+func (s *Source) Relation(table string) *change.Relation { return s.rels[table] }
+
 // Next returns the next transaction, whole.
 func (s *Source) Next() change.Txn {
 	s.n++
@@ -74,7 +77,7 @@ func (s *Source) change() change.Change {
 	if len(keys) == 0 || s.rng.IntN(3) == 0 {
 		row := s.row(table)
 		if _, taken := rows[Key(table, row)]; !taken {
-			return change.Change{Op: change.Create, Relation: rel, After: encode(rel, row)}
+			return change.Change{Op: change.Create, Relation: rel, After: Encode(rel, row)}
 		}
 	}
 	if len(keys) == 0 {
@@ -104,7 +107,7 @@ func (s *Source) update(rel *change.Relation, old map[string]change.Value) chang
 			row[col.Name] = change.Value{Kind: change.Unchanged}
 		}
 	}
-	c.After = encode(rel, row)
+	c.After = Encode(rel, row)
 	return c
 }
 
@@ -132,10 +135,11 @@ func (s *Source) keyOnly(rel *change.Relation, row map[string]change.Value) chan
 	for _, c := range change.KeyColumns(rel.Name) {
 		k[c] = row[c]
 	}
-	return encode(rel, k)
+	return Encode(rel, k)
 }
 
-func encode(rel *change.Relation, row map[string]change.Value) change.Row {
+// Encode lays out a row as a relation has it.
+func Encode(rel *change.Relation, row map[string]change.Value) change.Row {
 	vals := make([]change.Value, len(rel.Columns))
 	for i, c := range rel.Columns {
 		vals[i] = row[c.Name]
