@@ -40,6 +40,8 @@ const (
 	KindPublicationChange Kind = "publication_change" // changes since the position are not, or not fully, published
 	KindTableChange       Kind = "table_change"       // ALTER TABLE changed rows, of which the stream does not tell
 	KindDiverged          Kind = "diverged"           // a change does not fit the rows that are held
+	KindUndecodable       Kind = "undecodable"        // the server cannot send a change, however often it tries
+	KindEncoding          Kind = "encoding"           // the database's texts are not those of UTF-8
 	KindOtherCluster      Kind = "other_cluster"      // the changelog belongs to another cluster or database
 	KindProtocol          Kind = "protocol"           // the server sent something that cannot be
 	KindNote              Kind = "note"               // what is remembered beside the changelog cannot be read
@@ -100,7 +102,7 @@ func (e *Error) Unwrap() []error {
 // another database. Only a new copy, or an operator, mends that.
 func (k Kind) Gap() bool {
 	switch k {
-	case KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged, KindNote, KindOtherCluster:
+	case KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged, KindUndecodable, KindNote, KindOtherCluster:
 		return true
 	}
 	return false

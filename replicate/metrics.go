@@ -24,7 +24,7 @@ func kinds() []Kind {
 		KindOptions, KindConnect, KindAuth, KindDatabase, KindPooler, KindVersion, KindStandby, KindWALLevel,
 		KindReplicationRight, KindTables, KindColumns, KindColumnTypes, KindReplicaIdentity, KindSelectRight, KindRowSecurity,
 		KindPublication, KindPublicationTables, KindPublicationOps, KindCapacity, KindMigrate, KindSlotInUse,
-		KindSlotForeign, KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged,
+		KindSlotForeign, KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged, KindUndecodable,
 		KindOtherCluster, KindProtocol, KindSilent, KindSink, KindServer,
 	}
 }

@@ -203,9 +203,7 @@ func publishable(ctx context.Context, conn *pgx.Conn, opt *Options, p publicatio
 		if t == nil || published || t.identityHolds(change.KeyColumns(name)) {
 			continue
 		}
-		advice, sql := t.identify(ident(opt.Schema, name), change.KeyColumns(name))
-		f := repairable(KindReplicaIdentity, false, "", advice, sql...)
-		return fault(KindReplicaIdentity, f.Repair, nil, "table %s.%s is not published: UPDATE and DELETE of it would not carry its key (%s), and without any replica identity Postgres would refuse them",
+		return fault(KindReplicaIdentity, strings.Join(t.identify(opt, change.KeyColumns(name)), "; "), nil, "table %s.%s is not published: UPDATE and DELETE of it would not carry its key (%s), and without any replica identity Postgres would refuse them",
 			opt.Schema, name, strings.Join(change.KeyColumns(name), ", "))
 	}
 	return nil

@@ -44,6 +44,11 @@ func Preflight(ctx context.Context, opt Options) ([]Finding, error) {
 	if err != nil {
 		return findings, err
 	}
+	values, err := checkValues(ctx, conn, &opt)
+	if err != nil {
+		return findings, opt.classify(err)
+	}
+	findings = append(findings, values...)
 	slot, err := checkSlot(ctx, conn, &opt)
 	if err != nil {
 		return findings, err
@@ -95,7 +100,7 @@ func basics(findings []Finding) error {
 func preflight(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, error) {
 	var out []Finding
 	for _, check := range []func(context.Context, *pgx.Conn, *Options) ([]Finding, error){
-		checkServer, checkTables, checkPublication,
+		checkServer, checkEncoding, checkTables, checkPublication,
 	} {
 		f, err := check(ctx, conn, opt)
 		out = append(out, f...)

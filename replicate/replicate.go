@@ -47,6 +47,8 @@ type Replicator struct {
 	recopy  bool                        // a gap was found while streaming, and the gap action is resnapshot
 	shapes  map[string]*change.Relation // last shape of each kept table, over connections
 	ignored map[string]bool             // tables of the publication that were reported as ignored
+	bases   bases                       // what domains stand for
+	stuck   stuck                       // the last trouble with a change that the server sends
 }
 
 // New makes a Replicator. It starts nothing; call Run.
@@ -54,7 +56,7 @@ func New(sink Sink, opt Options) *Replicator {
 	opt = opt.withDefaults()
 	r := &Replicator{
 		sink: sink, opt: opt, log: opt.Logger, st: newState(time.Now, max(10*time.Second, 3*opt.ProbeInterval)),
-		shapes: map[string]*change.Relation{}, ignored: map[string]bool{},
+		shapes: map[string]*change.Relation{}, ignored: map[string]bool{}, bases: bases{},
 		note: note.At(opt.SourcePath),
 	}
 	r.metrics = newMetrics(opt.Registerer, opt, r.st)

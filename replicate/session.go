@@ -134,6 +134,9 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		if err != nil {
 			return err
 		}
+		if err := s.bases.load(ctx, conn); err != nil {
+			return err
+		}
 		pos := s.sink.Position()
 		n, err := s.remembered(pos)
 		if err != nil {

@@ -1,20 +1,25 @@
 package replicate
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	"carbond/store/change"
 )
 
-// intern returns an equal, earlier relation when there is one, so that a
-// reconnect does not look like a change of the table.
-func (r *Replicator) intern(rel *change.Relation) *change.Relation {
-	if old := r.shapes[rel.Name]; old != nil && old.Equal(rel) {
-		return old
+// intern resolves the types of a relation and returns an equal, earlier one when
+// there is one, so that a reconnect does not look like a change of the table.
+func (s *session) intern(rel *change.Relation) (*change.Relation, error) {
+	rel, err := s.resolve(context.Background(), rel)
+	if err != nil {
+		return nil, err
 	}
-	r.shapes[rel.Name] = rel
-	return rel
+	if old := s.shapes[rel.Name]; old != nil && old.Equal(rel) {
+		return old, nil
+	}
+	s.shapes[rel.Name] = rel
+	return rel, nil
 }
 
 // shape notes the description of a relation.

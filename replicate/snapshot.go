@@ -56,7 +56,7 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 	}
 	for _, table := range change.Tables() {
 		if err := c.table(ctx, table); err != nil {
-			return nil, s.opt.classify(fmt.Errorf("copy table %s.%s: %w", s.opt.Schema, table, err))
+			return nil, s.uncopied(fmt.Errorf("copy table %s.%s: %w", s.opt.Schema, table, err))
 		}
 	}
 	if err := c.finish(ctx, point); err != nil {
@@ -212,7 +212,9 @@ func (c *copier) table(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	rel = c.intern(rel)
+	if rel, err = c.intern(rel); err != nil {
+		return err
+	}
 	c.shape(rel, true)
 	results := c.conn.PgConn().Exec(ctx, sql)
 	for results.NextResult() {

@@ -214,7 +214,7 @@ func (s *stream) message(kind byte, body []byte) error {
 		if err := e.Decode(body); err != nil {
 			return fault(KindProtocol, "", err, "the server sent an unreadable error")
 		}
-		return s.opt.classify(fmt.Errorf("stream: %w", pgconn.ErrorResponseToPgError(&e)))
+		return s.refused(pgconn.ErrorResponseToPgError(&e))
 	case 'c':
 		return fault(KindConnect, "", nil, "Postgres ended the stream")
 	case 'N':
@@ -262,7 +262,10 @@ func (s *stream) keepalive(cd copyData) error {
 func (s *stream) data(cd copyData) error {
 	ev := &s.ev
 	if err := s.dec.Decode(cd.payload, ev); err != nil {
-		return fault(KindProtocol, "", err, "a change at %s cannot be read", cd.start)
+		if _, ok := errors.AsType[*Error](err); ok {
+			return err // of the look at a type
+		}
+		return s.again(fault(KindProtocol, "", err, "a change at %s cannot be read", cd.start), "unreadable")
 	}
 	switch ev.Kind {
 	case pgoutput.Row:

@@ -21,22 +21,33 @@ type tableInfo struct {
 	types    []columnType // of columns
 	keys     []string     // columns that UPDATE and DELETE will carry
 	primary  []string     // columns of the primary key, whatever the identity is
-	selects  bool
-	rowsec   bool // policies hide rows from this role
+	unique   [][]string   // columns of each index that makes rows unique, none of them NULL
+
+	deferrable bool // the primary key is
+	selects    bool
+	rowsec     bool // policies hide rows from this role
 }
 
 func readTables(ctx context.Context, conn *pgx.Conn, opt *Options) (map[string]*tableInfo, error) {
 	rows, err := conn.Query(ctx, `
+WITH RECURSIVE base AS (
+  SELECT oid AS type, oid AS stands, typname, typtype, typbasetype FROM pg_type
+  WHERE oid IN (SELECT a.atttypid FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = ANY ($2::text[]))
+  UNION ALL SELECT base.type, t.oid, t.typname, t.typtype, t.typbasetype FROM base JOIN pg_type t ON t.oid = base.typbasetype WHERE base.typtype = 'd')
 SELECT c.relname::text, c.relkind::text, c.relpersistence::text, c.relreplident::text,
        ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
        ARRAY(SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
-       ARRAY(SELECT y.typcategory::text FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid = c.oid AND a.attnum > 0 ORDER BY a.attnum),
+       ARRAY(SELECT b.typname::text FROM pg_attribute a JOIN base b ON b.type = a.atttypid AND b.typtype <> 'd' WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
+       ARRAY(SELECT y.typcategory::text FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
+       ARRAY(SELECT NOT COALESCE(l.collisdeterministic, true) FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
        ARRAY(SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
              WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
                AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident) ORDER BY a.attnum),
        ARRAY(SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
              WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY a.attnum),
-       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), row_security_active(c.oid)
+       ARRAY(SELECT string_agg(a.attname, ' ' ORDER BY a.attname) FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
+             WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid HAVING bool_and(a.attnotnull)),
+       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND NOT i.indimmediate), has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), row_security_active(c.oid)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`, opt.Schema, change.Tables())
 	if err != nil {
@@ -45,13 +56,17 @@ WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`, opt.Schema, change.Table
 	out := map[string]*tableInfo{}
 	for rows.Next() {
 		var t tableInfo
-		var types, categories []string
-		if err := rows.Scan(&t.name, &t.kind, &t.persist, &t.identity, &t.columns, &types, &categories, &t.keys, &t.primary, &t.selects, &t.rowsec); err != nil {
+		var types, bases, categories, unique []string
+		var folds []bool
+		if err := rows.Scan(&t.name, &t.kind, &t.persist, &t.identity, &t.columns, &types, &bases, &categories, &folds, &t.keys, &t.primary, &unique, &t.deferrable, &t.selects, &t.rowsec); err != nil {
 			rows.Close()
 			return nil, err
 		}
 		for i, name := range types {
-			t.types = append(t.types, columnType{name, categories[i]})
+			t.types = append(t.types, columnType{name, bases[i], categories[i], folds[i]})
+		}
+		for _, u := range unique {
+			t.unique = append(t.unique, strings.Fields(u))
 		}
 		out[t.name] = &t
 	}
@@ -116,10 +131,7 @@ func (t *tableInfo) check(opt *Options, role string) []Finding {
 		out = append(out, f)
 	}
 	out = append(out, t.checkTypes(opt)...)
-	if !t.identityHolds(key) {
-		advice, sql := t.identify(quoted, key)
-		bad(KindReplicaIdentity, fmt.Sprintf("UPDATE and DELETE of %s would not carry its key (%s)", full, strings.Join(key, ", ")), advice, sql...)
-	}
+	out = append(out, t.checkKey(opt, key)...)
 	if !t.selects {
 		bad(KindSelectRight, "the role may not read "+full+", which the first copy needs", "", grants(opt.Schema, t.name, role)...)
 	}
@@ -146,22 +158,58 @@ func (t *tableInfo) identityHolds(key []string) bool {
 	return true
 }
 
-// identify returns what makes old rows carry the key.
-func (t *tableInfo) identify(quoted string, key []string) (advice string, sql []string) {
-	full := "ALTER TABLE " + quoted + " REPLICA IDENTITY FULL"
-	if len(t.primary) > 0 {
+// keyed reports whether no two rows can have one key, and none lacks it.
+func (t *tableInfo) keyed(key []string) bool {
+	return slices.ContainsFunc(t.unique, func(columns []string) bool {
+		return !slices.ContainsFunc(columns, func(c string) bool { return !slices.Contains(key, c) })
+	})
+}
+
+// checkKey looks whether the stream tells which row a change is about.
+func (t *tableInfo) checkKey(opt *Options, key []string) []Finding {
+	full, columns := opt.Schema+"."+t.name, strings.Join(key, ", ")
+	lacks := slices.ContainsFunc(key, func(k string) bool { return !slices.Contains(t.columns, k) })
+	sql := t.identify(opt, key)
+	switch {
+	case !t.identityHolds(key):
+		return []Finding{repairable(KindReplicaIdentity, false, fmt.Sprintf("UPDATE and DELETE of %s would not carry its key (%s)", full, columns), "", sql...)}
+	case lacks || t.keyed(key):
+		return nil // a column that is missing has a finding of its own
+	}
+	detail := fmt.Sprintf("rows of %s can share a key (%s) or lack it: replication stops at the first that do", full, columns)
+	f := repairable(KindReplicaIdentity, false, detail, "", sql...)
+	if t.kind == "p" {
+		f = finding(KindReplicaIdentity, false, detail, "a unique index of a partitioned table has its partition key, so make sure of it where the rows are written")
+	}
+	f.Warning = true
+	return []Finding{f}
+}
+
+// identify returns what makes the key one, and old rows carry it. A replica
+// identity of the whole row is no remedy: two rows of one key would stay two.
+func (t *tableInfo) identify(opt *Options, key []string) (sql []string) {
+	quoted, columns := ident(opt.Schema, t.name), strings.Join(key, ", ")
+	if len(t.primary) == 0 {
+		sql = append(sql, "ALTER TABLE "+quoted+" ADD PRIMARY KEY ("+columns+")")
+	} else if !t.keyed(key) {
 		for _, k := range key {
-			if !slices.Contains(t.primary, k) {
-				return "", []string{full}
-			}
+			sql = append(sql, "ALTER TABLE "+quoted+" ALTER COLUMN "+k+" SET NOT NULL")
 		}
-		return "", []string{"ALTER TABLE " + quoted + " REPLICA IDENTITY DEFAULT"}
+		index := "carbond_" + t.name + "_key"
+		return append(sql, "CREATE UNIQUE INDEX "+ident(index)+" ON "+quoted+" ("+columns+")", "ALTER TABLE "+quoted+" REPLICA IDENTITY USING INDEX "+ident(index))
 	}
-	sql = []string{"ALTER TABLE " + quoted + " ADD PRIMARY KEY (" + strings.Join(key, ", ") + ")"}
-	if t.identity != "d" {
-		sql = append(sql, "ALTER TABLE "+quoted+" REPLICA IDENTITY DEFAULT")
+	primary := t.primary
+	if len(primary) == 0 {
+		primary = key
 	}
-	return "or, where the key is not unique, " + full, sql
+	identity := "DEFAULT"
+	if slices.ContainsFunc(key, func(k string) bool { return !slices.Contains(primary, k) }) || t.deferrable && len(t.primary) > 0 {
+		identity = "FULL"
+	}
+	if t.identity == "f" || t.identity == "d" && identity == "DEFAULT" {
+		return sql
+	}
+	return append(sql, "ALTER TABLE "+quoted+" REPLICA IDENTITY "+identity)
 }
 
 // publicationInfo is what the catalog says of our publication.

@@ -40,14 +40,15 @@ type Event struct {
 
 // relation is what a connection knows of one relation number.
 type relation struct {
-	rel  *change.Relation
+	raw  *change.Relation // as it was described
+	rel  *change.Relation // as intern has it
 	kept bool
 }
 
 // Decoder decodes the messages of one connection.
 type Decoder struct {
 	keep    func(schema, name string) bool
-	intern  func(*change.Relation) *change.Relation
+	intern  func(*change.Relation) (*change.Relation, error)
 	rels    map[uint32]relation
 	lastID  uint32 // memo of the last lookup: rows come in runs
 	last    relation
@@ -55,10 +56,11 @@ type Decoder struct {
 }
 
 // NewDecoder makes a Decoder. keep says which relations matter; intern may
-// replace a new shape by an equal, older one (nil: no replacement).
-func NewDecoder(keep func(schema, name string) bool, intern func(*change.Relation) *change.Relation) *Decoder {
+// replace a new shape by another, such as an equal, older one (nil: no
+// replacement); its error ends Decode as it is.
+func NewDecoder(keep func(schema, name string) bool, intern func(*change.Relation) (*change.Relation, error)) *Decoder {
 	if intern == nil {
-		intern = func(r *change.Relation) *change.Relation { return r }
+		intern = func(r *change.Relation) (*change.Relation, error) { return r, nil }
 	}
 	return &Decoder{keep: keep, intern: intern, rels: map[uint32]relation{}}
 }
@@ -232,13 +234,16 @@ func (d *Decoder) relation(c *cursor, ev *Event) error {
 		return fmt.Errorf("%w: description of relation %d ends early", ErrProtocol, id)
 	}
 	old, known := d.rels[id]
-	if known && old.rel.Equal(rel) {
+	if known && old.raw.Equal(rel) {
 		ev.Kind, ev.Relation, ev.Kept = Other, old.rel, old.kept
 		return nil
 	}
-	r := relation{rel: rel, kept: d.keep(rel.Schema, rel.Name)}
+	r := relation{raw: rel, rel: rel, kept: d.keep(rel.Schema, rel.Name)}
 	if r.kept {
-		r.rel = d.intern(rel)
+		var err error
+		if r.rel, err = d.intern(rel); err != nil {
+			return err
+		}
 	}
 	d.rels[id] = r
 	d.last = relation{}
