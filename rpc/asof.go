@@ -205,7 +205,10 @@ func (s service) listAsOf(ctx context.Context, l list, filter string, q listQuer
 
 func asOfError(err error, newest change.Offset) error {
 	var gone *GoneError
+	var other *change.HistoryError
 	switch {
+	case errors.As(err, &other):
+		return statusError(codes.OutOfRange, "as_of_"+other.Error(), info(ReasonOtherHistory))
 	case errors.As(err, &gone):
 		return goneStatus("retention has passed the version that was asked for", gone)
 	case errors.Is(err, ErrAhead):

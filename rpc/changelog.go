@@ -25,9 +25,12 @@ type Changelog interface {
 	// Gone returns the oldest offset that is kept, and of each table the last
 	// change before it, or one behind it where that is not known.
 	Gone() (oldest change.Offset, last map[string]change.Offset, err error)
-	// Bounds returns the oldest offset that is kept, 1 in a new log, and the
-	// newest that is visible, which ends a transaction; 0 for none.
+	// Bounds returns the oldest offset that is kept, or that the first change
+	// will get, and the newest that is visible, which ends a transaction; 0 for
+	// none.
 	Bounds() (oldest, newest change.Offset)
+	// History says which offsets mean what.
+	History() change.History
 	// Source says where the changes come from.
 	Source() change.Source
 	// Changed returns a channel that is closed when there is more to read, and

@@ -17,6 +17,7 @@ type Fault int
 const (
 	FaultCompacted  Fault = iota + 1 // OUT_OF_RANGE: retention has passed the offset
 	FaultFuture                      // OUT_OF_RANGE: the offset is not reached yet
+	FaultHistory                     // OUT_OF_RANGE: the offset is of another history
 	FaultActive                      // ALREADY_EXISTS: the member consumes now
 	FaultStale                       // FAILED_PRECONDITION: another consumer has taken over
 	FaultBackwards                   // FAILED_PRECONDITION: the commit is before the committed offset
@@ -58,6 +59,7 @@ var faults = map[Fault]struct {
 }{
 	FaultCompacted:  {codes.OutOfRange, ReasonCompacted},
 	FaultFuture:     {codes.OutOfRange, ReasonFuture},
+	FaultHistory:    {codes.OutOfRange, ReasonOtherHistory},
 	FaultActive:     {codes.AlreadyExists, ReasonActive},
 	FaultStale:      {codes.FailedPrecondition, ReasonStale},
 	FaultBackwards:  {codes.FailedPrecondition, ReasonBackwards},
@@ -102,11 +104,15 @@ func decimal(o change.Offset) string { return strconv.FormatUint(uint64(o), 10) 
 // logError turns an error of the Changelog into a status.
 func (s *changelog) logError(ctx context.Context, err error) error {
 	var e *LogError
+	var other *change.HistoryError
 	switch {
 	case err == nil:
 		return nil
 	case isStatus(err):
 		return err
+	case errors.As(err, &other):
+		oldest, newest := s.log.Bounds()
+		return fault(&LogError{Kind: FaultHistory, Oldest: oldest, Newest: newest, Err: other})
 	case errors.As(err, &e):
 		if e.Kind == FaultCompacted || e.Kind == FaultFuture {
 			c := *e

@@ -131,6 +131,8 @@ func (l *fakeLog) group(name string) *fakeGroup {
 	return g
 }
 
+func (l *fakeLog) History() change.History { return change.History{ID: "here", First: 1} }
+
 func (l *fakeLog) Gone() (change.Offset, map[string]change.Offset, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

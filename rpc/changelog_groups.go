@@ -79,16 +79,20 @@ func (s *changelog) resetTo(ctx context.Context, q *pb.ResetGroupRequest) (chang
 		return s.before(ctx, to.Time)
 	case *pb.ResetGroupRequest_Offset:
 		at := change.Offset(to.Offset)
+		h := s.log.History()
+		if err := h.Check("", at); err != nil {
+			return 0, s.logError(ctx, err)
+		}
 		switch {
-		case at+1 < oldest:
-			return 0, fault(&LogError{
-				Kind: FaultCompacted, Oldest: oldest, Newest: newest,
-				Err: fmt.Errorf("what follows offset %d is gone: retention keeps offset %d and later", at, oldest),
-			})
 		case at > newest:
 			return 0, fault(&LogError{
 				Kind: FaultFuture, Oldest: oldest, Newest: newest,
 				Err: fmt.Errorf("offset %d is not reached: the newest is %d", at, newest),
+			})
+		case h.After(at) < oldest:
+			return 0, fault(&LogError{
+				Kind: FaultCompacted, Oldest: oldest, Newest: newest,
+				Err: fmt.Errorf("what follows offset %d is gone: retention keeps offset %d and later", at, oldest),
 			})
 		}
 		return at, nil

@@ -23,20 +23,22 @@ type span struct {
 // start resolves where a stream begins. member is nil without a group.
 func (s *changelog) start(ctx context.Context, q *pb.ConsumeRequest, topics []LogTopic) (span, error) {
 	oldest, newest := s.log.Bounds()
+	h := s.log.History()
+	earliest := h.Before(oldest) + 1 // the newest is not behind it in an empty log
 	sp := span{from: make(map[string]change.Offset, len(topics)), end: newest}
 	var one change.Offset
 	switch at := q.Start.(type) {
 	case nil:
 		for _, t := range topics {
-			from, err := s.committedStart(ctx, q.Group, t, oldest)
+			from, err := s.committedStart(ctx, q.Group, t, earliest)
 			if err != nil {
 				return sp, err
 			}
 			sp.add(t, from)
 		}
-		return sp, sp.check(oldest, newest)
+		return sp, s.check(ctx, sp.head)
 	case *pb.ConsumeRequest_Earliest:
-		one = oldest
+		one = earliest
 	case *pb.ConsumeRequest_Latest:
 		one = newest + 1
 	case *pb.ConsumeRequest_Offset:
@@ -51,7 +53,7 @@ func (s *changelog) start(ctx context.Context, q *pb.ConsumeRequest, topics []Lo
 	for _, t := range topics {
 		sp.add(t, one)
 	}
-	return sp, sp.check(oldest, newest)
+	return sp, s.check(ctx, sp.head)
 }
 
 // add sets where a topic begins.
@@ -62,18 +64,24 @@ func (p *span) add(t LogTopic, from change.Offset) {
 	}
 }
 
-// check refuses a start that the log does not reach.
-func (p *span) check(oldest, newest change.Offset) error {
+// check refuses a start that the log does not reach, or that is of another
+// history.
+func (s *changelog) check(ctx context.Context, head change.Offset) error {
+	oldest, newest := s.log.Bounds()
+	h := s.log.History()
+	at, err := h.From(head)
 	switch {
-	case p.head < oldest:
+	case err != nil:
+		return s.logError(ctx, err)
+	case at < oldest:
 		return fault(&LogError{
 			Kind: FaultCompacted, Oldest: oldest, Newest: newest,
-			Err: fmt.Errorf("offset %d is gone: retention keeps %d and later", p.head, oldest),
+			Err: fmt.Errorf("offset %d is gone: retention keeps %d and later", head, oldest),
 		})
-	case p.head > newest+1:
+	case at > h.After(newest):
 		return fault(&LogError{
 			Kind: FaultFuture, Oldest: oldest, Newest: newest,
-			Err: fmt.Errorf("offset %d is not reached: the newest is %d; was an older copy of the data directory restored?", p.head, newest),
+			Err: fmt.Errorf("offset %d is not reached: the newest is %d; was an older copy of the data directory restored?", head, newest),
 		})
 	}
 	return nil
@@ -82,15 +90,15 @@ func (p *span) check(oldest, newest change.Offset) error {
 // committedStart is where a group goes on in a topic. A topic of which retention
 // has taken no change since the commit goes on wherever the log begins: nothing
 // of it was lost.
-func (s *changelog) committedStart(ctx context.Context, group string, t LogTopic, oldest change.Offset) (change.Offset, error) {
+func (s *changelog) committedStart(ctx context.Context, group string, t LogTopic, earliest change.Offset) (change.Offset, error) {
 	if group == "" {
-		return oldest, nil
+		return earliest, nil
 	}
 	at := s.log.Committed(group, t.Name)
 	if at == 0 {
-		return oldest, nil
+		return earliest, nil
 	}
-	if at+1 >= oldest {
+	if at+1 >= earliest {
 		return at + 1, nil
 	}
 	begins, last, err := s.log.Gone()

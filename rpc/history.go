@@ -18,7 +18,8 @@ type Follower = hub.Follower
 // retention. Its methods are called by many goroutines at once.
 //
 // Offsets that it returns are ends of transactions. Errors: *GoneError when
-// retention has passed what was asked for, ErrAhead when it is not there yet.
+// retention has passed what was asked for, ErrAhead when it is not there yet,
+// *change.HistoryError for an offset of another history.
 type History interface {
 	// AsOf returns the views as they were at an offset; inside a transaction,
 	// as they were before it. Snapshot.LSN and CommitTime are those of then.

@@ -175,6 +175,10 @@ func (s *stream) resume(ctx context.Context, f *hub.Feed) error {
 			ReasonOtherHistory, 0)
 	}
 	commit, ok, err := s.core.opt.History.CommitTime(s.at.Offset)
+	var other *change.HistoryError
+	if errors.As(err, &other) {
+		return s.cut(cutHistory, codes.OutOfRange, "the token is of another history: "+other.Error()+"; begin anew without a token", ReasonOtherHistory, 0)
+	}
 	if err != nil {
 		return s.sourceError(ctx, err)
 	}

@@ -172,18 +172,18 @@ func (g *staging) spill() error {
 func (g *staging) commit() error {
 	s := g.s
 	g.cut()
-	if len(g.blocks) > 0 || s.open == nil && g.first-1 > s.changelog.Tail().Visible {
+	was, visible := s.changelog.Tail().Visible, s.changelog.History().Before(g.first)
+	if len(g.blocks) > 0 || s.open == nil && visible > was {
 		g.stage.Relations = s.shapes.next - 1
 	}
-	visible := s.changelog.Tail().Visible
-	if g.first-1 == visible && *g.stage == s.tail {
+	if visible == was && *g.stage == s.tail {
 		return nil
 	}
-	if err := g.append(changelog.Tail{Next: g.first, Visible: g.first - 1, State: g.stage.encode()}); err != nil {
+	if err := g.append(changelog.Tail{Next: g.first, Visible: visible, State: g.stage.encode()}); err != nil {
 		return err
 	}
 	s.tail = *g.stage
-	s.publish(g.first - 1)
+	s.publish(visible)
 	return nil
 }
 

@@ -29,11 +29,17 @@ func (s *Store) AsOf(ctx context.Context, at change.Offset) (*Snapshot, error) {
 	if at > newest.Offset() {
 		return nil, fmt.Errorf("offset %d: %w, the newest is %d", at, ErrFuture, newest.Offset())
 	}
-	if at+1 < s.changelog.Oldest() {
+	h := s.History()
+	from, err := h.From(at + 1)
+	if err != nil {
+		return nil, fmt.Errorf("as of offset %d: %w", at, err)
+	}
+	at = h.Before(from)
+	if from < s.changelog.Oldest() {
 		return nil, &CompactedError{Wanted: at, Oldest: s.changelog.Oldest()}
 	}
-	b := &backdater{reader: s.NewReader(at + 1), state: newest.fork(), until: newest.Offset()}
-	err := s.back(ctx, newest.Offset(), at, func(bl changelog.Block) error {
+	b := &backdater{reader: s.NewReader(from), state: newest.fork(), until: newest.Offset()}
+	err = s.back(ctx, newest.Offset(), at, func(bl changelog.Block) error {
 		b.at = bl.First
 		if err := record.Decode(bl.Data, b); err != nil {
 			return err
@@ -70,7 +76,7 @@ func (s *Store) back(ctx context.Context, last, until change.Offset, f func(chan
 			if err := f(b); err != nil {
 				return err
 			}
-			last = b.First - 1
+			last = s.History().Before(b.First)
 		}
 	}
 	return nil

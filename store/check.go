@@ -22,6 +22,7 @@ type Report struct {
 	Position   change.Position
 	Checkpoint change.Offset
 	Rows       map[string]int // rows in the state that checkpoint and log lead to
+	History    change.History // its id is "" when the directory has none yet
 	// Rebuilt is set when the log reaches back to its beginning, so that the
 	// checkpoint could be compared with a replay from nothing.
 	Rebuilt  bool
@@ -31,8 +32,8 @@ type Report struct {
 // Check walks every segment, the checkpoint and the invariants that tie them
 // together, without changing anything: structure, checksums, gaps, seals, the
 // completeness of each record against the state it applies to, the checkpoint's
-// offset against the log, and, while the log reaches back to offset 1, that the
-// checkpoint equals a replay. The daemon must not have the directory open.
+// offset against the log, and, while the log reaches back to its beginning, that
+// the checkpoint equals a replay. The daemon must not have the directory open.
 func Check(dir string) (*Report, error) {
 	if _, err := os.Stat(logDir(dir)); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s holds no changelog", dir)
@@ -48,11 +49,11 @@ func Check(dir string) (*Report, error) {
 		r.Problems = append(r.Problems, ckErr)
 	}
 	w := &walker{path: checkpointPath(dir), report: r, shapes: newShapes(), full: view.New(0), ck: ck}
-	segs, first, err := changelog.Files(logDir(dir))
+	r.Segments, r.Oldest, r.History, err = changelog.Files(logDir(dir))
 	if err != nil {
 		return nil, err
 	}
-	r.Segments, r.Oldest, r.Rebuilt = segs, first, first == 1
+	r.Rebuilt = r.Oldest == r.History.After(0)
 	tail, errs := changelog.Check(logDir(dir), w.block)
 	r.Problems = append(r.Problems, errs...)
 	state, err := decodeTailState(tail.State)
@@ -98,7 +99,7 @@ type walker struct {
 	path   string // of the checkpoint
 	report *Report
 	shapes shapes
-	full   *view.State // replay from nothing, while the log begins at 1
+	full   *view.State // replay from nothing, while the log has its beginning
 	ck     *content    // checkpoint, brought forward by the log; nil when there is none
 	at     change.Offset
 }
@@ -186,7 +187,7 @@ func (w *walker) finish(tail changelog.Tail) {
 			w.problem("checkpoint stands at offset %d, ahead of the log's end at %d", w.ck.applied, tail.Visible)
 		}
 	}
-	if r.Oldest > r.Checkpoint+1 {
+	if r.Oldest > r.History.After(r.Checkpoint) {
 		w.problem("checkpoint stands at offset %d, but the log begins at %d", r.Checkpoint, r.Oldest)
 	}
 	for i, name := range change.Tables() {
@@ -206,11 +207,11 @@ func RebuildCheckpoint(dir string) error {
 	if err != nil {
 		return err
 	}
-	oldest := l.Oldest()
+	oldest, begin := l.Oldest(), l.History().After(0)
 	if err := l.Close(); err != nil {
 		return err
 	}
-	if oldest > 1 {
+	if oldest > begin {
 		return fmt.Errorf("rebuild checkpoint: the changelog begins at offset %d, so the checkpoint cannot be made from it; restore %s from a backup, or move it aside to copy everything anew from Postgres", oldest, dir)
 	}
 	path := checkpointPath(dir)

@@ -34,7 +34,7 @@ func crashChild(spec string) {
 			select {} // the signal is on its way
 		}
 	}
-	s, err := store.Open(dir, store.Options{SegmentBytes: 6 << 10, CheckpointInterval: time.Millisecond, Crash: crash, Compress: true})
+	s, err := store.Open(dir, store.Options{First: 1, SegmentBytes: 6 << 10, CheckpointInterval: time.Millisecond, Crash: crash, Compress: true})
 	if err != nil {
 		fmt.Println("open:", err)
 		os.Exit(3)

@@ -246,7 +246,7 @@ func TestTooNew(t *testing.T) {
 			break
 		}
 		at += k + len("header")
-		b[at+4+3] = 2 // "header", checksum, format number
+		b[at+4+3]++ // "header", checksum, format number
 	}
 	if n == 0 {
 		t.Fatal("no header found")

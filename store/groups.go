@@ -71,7 +71,11 @@ func (s *Store) CommitOffset(ctx context.Context, name string, generation uint64
 	if !knownTopic(topic) {
 		return fmt.Errorf("%q: %w", topic, ErrTopicUnknown)
 	}
-	if off > s.Position().Offset {
+	h := s.History()
+	if err := h.Check("", off); err != nil {
+		return fmt.Errorf("commit offset %d: %w", off, err)
+	}
+	if off = h.UpTo(off); off > s.Position().Offset {
 		return fmt.Errorf("commit offset %d: %w", off, ErrFuture)
 	}
 	g, _ := s.groups.Get(name)
@@ -188,7 +192,8 @@ func (s *Store) ResetGroup(ctx context.Context, name string, topics []string, of
 		if !knownTopic(t) {
 			return fmt.Errorf("%q: %w", t, ErrTopicUnknown)
 		}
-		at := min(max(off, s.Oldest()-1), s.Position().Offset)
+		h := s.History()
+		at := min(h.UpTo(max(off, s.Oldest()-1)), s.Position().Offset)
 		rank, err := s.rank(ctx, t, at, group.Commit{})
 		if err != nil {
 			return err

@@ -72,7 +72,7 @@ func (s *Store) openCheckpoint() (err error) {
 	case applied > tail.Visible:
 		return fmt.Errorf("%s: %w: it stands at offset %d, ahead of the changelog's end at %d; the changelog has lost its end. Restore the data directory from a backup, or move it aside to copy everything anew from Postgres",
 			path, checkpoint.ErrDamaged, applied, tail.Visible)
-	case applied+1 < oldest:
+	case s.changelog.History().After(applied) < oldest:
 		return fmt.Errorf("%s: %w: it stands at offset %d, but the changelog begins at %d. Restore the data directory from a backup, or move it aside to copy everything anew from Postgres",
 			path, checkpoint.ErrDamaged, applied, oldest)
 	}

@@ -70,7 +70,7 @@ func (s *Store) Gone() (oldest change.Offset, last map[string]change.Offset, err
 	last = map[string]change.Offset{}
 	for i, table := range change.Tables() {
 		last[table] = st.Topics[i].Last
-		if first.Visible+1 < first.Next {
+		if s.History().After(first.Visible) < first.Next {
 			last[table] = first.Next - 1
 		}
 	}

@@ -35,6 +35,9 @@ type Options struct {
 	CheckpointInterval time.Duration
 	// Retention limits the changelog. The zero value keeps everything.
 	Retention Retention
+	// First is the offset of the first change of a new directory. By default it
+	// comes from the clock, and lies above all that could have been before.
+	First change.Offset
 
 	// Progress is called with what a long start is doing and how far it is,
 	// from 0 to 1. It may be nil.
@@ -98,6 +101,9 @@ func Open(dir string, opt Options) (*Store, error) {
 	if opt.CheckpointInterval <= 0 {
 		opt.CheckpointInterval = time.Second
 	}
+	if opt.First == 0 {
+		opt.First = firstOffset(time.Now(), 0)
+	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -122,7 +128,7 @@ func Open(dir string, opt Options) (*Store, error) {
 }
 
 func (s *Store) logOptions() changelog.Options {
-	return changelog.Options{SegmentBytes: s.opt.SegmentBytes, NoSync: s.opt.NoSync, Crash: s.opt.Crash, Fault: s.opt.Fault, KeepWord: visibleWord}
+	return changelog.Options{First: s.opt.First, SegmentBytes: s.opt.SegmentBytes, NoSync: s.opt.NoSync, Crash: s.opt.Crash, Fault: s.opt.Fault, KeepWord: visibleWord}
 }
 
 func logDir(dir string) string         { return filepath.Join(dir, "log") }

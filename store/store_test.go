@@ -27,8 +27,12 @@ func seed(t *testing.T) uint64 {
 	return s
 }
 
+// open opens a store, a new one with offsets from 1 on.
 func open(t *testing.T, dir string, opt store.Options) *store.Store {
 	t.Helper()
+	if opt.First == 0 {
+		opt.First = 1
+	}
 	s, err := store.Open(dir, opt)
 	if err != nil {
 		t.Fatal(err)

@@ -33,6 +33,9 @@ func (c changelog) Bounds() (oldest, newest change.Offset) {
 	return c.s.Oldest(), c.s.Position().Offset
 }
 
+// History implements rpc.Changelog.
+func (c changelog) History() change.History { return c.s.History() }
+
 // Source implements rpc.Changelog.
 func (c changelog) Source() change.Source { return c.s.Position().Source }
 

@@ -40,7 +40,7 @@ func rowsOf(b *safeBuffer) int { return strings.Count(b.String(), "\n") }
 // and returns the number of records that consumers see.
 func fill(t *testing.T, dir string, src *storetest.Source, n int) int {
 	t.Helper()
-	s, err := store.Open(dir, store.Options{NoSync: true})
+	s, err := store.Open(dir, store.Options{First: 1, NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}

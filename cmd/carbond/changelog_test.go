@@ -138,7 +138,7 @@ type changelogWorld struct {
 
 func (w *changelogWorld) open() {
 	w.t.Helper()
-	s, err := store.Open(w.dir, store.Options{NoSync: true, SegmentBytes: 8 << 10, CheckpointInterval: time.Millisecond})
+	s, err := store.Open(w.dir, store.Options{First: 1, NoSync: true, SegmentBytes: 8 << 10, CheckpointInterval: time.Millisecond})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -16,7 +16,11 @@ type history struct{ s *store.Store }
 
 // AsOf implements rpc.History.
 func (h history) AsOf(ctx context.Context, at change.Offset) (rpc.Snapshot, error) {
-	newest := h.s.Snapshot()
+	newest, known := h.s.Snapshot(), h.s.History()
+	if err := known.Check("", at); err != nil {
+		return nil, err
+	}
+	at = known.UpTo(at)
 	switch {
 	case at == newest.Offset():
 		return newest, nil
@@ -28,7 +32,7 @@ func (h history) AsOf(ctx context.Context, at change.Offset) (rpc.Snapshot, erro
 		return nil, err
 	}
 	if ok && !rec.Last { // inside a transaction, of which nobody ever saw a part
-		at -= change.Offset(rec.Order)
+		at = known.UpTo(at - change.Offset(rec.Order))
 		if rec, ok, err = h.record(at); err != nil {
 			return nil, err
 		}
@@ -91,19 +95,24 @@ func (h history) CommitTime(at change.Offset) (time.Time, bool, error) {
 	if err != nil || ok {
 		return rec.CommitTime, rec.Last, err
 	}
-	// Nothing is before offset 1, and nothing is left of a dropped segment.
+	// Nothing is before the first offset, and nothing is left of a dropped segment.
 	return time.Time{}, true, nil
 }
 
 // record returns the record at an offset. It is not ok for 0 and for the last
 // offset before the oldest record.
 func (h history) record(at change.Offset) (rec change.Record, ok bool, err error) {
+	known := h.s.History()
+	if err := known.Check("", at); err != nil {
+		return rec, false, err
+	}
 	if oldest := h.s.Oldest(); at < oldest {
-		if at+1 < oldest {
+		if known.After(at) < oldest {
 			return rec, false, h.gone()
 		}
 		return rec, false, nil
 	}
+	at = known.UpTo(at)
 	recs, err := h.s.NewReader(at).Read(1)
 	if err != nil {
 		return rec, false, h.fault(err)
@@ -117,7 +126,7 @@ func (h history) record(at change.Offset) (rec change.Record, ok bool, err error
 // checkFloor refuses the offset before the oldest record when that record is in
 // the middle of a transaction.
 func (h history) checkFloor(at change.Offset) error {
-	rec, ok, err := h.record(at + 1)
+	rec, ok, err := h.record(h.s.History().After(at))
 	if err != nil || !ok || rec.Order == 1 {
 		return err
 	}
@@ -138,8 +147,8 @@ func (h history) gone() error {
 		if err != nil || len(recs) == 0 { // retention goes on; what is known will do
 			return e
 		}
-		if first && recs[0].Order == 1 && e.Oldest > 1 {
-			e.Oldest, e.OldestTime = e.Oldest-1, recs[0].CommitTime
+		if before := h.s.History().Before(e.Oldest); first && recs[0].Order == 1 && before > 0 {
+			e.Oldest, e.OldestTime = before, recs[0].CommitTime
 			return e
 		}
 		for _, rec := range recs {

@@ -46,7 +46,7 @@ type watchWorld struct {
 // newWatchWorld serves a store until the test ends. stop ends the server early.
 func newWatchWorld(tb testing.TB, seed uint64, sopt store.Options, opt rpc.Options) (w *watchWorld, stop func() error) {
 	tb.Helper()
-	sopt.NoSync = true
+	sopt.NoSync, sopt.First = true, 1
 	s, err := store.Open(tb.TempDir(), sopt)
 	if err != nil {
 		tb.Fatal(err)

@@ -39,7 +39,10 @@ const (
 //
 // Topics are named carbon.public.<table>. Offsets are global over all topics
 // and increase by commit order, so the offsets of one topic increase but are
-// not dense. The first change has offset 1.
+// not dense. An offset number is never used twice: a new data directory begins
+// above all that was ever used, and one that was restored from a backup goes on
+// there. An offset of another history is OUT_OF_RANGE with the reason
+// OTHER_HISTORY.
 type ChangelogServiceClient interface {
 	// ListTopics returns every topic with its bounds.
 	ListTopics(ctx context.Context, in *ListTopicsRequest, opts ...grpc.CallOption) (*ListTopicsResponse, error)
@@ -166,7 +169,10 @@ type ChangelogService_BackupClient = grpc.ServerStreamingClient[BackupResponse]
 //
 // Topics are named carbon.public.<table>. Offsets are global over all topics
 // and increase by commit order, so the offsets of one topic increase but are
-// not dense. The first change has offset 1.
+// not dense. An offset number is never used twice: a new data directory begins
+// above all that was ever used, and one that was restored from a backup goes on
+// there. An offset of another history is OUT_OF_RANGE with the reason
+// OTHER_HISTORY.
 type ChangelogServiceServer interface {
 	// ListTopics returns every topic with its bounds.
 	ListTopics(context.Context, *ListTopicsRequest) (*ListTopicsResponse, error)

@@ -33,9 +33,9 @@ func ParseLSN(s string) (LSN, error) {
 	return LSN(h<<32 | l), nil
 }
 
-// Offset is a position in the changelog. The first change has offset 1 and
-// every later change the next number, over all topics; zero means "before the
-// first change".
+// Offset is a position in the changelog. Every change has the number behind the
+// one before it, over all topics, but for the holes that History knows; zero
+// means "before the first change".
 type Offset uint64
 
 // Source names where the changes of a changelog come from. A changelog belongs

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -63,14 +64,16 @@ func readAll(t testing.TB, l *changelog.Log, from change.Offset) (offsets []chan
 }
 
 // TestAgainstModel drives a log with random appends, invisible or not, cuts,
-// rotations, drops and reopens, beside a slice that says what must be there.
+// rotations, drops, reopens and new histories, beside a slice that says what must
+// be there.
 func TestAgainstModel(t *testing.T) {
 	dir := t.TempDir()
 	n := 0
 	rapid.Check(t, func(t *rapid.T) {
 		n++
 		dir := filepath.Join(dir, fmt.Sprint(n))
-		o := changelog.Options{SegmentBytes: 600, OpenSealed: 2, NoSync: true}
+		first := change.Offset(rapid.IntRange(1, 50).Draw(t, "first"))
+		o := changelog.Options{First: first, SegmentBytes: 600, OpenSealed: 2, NoSync: true}
 		l, err := changelog.Open(dir, o)
 		if err != nil {
 			t.Fatal(err)
@@ -78,9 +81,14 @@ func TestAgainstModel(t *testing.T) {
 		defer func() { l.Close() }()
 		var blocks []change.Offset // visible, kept
 		var pending []change.Offset
-		lost := change.Offset(0) // offsets up to here are dropped
+		lost := change.Offset(0)           // offsets up to here are dropped
+		ends := []change.Offset{0}         // of the histories before
+		begins := []change.Offset{o.First} // of the histories, one more
 		check := func() {
-			from := max(l.Oldest(), 1)
+			from := l.Oldest()
+			if lost == 0 {
+				from = 1 // the log has its beginning, wherever that is
+			}
 			var got []change.Offset
 			for {
 				bs, err := l.Read(from, 50)
@@ -100,9 +108,28 @@ func TestAgainstModel(t *testing.T) {
 			}
 			if lost > 0 {
 				var gone *changelog.CompactedError
-				if _, err := l.Read(lost, 50); !errors.As(err, &gone) || gone.Oldest != lost+1 {
+				if _, err := l.Read(lost, 50); !errors.As(err, &gone) || gone.Oldest != l.Oldest() || gone.Oldest <= lost {
 					t.Fatalf("read of a dropped offset: %v", err)
 				}
+			}
+			for i, begin := range begins {
+				var other *change.HistoryError
+				if _, err := l.Read(begin-1, 50); begin-1 > ends[i]+1 && !errors.As(err, &other) {
+					t.Fatalf("read inside the hole before %d: %v", begin, err)
+				}
+			}
+			back := []change.Offset{}
+			for last := l.Tail().Visible; len(back) < len(blocks); {
+				bs, err := l.ReadBack(last, 50)
+				if err != nil {
+					t.Fatalf("read back from %d: %v", last, err)
+				}
+				for _, b := range bs {
+					back, last = append(back, b.First), l.History().Before(b.First)
+				}
+			}
+			if slices.Reverse(back); fmt.Sprint(back) != fmt.Sprint(blocks) {
+				t.Fatalf("backwards %v, want %v", back, blocks)
 			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
@@ -144,6 +171,25 @@ func TestAgainstModel(t *testing.T) {
 					t.Fatal(err)
 				}
 				pending = nil
+			},
+			"fork": func(t *rapid.T) {
+				if err := l.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if l, err = changelog.Open(dir, o); err != nil {
+					t.Fatal(err)
+				}
+				pending = nil
+				old := l.History()
+				begin := l.Tail().Next + change.Offset(rapid.IntRange(1, 20).Draw(t, "hole"))
+				if err := l.Fork(begin); err != nil {
+					t.Fatal(err)
+				}
+				h := l.History()
+				if n := len(h.Parents); h.ID == old.ID || h.First != begin || n != len(old.Parents)+1 || h.Parents[n-1].ID != old.ID || h.Parents[n-1].Last != l.Tail().Visible {
+					t.Fatalf("history %+v after %+v", h, old)
+				}
+				ends, begins = append(ends, l.Tail().Visible), append(begins, begin)
 			},
 			"drop": func(t *rapid.T) {
 				segs := l.Segments()

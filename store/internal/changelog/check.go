@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 	bolt "go.etcd.io/bbolt"
@@ -21,6 +22,7 @@ func Check(dir string, visit func(Block, map[uint32][]byte) error) (Tail, []erro
 	if err != nil {
 		return Tail{}, []error{err}
 	}
+	h := lineage(segs)
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPayload))
 	if err != nil {
 		return Tail{}, []error{err}
@@ -28,7 +30,7 @@ func Check(dir string, visit func(Block, map[uint32][]byte) error) (Tail, []erro
 	defer dec.Close()
 	c := checker{dec: dec, visit: visit}
 	for i, s := range segs {
-		if i > 0 && s.first != c.next {
+		if i > 0 && s.first != h.After(c.next-1) {
 			c.add(s.misplaced(c.next))
 		}
 		c.next = s.first
@@ -37,14 +39,25 @@ func Check(dir string, visit func(Block, map[uint32][]byte) error) (Tail, []erro
 	return c.tail, c.errs
 }
 
-// Files returns the number of segments in dir and the offset at which the
-// oldest begins, 0 when there is none.
-func Files(dir string) (n int, oldest change.Offset, err error) {
+// Files returns the number of segments in dir, the offset at which the oldest
+// begins, 0 when there is none, and the history of the log.
+func Files(dir string) (n int, oldest change.Offset, h change.History, err error) {
 	segs, err := scanReadOnly(dir)
 	if err != nil || len(segs) == 0 {
-		return 0, 0, err
+		return 0, 0, h, err
 	}
-	return len(segs), segs[0].first, nil
+	return len(segs), segs[0].first, lineage(segs), nil
+}
+
+// lineage returns what the newest segment that can be read says of the log's
+// history.
+func lineage(segs []*segment) change.History {
+	for _, s := range slices.Backward(segs) {
+		if _, h, ok := s.ends(); ok {
+			return h
+		}
+	}
+	return change.History{First: 1}
 }
 
 func scanReadOnly(dir string) ([]*segment, error) {
@@ -96,6 +109,10 @@ func (c *checker) segment(s *segment, mustSeal bool) {
 		v = meta.Get(keyTail)
 		tail, err := decodeTail(v)
 		if err != nil {
+			c.add(s.corrupt(0, s.place(v), err))
+		}
+		v = meta.Get(keyHistory)
+		if _, err := decodeHistory(v); err != nil {
 			c.add(s.corrupt(0, s.place(v), err))
 		}
 		words := map[uint32][]byte{}

@@ -40,7 +40,7 @@ func (l *Log) CopyTo(open func(name string) func(size int64) (io.Writer, error))
 			return nil
 		}
 		if fixed {
-			next, err = s.last+1, l.copyFixed(s, open(segmentName(s.first)))
+			next, err = l.History().After(s.last), l.copyFixed(s, open(segmentName(s.first)))
 		} else {
 			last = cuts
 			next, err = l.copyChanging(s, open(segmentName(s.first)))

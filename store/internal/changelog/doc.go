@@ -6,7 +6,8 @@
 //
 //  1. Append is one bbolt commit: when it returns, blocks, dictionary and tail
 //     are on disk; when it fails, none of them is.
-//  2. Blocks are never changed. Offsets run on without gaps, across segments.
+//  2. Blocks are never changed. Offsets run on without gaps, across segments,
+//     but for the holes that History records.
 //  3. Tail.Visible is the high-water mark. Blocks behind it belong to a
 //     transaction that has not ended; Open cuts them off.
 //  4. A block never straddles the high-water mark.

@@ -11,22 +11,30 @@ import (
 )
 
 // checkRun makes sure that every segment begins where the one before it ends,
-// without reading blocks: a segment's tail says where it ends. Segments that
-// cannot be read are left to whoever reads them.
+// or behind the hole that the log's history knows there, without reading blocks:
+// a segment's tail says where it ends. Segments that cannot be read are left to
+// whoever reads them.
 func checkRun(segs []*segment) error {
+	ends := make([]change.Offset, len(segs))
+	var h change.History
+	for i, s := range segs {
+		if end, known, ok := s.ends(); ok {
+			ends[i], h = end, known
+		}
+	}
 	for i := 1; i < len(segs); i++ {
-		end, ok := segs[i-1].end()
-		if ok && end != segs[i].first {
-			return segs[i].misplaced(end)
+		if ends[i-1] != 0 && ends[i] != 0 && h.After(ends[i-1]-1) != segs[i].first {
+			return segs[i].misplaced(ends[i-1])
 		}
 	}
 	return nil
 }
 
-// end returns the offset that comes behind a closed segment.
-func (s *segment) end() (next change.Offset, ok bool) {
+// ends returns the offset that comes behind a closed segment, and the history
+// that it knows.
+func (s *segment) ends() (next change.Offset, h change.History, ok bool) {
 	if err := s.open(true, Options{}); err != nil {
-		return 0, false
+		return 0, h, false
 	}
 	err := s.view(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
@@ -35,9 +43,12 @@ func (s *segment) end() (next change.Offset, ok bool) {
 		}
 		tail, err := decodeTail(meta.Get(keyTail))
 		next = tail.Next
+		if err == nil {
+			h, err = decodeHistory(meta.Get(keyHistory))
+		}
 		return err
 	})
-	return next, s.close() == nil && err == nil
+	return next, h, s.close() == nil && err == nil
 }
 
 // misplaced says that s does not begin at the offset at which the segment

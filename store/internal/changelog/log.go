@@ -23,6 +23,8 @@ type Options struct {
 	SegmentBytes int64
 	// OpenSealed bounds how many sealed segments stay mapped, 4 by default.
 	OpenSealed int
+	// First is the offset of the first change of a new log, 1 by default.
+	First change.Offset
 	// NoSync skips fsync. For tests of everything but durability.
 	NoSync bool
 	// KeepWord tells from the state in the tail whether a word of the dictionary
@@ -68,6 +70,7 @@ type Log struct {
 	idle     *sync.Cond // a reader left
 	segments []*segment // by first offset; the last one is open for writing
 	tail     Tail       // as on disk
+	history  change.History
 	dict     map[uint32][]byte
 	mapped   []*segment             // sealed segments that are mapped, oldest use first
 	squeezed map[change.Offset]bool // sealed segments known to be compressed, by first offset
@@ -92,6 +95,13 @@ func (l *Log) Tail() Tail {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.tail
+}
+
+// History says which offsets mean what.
+func (l *Log) History() change.History {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.history
 }
 
 // Oldest returns the first offset that is kept; Tail().Next when none is.
@@ -163,7 +173,7 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 	l.mu.Lock()
 	l.tail = tail
 	maps.Copy(l.dict, dict)
-	s.last, s.size = tail.Next-1, max(size, s.size)
+	s.last, s.size = l.history.Before(tail.Next), max(size, s.size)
 	l.mu.Unlock()
 	return nil
 }
@@ -248,6 +258,25 @@ func (l *Log) Rotate() error {
 	if tail.Next == s.first {
 		return nil
 	}
+	if err := l.seal(s, tail); err != nil {
+		return err
+	}
+	next, err := l.create(tail)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.segments = append(l.segments, next)
+	s.born = time.Now()
+	l.sum, l.blocks, l.written = 0, 0, 0
+	l.touch(s)
+	l.mu.Unlock()
+	l.opt.crash("rotate.done")
+	return nil
+}
+
+// seal ends the open segment.
+func (l *Log) seal(s *segment, tail Tail) error {
 	if err := l.ready(); err != nil {
 		return err
 	}
@@ -264,24 +293,13 @@ func (l *Log) Rotate() error {
 		return fmt.Errorf("seal %s: %w", s.path, err)
 	}
 	l.opt.crash("rotate.sealed")
-	next, err := l.create(tail)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	l.segments = append(l.segments, next)
-	s.born = time.Now()
-	l.sum, l.blocks, l.written = 0, 0, 0
-	l.touch(s)
-	l.mu.Unlock()
-	l.opt.crash("rotate.done")
 	return nil
 }
 
 // create makes the segment that carries on from tail. A file that came to be in
 // vain must not keep its name.
 func (l *Log) create(tail Tail) (*segment, error) {
-	s, err := createSegment(l.dir, tail, l.dict, l.opt)
+	s, err := createSegment(l.dir, tail, l.history, l.dict, l.opt)
 	if err == nil {
 		return s, nil
 	}

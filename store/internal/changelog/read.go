@@ -13,9 +13,15 @@ import (
 
 // Read returns copies of visible blocks from the one that holds offset from,
 // at least one and then up to about maxBytes, all of one segment. It returns
-// none when from is behind the high-water mark, and *CompactedError when from
-// is no longer kept. The read transaction ends before Read returns.
+// none when from is behind the high-water mark, *CompactedError when from is no
+// longer kept, and *change.HistoryError when it lies inside a hole; at the
+// beginning of one it goes on behind it. The read transaction ends before Read
+// returns.
 func (l *Log) Read(from change.Offset, maxBytes int) ([]Block, error) {
+	from, err := l.History().From(from)
+	if err != nil {
+		return nil, err
+	}
 	return l.read(from, maxBytes, (*bolt.Cursor).Next)
 }
 

@@ -28,6 +28,7 @@ func Open(dir string, opt Options) (*Log, error) {
 	if opt.OpenSealed <= 0 {
 		opt.OpenSealed = 4
 	}
+	opt.First = max(opt.First, 1)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make log directory: %w", err)
 	}
@@ -42,6 +43,9 @@ func Open(dir string, opt Options) (*Log, error) {
 	}
 	if err == nil {
 		err = l.recover()
+	}
+	if err == nil && l.history.ID == "" {
+		err = l.name()
 	}
 	if err == nil {
 		// bbolt has walked the open segment from end to end.
@@ -98,16 +102,14 @@ func scan(dir string, clean bool) ([]*segment, error) {
 func (l *Log) recover() error {
 	l.sum, l.blocks, l.written = 0, 0, 0
 	if len(l.segments) == 0 {
-		l.tail = Tail{Next: 1}
+		l.history = change.History{ID: newID(), First: l.opt.First}
+		l.tail = Tail{Next: l.opt.First}
 		s, err := l.create(l.tail)
 		if err != nil {
 			return err
 		}
 		l.segments = []*segment{s}
 		return nil
-	}
-	for i, s := range l.segments[:len(l.segments)-1] {
-		s.last = l.segments[i+1].first - 1
 	}
 	// Whole segments behind the high-water mark belong to a transaction that
 	// never ended.
@@ -117,7 +119,10 @@ func (l *Log) recover() error {
 		if err != nil {
 			return err
 		}
-		if tail.Visible+1 >= s.first || len(l.segments) == 1 {
+		if l.history.After(tail.Visible) >= s.first || len(l.segments) == 1 {
+			for i, s := range l.segments[:len(l.segments)-1] {
+				s.last = l.history.Before(l.segments[i+1].first)
+			}
 			return l.resume(s, tail)
 		}
 		if err := s.close(); err != nil {
@@ -136,6 +141,7 @@ func (l *Log) load(s *segment) (Tail, error) {
 		return Tail{}, err
 	}
 	var tail Tail
+	var h change.History
 	words := map[uint32][]byte{}
 	err := s.view(func(tx *bolt.Tx) (err error) {
 		meta, dict := tx.Bucket(bucketMeta), tx.Bucket(bucketDict)
@@ -158,10 +164,14 @@ func (l *Log) load(s *segment) (Tail, error) {
 		if tail, err = decodeTail(v); err != nil {
 			return s.corrupt(0, s.place(v), err)
 		}
+		v = meta.Get(keyHistory)
+		if h, err = decodeHistory(v); err != nil {
+			return s.corrupt(0, s.place(v), err)
+		}
 		return s.readDict(dict, words)
 	})
 	if err == nil {
-		l.dict = words // of this file alone: what a later one had is gone with it
+		l.dict, l.history = words, h // of this file alone: what a later one had is gone with it
 	}
 	return tail, err
 }
@@ -187,8 +197,9 @@ func errKey(k []byte, want int) error {
 // resume cuts s at the high-water mark, recomputes its running checksum and
 // makes it the open segment; a sealed one is followed by a fresh one.
 func (l *Log) resume(s *segment, tail Tail) error {
-	cut := tail.Next != tail.Visible+1
-	tail.Next = tail.Visible + 1
+	end := l.history.After(tail.Visible)
+	cut := tail.Next != end
+	tail.Next = end
 	var wasSealed bool
 	err := s.view(func(tx *bolt.Tx) error {
 		wasSealed = tx.Bucket(bucketMeta).Get(keySeal) != nil
@@ -206,7 +217,7 @@ func (l *Log) resume(s *segment, tail Tail) error {
 		}
 		maps.DeleteFunc(l.dict, func(number uint32, _ []byte) bool { return !l.keeps(tail, number) })
 	}
-	l.tail, s.last = tail, tail.Next-1
+	l.tail, s.last = tail, l.history.Before(tail.Next)
 	if wasSealed && !cut {
 		l.opt.crash("recover.sealed")
 		next, err := l.create(tail)
@@ -280,9 +291,9 @@ func (l *Log) cutAt(tx *bolt.Tx, tail Tail) error {
 // failed was on disk nevertheless. Nothing can be appended until it works.
 func (l *Log) Cut() error {
 	l.mu.Lock()
-	tail := l.tail
+	whole := l.tail.Next == l.history.After(l.tail.Visible)
 	l.mu.Unlock()
-	if tail.Next == tail.Visible+1 && !l.torn && !l.stale {
+	if whole && !l.torn && !l.stale {
 		return nil
 	}
 	l.torn = true

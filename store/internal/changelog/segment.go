@@ -17,7 +17,7 @@ import (
 
 // FormatVersion is the number in every segment header. A directory with a
 // higher one is refused and left untouched.
-const FormatVersion = 1
+const FormatVersion = 2
 
 const (
 	segmentSuffix = ".seg"
@@ -29,9 +29,10 @@ var (
 	bucketDict   = []byte("dictionary")
 	bucketBlocks = []byte("blocks")
 
-	keyHeader = []byte("header")
-	keyTail   = []byte("tail")
-	keySeal   = []byte("seal")
+	keyHeader  = []byte("header")
+	keyTail    = []byte("tail")
+	keySeal    = []byte("seal")
+	keyHistory = []byte("history")
 )
 
 // segment is one bbolt file. Only the newest is open for writing.
@@ -116,14 +117,14 @@ func (s *segment) place(v []byte) int64 { return s.db.Place(v) }
 
 // createSegment makes an empty segment that carries on from tail and returns it
 // opened for writing. After an error the file may have got its name.
-func createSegment(dir string, tail Tail, dict map[uint32][]byte, o Options) (*segment, error) {
+func createSegment(dir string, tail Tail, h change.History, dict map[uint32][]byte, o Options) (*segment, error) {
 	first := tail.Next
-	s := &segment{path: segmentPath(dir, first), first: first, last: first - 1, born: time.Now(), birth: &tail}
+	s := &segment{path: segmentPath(dir, first), first: first, last: h.Before(first), born: time.Now(), birth: &tail}
 	f := o.file(false)
 	f.Crash = func(point string) { o.crash("segment." + point) }
 	f.Fault = func(point string) error { return o.fault("segment." + point) }
 	var err error
-	s.db, err = boltfile.Create(s.path, f, func(tx *bolt.Tx) error { return fillSegment(tx, first, tail, dict) })
+	s.db, err = boltfile.Create(s.path, f, func(tx *bolt.Tx) error { return fillSegment(tx, tail, h, dict) })
 	return s, s.trouble("create", err)
 }
 
@@ -131,7 +132,7 @@ func segmentPath(dir string, first change.Offset) string {
 	return filepath.Join(dir, segmentName(first))
 }
 
-func fillSegment(tx *bolt.Tx, first change.Offset, tail Tail, dict map[uint32][]byte) error {
+func fillSegment(tx *bolt.Tx, tail Tail, h change.History, dict map[uint32][]byte) error {
 	meta, err := tx.CreateBucket(bucketMeta)
 	if err != nil {
 		return err
@@ -148,10 +149,10 @@ func fillSegment(tx *bolt.Tx, first change.Offset, tail Tail, dict map[uint32][]
 			return err
 		}
 	}
-	if err := meta.Put(keyHeader, sealed(encodeHeader(first, tail))); err != nil {
+	if err := meta.Put(keyTail, sealed(encodeTail(tail))); err != nil {
 		return err
 	}
-	return meta.Put(keyTail, sealed(encodeTail(tail)))
+	return identify(meta, tail.Next, tail, h)
 }
 
 // sealed prefixes v with its checksum, for the small values beside the blocks.

@@ -55,7 +55,8 @@ func parseTail(v []byte) (Tail, error) {
 	return t, nil
 }
 
-// header: format number, first offset, tail at birth.
+// header: format number, first offset, tail at birth. Format 1 has the same
+// layout; its segments say nothing of the log's history.
 func encodeHeader(first change.Offset, t Tail) []byte {
 	b := binary.BigEndian.AppendUint32(nil, FormatVersion)
 	b = binary.BigEndian.AppendUint64(b, uint64(first))
@@ -74,7 +75,7 @@ func decodeHeader(v []byte) (change.Offset, Tail, error) {
 	if err != nil {
 		return 0, Tail{}, fmt.Errorf("header: %w", err)
 	}
-	if len(v) < 12 || binary.BigEndian.Uint32(v) != FormatVersion {
+	if len(v) < 12 || binary.BigEndian.Uint32(v) == 0 || binary.BigEndian.Uint32(v) > FormatVersion {
 		return 0, Tail{}, errors.New("header is not one of carbond's")
 	}
 	tail, err := parseTail(v[12:])

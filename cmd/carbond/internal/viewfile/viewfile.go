@@ -137,7 +137,10 @@ func (w *Writer) begin(ctx context.Context, d *dir, st state) (*store.Follower, 
 	}
 	f, snap, err := w.src.Follow(ctx, st.Offset)
 	var gone *store.CompactedError
+	var other *change.HistoryError
 	switch {
+	case errors.As(err, &other) && !fill:
+		return nil, st, w.refill(d, st, other.Error())
 	case errors.As(err, &gone) && fill:
 		return nil, st, err // retention was quicker: again
 	case errors.As(err, &gone):
