@@ -147,6 +147,10 @@ func (o *Options) classify(err error) error {
 		}
 	case "42704", "55000":
 		return o.classifySlot(pe, err)
+	case "58P01":
+		if pe.Routine == "WalSndSegmentOpen" || pe.Routine == "wal_segment_open" || strings.Contains(pe.Message, "WAL segment") {
+			return o.slotLost("", err)
+		}
 	case "57P01", "57P02", "57P03":
 		return fault(KindConnect, "", err, "Postgres is stopping or starting")
 	}

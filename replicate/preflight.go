@@ -207,6 +207,15 @@ func checkSlot(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, er
 		detail += fmt.Sprintf("; server process %d uses it", slot.pid)
 	}
 	out := []Finding{finding(slotFine, true, detail, "")}
+	if lacks := opt.failoverLacks(slot); lacks != "" {
+		advice := "upgrade to Postgres 17, or remove postgres.failover"
+		if slot.failover != nil {
+			advice = "start carbond: it makes the slot one"
+		}
+		f := finding(slotFine, false, lacks, advice)
+		f.Warning = true
+		out = append(out, f)
+	}
 	if slot.walStatus == "unreserved" {
 		f := finding(KindSlotLost, false, fmt.Sprintf("replication slot %q is about to be lost", opt.Slot), "start carbond now, or raise max_slot_wal_keep_size and reload")
 		f.Warning = true

@@ -31,6 +31,7 @@ type session struct {
 	wire *wire
 	pipe *pipe
 
+	lacks   string // what keeps the slot from being a failover slot
 	doubted *Error // the pending verdict that the server's history is another one, nil for none
 	proof   *proof // while the server's history is compared, else nil
 }
@@ -59,6 +60,10 @@ func (s *session) run(ctx context.Context) error {
 	}()
 	if err := s.sameServer(ctx, plan); err != nil {
 		return err
+	}
+
+	if s.lacks != "" {
+		s.failover(ctx, plan)
 	}
 
 	// The sink may finish what it has begun when ctx ends.
@@ -137,6 +142,7 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		if err := s.bases.load(ctx, conn); err != nil {
 			return err
 		}
+		s.lacks = s.opt.failoverLacks(slot)
 		pos := s.sink.Position()
 		n, err := s.remembered(pos)
 		if err != nil {
@@ -254,13 +260,35 @@ func (s *session) sameServer(ctx context.Context, p plan) error {
 		return fault(KindConnect, "give one host, or target_session_attrs=read-write", nil,
 			"two connections lead to different servers (%s/%s and %s/%s)", s.srv.systemID, s.srv.database, id.SystemID, id.DBName)
 	}
-	now := note.Timeline{SystemID: id.SystemID, Timeline: id.Timeline}
+	now, err := s.timelineOf(ctx, id)
+	if err != nil {
+		return err
+	}
 	if p == planStream {
-		if err := s.sameHistory(ctx, now); err != nil {
+		if err := s.sameHistory(now); err != nil {
 			return err
 		}
 	}
-	return s.keepTimeline(now)
+	return s.keep(func(n *note.Note) { n.Timeline = now })
+}
+
+// failover makes an existing slot one that standbys keep in step, where Postgres
+// can; a copy makes its slot so. It is worth a warning, but no interruption.
+func (s *session) failover(ctx context.Context, p plan) {
+	why := s.lacks
+	if s.srv.version >= 170000 {
+		if p == planCopy {
+			return
+		}
+		_, err := s.repl.Exec(ctx, "ALTER_REPLICATION_SLOT "+s.opt.Slot+" ( FAILOVER true )").ReadAll()
+		if err == nil {
+			s.log.Info("the replication slot is a failover slot now", "slot", s.opt.Slot)
+			return
+		}
+		why += ", and cannot be made one: " + err.Error()
+	}
+	s.st.warn(why)
+	s.log.Warn("standbys do not keep the replication slot in step", "reason", why)
 }
 
 // startStream starts the stream where the slot stands, and finds out what comes

@@ -21,6 +21,7 @@ type slotInfo struct {
 	// it has the property two_phase, which the slots of copies never have. No
 	// data directory depends on such a slot, so a first start may replace it.
 	prepared  bool
+	failover  *bool // standbys keep it in step; nil before version 17
 	pid       int32 // of the walsender that uses it, 0 when none
 	restart   change.LSN
 	confirmed change.LSN
@@ -33,7 +34,8 @@ type slotInfo struct {
 const slotSQL = `
 SELECT COALESCE(s.plugin, ''), COALESCE(s.database, ''), s.temporary, s.two_phase, COALESCE(s.active_pid, 0),
        COALESCE(s.restart_lsn, '0/0')::text, COALESCE(s.confirmed_flush_lsn, '0/0')::text,
-       COALESCE(s.wal_status, ''), COALESCE(to_jsonb(s)->>'invalidation_reason', ''), COALESCE(s.safe_wal_size, -1),
+       COALESCE(s.wal_status, ''), COALESCE(to_jsonb(s)->>'invalidation_reason', ''), (to_jsonb(s)->>'failover')::bool,
+       COALESCE(s.safe_wal_size, -1),
        pg_current_wal_flush_lsn()::text
 FROM pg_replication_slots s WHERE s.slot_name = $1`
 
@@ -41,7 +43,7 @@ FROM pg_replication_slots s WHERE s.slot_name = $1`
 func readSlot(ctx context.Context, conn *pgx.Conn, name string) (*slotInfo, error) {
 	var s slotInfo
 	err := conn.QueryRow(ctx, slotSQL, name).Scan(&s.plugin, &s.database, &s.temporary, &s.prepared, &s.pid,
-		lsnText{&s.restart}, lsnText{&s.confirmed}, &s.walStatus, &s.lostBy, &s.safe, lsnText{&s.server})
+		lsnText{&s.restart}, lsnText{&s.confirmed}, &s.walStatus, &s.lostBy, &s.failover, &s.safe, lsnText{&s.server})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -169,6 +171,20 @@ func (o *Options) gap(pos change.Position, srv server, slot *slotInfo) error {
 func (o *Options) slotAhead(pos, confirmed change.LSN) *Error {
 	return fault(KindSlotAhead, resnapshotAdvice, nil,
 		"replication slot %q stands at %s, ahead of the durable position %s: it was advanced by somebody else, or this data directory is an older copy", o.Slot, confirmed, pos)
+}
+
+// failoverLacks says what keeps a slot from being a failover slot as wanted, ""
+// for nothing.
+func (o *Options) failoverLacks(slot *slotInfo) string {
+	switch {
+	case !o.Failover || slot == nil || slot.prepared:
+		return ""
+	case slot.failover == nil:
+		return "postgres.failover has no effect before Postgres 17: after a failover the slot is gone"
+	case !*slot.failover:
+		return fmt.Sprintf("replication slot %q is not a failover slot yet", o.Slot)
+	}
+	return ""
 }
 
 // createSlotSQL is the command for a replication connection.

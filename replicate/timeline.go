@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/jackc/pglogrepl"
 
@@ -12,52 +14,83 @@ import (
 	"carbond/store/change"
 )
 
-// keepTimeline notes where positions lie from now on.
-func (r *Replicator) keepTimeline(t note.Timeline) error {
-	return r.keep(func(n *note.Note) { n.Timeline = t })
+// timelineOf reads on which timeline the server is, and where it left those
+// before. The number alone says little: every standby that is promoted takes the
+// next one.
+func (s *session) timelineOf(ctx context.Context, id pglogrepl.IdentifySystemResult) (note.Timeline, error) {
+	t := note.Timeline{SystemID: id.SystemID, Timeline: id.Timeline}
+	if id.Timeline == 1 {
+		return t, nil
+	}
+	h, err := pglogrepl.TimelineHistory(ctx, s.repl, id.Timeline)
+	if err != nil {
+		return t, s.opt.classify(fmt.Errorf("read the history of timeline %d: %w", id.Timeline, err))
+	}
+	t.Before = parseHistory(h.Content)
+	return t, nil
 }
 
 // sameHistory makes sure that the durable position lies in the history of the
 // timeline on which the server is now.
-func (s *session) sameHistory(ctx context.Context, now note.Timeline) error {
+func (s *session) sameHistory(now note.Timeline) error {
 	n, err := s.remembered(s.sink.Position())
 	if err != nil {
 		return err
 	}
 	was, pos := n.Timeline, s.sink.Position().LSN
-	if was.SystemID != now.SystemID || was.Timeline == now.Timeline {
-		return nil // nothing is known, or nothing has changed
+	if was.SystemID != now.SystemID {
+		return nil // nothing is known
 	}
-	left := change.LSN(0) // 0: the server was never on that timeline
-	if now.Timeline > was.Timeline {
-		h, err := pglogrepl.TimelineHistory(ctx, s.repl, now.Timeline)
-		if err != nil {
-			return s.opt.classify(fmt.Errorf("read the history of timeline %d: %w", now.Timeline, err))
-		}
-		left = leftAt(h.Content, was.Timeline)
+	parted := shared(was, now)
+	if pos > parted {
+		return fault(KindServerBehind, resnapshotAdvice, nil,
+			"the server is on timeline %d, which left timeline %d at %s, before the durable position %s: it was restored from a backup, or a standby that was behind was promoted",
+			now.Timeline, was.Timeline, parted, pos)
 	}
-	if pos <= left {
-		s.log.Info("the server goes on under a new timeline", "timeline", now.Timeline, "before", was.Timeline, "left_at", left.String(), "durable_lsn", pos.String())
-		return nil
+	if was.Timeline != now.Timeline {
+		s.log.Info("the server goes on under a new timeline", "timeline", now.Timeline, "before", was.Timeline, "left_at", parted.String(), "durable_lsn", pos.String())
 	}
-	return fault(KindServerBehind, resnapshotAdvice, nil,
-		"the server is on timeline %d, which left timeline %d at %s, before the durable position %s: it was restored from a backup, or a standby that was behind was promoted",
-		now.Timeline, was.Timeline, left, pos)
+	return nil
 }
 
-// leftAt returns where a timeline history leaves a timeline, 0 for nowhere. Its
-// lines are a timeline, a position and a reason, parted by tabs.
-func leftAt(history []byte, timeline int32) change.LSN {
-	for lines := bufio.NewScanner(bytes.NewReader(history)); lines.Scan(); {
-		var id int32
-		var at string
-		if n, _ := fmt.Sscan(lines.Text(), &id, &at); n == 2 && id == timeline {
-			lsn, err := change.ParseLSN(at)
-			if err != nil {
-				return 0
-			}
-			return lsn
+// shared returns the position up to which two timelines have one history, the
+// largest position when one goes on from the other's end.
+func shared(was, now note.Timeline) (at change.LSN) {
+	a, b := lineage(was), lineage(now)
+	if len(a) == 1 && was.Timeline > 1 { // an earlier version noted the number alone
+		a = slices.DeleteFunc(lineage(now), func(s note.Switch) bool { return s.Timeline >= was.Timeline })
+		a = append(a, note.Switch{Timeline: was.Timeline, Left: math.MaxUint64})
+	}
+	for i := range min(len(a), len(b)) {
+		if a[i].Timeline != b[i].Timeline {
+			return at
+		}
+		at = min(a[i].Left, b[i].Left)
+		if a[i].Left != b[i].Left {
+			return at
 		}
 	}
-	return 0
+	return at
+}
+
+// lineage lists a timeline and those before it, oldest first.
+func lineage(t note.Timeline) []note.Switch {
+	return append(slices.Clone(t.Before), note.Switch{Timeline: t.Timeline, Left: math.MaxUint64})
+}
+
+// parseHistory reads a timeline history. Its lines are a timeline, the position
+// where it was left, and a reason, parted by tabs.
+func parseHistory(history []byte) (out []note.Switch) {
+	for lines := bufio.NewScanner(bytes.NewReader(history)); lines.Scan(); {
+		var s note.Switch
+		var at string
+		if n, _ := fmt.Sscan(lines.Text(), &s.Timeline, &at); n != 2 {
+			continue
+		}
+		if lsn, err := change.ParseLSN(at); err == nil {
+			s.Left = lsn
+			out = append(out, s)
+		}
+	}
+	return out
 }

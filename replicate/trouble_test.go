@@ -3,6 +3,8 @@ package replicate_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -232,6 +234,29 @@ func TestSlotLost(t *testing.T) {
 	if s := r.Status(); s.SlotSafe <= 0 || s.WALStatus == "" || s.SlotRetained < 0 {
 		t.Errorf("slot figures: %+v", s)
 	}
+}
+
+// TestSegmentRemoved takes WAL away that the slot needs, of which the slot itself
+// knows nothing.
+func TestSegmentRemoved(t *testing.T) {
+	c := pgtest.Start(t)
+	db := c.Database(t)
+	opt, sink := options(db), newSink()
+	r := run(t, sink, opt)
+	r.level()
+	r.stop()
+	needed := pgtest.Text(t, db, "SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots")[0][0]
+	pgtest.Exec(t, db, "INSERT INTO news (guid) VALUES ('1')", "SELECT pg_switch_wal()", "CHECKPOINT", "SELECT pg_switch_wal()", "CHECKPOINT")
+	if err := os.Remove(filepath.Join(c.Dir(), "data", "pg_wal", needed)); err != nil {
+		t.Fatal(err)
+	}
+	r = run(t, sink, opt)
+	r.trouble(replicate.KindSlotLost)
+	r.stop()
+	opt.OnGap = replicate.GapResnapshot
+	r = run(t, sink, opt)
+	r.level()
+	sink.sameAsSQL(t, db)
 }
 
 func TestOtherCluster(t *testing.T) {

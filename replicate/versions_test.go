@@ -2,6 +2,7 @@ package replicate_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -145,4 +146,97 @@ func TestSlotIdleTooLong(t *testing.T) {
 	r = run(t, sink, opt)
 	r.level()
 	sink.sameAsSQL(t, db)
+}
+
+// TestTwoPromotions promotes one standby and, when that is gone, another that
+// never followed it: both are on timeline 2 then. What only the first one had is
+// not served as if the second had it, however much that has written, and whether
+// a slot of ours was kept in step there or not.
+func TestTwoPromotions(t *testing.T) {
+	if version(t, pgtest.Shared(t).URL("postgres")) < 17 {
+		return // a standby has no slot of ours, see TestFailover
+	}
+	primary := pgtest.Start(t)
+	var standbys []*pgtest.Cluster
+	for _, name := range []string{"first", "second"} {
+		standbys = append(standbys, primary.Standby(t, name, "sync_replication_slots = on"))
+	}
+	db := primary.Database(t)
+	name := pgtest.Text(t, db, "SELECT current_database()")[0][0]
+	opt, sink := options(db), newSink()
+	opt.Failover, opt.SourcePath = true, filepath.Join(t.TempDir(), "source.json")
+	r := run(t, sink, opt)
+	r.level()
+	pgtest.Exec(t, db, "INSERT INTO news (guid) VALUES ('all')")
+	r.level()
+	for _, s := range standbys {
+		eventually(t, func() error {
+			pgtest.Exec(t, db, "SELECT pg_log_standby_snapshot()")
+			if got := pgtest.Text(t, s.URL("postgres"), "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '"+opt.Slot+"' AND synced AND NOT temporary")[0][0]; got != "1" {
+				return fmt.Errorf("the slot is not in step: %s", s.LogTail(500))
+			}
+			return nil
+		})
+	}
+	r.stop()
+	primary.Stop(t, pgtest.Immediate)
+	promote := func(s *pgtest.Cluster) {
+		pgtest.Exec(t, s.URL("postgres"), "SELECT pg_promote()")
+		opt.URL = s.URL(name)
+	}
+	promote(standbys[0])
+	pgtest.Exec(t, opt.URL, "INSERT INTO news (guid) SELECT 'first ' || i FROM generate_series(1, 20) i")
+	r = run(t, sink, opt)
+	r.level()
+	sink.sameAsSQL(t, opt.URL)
+	r.stop()
+	standbys[0].Stop(t, pgtest.Immediate)
+
+	promote(standbys[1])
+	for i := range 30 {
+		pgtest.Exec(t, opt.URL, fmt.Sprintf("INSERT INTO news (guid) SELECT 'second %d ' || i FROM generate_series(1, 100) i", i))
+	}
+	pgtest.Exec(t, opt.URL, "CHECKPOINT")
+	if got := pgtest.Text(t, opt.URL, "SELECT pg_current_wal_flush_lsn() > $1::pg_lsn AND (SELECT timeline_id = 2 FROM pg_control_checkpoint())", sink.Position().LSN.String())[0][0]; got != "t" {
+		t.Fatal("the server has not written enough, or is on another timeline: the test proves nothing")
+	}
+	r = run(t, sink, opt)
+	r.trouble(replicate.KindServerBehind)
+	r.stop()
+	opt.SourcePath = "" // as a changelog without its note, such as from an older backup
+	r = run(t, sink, opt)
+	r.trouble(replicate.KindServerBehind)
+	r.stop()
+	opt.OnGap = replicate.GapResnapshot
+	r = run(t, sink, opt)
+	r.level()
+	sink.sameAsSQL(t, opt.URL)
+}
+
+// TestFailoverLater asks for a failover slot when the slot exists already.
+func TestFailoverLater(t *testing.T) {
+	db := pgtest.Shared(t).Database(t)
+	opt, sink := options(db), newSink()
+	r := run(t, sink, opt)
+	r.level()
+	r.stop()
+	opt.Failover = true
+	findings, err := replicate.Preflight(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(findings, func(f replicate.Finding) bool { return f.Warning && strings.Contains(f.Detail, "failover") }) {
+		t.Errorf("the preflight says nothing: %+v", findings)
+	}
+	r = run(t, sink, opt)
+	r.level()
+	if version(t, db) < 17 {
+		if s := r.Status(); !slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, "no effect before Postgres 17") }) {
+			t.Errorf("warnings %q", s.Warnings)
+		}
+		return
+	}
+	if got := pgtest.Text(t, db, "SELECT failover FROM pg_replication_slots WHERE slot_name = $1", opt.Slot)[0][0]; got != "t" {
+		t.Errorf("failover is %s", got)
+	}
 }

@@ -23,6 +23,8 @@ import (
 	"reflect"
 	"sync"
 	"time"
+
+	"carbond/store/change"
 )
 
 // Note is what the file holds.
@@ -39,6 +41,15 @@ type Note struct {
 type Timeline struct {
 	SystemID string `json:"system_id"`
 	Timeline int32  `json:"timeline"`
+	// Before are the timelines that led to this one, oldest first. None on
+	// timeline 1, and in notes of earlier versions.
+	Before []Switch `json:"before,omitempty"`
+}
+
+// Switch is where a timeline was left for the next one.
+type Switch struct {
+	Timeline int32      `json:"timeline"`
+	Left     change.LSN `json:"left"`
 }
 
 // Claim says which slot a copy that has not ended has made, so that the next
