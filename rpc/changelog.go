@@ -46,8 +46,8 @@ type Changelog interface {
 	Join(group, member string) (LogMember, error)
 	// Committed returns what a group has dealt with in a topic, 0 for nothing.
 	Committed(group, topic string) change.Offset
-	// CommitOffset stores durably that a group has dealt with a topic up to at.
-	CommitOffset(ctx context.Context, group string, generation uint64, topic string, at change.Offset) error
+	// CommitOffset stores a commit durably.
+	CommitOffset(ctx context.Context, c LogCommit) error
 	// Groups lists the groups by name.
 	Groups() []LogGroup
 	// ResetGroup makes at the last offset that counts as dealt with.
@@ -76,6 +76,15 @@ type LogTopic struct {
 	Records uint64        // changes ever written
 	Bytes   uint64        // of their rows
 	Last    time.Time     // commit time of the last, zero for none
+}
+
+// LogCommit says that a group has dealt with a topic up to an offset.
+type LogCommit struct {
+	Group      string
+	Generation uint64
+	Member     string // who got the generation; "" is not checked
+	Topic      string
+	Offset     change.Offset
 }
 
 // LogMember is a consumer's hold on its group.

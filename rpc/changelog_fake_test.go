@@ -35,6 +35,7 @@ type fakeLog struct {
 
 type fakeGroup struct {
 	generation uint64
+	member     string
 	at         map[string]change.Offset
 	active     string
 	fenced     chan struct{}
@@ -238,6 +239,7 @@ func (l *fakeLog) Join(group, member string) (rpc.LogMember, error) {
 		close(g.fenced)
 	}
 	g.generation++
+	g.member = member
 	g.active, g.fenced = member, make(chan struct{})
 	mine := g.fenced
 	return rpc.LogMember{Generation: g.generation, Fenced: mine, Leave: func() {
@@ -255,21 +257,21 @@ func (l *fakeLog) Committed(group, topic string) change.Offset {
 	return l.group(group).at[topic]
 }
 
-func (l *fakeLog) CommitOffset(_ context.Context, group string, generation uint64, topic string, at change.Offset) error {
+func (l *fakeLog) CommitOffset(_ context.Context, c rpc.LogCommit) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	g := l.groups[group]
+	g := l.groups[c.Group]
 	switch {
 	case g == nil:
 		return &rpc.LogError{Kind: rpc.FaultGroup, Err: errors.New("no such group")}
-	case g.generation != generation:
+	case g.generation != c.Generation, c.Member != "" && c.Member != g.member:
 		return &rpc.LogError{Kind: rpc.FaultStale, Err: errors.New("stale")}
-	case at < g.at[topic]:
+	case c.Offset < g.at[c.Topic]:
 		return &rpc.LogError{Kind: rpc.FaultBackwards, Err: errors.New("backwards")}
-	case int(at) > len(l.recs):
+	case int(c.Offset) > len(l.recs):
 		return &rpc.LogError{Kind: rpc.FaultFuture, Err: errors.New("not reached")}
 	}
-	g.at[topic] = at
+	g.at[c.Topic] = c.Offset
 	return nil
 }
 

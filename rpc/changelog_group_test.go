@@ -76,6 +76,7 @@ func TestFencing(t *testing.T) {
 	}{
 		"backwards": {&pb.CommitOffsetRequest{Group: "desk", Topic: newsTopic, Offset: 0, Generation: g2}, "FailedPrecondition COMMIT_BACKWARDS"},
 		"future":    {&pb.CommitOffsetRequest{Group: "desk", Topic: newsTopic, Offset: 4, Generation: g2}, "OutOfRange OFFSET_NOT_REACHED 1-3"},
+		"another":   {&pb.CommitOffsetRequest{Group: "desk", Topic: newsTopic, Offset: 3, Generation: g2, MemberId: "somebody"}, "FailedPrecondition GENERATION_STALE"},
 		"no group":  {&pb.CommitOffsetRequest{Group: "other", Topic: newsTopic, Offset: 1, Generation: g2}, "NotFound NO_SUCH_GROUP"},
 		"no topic":  {&pb.CommitOffsetRequest{Group: "desk", Topic: "x", Offset: 1, Generation: g2}, "NotFound NO_SUCH_TOPIC"},
 	} {

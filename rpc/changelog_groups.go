@@ -14,7 +14,8 @@ func (s *changelog) CommitOffset(ctx context.Context, q *pb.CommitOffsetRequest)
 	if err := known(s.log.Topics(), q.Topic); err != nil {
 		return nil, err
 	}
-	if err := s.log.CommitOffset(ctx, q.Group, q.Generation, q.Topic, change.Offset(q.Offset)); err != nil {
+	c := LogCommit{Group: q.Group, Generation: q.Generation, Member: q.MemberId, Topic: q.Topic, Offset: change.Offset(q.Offset)}
+	if err := s.log.CommitOffset(ctx, c); err != nil {
 		return nil, s.logError(ctx, err)
 	}
 	return &pb.CommitOffsetResponse{}, nil

@@ -34,7 +34,7 @@ func TestBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CommitOffset(context.Background(), "desk", m.Generation, change.Topic(change.News), 5); err != nil {
+	if err := s.CommitOffset(context.Background(), store.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: change.Topic(change.News), Offset: 5}); err != nil {
 		t.Fatal(err)
 	}
 	var tarball bytes.Buffer

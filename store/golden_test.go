@@ -80,7 +80,7 @@ func makeGolden(t *testing.T, golden string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CommitOffset(t.Context(), "desk", m.Generation, "carbon.public.news", 10); err != nil {
+	if err := s.CommitOffset(t.Context(), store.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: "carbon.public.news", Offset: 10}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

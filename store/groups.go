@@ -64,27 +64,39 @@ func (s *Store) Committed(name, topic string) change.Offset {
 	return g.Topics[topic].Offset
 }
 
-// CommitOffset stores durably that a group has dealt with a topic up to an
-// offset. Errors: ErrStaleGeneration, ErrGroupUnknown, ErrCommitBackwards,
-// ErrTopicUnknown, ErrFuture.
-func (s *Store) CommitOffset(ctx context.Context, name string, generation uint64, topic string, off change.Offset) error {
-	if !knownTopic(topic) {
-		return fmt.Errorf("%q: %w", topic, ErrTopicUnknown)
+// GroupCommit says that a group has dealt with a topic up to an offset.
+type GroupCommit struct {
+	Group      string
+	Generation uint64 // that Join gave
+	Member     string // that joined; "" is not checked
+	Topic      string
+	Offset     change.Offset
+}
+
+// CommitOffset stores a commit durably. Errors: ErrStaleGeneration,
+// ErrGroupUnknown, ErrCommitBackwards, ErrTopicUnknown, ErrFuture.
+func (s *Store) CommitOffset(ctx context.Context, c GroupCommit) error {
+	if !knownTopic(c.Topic) {
+		return fmt.Errorf("%q: %w", c.Topic, ErrTopicUnknown)
 	}
 	h := s.History()
-	if err := h.Check("", off); err != nil {
-		return fmt.Errorf("commit offset %d: %w", off, err)
+	if err := h.Check("", c.Offset); err != nil {
+		return fmt.Errorf("commit offset %d: %w", c.Offset, err)
 	}
-	if off = h.UpTo(off); off > s.Position().Offset {
-		return fmt.Errorf("commit offset %d: %w", off, ErrFuture)
+	if c.Offset = h.UpTo(c.Offset); c.Offset > s.Position().Offset {
+		return fmt.Errorf("commit offset %d: %w", c.Offset, ErrFuture)
 	}
-	g, _ := s.groups.Get(name)
-	rank, err := s.rank(ctx, topic, off, g.Topics[topic])
+	g, _ := s.groups.Get(c.Group)
+	rank, err := s.rank(ctx, c.Topic, c.Offset, g.Topics[c.Topic])
 	if err != nil {
 		return err
 	}
-	return s.groups.Commit(name, generation, topic, group.Commit{Offset: off, Rank: rank, At: time.Now().UTC()})
+	return s.groups.Commit(c.Group, c.Generation, c.Member, c.Topic, group.Commit{Offset: c.Offset, Rank: rank, At: time.Now().UTC()})
 }
+
+// GroupCount returns the number of consumer groups, and whether the named one
+// is among them.
+func (s *Store) GroupCount(name string) (n int, exists bool) { return s.groups.Count(name) }
 
 func knownTopic(topic string) bool {
 	return slices.ContainsFunc(change.Tables(), func(t string) bool { return change.Topic(t) == topic })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"carbond/store"
@@ -35,7 +36,7 @@ func TestGroups(t *testing.T) {
 		switch rng.IntN(6) {
 		case 0, 1, 2:
 			next := committed + change.Offset(rng.IntN(int(s.Position().Offset-committed)+1))
-			if err := s.CommitOffset(ctx, "desk", m.Generation, topic, next); err != nil {
+			if err := s.CommitOffset(ctx, store.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: topic, Offset: next}); err != nil {
 				t.Fatal(err)
 			}
 			committed = next
@@ -118,18 +119,26 @@ func TestFencing(t *testing.T) {
 	default:
 		t.Error("the first member was not told")
 	}
-	if err := s.CommitOffset(ctx, "desk", one.Generation, topic, 0); !errors.Is(err, store.ErrStaleGeneration) {
+	if err := s.CommitOffset(ctx, store.GroupCommit{Group: "desk", Generation: one.Generation, Member: one.ID, Topic: topic, Offset: 0}); !errors.Is(err, store.ErrStaleGeneration) {
 		t.Errorf("commit of the first member: %v", err)
 	}
-	if err := s.CommitOffset(ctx, "desk", two.Generation, topic, 1<<40); !errors.Is(err, store.ErrFuture) {
+	if err := s.CommitOffset(ctx, store.GroupCommit{Group: "desk", Generation: two.Generation, Member: two.ID, Topic: topic, Offset: 1 << 40}); !errors.Is(err, store.ErrFuture) {
 		t.Errorf("commit of the future: %v", err)
 	}
-	if err := s.CommitOffset(ctx, "desk", two.Generation, "carbon.public.users", 0); !errors.Is(err, store.ErrTopicUnknown) {
+	if err := s.CommitOffset(ctx, store.GroupCommit{Group: "desk", Generation: two.Generation, Member: two.ID, Topic: "carbon.public.users", Offset: 0}); !errors.Is(err, store.ErrTopicUnknown) {
 		t.Errorf("commit of an unknown topic: %v", err)
 	}
 	one.Leave() // of one who was replaced: the other stays
 	if err := s.DeleteGroup("desk"); !errors.Is(err, store.ErrGroupBusy) {
 		t.Errorf("delete of a busy group: %v", err)
+	}
+	for name, c := range map[string]struct {
+		member string
+		want   error
+	}{"somebody else": {"one", store.ErrStaleGeneration}, "a client that names none": {"", nil}, "the member": {"two", nil}} {
+		if err := s.CommitOffset(ctx, store.GroupCommit{Group: "desk", Generation: two.Generation, Member: c.member, Topic: topic}); !errors.Is(err, c.want) {
+			t.Errorf("commit by %s: %v", name, err)
+		}
 	}
 	two.Leave()
 	if err := s.DeleteGroup("desk"); err != nil {
@@ -142,6 +151,99 @@ func TestFencing(t *testing.T) {
 		if _, err := s.Join(bad, "m"); !errors.Is(err, store.ErrGroupName) {
 			t.Errorf("group %q: %v", bad, err)
 		}
+	}
+}
+
+// A generation is never given out twice, whatever becomes of the group or of the
+// file, so that a consumer of an earlier one cannot commit into the newest.
+func TestGenerations(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	s := open(t, dir, store.Options{NoSync: true})
+	defer func() { s.Close() }()
+	again := func() {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, dir, store.Options{NoSync: true})
+	}
+	var last uint64
+	for i, between := range []func(){
+		func() {},
+		func() {
+			if err := s.DeleteGroup("desk"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		again,
+		func() {
+			if err := s.DeleteGroup("desk"); err != nil {
+				t.Fatal(err)
+			}
+			again()
+		},
+		func() {
+			if err := s.DeleteGroup("desk"); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.ResetGroup(ctx, "desk", []string{change.Topic(change.News)}, 0); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		between()
+		for range 3 {
+			m, err := s.Join("desk", "one")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Generation <= last {
+				t.Fatalf("round %d: generation %d after %d", i, m.Generation, last)
+			}
+			if err := s.CommitOffset(ctx, store.GroupCommit{Group: "desk", Generation: last, Member: "one", Topic: change.Topic(change.News)}); !errors.Is(err, store.ErrStaleGeneration) {
+				t.Fatalf("round %d: commit of generation %d: %v", i, last, err)
+			}
+			last = m.Generation
+			m.Leave()
+		}
+	}
+}
+
+// Reading the groups waits for no commit, as when the disk stands still in it.
+func TestGroupsBesideACommit(t *testing.T) {
+	inside, goOn := make(chan struct{}), make(chan struct{})
+	var stall atomic.Bool
+	s := open(t, t.TempDir(), store.Options{NoSync: true, Crash: func(point string) {
+		if point == "groups.commit" && stall.Load() {
+			close(inside)
+			<-goOn
+		}
+	}})
+	defer s.Close()
+	fill(t, s, 10)
+	m, err := s.Join("desk", "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stall.Store(true)
+	done := make(chan error)
+	go func() {
+		done <- s.CommitOffset(context.Background(), store.GroupCommit{Group: "desk", Generation: m.Generation, Topic: change.Topic(change.Verra), Offset: 5})
+	}()
+	<-inside
+	if g := s.Groups(); len(g) != 1 || g[0].Active != "one" || s.Committed("desk", change.Topic(change.Verra)) != 0 {
+		t.Errorf("groups %+v", g)
+	}
+	if n, ok := s.GroupCount("desk"); n != 1 || !ok {
+		t.Errorf("%d groups, %v", n, ok)
+	}
+	stall.Store(false)
+	close(goOn)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if at := s.Committed("desk", change.Topic(change.Verra)); at != 5 {
+		t.Errorf("committed %d", at)
 	}
 }
 
@@ -161,7 +263,7 @@ func TestRetention(t *testing.T) {
 	for range 200 {
 		mustApply(t, s, src.Next())
 	}
-	if err := s.CommitOffset(ctx, "desk", m.Generation, topic, 1); err != nil {
+	if err := s.CommitOffset(ctx, store.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: topic, Offset: 1}); err != nil {
 		t.Fatal(err)
 	}
 	steps := []struct {

@@ -19,7 +19,7 @@ func (s *Store) load() (err error) {
 	if s.changelog, err = changelog.Open(logDir(s.dir), s.logOptions()); err != nil {
 		return err
 	}
-	if s.groups, err = group.Open(groupsPath(s.dir), s.opt.NoSync); err != nil {
+	if s.groups, err = group.Open(groupsPath(s.dir), group.Options{NoSync: s.opt.NoSync, Crash: s.opt.Crash}); err != nil {
 		return err
 	}
 	if err := s.groups.Within(s.changelog.Tail().Visible); err != nil {

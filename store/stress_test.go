@@ -98,7 +98,7 @@ func TestTogether(t *testing.T) {
 			return nil // closed, or still active
 		}
 		defer m.Leave()
-		if err := s.CommitOffset(ctx, "g", m.Generation, change.Topic(change.News), s.Position().Offset); err != nil && ended(err) {
+		if err := s.CommitOffset(ctx, store.GroupCommit{Group: "g", Generation: m.Generation, Member: m.ID, Topic: change.Topic(change.News), Offset: s.Position().Offset}); err != nil && ended(err) {
 			return err
 		}
 		s.Groups()

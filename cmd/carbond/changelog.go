@@ -82,8 +82,8 @@ func (c changelog) Join(group, member string) (rpc.LogMember, error) {
 func (c changelog) Committed(group, topic string) change.Offset { return c.s.Committed(group, topic) }
 
 // CommitOffset implements rpc.Changelog.
-func (c changelog) CommitOffset(ctx context.Context, group string, generation uint64, topic string, at change.Offset) error {
-	return logError(c.s.CommitOffset(ctx, group, generation, topic, at))
+func (c changelog) CommitOffset(ctx context.Context, at rpc.LogCommit) error {
+	return logError(c.s.CommitOffset(ctx, store.GroupCommit(at)))
 }
 
 // Groups implements rpc.Changelog.

@@ -59,8 +59,9 @@ type ChangelogServiceClient interface {
 	// an offset; it is durable when the call returns.
 	//
 	// Each Consume with a group gets a generation, one higher than the group's
-	// last. A commit from an older generation is FAILED_PRECONDITION: another
-	// consumer has taken over. A second Consume with a member_id that is
+	// last; a group that is deleted and made anew goes on from a higher one. A
+	// commit from an older generation, or by another member than the one that
+	// got it, is FAILED_PRECONDITION: another consumer has taken over. A second Consume with a member_id that is
 	// consuming now is ALREADY_EXISTS; with another member_id it takes over and
 	// the first stream ends with ABORTED.
 	CommitOffset(ctx context.Context, in *CommitOffsetRequest, opts ...grpc.CallOption) (*CommitOffsetResponse, error)
@@ -189,8 +190,9 @@ type ChangelogServiceServer interface {
 	// an offset; it is durable when the call returns.
 	//
 	// Each Consume with a group gets a generation, one higher than the group's
-	// last. A commit from an older generation is FAILED_PRECONDITION: another
-	// consumer has taken over. A second Consume with a member_id that is
+	// last; a group that is deleted and made anew goes on from a higher one. A
+	// commit from an older generation, or by another member than the one that
+	// got it, is FAILED_PRECONDITION: another consumer has taken over. A second Consume with a member_id that is
 	// consuming now is ALREADY_EXISTS; with another member_id it takes over and
 	// the first stream ends with ABORTED.
 	CommitOffset(context.Context, *CommitOffsetRequest) (*CommitOffsetResponse, error)

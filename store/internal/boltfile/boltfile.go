@@ -18,7 +18,7 @@ import (
 // Errors of this package.
 var (
 	// ErrClosed is returned after Close.
-	ErrClosed = errors.New("file is closed")
+	ErrClosed = errors.New("data directory is closed")
 	// ErrEmpty is wrapped by the error of a file without a byte.
 	ErrEmpty = errors.New("the file is empty")
 	// ErrTooNew is wrapped when a file was written by a newer carbond.

@@ -1,7 +1,6 @@
 package changelog
 
 import (
-	"errors"
 	"fmt"
 
 	"carbond/store/change"
@@ -11,7 +10,7 @@ import (
 // Errors of this package.
 var (
 	// ErrClosed is returned after Close.
-	ErrClosed = errors.New("changelog is closed")
+	ErrClosed = boltfile.ErrClosed
 	// ErrTooNew is wrapped when a file was written by a newer carbond.
 	ErrTooNew = boltfile.ErrTooNew
 )

@@ -4,27 +4,29 @@
 // Invariants
 //
 //  1. A commit is on disk when it returns, and never goes backwards but by Reset.
-//  2. Generations of a group only grow, also across restarts, so a commit of a
+//  2. A generation is given out once: those of a name only grow, across restarts
+//     and across the end of a group and its new beginning. So a commit of a
 //     consumer that was replaced is always recognised.
 //  3. A group has at most one active member.
+//  4. Who reads never waits for the disk: reads see the last commit that ended.
 package group
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"runtime/debug"
+	"maps"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 
 	"carbond/store/change"
-	"carbond/store/internal/changelog"
 	"carbond/store/internal/boltfile"
 )
 
@@ -38,19 +40,19 @@ var (
 	ErrUnknown = errors.New("no such group")
 	// ErrBusy means that the group has an active consumer.
 	ErrBusy = errors.New("group has an active consumer")
-	// ErrClosed means that the file is closed.
-	ErrClosed = changelog.ErrClosed
 	// ErrBackwards means that a commit lies before the committed offset.
 	ErrBackwards = errors.New("offset lies before the committed one")
 )
 
-// FormatVersion is the number in the file.
-const FormatVersion = 1
+// FormatVersion is the number in the file. Files of format 1 have no checksums
+// and get them at the first opportunity to write.
+const FormatVersion = 2
 
 var (
 	bucketGroups = []byte("groups")
 	bucketMeta   = []byte("meta")
 	keyFormat    = []byte("format")
+	keyRetired   = []byte("retired")
 )
 
 // Commit is a group's place in one topic.
@@ -63,16 +65,39 @@ type Commit struct {
 // Group is a group's durable state.
 type Group struct {
 	Generation uint64            `json:"generation"`
+	Member     string            `json:"member,omitempty"` // who got that generation
 	Topics     map[string]Commit `json:"topics"`
+}
+
+// content is what a file holds. It is never changed once others can see it.
+type content struct {
+	format  byte
+	retired uint64 // no generation of a group that is gone is higher
+	groups  map[string]*Group
+}
+
+// Options tune a File. The zero value has production defaults.
+type Options struct {
+	NoSync bool               // for tests of everything but durability
+	Crash  func(point string) // called at named points of every write, for crash tests
 }
 
 // File is the open file. It is safe for concurrent use.
 type File struct {
-	db *bolt.DB
+	path string
+	opt  Options
+	file *boltfile.File
+	seen atomic.Pointer[view]
 
-	mu     sync.Mutex // guards what follows
-	groups map[string]*Group
+	mu     sync.Mutex // held by the one who writes; guards what follows
+	disk   content
 	active map[string]*Member
+}
+
+// view is what readers see.
+type view struct {
+	groups map[string]*Group
+	active map[string]string // members by group
 }
 
 // Member is a consumer's hold on its group, until Leave or until it is fenced.
@@ -88,101 +113,154 @@ type Member struct {
 func (m *Member) Fenced() <-chan struct{} { return m.fenced }
 
 // Open opens the file, or creates it.
-func Open(path string, noSync bool) (*File, error) {
-	f := &File{groups: map[string]*Group{}, active: map[string]*Member{}}
-	if err := guard(func() error { return f.open(path, noSync) }); err != nil {
-		if f.db != nil {
-			_ = f.db.Close()
-		}
-		return nil, fmt.Errorf("open consumer groups %s: %w%s", path, err, remedy)
+func Open(path string, opt Options) (*File, error) {
+	f := &File{path: path, opt: opt, active: map[string]*Member{}}
+	f.mu.Lock() // for Loaded
+	defer f.mu.Unlock()
+	o := boltfile.Options{NoSync: opt.NoSync, FreeList: true, Loaded: func(tx *bolt.Tx) (err error) {
+		f.disk, err = read(tx)
+		return err
+	}}
+	var err error
+	f.file, err = boltfile.Open(path, o)
+	if errors.Is(err, os.ErrNotExist) {
+		f.file, err = boltfile.Create(path, o, func(tx *bolt.Tx) error { return begin(tx, f) })
 	}
+	if err == nil && f.disk.format < FormatVersion {
+		if err = f.write(func(*bolt.Tx) error { return nil }); err != nil && !damaged(err) {
+			err = nil // a full disk must not keep the store from starting
+		}
+	}
+	if err != nil {
+		if f.file != nil {
+			_ = f.file.Close()
+		}
+		return nil, explain("open", path, err)
+	}
+	f.publish()
 	return f, nil
 }
 
-// remedy is said with every error about the file's content.
-const remedy = ". Restore the file from a backup, or move it aside: consumers then begin anew where they ask to"
-
-// guard turns a panic or a memory fault inside bbolt, which damage causes, into
-// an error.
-func guard(fn func() error) (err error) {
-	old := debug.SetPanicOnFault(true)
-	defer func() {
-		debug.SetPanicOnFault(old)
-		if p := recover(); p != nil {
-			err = fmt.Errorf("bbolt: %v", p)
-		}
-	}()
-	return fn()
+// damaged tells an error about what is in the file from one of the machine.
+func damaged(err error) bool {
+	var e *boltfile.Error
+	return errors.As(err, &e) || errors.Is(err, errContent)
 }
 
-func (f *File) open(path string, noSync bool) error {
-	db, err := bolt.Open(path, 0o640, &bolt.Options{Timeout: time.Second, NoSync: noSync})
+var errContent = errors.New("damaged")
+
+// explain says what to do about an error of the file's content.
+func explain(do, path string, err error) error {
+	err = fmt.Errorf("%s consumer groups %s: %w", do, path, err)
+	if damaged(err) {
+		err = fmt.Errorf("%w. Restore the file from a backup, or move it aside: consumers then begin anew where they ask to", err)
+	}
+	return err
+}
+
+// begin fills a new file. Generations begin above those that a file which was
+// lost may have given out.
+func begin(tx *bolt.Tx, f *File) error {
+	f.disk = content{format: FormatVersion, retired: uint64(time.Now().Unix()), groups: map[string]*Group{}}
+	if _, err := tx.CreateBucket(bucketGroups); err != nil {
+		return err
+	}
+	meta, err := tx.CreateBucket(bucketMeta)
 	if err != nil {
 		return err
 	}
-	f.db = db
-	return db.Update(func(tx *bolt.Tx) error {
-		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
+	return putMeta(meta, f.disk.retired)
+}
+
+func putMeta(meta *bolt.Bucket, retired uint64) error {
+	if err := meta.Put(keyFormat, []byte{FormatVersion}); err != nil {
+		return err
+	}
+	return meta.Put(keyRetired, boltfile.Protect(keyRetired, binary.BigEndian.AppendUint64(nil, retired)))
+}
+
+// read reads everything and checks it.
+func read(tx *bolt.Tx) (c content, err error) {
+	c.groups = map[string]*Group{}
+	problems := walk(tx, &c, func(name string, g *Group) { c.groups[name] = g })
+	return c, errors.Join(problems...)
+}
+
+// walk reads the file, goes on behind what is damaged, and returns all of that.
+func walk(tx *bolt.Tx, c *content, visit func(string, *Group)) (problems []error) {
+	wrong := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf("%w: %w", errContent, fmt.Errorf(format, args...)))
+	}
+	meta, groups := tx.Bucket(bucketMeta), tx.Bucket(bucketGroups)
+	if meta == nil || groups == nil {
+		wrong("buckets are missing")
+		return problems
+	}
+	switch v := meta.Get(keyFormat); {
+	case len(v) != 1 || v[0] == 0:
+		wrong("the format is missing")
+		return problems
+	case v[0] > FormatVersion:
+		return append(problems, fmt.Errorf("groups format %d: %w", v[0], boltfile.ErrTooNew))
+	default:
+		c.format = v[0]
+	}
+	if c.format > 1 {
+		b, err := boltfile.Unprotect(keyRetired, meta.Get(keyRetired))
+		if err != nil || len(b) != 8 {
+			wrong("retired generations: %w", errors.Join(err, errLength(b)))
+		} else {
+			c.retired = binary.BigEndian.Uint64(b)
+		}
+	}
+	if err := groups.ForEach(func(k, v []byte) (err error) {
+		if c.format > 1 {
+			v, err = boltfile.Unprotect(k, v)
+		}
+		g := &Group{}
+		if err == nil {
+			err = json.Unmarshal(v, g)
+		}
 		if err != nil {
-			return err
-		}
-		if v := meta.Get(keyFormat); len(v) == 1 && v[0] > FormatVersion {
-			return fmt.Errorf("groups format %d: %w", v[0], changelog.ErrTooNew)
-		}
-		if err := meta.Put(keyFormat, []byte{FormatVersion}); err != nil {
-			return err
-		}
-		b, err := tx.CreateBucketIfNotExists(bucketGroups)
-		if err != nil {
-			return err
-		}
-		return b.ForEach(func(k, v []byte) error {
-			g := &Group{}
-			if err := json.Unmarshal(v, g); err != nil {
-				return fmt.Errorf("group %q: %w", k, err)
-			}
-			f.groups[string(k)] = g
+			wrong("group %q: %w", k, err)
 			return nil
-		})
-	})
+		}
+		visit(string(k), g)
+		return nil
+	}); err != nil {
+		problems = append(problems, err)
+	}
+	return problems
+}
+
+func errLength(b []byte) error {
+	if len(b) != 8 {
+		return fmt.Errorf("value has %d bytes, want 8", len(b))
+	}
+	return nil
 }
 
 // Check reads a closed file without changing it: bbolt's own structure, every
 // group, and that no offset lies behind the end of the changelog.
 func Check(path string, end change.Offset) error {
-	var problems []error
-	err := guard(func() error {
-		db, err := bolt.Open(path, 0o640, &bolt.Options{Timeout: time.Second, ReadOnly: true})
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		defer db.Close()
-		return db.View(func(tx *bolt.Tx) error {
-			if err := boltfile.Probe(path); err != nil {
-				return err
-			}
-			for err := range tx.Check() {
-				problems = append(problems, err)
-			}
-			b := tx.Bucket(bucketGroups)
-			if b == nil {
-				return errors.New("the bucket of groups is missing")
-			}
-			return b.ForEach(func(k, v []byte) error {
-				g := &Group{}
-				if err := json.Unmarshal(v, g); err != nil {
-					problems = append(problems, fmt.Errorf("group %q: %w", k, err))
-				}
-				problems = append(problems, g.beyond(string(k), end)...)
-				return nil
-			})
+	file, err := boltfile.Open(path, boltfile.Options{ReadOnly: true})
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return explain("check", path, err)
+	}
+	defer file.Close()
+	problems := file.Check()
+	if len(problems) == 0 {
+		err = file.View(func(tx *bolt.Tx) error {
+			return errors.Join(walk(tx, &content{}, func(name string, g *Group) {
+				problems = append(problems, g.beyond(name, end)...)
+			})...)
 		})
-	})
+	}
 	if err = errors.Join(append(problems, err)...); err != nil {
-		return fmt.Errorf("consumer groups %s: %w%s", path, err, remedy)
+		return explain("check", path, err)
 	}
 	return nil
 }
@@ -190,14 +268,12 @@ func Check(path string, end change.Offset) error {
 // Within makes sure that no group stands beyond the end of the changelog: its
 // consumer would never see the changes that take these offsets.
 func (f *File) Within(end change.Offset) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	var problems []error
-	for name, g := range f.groups {
+	for name, g := range f.seen.Load().groups {
 		problems = append(problems, g.beyond(name, end)...)
 	}
-	if err := errors.Join(problems...); err != nil {
-		return fmt.Errorf("consumer groups %s: %w%s", f.db.Path(), err, remedy)
+	if len(problems) > 0 {
+		return explain("open", f.path, errors.Join(problems...))
 	}
 	return nil
 }
@@ -205,7 +281,7 @@ func (f *File) Within(end change.Offset) error {
 func (g *Group) beyond(name string, end change.Offset) (problems []error) {
 	for topic, c := range g.Topics {
 		if c.Offset > end {
-			problems = append(problems, fmt.Errorf("group %q stands at offset %d of %s, beyond the changelog's end at %d", name, c.Offset, topic, end))
+			problems = append(problems, fmt.Errorf("%w: group %q stands at offset %d of %s, beyond the changelog's end at %d", errContent, name, c.Offset, topic, end))
 		}
 	}
 	return problems
@@ -218,48 +294,112 @@ func (f *File) Close() error {
 		close(m.fenced)
 	}
 	clear(f.active)
+	f.publish()
 	f.mu.Unlock()
-	if err := f.db.Close(); err != nil {
+	if err := f.file.Close(); err != nil {
 		return fmt.Errorf("close consumer groups: %w", err)
 	}
 	return nil
 }
 
-// put stores a group durably, then in memory. Callers hold mu.
-func (f *File) put(name string, g *Group) error {
+// lock begins a change. After a commit that failed it reads anew what the disk
+// holds, so that the change begins from that.
+func (f *File) lock() (unlock func(), err error) {
+	f.mu.Lock()
+	if err := f.file.Ready(); err != nil {
+		f.mu.Unlock()
+		return nil, explain("read", f.path, err)
+	}
+	return f.mu.Unlock, nil
+}
+
+// publish shows readers what is there now. Callers hold mu.
+func (f *File) publish() {
+	v := &view{groups: maps.Clone(f.disk.groups), active: map[string]string{}}
+	for name, m := range f.active {
+		v.active[name] = m.ID
+	}
+	f.seen.Store(v)
+}
+
+// write commits a change, and with it the checksums of a file that has none.
+// Callers hold mu.
+func (f *File) write(change func(tx *bolt.Tx) error) error {
+	upgrade := f.disk.format < FormatVersion
+	err := f.file.Update(func(tx *bolt.Tx) error {
+		if upgrade {
+			if err := putMeta(tx.Bucket(bucketMeta), f.disk.retired); err != nil {
+				return err
+			}
+			for name, g := range f.disk.groups {
+				if err := putGroup(tx, name, g); err != nil {
+					return err
+				}
+			}
+		}
+		f.crash("groups.commit")
+		return change(tx)
+	})
+	if err == nil {
+		f.disk.format = FormatVersion
+		f.crash("groups.done")
+	}
+	return err
+}
+
+func (f *File) crash(point string) {
+	if f.opt.Crash != nil {
+		f.opt.Crash(point)
+	}
+}
+
+func putGroup(tx *bolt.Tx, name string, g *Group) error {
 	v, err := json.Marshal(g)
 	if err != nil {
 		return fmt.Errorf("encode group %q: %w", name, err)
 	}
-	if err := f.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketGroups).Put([]byte(name), v) }); err != nil {
-		return fmt.Errorf("store group %q: %w", name, err)
+	return tx.Bucket(bucketGroups).Put([]byte(name), boltfile.Protect([]byte(name), v))
+}
+
+// put stores a group durably, then in memory. Callers hold mu.
+func (f *File) put(name string, g *Group) error {
+	if err := f.write(func(tx *bolt.Tx) error { return putGroup(tx, name, g) }); err != nil {
+		return explain(fmt.Sprintf("store group %q in", name), f.path, err)
 	}
-	f.groups[name] = g
+	f.disk.groups[name] = g
+	f.publish()
 	return nil
 }
 
 func (g *Group) clone() *Group {
-	c := &Group{Topics: map[string]Commit{}}
-	if g != nil {
-		c.Generation = g.Generation
-		for t, v := range g.Topics {
-			c.Topics[t] = v
-		}
+	if g == nil {
+		return &Group{Topics: map[string]Commit{}}
 	}
-	return c
+	c := *g
+	if c.Topics = maps.Clone(g.Topics); c.Topics == nil {
+		c.Topics = map[string]Commit{}
+	}
+	return &c
 }
 
 // Join makes the caller the active member of a group, creating the group at
 // need. Another member is fenced; the same member is refused with ErrActive.
 func (f *File) Join(name, id string) (*Member, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	unlock, err := f.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	old := f.active[name]
 	if old != nil && old.ID == id {
 		return nil, fmt.Errorf("group %q: %w: %q", name, ErrActive, id)
 	}
-	g := f.groups[name].clone()
+	g := f.disk.groups[name].clone()
+	if f.disk.groups[name] == nil {
+		g.Generation = f.disk.retired
+	}
 	g.Generation++
+	g.Member = id
 	if err := f.put(name, g); err != nil {
 		return nil, err
 	}
@@ -268,6 +408,7 @@ func (f *File) Join(name, id string) (*Member, error) {
 	}
 	m := &Member{Group: name, ID: id, Generation: g.Generation, fenced: make(chan struct{}), file: f}
 	f.active[name] = m
+	f.publish()
 	return m, nil
 }
 
@@ -277,46 +418,49 @@ func (m *Member) Leave() {
 	defer m.file.mu.Unlock()
 	if m.file.active[m.Group] == m {
 		delete(m.file.active, m.Group)
+		m.file.publish()
 	}
 }
 
 // Get returns a group.
 func (f *File) Get(name string) (Group, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	g, ok := f.groups[name]
-	if !ok {
-		return Group{}, false
-	}
-	return *g.clone(), true
+	g, ok := f.seen.Load().groups[name]
+	return *g.clone(), ok
+}
+
+// Count returns the number of groups, and whether the named one is among them.
+func (f *File) Count(name string) (n int, exists bool) {
+	v := f.seen.Load()
+	return len(v.groups), v.groups[name] != nil
 }
 
 // All returns the groups and who is active in each.
 func (f *File) All() (groups map[string]Group, active map[string]string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	groups, active = map[string]Group{}, map[string]string{}
-	for name, g := range f.groups {
+	v := f.seen.Load()
+	groups = map[string]Group{}
+	for name, g := range v.groups {
 		groups[name] = *g.clone()
 	}
-	for name, m := range f.active {
-		active[name] = m.ID
-	}
-	return groups, active
+	return groups, maps.Clone(v.active)
 }
 
-// Commit stores a place. The generation must be the group's newest.
-func (f *File) Commit(name string, generation uint64, topic string, c Commit) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	g := f.groups[name].clone()
-	if f.groups[name] == nil {
+// Commit stores a place. The generation must be the group's newest, and the
+// member, unless it is "", the one that got it.
+func (f *File) Commit(name string, generation uint64, member, topic string, c Commit) error {
+	unlock, err := f.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	g := f.disk.groups[name].clone()
+	switch {
+	case f.disk.groups[name] == nil:
 		return fmt.Errorf("group %q: %w", name, ErrUnknown)
-	}
-	if generation != g.Generation {
+	case generation != g.Generation:
 		return fmt.Errorf("group %q, generation %d, now %d: %w", name, generation, g.Generation, ErrStale)
-	}
-	if c.Offset < g.Topics[topic].Offset {
+	case member != "" && g.Member != "" && member != g.Member:
+		return fmt.Errorf("group %q: generation %d is not one of member %q: %w", name, generation, member, ErrStale)
+	case c.Offset < g.Topics[topic].Offset:
 		return fmt.Errorf("group %q, %s, offset %d, committed %d: %w", name, topic, c.Offset, g.Topics[topic].Offset, ErrBackwards)
 	}
 	g.Topics[topic] = c
@@ -325,32 +469,48 @@ func (f *File) Commit(name string, generation uint64, topic string, c Commit) er
 
 // Reset replaces the places of some topics. The group must have no consumer.
 func (f *File) Reset(name string, places map[string]Commit) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	unlock, err := f.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if m := f.active[name]; m != nil {
 		return fmt.Errorf("group %q: %w: %q", name, ErrBusy, m.ID)
 	}
-	g := f.groups[name].clone()
-	for t, c := range places {
-		g.Topics[t] = c
+	g := f.disk.groups[name].clone()
+	if f.disk.groups[name] == nil {
+		g.Generation = f.disk.retired
 	}
+	maps.Copy(g.Topics, places)
 	return f.put(name, g)
 }
 
-// Delete forgets a group. The group must have no consumer.
+// Delete forgets a group, but not its generation. The group must have no consumer.
 func (f *File) Delete(name string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	unlock, err := f.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	g := f.disk.groups[name]
 	if m := f.active[name]; m != nil {
 		return fmt.Errorf("group %q: %w: %q", name, ErrBusy, m.ID)
 	}
-	if f.groups[name] == nil {
+	if g == nil {
 		return fmt.Errorf("group %q: %w", name, ErrUnknown)
 	}
-	if err := f.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketGroups).Delete([]byte(name)) }); err != nil {
-		return fmt.Errorf("delete group %q: %w", name, err)
+	retired := max(f.disk.retired, g.Generation)
+	if err := f.write(func(tx *bolt.Tx) error {
+		if err := putMeta(tx.Bucket(bucketMeta), retired); err != nil {
+			return err
+		}
+		return tx.Bucket(bucketGroups).Delete([]byte(name))
+	}); err != nil {
+		return explain(fmt.Sprintf("delete group %q from", name), f.path, err)
 	}
-	delete(f.groups, name)
+	f.disk.retired = retired
+	delete(f.disk.groups, name)
+	f.publish()
 	return nil
 }
 
@@ -359,14 +519,11 @@ func (f *File) Delete(name string) error {
 // commits waiting, and groups are few and small.
 func (f *File) CopyTo(open func(size int64) (io.Writer, error)) error {
 	var copied bytes.Buffer
-	if err := f.db.View(func(tx *bolt.Tx) error {
+	if err := f.file.View(func(tx *bolt.Tx) error {
 		_, err := tx.WriteTo(&copied)
 		return err
 	}); err != nil {
-		if errors.Is(err, berrors.ErrDatabaseNotOpen) {
-			return ErrClosed
-		}
-		return fmt.Errorf("copy consumer groups: %w", err)
+		return explain("copy", f.path, err)
 	}
 	w, err := open(int64(copied.Len()))
 	if err != nil {
