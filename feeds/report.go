@@ -23,12 +23,16 @@ type Report struct {
 	Duration time.Duration
 	Upstream string // "not modified" when upstream had nothing new
 	Notes    []string
+	LeftOut  []string // by feed: what of the answer gave no row, and why
 }
 
 func (c countedCycle) report(name string, res poll.Result, begin, end time.Time) Report {
 	rep := Report{
 		Feed: name, DryRun: c.Dry, Items: res.Items, Written: c.Written, Edits: c.Edits,
 		Requests: int(c.sent.Load()), Duration: end.Sub(begin), Notes: res.Notes,
+	}
+	if res.LeftOut != "" {
+		rep.LeftOut = []string{name + ": " + res.LeftOut}
 	}
 	if res.Unchanged {
 		rep.Upstream = "not modified"
@@ -95,6 +99,7 @@ func (a Report) add(b Report) Report {
 	a.Requests += b.Requests
 	a.Duration += b.Duration
 	a.Notes = append(a.Notes, b.Notes...)
+	a.LeftOut = append(a.LeftOut, b.LeftOut...)
 	if b.Upstream != "" {
 		a.Upstream = b.Upstream
 	}

@@ -71,6 +71,9 @@ func (a *app) printReport(r feeds.Report, rows int) {
 		fmt.Fprintf(a.out, "upstream: %s\n", r.Upstream)
 	}
 	fmt.Fprintf(a.out, "would insert %d, update %d, delete %d; %d are unchanged\n", r.Written.Inserted, r.Written.Updated, r.Written.Deleted, r.Written.Unchanged)
+	for _, left := range r.LeftOut {
+		fmt.Fprintln(a.out, "left out of "+plain(left))
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintln(a.out, "note: "+plain(n))
 	}

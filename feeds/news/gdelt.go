@@ -1,11 +1,9 @@
 package news
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -73,49 +71,65 @@ type article struct {
 }
 
 // parseGDELT reads an ArtList answer. "{}" is how GDELT says "nothing found".
-func parseGDELT(b []byte, src Source, now time.Time) (*Feed, error) {
+func parseGDELT(b []byte, c *collector) error {
 	if b[0] != '{' {
-		return nil, gdeltText(b)
+		return gdeltText(b)
 	}
-	if bytes.Count(b, []byte("{")) > maxObjects {
-		return nil, fmt.Errorf("%w: more than %d objects", ErrTooComplex, maxObjects)
-	}
-	var all map[string]json.RawMessage
-	err := payload.Decode(b, "", payload.Object, &all)
-	if errors.Is(err, payload.ErrNotJSON) {
-		err = payload.Decode(escape(b), "", payload.Object, &all)
-	}
-	switch {
-	case errors.Is(err, payload.ErrTruncated):
-		return nil, ErrTruncated
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	all, err := members(b, c)
+	if err != nil {
+		return err
 	}
 	list, ok := all["articles"]
 	if !ok && len(all) > 0 {
-		return nil, fmt.Errorf("%w: a JSON object without articles", ErrNotFeed)
+		return fmt.Errorf("%w: a JSON object without articles", ErrNotFeed)
 	}
-	c := collect(src, now)
-	err = payload.Each(list, maxDocItems, func(elem json.RawMessage) error {
+	return elements(list, c, func(elem []byte) bool {
 		var a article
-		if !payload.IsObject(elem) || payload.Unmarshal(elem, &a) != nil {
-			c.feed.Total++
-			c.feed.Dropped.Malformed++
-			return nil
+		if payload.Unmarshal(elem, &a) != nil {
+			return false
 		}
-		d := draft{title: a.Title.String()}
-		d.link, _ = CleanLink(a.URL.String(), nil)
+		d := draft{title: tighten(a.Title.String())}
+		d.take(a.URL.String(), nil)
 		if at, err := time.Parse(gdeltTime, strings.TrimSpace(a.Seen.String())); err == nil {
-			d.at = &at
+			d.dates = []string{at.Format(time.RFC3339)}
 		}
 		c.add(d)
-		return nil
+		return true
 	})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	return c.finish(), nil
 }
+
+// tighten takes out the spaces that GDELT puts around punctuation: "EU ' s carbon
+// market : prices fall 5 . 2 %".
+func tighten(title string) string {
+	for _, r := range tightens {
+		title = r.form.ReplaceAllString(title, r.with)
+	}
+	return title
+}
+
+var tightens = func() (out []struct {
+	form *regexp.Regexp
+	with string
+},
+) {
+	for _, r := range [][2]string{
+		{`(\pL)\s+(['’])\s+(s|t|re|ve|ll|d|m|S)\b`, "$1$2$3"}, // EU ' s
+		{`(\pL{2,}s)\s+(['’])\s+`, "$1$2 "},                   // traders ' views
+		{`(\d)\s+([.,])\s+(\d)`, "$1$2$3"},                    // 5 . 2
+		{`\s+([,;:!?%)\]}»”])`, "$1"},                         // what next ?
+		{`\s+(\.)(\s|$)`, "$1$2"},                             // The end .
+		{`([(\[{«“])\s+`, "$1"},                               // ( again
+		{`([$€£])\s+(\d)`, "$1$2"},                            // $ 5
+		{`(^|\s)"\s+([^"]*?)\s+"`, `$1"$2"`},                  // " quoted "
+		{`(\pL)\s+-\s+(\pL)(\pL*)\b`, "$1 - $2$3"},            // a dash stays a dash
+	} {
+		out = append(out, struct {
+			form *regexp.Regexp
+			with string
+		}{regexp.MustCompile(r[0]), r[1]})
+	}
+	return out
+}()
 
 // gdeltText names what GDELT says in plain text, with whatever status.
 func gdeltText(b []byte) error {
@@ -127,23 +141,4 @@ func gdeltText(b []byte) error {
 		return ErrRateLimited
 	}
 	return ErrBadQuery
-}
-
-// escape doubles the backslashes that begin no escape of JSON: GDELT copies
-// some titles as they are.
-func escape(b []byte) []byte {
-	out := make([]byte, 0, len(b)+16)
-	for i := 0; i < len(b); i++ {
-		out = append(out, b[i])
-		if b[i] != '\\' {
-			continue
-		}
-		if i+1 < len(b) && bytes.IndexByte([]byte(`"\/bfnrtu`), b[i+1]) >= 0 {
-			i++
-			out = append(out, b[i])
-			continue
-		}
-		out = append(out, '\\')
-	}
-	return out
 }

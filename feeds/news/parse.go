@@ -2,48 +2,71 @@ package news
 
 import (
 	"bytes"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/mmcdole/gofeed"
-
-	"carbond/feeds/internal/payload"
+	"github.com/mmcdole/gofeed/rss"
 )
 
 // Parse reads an answer of src: RSS, RDF, Atom, JSON Feed, or GDELT's list of
 // articles wherever it comes from (a proxy or a file may have any address). Only
-// at a GDELT query do {} and plain text mean what GDELT means by them. contentType is the header as received, now
-// the time of fetching. The errors are those of this package; callers apply
-// CheckEmpty to what comes back without one.
-func Parse(body []byte, contentType string, src Source, now time.Time) (*Feed, error) {
+// at a GDELT query do {} and plain text mean what GDELT means by them.
+// contentType is the header as received, now the time of fetching, shared what
+// Feed.Shared of earlier documents held. The errors are those of this package;
+// callers apply CheckEmpty to what comes back without one.
+func Parse(body []byte, contentType string, src Source, now time.Time, shared ...string) (*Feed, error) {
 	b := bytes.TrimSpace(Transcode(body, contentType))
-	var feed *Feed
+	c := collect(src, now, shared)
 	var err error
 	switch {
 	case len(b) == 0:
 		err = ErrEmpty
 	case src.GDELT():
-		feed, err = parseGDELT(b, src, now)
-	case b[0] == '<':
-		feed, err = parseXML(b, src, now)
+		err = parseGDELT(b, c)
 	case b[0] == '{':
-		feed, err = parseJSON(b, src, now)
+		err = parseJSON(b, c)
+	case b[0] == '<' || rootTag.Match(b):
+		err = parseXML(b, c)
 	default:
 		err = fmt.Errorf("%w: plain text", ErrNotFeed)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("parse feed %s: %w", src.Feed, err)
 	}
-	return feed, nil
+	return c.finish(), nil
 }
 
-func parseXML(b []byte, src Source, now time.Time) (*Feed, error) {
+// parseXML reads a document as it stands, and mends it when that fails or loses
+// items.
+func parseXML(b []byte, c *collector) error {
 	if page(b) {
-		return nil, ErrHTML
+		return ErrHTML
 	}
+	f, err := readXML(b)
+	if errors.Is(err, ErrTooComplex) {
+		return err
+	}
+	if err != nil {
+		mended, cut, ok := mend(b)
+		if !ok {
+			return err
+		}
+		again, merr := readXML(mended)
+		if merr != nil || len(again.Items) == 0 {
+			return err
+		}
+		f, c.feed.Cut = again, cut
+	}
+	convertFeed(f, c)
+	return nil
+}
+
+// readXML reads a document that is good XML.
+func readXML(b []byte) (*gofeed.Feed, error) {
 	s, err := look(b)
 	if err != nil {
 		return nil, err
@@ -54,43 +77,11 @@ func parseXML(b []byte, src Source, now time.Time) (*Feed, error) {
 		return nil, ErrNotFeed
 	case err != nil:
 		return nil, syntax(err)
-	case len(f.Items) == 0 && s.items > 0:
+	case len(f.Items) < s.items:
 		// One unclosed tag can swallow everything that follows, silently.
-		return nil, fmt.Errorf("%w: none of its %d items can be read", ErrMalformed, s.items)
+		return nil, fmt.Errorf("%w: %d of its %d items can be read", ErrMalformed, len(f.Items), s.items)
 	}
-	return convertFeed(f, src, now), nil
-}
-
-// parseJSON reads a JSON Feed, or a list of articles in GDELT's form. Any other
-// object would also pass for a feed with no items, so the members that make one
-// are checked first.
-func parseJSON(b []byte, src Source, now time.Time) (*Feed, error) {
-	if bytes.Count(b, []byte("{")) > maxObjects {
-		return nil, fmt.Errorf("%w: more than %d objects", ErrTooComplex, maxObjects)
-	}
-	var head struct {
-		Version  payload.Text      `json:"version"`
-		Items    *[]payload.Number `json:"items"` // decodes from anything, only counts
-		Articles json.RawMessage   `json:"articles"`
-	}
-	err := payload.Decode(b, "", payload.Object, &head)
-	switch {
-	case errors.Is(err, payload.ErrTruncated):
-		return nil, ErrTruncated
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	case head.Items == nil && len(head.Articles) > 0 && head.Articles[0] == '[':
-		return parseGDELT(b, src, now)
-	case head.Items == nil || !strings.Contains(head.Version.String(), "jsonfeed.org"):
-		return nil, fmt.Errorf("%w: a JSON object of another kind", ErrNotFeed)
-	case len(*head.Items) > maxDocItems:
-		return nil, fmt.Errorf("%w: more than %d items", ErrTooComplex, maxDocItems)
-	}
-	f, err := reader().Parse(bytes.NewReader(b))
-	if err != nil {
-		return nil, fmt.Errorf("%w: items of the wrong form", ErrMalformed)
-	}
-	return convertFeed(f, src, now), nil
+	return f, nil
 }
 
 // reader returns a parser for one document. It looks for no images: that search
@@ -111,11 +102,11 @@ func page(b []byte) bool {
 
 // convertFeed drafts the items. Authors, editors, bodies, images and enclosures
 // are not looked at.
-func convertFeed(f *gofeed.Feed, src Source, now time.Time) *Feed {
-	c := collect(src, now)
+func convertFeed(f *gofeed.Feed, c *collector) {
 	c.feed.Every = hint(f)
-	against := base(f.Link, src.URL)
-	for _, it := range f.Items {
+	against := base(f.Link, c.src.URL)
+	original, _ := f.OriginalFeed().(*rss.Feed)
+	for i, it := range f.Items {
 		if it == nil {
 			c.feed.Total++
 			c.feed.Dropped.Malformed++
@@ -123,20 +114,62 @@ func convertFeed(f *gofeed.Feed, src Source, now time.Time) *Feed {
 		}
 		d := draft{
 			title: it.Title, id: it.GUID, summary: it.Description, categories: it.Categories,
-			at: it.PublishedParsed, sponsored: sponsored(it),
+			dates: dates(it), sponsored: sponsored(it),
 		}
-		if d.at == nil {
-			d.at = it.UpdatedParsed
+		permalink := true
+		if original != nil && i < len(original.Items) && original.Items[i].GUID != nil {
+			permalink = !strings.EqualFold(strings.TrimSpace(original.Items[i].GUID.IsPermalink), "false")
 		}
-		var ok bool
-		if d.link, ok = CleanLink(it.Link, against); !ok {
-			// A permalink may stand in; resolving it would turn plain ids
-			// into links.
-			d.link, _ = CleanLink(it.GUID, nil)
+		for _, link := range append([]string{it.Link}, alternates(it)...) {
+			if d.take(link, against) {
+				break
+			}
+		}
+		if d.link == "" && permalink {
+			d.take(it.GUID, nil) // resolving it would turn plain ids into links
 		}
 		c.add(d)
 	}
-	return c.finish()
+}
+
+// alternates are the addresses of an item in Atom's own elements, which RSS
+// feeds use too.
+func alternates(it *gofeed.Item) (out []string) {
+	for _, prefix := range []string{"atom", "atom10", "a10"} {
+		for _, e := range it.Extensions[prefix]["link"] {
+			if rel := e.Attrs["rel"]; rel == "" || rel == "alternate" {
+				out = append(out, cmp.Or(e.Attrs["href"], e.Value))
+			}
+		}
+	}
+	return out
+}
+
+// dates are the texts that may hold an item's date, the best first.
+func dates(it *gofeed.Item) []string {
+	out := []string{it.Published}
+	more := func(prefixes, names []string) {
+		for _, prefix := range prefixes {
+			for _, name := range names {
+				for _, e := range it.Extensions[prefix][name] {
+					out = append(out, e.Value)
+				}
+			}
+		}
+	}
+	atom := []string{"atom", "atom10", "a10"}
+	if it.DublinCoreExt != nil {
+		out = append(out, it.DublinCoreExt.Date...)
+	}
+	more([]string{"dc"}, []string{"date", "issued", "created"})
+	more([]string{"dcterms", "dct"}, []string{"issued", "available", "created", "date", "dateSubmitted", "valid"})
+	more([]string{"prism"}, []string{"publicationDate", "publicationdate", "coverDate", "coverdate", "onlineDate", "creationDate"})
+	more(atom, []string{"published", "issued", "created"})
+	out = append(out, it.Updated)
+	more([]string{"dcterms", "dct", "dc"}, []string{"modified", "dateModified"})
+	more([]string{"prism"}, []string{"modificationDate"})
+	more(atom, []string{"updated", "modified"})
+	return out
 }
 
 // sponsored reports an item that its publisher marks as paid for.

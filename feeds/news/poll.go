@@ -42,6 +42,7 @@ type memory struct {
 	Hint       time.Duration    `json:"hint,omitempty"`   // interval that the publisher asks for
 	Moved      string           `json:"moved,omitempty"`  // where a 301 led
 	Own        []string         `json:"own,omitempty"`    // stories of the last document that are this feed's
+	Shared     []string         `json:"shared,omitempty"` // see Feed.Shared
 }
 
 // NewPollers returns a poller for each feed. They share what is known of stored
@@ -161,13 +162,18 @@ func (s *Poller) Poll(ctx context.Context, c *poll.Cycle) (poll.Result, error) {
 	}
 	// Only now: validators of a document that was not stored would hide it.
 	s.mem = memory{
-		Validators: res.Validators, Digest: sum, Total: feed.Total, Kept: len(feed.Items), Own: own,
+		Validators: res.Validators, Digest: sum, Total: feed.Total, Kept: len(feed.Items), Own: own, Shared: feed.Shared,
 		Hint: max(feed.Every, fetch.MaxAge(res.Header)),
+	}
+	if feed.Cut {
+		s.mem.Validators, s.mem.Digest = fetch.Validators{}, "" // the rest may come with the next answer
 	}
 	if res.Moved != nil {
 		s.mem.Moved = fetch.Shown(res.Moved)
 	}
-	return s.result(false), nil
+	out := s.result(false)
+	out.LeftOut = feed.Dropped.String()
+	return out, nil
 }
 
 func (s *Poller) result(unchanged bool) poll.Result {
@@ -180,7 +186,7 @@ func (s *Poller) result(unchanged bool) poll.Result {
 
 // parse reads a document and refuses one that lost its items.
 func (s *Poller) parse(c *poll.Cycle, req *fetch.Request, res *fetch.Response) (*Feed, error) {
-	feed, err := Parse(res.Body, res.ContentType(), s.feed, c.Now())
+	feed, err := Parse(res.Body, res.ContentType(), s.feed, c.Now(), s.mem.Shared...)
 	if err == nil {
 		err = CheckEmpty(feed.Total, s.mem.Total)
 	}
@@ -207,7 +213,7 @@ func (s *Poller) plan(feed *Feed, now time.Time) (edits []change.Edit, own []str
 	dated := change.Edit{Table: change.News, Columns: slices.Concat(columns, dateColumns)}
 	bare := change.Edit{Table: change.News, Columns: columns}
 	for _, it := range feed.Items {
-		if s.keep > 0 && now.Sub(it.PublishedAt) >= s.keep {
+		if s.keep > 0 && !it.PublishedAt.IsZero() && now.Sub(it.PublishedAt) >= s.keep {
 			continue // it would be pruned and come again
 		}
 		known, mine := s.owners.claim(it.GUID, s.feed.Feed, s.feed.Name)

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/html/charset"
-	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
 )
 
 // declaration finds the XML declaration, also behind the blank lines and
@@ -28,7 +28,8 @@ const headBytes = 1024
 // A byte order mark decides; then the charset of the Content-Type header, then
 // the XML declaration, then UTF-8. Servers lie, so a label that the bytes
 // contradict is passed over: single-byte charsets lose to text that is plainly
-// UTF-8, and bytes that are not UTF-8 are read as windows-1252.
+// UTF-8, and bytes that are not UTF-8 are read as windows-1252, in both cases run
+// of text by run of text.
 func Transcode(body []byte, contentType string) []byte {
 	b := undeclare(decode(body, contentType))
 	if bytes.IndexFunc(b, forbidden) < 0 {
@@ -50,6 +51,9 @@ func forbidden(r rune) bool {
 func decode(body []byte, contentType string) []byte {
 	for _, mark := range marks {
 		if rest, ok := bytes.CutPrefix(body, []byte(mark.bytes)); ok {
+			for bytes.HasPrefix(rest, []byte(mark.bytes)) { // twice: two programs added one
+				rest = rest[len(mark.bytes):]
+			}
 			return convert(rest, mark.charset)
 		}
 	}
@@ -70,7 +74,28 @@ func decode(body []byte, contentType string) []byte {
 	if plain {
 		return body
 	}
-	return repair(body)
+	return mixed(body, charmap.Windows1252)
+}
+
+// mixed decodes a document in which items of several origins stand, each in the
+// charset of its own: runs of text that are UTF-8 stay, others are read by the
+// single-byte charset.
+func mixed(body []byte, single *charmap.Charmap) []byte {
+	out := make([]byte, 0, len(body)+len(body)/8)
+	for len(body) > 0 {
+		n := bytes.IndexAny(body[1:], "<>") + 1
+		if n == 0 {
+			n = len(body)
+		}
+		run := body[:n]
+		body = body[n:]
+		if utf8.Valid(run) {
+			out = append(out, run...)
+			continue
+		}
+		out = append(out, repair(run, single)...)
+	}
+	return out
 }
 
 // marks are the byte order marks. The charsets that use none never begin so.
@@ -117,28 +142,28 @@ func convert(body []byte, name string) []byte {
 		if utf8.Valid(body) {
 			return body
 		}
-		return repair(body)
+		return mixed(body, charmap.Windows1252)
 	}
-	enc, _ := charset.Lookup(name)
+	enc, _ := htmlindex.Get(name)
+	if single, ok := enc.(*charmap.Charmap); ok {
+		return mixed(body, single)
+	}
 	if enc == nil {
-		return repair(body)
+		return mixed(body, charmap.Windows1252)
 	}
-	return decodeWith(enc, body)
-}
-
-func decodeWith(enc encoding.Encoding, body []byte) []byte {
 	out, err := enc.NewDecoder().Bytes(body)
 	if err != nil {
-		return repair(body)
+		return mixed(body, charmap.Windows1252)
 	}
 	return bytes.ToValidUTF8(out, []byte("\ufffd"))
 }
 
-// repair reads bytes that are not UTF-8 as windows-1252, unless they are UTF-8
-// with a few damaged places, which a change of charset would only make worse.
-func repair(body []byte) []byte {
+// repair reads a run of text that is not UTF-8 by a single-byte charset, unless
+// it is UTF-8 with a few damaged places, which a change of charset would only
+// make worse.
+func repair(run []byte, single *charmap.Charmap) []byte {
 	good, bad := 0, 0
-	for b := body; len(b) > 0; {
+	for b := run; len(b) > 0; {
 		r, n := utf8.DecodeRune(b)
 		switch {
 		case r == utf8.RuneError && n == 1:
@@ -148,12 +173,12 @@ func repair(body []byte) []byte {
 		}
 		b = b[n:]
 	}
-	if good > 10*bad {
-		return bytes.ToValidUTF8(body, []byte("\ufffd"))
+	if good > bad {
+		return bytes.ToValidUTF8(run, []byte("\ufffd"))
 	}
-	out, err := charmap.Windows1252.NewDecoder().Bytes(body)
+	out, err := single.NewDecoder().Bytes(run)
 	if err != nil {
-		return bytes.ToValidUTF8(body, []byte("\ufffd"))
+		return bytes.ToValidUTF8(run, []byte("\ufffd"))
 	}
 	return out
 }

@@ -120,14 +120,20 @@ func JSON(body []byte, contentType string, want Shape) ([]byte, error) {
 }
 
 // Decode guards body as JSON does and decodes it into v, which should consist
-// of tolerant fields (Number, Text, json.RawMessage). Anything after the value
-// is ErrNotJSON.
+// of tolerant fields (Number, Text, json.RawMessage). Broken values inside are
+// mended, see Mend. Anything after the value is ErrNotJSON.
 func Decode(body []byte, contentType string, want Shape, v any) error {
 	b, err := JSON(body, contentType, want)
 	if err != nil {
 		return err
 	}
-	return Unmarshal(b, v)
+	err = Unmarshal(b, v)
+	if errors.Is(err, ErrNotJSON) {
+		if m := Mend(b); json.Valid(m) {
+			return Unmarshal(m, v)
+		}
+	}
+	return err
 }
 
 // Unmarshal decodes one guarded value and names what is wrong with it.

@@ -63,6 +63,7 @@ type Result struct {
 	Unchanged bool // 304, or the same bodies as last time
 	Partial   bool // Items counts a part; keep the last full count for display
 	Notes     []string
+	LeftOut   string // what of the answer gave no row, and why
 }
 
 // Now is the time of the clock.

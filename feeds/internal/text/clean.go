@@ -3,11 +3,13 @@ package text
 import (
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+	"golang.org/x/text/encoding/charmap"
 )
 
 // email finds addresses. Feeds carry them in author fields and in free text;
@@ -66,6 +68,7 @@ func Cut(s string, max int) string {
 // characters; limit <= 0 means all.
 func strip(s string, limit int) string {
 	w := writer{limit: limit}
+	s = literal(s)
 	if !strings.ContainsAny(s, "<&") {
 		w.text(s)
 		return w.String()
@@ -99,6 +102,45 @@ func strip(s string, limit int) string {
 	return w.String()
 }
 
+// angle is what an HTML reader takes for the beginning of a tag.
+var angle = regexp.MustCompile(`<([A-Za-z][^\s<>/]*)([^<>]*)(>?)`)
+
+// elements are the names that are markup.
+var elements = sync.OnceValue(func() map[string]bool {
+	out := map[string]bool{}
+	for name := range strings.FieldsSeq(`a abbr acronym address applet area article aside audio b base basefont bdi bdo big blink blockquote body br
+		button canvas caption center cite code col colgroup data datalist dd del details dfn dialog dir div dl dt em embed fieldset figcaption
+		figure font footer form frame frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html i iframe img input ins kbd label legend li link
+		main map mark marquee menu meta meter nav nobr noembed noframes noscript object ol optgroup option output p param picture pre progress q
+		rp rt ruby s samp script section select small source span strike strong style sub summary sup svg path g table tbody td template
+		textarea tfoot th thead time title tr track tt u ul var video wbr xmp`) {
+		out[name] = true
+	}
+	return out
+})
+
+// literal escapes the angle brackets of s that begin no tag of HTML: "a<b and
+// c>d" and "<target>" are text.
+func literal(s string) string {
+	if strings.IndexByte(s, '<') < 0 {
+		return s
+	}
+	return angle.ReplaceAllStringFunc(s, func(tag string) string {
+		m := angle.FindStringSubmatch(tag)
+		name, rest, closed := strings.ToLower(m[1]), strings.TrimRight(m[2], " \t\r\n/"), m[3] != ""
+		known := elements()[name]
+		switch {
+		case strings.ContainsAny(name, ":@") || known && strings.Contains(rest, "="):
+			return tag
+		case known && rest == "":
+			return tag
+		case known && closed && len(name) > 1 && !inline(atom.Lookup([]byte(name))):
+			return tag // <video controls>
+		}
+		return "&lt;" + tag[1:]
+	})
+}
+
 // hidden reports whether an element's content is not for readers.
 func hidden(a atom.Atom) bool {
 	switch a {
@@ -125,6 +167,7 @@ type writer struct {
 	n     int // characters written
 	limit int
 	space bool // a space is due before the next character
+	last  rune // written last
 }
 
 func (w *writer) full() bool { return w.limit > 0 && w.n > w.limit }
@@ -139,8 +182,12 @@ func (w *writer) tag(a atom.Atom) {
 }
 
 func (w *writer) text(s string) {
-	for _, r := range s {
+	for i, r := range s {
+		if r >= 0x80 && r <= 0x9f {
+			r = charmap.Windows1252.DecodeByte(byte(r)) // a reference such as &#146; that means that charset
+		}
 		switch {
+		case joins(r, w.last, s[i:]):
 		case unicode.IsSpace(r):
 			w.space = true
 			continue
@@ -154,10 +201,34 @@ func (w *writer) text(s string) {
 			w.b.WriteByte(' ')
 			w.n++
 		}
-		w.space = false
+		w.space, w.last = false, r
 		w.b.WriteRune(r) // an invalid byte arrives as U+FFFD
 		w.n++
 	}
+}
+
+// joins reports invisible characters that shape the letters or the emoji around
+// them, after the character last and at the beginning of s: joiners between
+// letters of scripts that need them or between symbols, and the tags of flags.
+func joins(r, last rune, s string) bool {
+	switch {
+	case r == '\u200c' || r == '\u200d':
+		_, n := utf8.DecodeRuneInString(s)
+		next, _ := utf8.DecodeRuneInString(s[n:])
+		return shaped(last) && shaped(next)
+	case r >= 0xE0020 && r <= 0xE007F:
+		return last == 0x1F3F4 || last >= 0xE0020 && last <= 0xE007F
+	}
+	return false
+}
+
+// shaped reports letters and marks of scripts other than the European ones, and
+// symbols.
+func shaped(r rune) bool {
+	if unicode.In(r, unicode.Latin, unicode.Greek, unicode.Cyrillic) {
+		return false
+	}
+	return unicode.In(r, unicode.L, unicode.M, unicode.S) || r >= 0x1F3FB && r <= 0x1F3FF
 }
 
 // noncharacter reports the code points that Unicode reserves for no character

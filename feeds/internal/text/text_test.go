@@ -33,6 +33,12 @@ func TestClean(t *testing.T) {
 		"cut before mark":   {"abce\u0301f", 5, "abc…"},
 		"comment goes":      {"a<!-- x -->b", 0, "ab"},
 		"unclosed tag goes": {"a <b", 0, "a"},
+		"no tags":           {"a<b and c>d, <target> missed", 0, "a<b and c>d, <target> missed"},
+		"odd tags":          {"<o:p>a</o:p> <video controls>b</video><font color=red>c</font>", 0, "a b c"},
+		"joiners stay":      {"می\u200cشود 👩\u200d🌾 क्\u200dष", 0, "می\u200cشود 👩\u200d🌾 क्\u200dष"},
+		"joiners go":        {"car\u200dbon \u200ccredits\u200d", 0, "carbon credits"},
+		"flags":             {"\U0001f3f4\U000e0067\U000e0062\U000e007f flag \U000e0067", 0, "\U0001f3f4\U000e0067\U000e0062\U000e007f flag"},
+		"windows-1252":      {"trader&#146;s &#150; x\u0092", 0, "trader’s – x’"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

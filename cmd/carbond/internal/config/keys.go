@@ -151,7 +151,7 @@ func (c *Config) feedKeys() []Key {
 		duration("feeds.finance_history", "0s", &f.FinanceHistory, 0).example("30d").
 			doc("Older prices are pruned, except the latest of each ticker. 0s keeps all in Postgres, and 7d in embedded mode, where history costs memory."),
 		duration("feeds.news_history", "0s", &f.NewsHistory, 0).example("90d").
-			doc("Older news items are pruned. 0s keeps all in Postgres, and 90d in embedded mode."),
+			doc("Older news items are pruned. 0s keeps all in Postgres, and ten years in embedded mode."),
 		duration("feeds.stale_after", "0s", &f.StaleAfter, 0).example("6h").
 			doc("A feed without a success for this long is named in /readyz; 0s means ten of its intervals, at least 30 minutes, or one minute when its URL is on the own machine."),
 	}
