@@ -26,13 +26,9 @@ const (
 func (s *changelog) Consume(q *pb.ConsumeRequest, ss pb.ChangelogService_ConsumeServer) error {
 	ctx := ss.Context()
 	f := &consumption{changelog: s, ss: ss, follow: q.Follow}
-	switch q.Format {
-	case "", "debezium":
-		f.value = f.envelope
-	case "row":
-		f.value = func(b []byte, p *placed) []byte { return debezium.AppendRecord(b, &p.Record) }
-	default:
-		return badField("format", "must be debezium or row")
+	var err error
+	if f.encoder, err = debezium.NewEncoder(q.Format); err != nil {
+		return badField("format", err.Error())
 	}
 	topics, err := s.topics(q.Topics)
 	if err != nil {
@@ -67,12 +63,12 @@ func (s *changelog) Consume(q *pb.ConsumeRequest, ss pb.ChangelogService_Consume
 // with it the reading of the log: nothing else waits.
 type consumption struct {
 	*changelog
-	ss     pb.ChangelogService_ConsumeServer
-	cursor *cursor
-	member LogMember
-	follow bool
-	end    change.Offset // where a stream without follow ends
-	value  func(b []byte, p *placed) []byte
+	ss      pb.ChangelogService_ConsumeServer
+	cursor  *cursor
+	encoder *debezium.Encoder
+	member  LogMember
+	follow  bool
+	end     change.Offset // where a stream without follow ends
 
 	told   change.Offset // next_offset of the last message
 	toldAt time.Time
@@ -223,9 +219,10 @@ func (f *consumption) send(m *pb.ConsumeResponse) error {
 // record encodes a record for the wire.
 func (f *consumption) record(p *placed) *pb.ChangeRecord {
 	// One allocation for key and value; most records fit the guess.
-	b := debezium.AppendKey(make([]byte, 0, 768+2*(len(p.Before)+len(p.After))), &p.Record)
+	f.encoder.Source = debezium.Source{Version: f.opt.Version, Database: f.log.Source().Database}
+	b := f.encoder.AppendKey(make([]byte, 0, 768+2*(len(p.Before)+len(p.After))), &p.Record)
 	k := len(b)
-	b = f.value(b, p)
+	b = f.encoder.AppendValue(b, &p.Record, p.at)
 	r := &pb.ChangeRecord{
 		Offset: uint64(p.Offset), Topic: change.Topic(p.Relation.Name), Op: p.Op.String(),
 		KeyJson: b[:k:k], ValueJson: b[k:], Xid: p.XID, Lsn: p.LSN.String(), LastInTransaction: p.at.Last,
@@ -234,8 +231,4 @@ func (f *consumption) record(p *placed) *pb.ChangeRecord {
 		r.CommitTimeMs = p.CommitTime.UnixMilli()
 	}
 	return r
-}
-
-func (f *consumption) envelope(b []byte, p *placed) []byte {
-	return debezium.AppendValue(b, &p.Record, debezium.Source{Version: f.opt.Version, Database: f.log.Source().Database}, p.at)
 }

@@ -50,7 +50,7 @@ func (s *Store) edit(ctx context.Context, edits []change.Edit, now time.Time) (c
 	}
 	g := s.staging()
 	g.stage.Serial = p.serial
-	g.stage.Source, g.stage.Copied, g.stage.LSN = change.Source{}, false, 0
+	g.stage.Source, g.stage.Copied, g.stage.LSN, g.stage.CommitEnd = change.Source{}, false, 0, 0
 	err := g.stageAll(ctx, []change.Txn{{CommitTime: now, First: true, Final: true, Changes: p.changes}})
 	if err == nil {
 		err = g.commit()

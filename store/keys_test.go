@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -299,5 +300,67 @@ func TestUnfit(t *testing.T) {
 				t.Fatalf("%d rows stayed", n)
 			}
 		})
+	}
+}
+
+// TestPrevious: each record says where the transaction before its own ended,
+// through idle positions, large transactions and a start; the first knows none.
+func TestPrevious(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, store.Options{NoSync: true})
+	defer func() { s.Close() }()
+	d := &deferrable{rel: full(change.Verra)}
+	var want []change.LSN
+	previous := change.LSN(0)
+	for i := range 30 {
+		rows := 1
+		if i%7 == 3 {
+			rows = 3000 // several blocks
+		}
+		for n := range rows {
+			d.event(change.Create, nil, &keyed{fmt.Sprint(i, " ", n), strings.Repeat("x", 100)})
+			want = append(want, previous)
+		}
+		txn := d.txn()
+		if i%7 == 3 {
+			half := txn
+			half.Final, half.EndLSN, half.Changes = false, 0, txn.Changes[:1000]
+			mustApply(t, s, half)
+			txn.First, txn.Changes = false, txn.Changes[1000:]
+		}
+		mustApply(t, s, txn)
+		previous = txn.EndLSN
+		if i%3 == 0 {
+			if err := s.Advance(t.Context(), previous+2); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i == 15 {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, dir, store.Options{NoSync: true})
+		}
+	}
+	for _, from := range []change.Offset{1, 1500, 5000} {
+		r := s.NewReader(from)
+		for i := int(from) - 1; ; {
+			recs, err := r.Read(1 << 16)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(recs) == 0 {
+				if i != len(want) {
+					t.Fatalf("from %d: %d records, want %d", from, i, len(want))
+				}
+				break
+			}
+			for _, rec := range recs {
+				if rec.Previous != want[i] {
+					t.Fatalf("offset %d: the transaction before ends at %s, want %s", rec.Offset, rec.Previous, want[i])
+				}
+				i++
+			}
+		}
 	}
 }

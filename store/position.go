@@ -13,7 +13,8 @@ import (
 // that later versions can add to it.
 type tailState struct {
 	LSN        change.LSN    `json:"lsn"`
-	CommitTime int64         `json:"commit_time"` // microseconds since 1970, 0 when none
+	CommitTime int64         `json:"commit_time"`          // microseconds since 1970, 0 when none
+	CommitEnd  change.LSN    `json:"commit_end,omitempty"` // of the last transaction; LSN may be idle and further
 	Source     change.Source `json:"source"`
 	Copied     bool          `json:"copied"`
 	Topics     [4]topicState `json:"topics"` // by view.Table

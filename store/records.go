@@ -100,7 +100,7 @@ func (g *gatherer) Change(t record.Txn, order uint64, e record.Entry) error {
 	}
 	g.out = append(g.out, change.Record{
 		Change: change.Change{Op: e.Op, Relation: sh.Relation, Before: e.Before, After: e.After, LSN: e.LSN},
-		Offset: at, XID: t.XID, CommitLSN: t.CommitLSN, CommitTime: t.CommitTime, Snapshot: t.Snapshot, Order: order,
+		Offset: at, XID: t.XID, CommitLSN: t.CommitLSN, CommitTime: t.CommitTime, Snapshot: t.Snapshot, Order: order, Previous: t.Previous,
 	})
 	return nil
 }

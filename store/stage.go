@@ -53,7 +53,7 @@ func (g *staging) txn(t *change.Txn) error {
 
 func (g *staging) begin(t *change.Txn) {
 	o := &openTxn{
-		head:  record.Txn{XID: t.XID, CommitLSN: t.CommitLSN, CommitTime: t.CommitTime, Snapshot: t.Snapshot != nil},
+		head:  record.Txn{XID: t.XID, CommitLSN: t.CommitLSN, CommitTime: t.CommitTime, Snapshot: t.Snapshot != nil, Previous: g.stage.CommitEnd},
 		snap:  t.Snapshot,
 		stage: *g.stage,
 	}
@@ -85,7 +85,7 @@ func (g *staging) end(t *change.Txn) error {
 		s.enc.End(t.EndLSN)
 	}
 	if t.EndLSN != 0 || o.snap != nil {
-		o.stage.LSN = t.EndLSN
+		o.stage.LSN, o.stage.CommitEnd = t.EndLSN, t.EndLSN
 	}
 	if !t.CommitTime.IsZero() {
 		o.stage.CommitTime = t.CommitTime.UnixMicro()

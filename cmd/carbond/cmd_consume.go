@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,8 +31,9 @@ func (a *app) cmdConsume() *cobra.Command {
 		Use:   "consume TOPIC...",
 		Short: "Print the changes of topics, one JSON value a line",
 		Long: "Prints the changes of one or more topics in commit order, one JSON value a line: Debezium's\n" +
-			"envelope with the row's \"key\" as its last member, or the plain row with \"op\", \"topic\", \"offset\"\n" +
-			"and \"ts_ms\". It ends at the newest change, or waits for more with --follow, through restarts of the daemon.\n\n" +
+			"envelope with the row's \"key\" as its last member (debezium), the plain row with \"op\", \"topic\",\n" +
+			"\"offset\" and \"ts_ms\" (row), or what readers of Kafka Connect's JSON converter want: the envelope as\n" +
+			"the \"payload\" beside its \"schema\" (connect), which is null in the shorter form (payload). It ends at the newest change, or waits for more with --follow, through restarts of the daemon.\n\n" +
 			"With --group it goes on where the group stopped (--from is for a group's first time and for\n" +
 			"reading again) and commits only what was written to standard output before. Another consumer of\n" +
 			"the group ends this one.",
@@ -66,7 +68,7 @@ func (a *app) cmdConsume() *cobra.Command {
 	fl.StringVar(&f.member, "member", "", "`ID` of this consumer in its group; default host name and process")
 	fl.Uint64Var(&f.max, "max", 0, "end after `N` changes")
 	fl.BoolVar(&f.follow, "follow", false, "wait for new changes")
-	fl.StringVarP(&f.format, "format", "f", "debezium", "`FORM`: debezium or row")
+	fl.StringVarP(&f.format, "format", "f", "debezium", "`FORM`: debezium, row, connect (schema and payload) or payload (schema null)")
 	fl.BoolVar(&f.tombstones, "tombstones", false, "print null after each deletion, as Debezium's tombstones")
 	fl.BoolVar(&f.keys, "keys", false, "print {\"key\":...,\"value\":...}, as Debezium's converter has them")
 	return cmd
@@ -74,8 +76,8 @@ func (a *app) cmdConsume() *cobra.Command {
 
 // request turns the command line into a call.
 func (f *consumeFlags) request(topics []string, now time.Time) (*pb.ConsumeRequest, error) {
-	if f.format != "debezium" && f.format != "row" {
-		return nil, usageError{fmt.Errorf("unknown format %q: want debezium or row", f.format)}
+	if !slices.Contains([]string{"debezium", "row", "connect", "payload"}, f.format) {
+		return nil, usageError{fmt.Errorf("unknown format %q: want debezium, row, connect or payload", f.format)}
 	}
 	if f.member != "" && f.group == "" {
 		return nil, usageError{errors.New("--member needs --group")}

@@ -216,7 +216,9 @@ type ConsumeRequest struct {
 	MemberId string `protobuf:"bytes,7,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
 	// Wait for new records.
 	Follow bool `protobuf:"varint,8,opt,name=follow,proto3" json:"follow,omitempty"`
-	// Form of the records' JSON, "debezium" by default, or "row".
+	// Form of the records' JSON: "debezium" (the default), "row", or as Kafka
+	// Connect's JSON converter writes Debezium's records, in key_json too:
+	// "connect" with the schema in each, "payload" with a null in its place.
 	Format        string `protobuf:"bytes,9,opt,name=format,proto3" json:"format,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -433,7 +435,7 @@ type ChangeRecord struct {
 	Topic  string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
 	// c, u, d, r (initial copy) or t (TRUNCATE).
 	Op string `protobuf:"bytes,3,opt,name=op,proto3" json:"op,omitempty"`
-	// JSON of the key columns; empty for TRUNCATE.
+	// JSON of the key columns, in the wanted format; empty for TRUNCATE.
 	KeyJson []byte `protobuf:"bytes,4,opt,name=key_json,json=keyJson,proto3" json:"key_json,omitempty"`
 	// JSON of the change in the wanted format.
 	ValueJson         []byte `protobuf:"bytes,5,opt,name=value_json,json=valueJson,proto3" json:"value_json,omitempty"`

@@ -84,6 +84,7 @@ type Record struct {
 	XID        uint32
 	CommitLSN  LSN
 	EndLSN     LSN // 0 when the reader has not seen the end of a large transaction yet
+	Previous   LSN // commit end of the transaction before, 0 when not known
 	CommitTime time.Time
 	Snapshot   bool
 	Order      uint64 // ordinal inside its transaction, from 1

@@ -2,6 +2,7 @@ package debezium
 
 import (
 	"strconv"
+	"time"
 
 	"carbond/store/change"
 )
@@ -21,16 +22,12 @@ type Place struct {
 	Last       bool   // no other of the consumer's records follows in the transaction
 }
 
-// AppendValue appends the envelope of a record.
+// AppendValue appends the envelope of a record, its members in Debezium's order.
 func AppendValue(b []byte, r *change.Record, src Source, at Place) []byte {
 	b = append(b, `{"before":`...)
 	b = appendImage(b, r.Relation, r.Before)
 	b = append(b, `,"after":`...)
 	b = appendImage(b, r.Relation, r.After)
-	b = append(b, `,"op":`...)
-	b = appendString(b, r.Op.String())
-	b = append(b, `,"ts_ms":`...)
-	b = strconv.AppendInt(b, millis(r.CommitTime), 10)
 	b = append(b, `,"source":`...)
 	b = appendSource(b, r, src, at.Last)
 	b = append(b, `,"transaction":{"id":"`...)
@@ -45,7 +42,22 @@ func AppendValue(b []byte, r *change.Record, src Source, at Place) []byte {
 	b = appendUint(b, r.Order)
 	b = append(b, `,"data_collection_order":`...)
 	b = appendUint(b, at.TableOrder)
-	return append(b, `}}`...)
+	b = append(b, `},"op":`...)
+	b = appendString(b, r.Op.String())
+	b = append(b, `,"ts_ms":`...)
+	b = strconv.AppendInt(b, millis(r.CommitTime), 10)
+	b = appendFine(b, r.CommitTime)
+	return append(b, '}')
+}
+
+// appendFine appends a time in microseconds and nanoseconds.
+func appendFine(b []byte, t time.Time) []byte {
+	us, ns := int64(0), int64(0)
+	if !t.IsZero() {
+		us, ns = t.UnixMicro(), t.UnixNano()
+	}
+	b = strconv.AppendInt(append(b, `,"ts_us":`...), us, 10)
+	return strconv.AppendInt(append(b, `,"ts_ns":`...), ns, 10)
 }
 
 func appendImage(b []byte, rel *change.Relation, row change.Row) []byte {
@@ -60,6 +72,8 @@ func appendSource(b []byte, r *change.Record, src Source, last bool) []byte {
 	switch {
 	case r.Snapshot && last:
 		snapshot = "last"
+	case r.Snapshot && r.Order == 1:
+		snapshot = "first"
 	case r.Snapshot:
 		snapshot = "true"
 	}
@@ -73,11 +87,19 @@ func appendSource(b []byte, r *change.Record, src Source, last bool) []byte {
 	b = strconv.AppendInt(b, millis(r.CommitTime), 10)
 	b = append(b, `,"snapshot":"`+snapshot+`","db":`...)
 	b = appendString(b, db)
-	b = append(b, `,"sequence":"[\"`...)
-	b = appendUint(b, uint64(r.CommitLSN))
-	b = append(b, `\",\"`...)
+	b = append(b, `,"sequence":"[`...)
+	if r.Previous != 0 {
+		// A row can be older than the commit before its own.
+		b = appendUint(append(b, `\"`...), uint64(min(r.Previous, r.LSN)))
+		b = append(b, `\"`...)
+	} else {
+		b = append(b, "null"...)
+	}
+	b = append(b, `,\"`...)
 	b = appendUint(b, uint64(r.LSN))
-	b = append(b, `\"]","schema":`...)
+	b = append(b, `\"]"`...)
+	b = appendFine(b, r.CommitTime)
+	b = append(b, `,"schema":`...)
 	b = appendString(b, r.Relation.Schema)
 	b = append(b, `,"table":`...)
 	b = appendString(b, r.Relation.Name)
@@ -99,32 +121,33 @@ func AppendKey(b []byte, r *change.Record) []byte {
 		return b
 	}
 	b = append(b, '{')
-	first := true
-	put := func(i int) {
-		if i < 0 {
-			return
-		}
-		if !first {
+	for n, i := range keyPlaces(r.Relation) {
+		if n > 0 {
 			b = append(b, ',')
 		}
-		first = false
 		b = appendString(b, r.Relation.Columns[i].Name)
 		b = append(b, ':')
 		b = appendValue(b, r.Relation.Columns[i].Type, row.Value(i))
 	}
-	if names := change.KeyColumns(r.Relation.Name); names != nil {
-		// The primary key, also where the replica identity is the whole row.
-		for _, name := range names {
-			put(r.Relation.Index(name))
+	return append(b, '}')
+}
+
+// keyPlaces are the columns of the key: the primary key, also where the replica
+// identity is the whole row.
+func keyPlaces(rel *change.Relation) (out []int) {
+	for _, name := range change.KeyColumns(rel.Name) {
+		if i := rel.Index(name); i >= 0 {
+			out = append(out, i)
 		}
-	} else {
-		for i := range r.Relation.Columns {
-			if r.Relation.Columns[i].Key {
-				put(i)
+	}
+	if change.KeyColumns(rel.Name) == nil {
+		for i := range rel.Columns {
+			if rel.Columns[i].Key {
+				out = append(out, i)
 			}
 		}
 	}
-	return append(b, '}')
+	return out
 }
 
 // AppendRecord appends the row form of a record.

@@ -47,7 +47,7 @@ var commit = time.Date(2024, 5, 1, 12, 0, 0, 123456000, time.UTC)
 func record(op change.Op, before, after change.Row) change.Record {
 	return change.Record{
 		Change: change.Change{Op: op, Relation: change.Standard(change.Carbonmark), Before: before, After: after, LSN: 0x16B374D848},
-		Offset: 42, XID: 571, CommitLSN: 0x16B374D900, EndLSN: 0x16B374D930, CommitTime: commit, Order: 3,
+		Offset: 42, XID: 571, CommitLSN: 0x16B374D900, EndLSN: 0x16B374D930, Previous: 0x16B374D800, CommitTime: commit, Order: 3,
 	}
 }
 
@@ -76,8 +76,13 @@ func TestGolden(t *testing.T) {
 		{"delete", record(change.Delete, market("a", "two"), ""), src, true},
 		{"initial copy", with(record(change.Read, "", market("a", "one")), func(r *change.Record) { r.Snapshot = true }), src, false},
 		{"initial copy, last", with(record(change.Read, "", market("a", "one")), func(r *change.Record) { r.Snapshot = true }), src, true},
+		{"initial copy, first", with(record(change.Read, "", market("a", "one")), func(r *change.Record) { r.Snapshot, r.Order = true, 1 }), src, false},
+		{"initial copy, alone", with(record(change.Read, "", market("a", "one")), func(r *change.Record) { r.Snapshot, r.Order = true, 1 }), src, true},
+		{"of an earlier log", with(record(change.Create, "", market("a", "one")), func(r *change.Record) { r.Previous = 0 }), src, true},
+		{"older than the commit before", with(record(change.Create, "", market("a", "one")), func(r *change.Record) { r.Previous = r.LSN + 1 }), src, true},
+		{"whole double", record(change.Create, "", wideRow("a", "VCS-1", "one", "2019", "2", "NULL")), src, true},
 		{"truncate", record(change.Truncate, "", ""), src, true},
-		{"embedded", with(record(change.Create, "", market("a", "one")), func(r *change.Record) { r.XID, r.LSN, r.CommitLSN, r.EndLSN = 0, 0, 0, 0 }), debezium.Source{Version: "1.0.0"}, true},
+		{"embedded", with(record(change.Create, "", market("a", "one")), func(r *change.Record) { r.XID, r.LSN, r.CommitLSN, r.EndLSN, r.Previous = 0, 0, 0, 0, 0 }), debezium.Source{Version: "1.0.0"}, true},
 		{"no commit time", with(record(change.Delete, market("a", "two"), ""), func(r *change.Record) { r.CommitTime = time.Time{} }), src, true},
 		{"key of two columns", with(record(change.Create, "", wideRow("KRBN", "1", "NULL", "NULL", "NULL", "1700000000")), func(r *change.Record) { r.Relation = change.Standard(change.Finance) }), src, true},
 		{"types", types("VCS-1", "-7", "42", "9007199254740993", "1.5", "1e+20", "12345678901234567890.10", "t", "2024-05-01 12:00:00.123456+00", "plain", `{"a": 1}`, "x", "column"), src, true},

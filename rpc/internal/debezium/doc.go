@@ -2,21 +2,32 @@
 // Debezium 2.x for Postgres, which consumers of Debezium's JSON without schemas
 // read unchanged, or as plain rows.
 //
+// # Formats
+//
+//	connect    {"schema":...,"payload":...} in key and value, as Kafka Connect's JSON converter writes them
+//	           by default: the schemas of Debezium 2.7, without the defaults and NOT NULL of columns outside
+//	           the key, which the stream does not tell
+//	payload    the same with "schema":null
+//	debezium   the bare envelope and key
+//	row        the plain row
+//
 // # Envelope
 //
 //	field                         content
 //	before                        the whole old row for u and d, else null
 //	after                         the whole new row for c, u and r, else null
 //	op                            c, u, d, r (initial copy) or t (TRUNCATE)
-//	ts_ms                         commit time in ms; Debezium has the time of its own work here, which a
+//	ts_ms, ts_us, ts_ns           commit time in ms; Debezium has the time of its own work here, which a
 //	                              changelog that may be read twice cannot repeat
 //	source.version                version of carbond
 //	source.connector              "postgresql"
 //	source.name                   "carbon", the prefix of every topic
-//	source.ts_ms                  commit time in ms
-//	source.snapshot               "true" and, on the last record, "last" in an initial copy; "false" else
+//	source.ts_ms, ts_us, ts_ns    commit time
+//	source.snapshot               "true" in an initial copy, on its first record "first", on its last "last"; "false" else
 //	source.db                     database, "carbon" in embedded mode
-//	source.sequence               text of a JSON array: decimal LSN of the commit, decimal LSN of the change
+//	source.sequence               text of a JSON array: decimal end LSN of the commit before, null when it is not known, as
+//	                              in logs of earlier versions; decimal LSN of the change. The first is never greater:
+//	                              a row that is older than the commit before has its own LSN there
 //	source.schema, source.table   "public" and the table
 //	source.txId                   transaction number, 0 in embedded mode
 //	source.lsn                    LSN of the change as a number, 0 in embedded mode
@@ -35,7 +46,7 @@
 //	Postgres type                 JSON
 //	NULL                          null
 //	smallint, integer, bigint     number; beyond 2^53 some readers lose digits, as with Debezium
-//	real, double precision        number; "NaN", "Infinity" and "-Infinity" as strings
+//	real, double precision        number with a point or an exponent, 2.0; "NaN", "Infinity" and "-Infinity" as strings
 //	numeric                       string, as with decimal.handling.mode=string
 //	boolean                       true or false
 //	timestamptz                   string in UTC as io.debezium.time.ZonedTimestamp: "2024-05-01T12:00:00.123456Z";

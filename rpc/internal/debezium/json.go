@@ -11,8 +11,12 @@ import (
 
 // Type OIDs that have a form of their own, beside those of package change.
 const (
-	oidBool = 16
-	oidInt2 = 21
+	oidBool  = 16
+	oidInt2  = 21
+	oidJSON  = 114
+	oidXML   = 142
+	oidUUID  = 2950
+	oidJSONB = 3802
 )
 
 // unavailable stands for a value that the source never sent. The changelog has
@@ -53,9 +57,17 @@ func appendValue(b []byte, oid uint32, v change.Value) []byte {
 		return appendString(b, unavailable)
 	}
 	switch oid {
-	case oidInt2, change.OIDInt4, change.OIDInt8, change.OIDFloat4, change.OIDFloat8:
+	case oidInt2, change.OIDInt4, change.OIDInt8:
 		if isNumber(v.Text) && inRange(v.Text) {
 			return append(b, v.Text...)
+		}
+	case change.OIDFloat4, change.OIDFloat8:
+		if isNumber(v.Text) && inRange(v.Text) {
+			b = append(b, v.Text...)
+			if !strings.ContainsAny(v.Text, ".eE") {
+				b = append(b, ".0"...) // a reader that guesses types sees a double in each
+			}
+			return b
 		}
 	case oidBool:
 		switch v.Text {

@@ -133,10 +133,18 @@ func (d *decoder) txn() (Txn, error) {
 	}
 	flags := d.rest[0]
 	d.rest = d.rest[1:]
-	if xid > 1<<32-1 || flags&^txnSnapshot != 0 {
+	if xid > 1<<32-1 || flags&^(txnSnapshot|txnPrevious) != 0 {
 		return Txn{}, d.bad("transaction head out of range")
 	}
-	return Txn{XID: uint32(xid), CommitLSN: change.LSN(lsn), CommitTime: fromMicros(us), Snapshot: flags&txnSnapshot != 0}, nil
+	t := Txn{XID: uint32(xid), CommitLSN: change.LSN(lsn), CommitTime: fromMicros(us), Snapshot: flags&txnSnapshot != 0}
+	if flags&txnPrevious != 0 {
+		delta, err := d.varint()
+		if err != nil {
+			return Txn{}, err
+		}
+		t.Previous = t.CommitLSN - change.LSN(delta)
+	}
+	return t, nil
 }
 
 func (d *decoder) entry(op change.Op, t Txn) (e Entry, err error) {

@@ -17,7 +17,10 @@ const (
 const headInside byte = 1 // the block begins inside a transaction
 
 // Transaction flags.
-const txnSnapshot byte = 1
+const (
+	txnSnapshot byte = 1
+	txnPrevious byte = 2 // the end of the transaction before follows
+)
 
 // Txn is what a block says of a transaction.
 type Txn struct {
@@ -25,6 +28,7 @@ type Txn struct {
 	CommitLSN  change.LSN
 	CommitTime time.Time
 	Snapshot   bool
+	Previous   change.LSN // commit end of the transaction before, 0 when not known
 }
 
 // Entry is one change as it is stored: complete, with its relation's number.
@@ -79,7 +83,13 @@ func (b *Builder) appendTxn(t Txn) {
 	if t.Snapshot {
 		flags |= txnSnapshot
 	}
+	if t.Previous != 0 {
+		flags |= txnPrevious
+	}
 	b.buf = append(b.buf, flags)
+	if t.Previous != 0 {
+		b.buf = binary.AppendVarint(b.buf, int64(t.CommitLSN-t.Previous))
+	}
 }
 
 // Begin opens a transaction.

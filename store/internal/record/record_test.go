@@ -56,6 +56,7 @@ func TestRoundTrip(t *testing.T) {
 			x := record.Txn{
 				XID: rapid.Uint32().Draw(t, "xid"), CommitLSN: change.LSN(rapid.Uint64().Draw(t, "lsn")),
 				CommitTime: time.UnixMicro(rapid.Int64Range(1, 1<<50).Draw(t, "time")).UTC(), Snapshot: i == 0,
+				Previous: change.LSN(rapid.Uint64().Draw(t, "previous")),
 			}
 			b.Begin(x)
 			for n := range rapid.IntRange(1, 5).Draw(t, "changes") {

@@ -1,0 +1,182 @@
+package debezium_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"carbond/rpc/internal/debezium"
+	"carbond/store/change"
+)
+
+// schema is a schema as Kafka Connect's JSON converter reads it.
+type schema struct {
+	Type     string
+	Optional bool
+	Name     string
+	Field    string
+	Version  int
+	Fields   []schema
+}
+
+// conform reports where a payload is not what its schema says. The converter
+// wants each field of a struct and knows no other.
+func conform(s schema, v any, at string) error {
+	if v == nil {
+		if !s.Optional {
+			return fmt.Errorf("%s is null", at)
+		}
+		return nil
+	}
+	ok := false
+	switch s.Type {
+	case "struct":
+		m, isObject := v.(map[string]any)
+		if !isObject || len(m) != len(s.Fields) {
+			return fmt.Errorf("%s has members %v, want %d", at, v, len(s.Fields))
+		}
+		for _, f := range s.Fields {
+			if _, there := m[f.Field]; !there {
+				return fmt.Errorf("%s has no %s", at, f.Field)
+			}
+			if err := conform(f, m[f.Field], at+"."+f.Field); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "string":
+		_, ok = v.(string)
+	case "boolean":
+		_, ok = v.(bool)
+	case "int16", "int32", "int64":
+		var n json.Number
+		if n, ok = v.(json.Number); ok {
+			_, err := n.Int64()
+			ok = err == nil
+		}
+	case "float", "double":
+		if n, number := v.(json.Number); number {
+			ok = strings.ContainsAny(n.String(), ".eE")
+		} else { // as Kafka Connect writes what JSON has no number for
+			ok = v == "NaN" || v == "Infinity" || v == "-Infinity"
+		}
+	}
+	if !ok {
+		return fmt.Errorf("%s is %v, not %s", at, v, s.Type)
+	}
+	return nil
+}
+
+func decode(t *testing.T, b []byte, into any) {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(into); err != nil {
+		t.Fatalf("%v: %s", err, b)
+	}
+}
+
+// TestFormats checks that the schema of the form connect describes its payload,
+// that the forms differ in nothing else, and pins the schemas of the four tables.
+func TestFormats(t *testing.T) {
+	wideRecord := record(change.Update, wideRow("VCS-1", "-7", "42", "9007199254740993", "1", "-0", "10", "t", "2024-05-01 12:00:00.123456+00", "plain", `{}`, "x", "o"),
+		wideRow("VCS-1", "NULL", "NULL", "NULL", "NaN", "-Infinity", "NULL", "NULL", "infinity", "NULL", "NULL", "NULL", "NULL"))
+	wideRecord.Relation = wide()
+	records := []change.Record{
+		record(change.Create, "", market("a", "one")), record(change.Update, market("a", "one"), market("a", "two")),
+		record(change.Delete, market("a", "two"), ""), record(change.Read, "", market("a", "one")), record(change.Truncate, "", ""), wideRecord,
+	}
+	src, at := debezium.Source{Version: "1", Database: "market"}, debezium.Place{TableOrder: 1}
+	encode := func(format string, r *change.Record) (key, value []byte) {
+		e, err := debezium.NewEncoder(format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Source = src
+		return e.AppendKey(nil, r), e.AppendValue(nil, r, at)
+	}
+	for i := range records {
+		r := &records[i]
+		bareKey, bare := encode("debezium", r)
+		if _, got := encode("row", r); !bytes.Equal(got, debezium.AppendRecord(nil, r)) {
+			t.Errorf("row: %s", got)
+		}
+		if _, got := encode("", r); !bytes.Equal(got, bare) {
+			t.Errorf("no format: %s", got)
+		}
+		for _, format := range []string{"connect", "payload"} {
+			key, value := encode(format, r)
+			for what, pair := range map[string][2][]byte{"key": {key, bareKey}, "value": {value, bare}} {
+				if len(pair[1]) == 0 {
+					if len(pair[0]) > 0 {
+						t.Errorf("%s: a TRUNCATE has the key %s", format, pair[0])
+					}
+					continue
+				}
+				var got struct {
+					Schema  *schema
+					Payload json.RawMessage
+				}
+				decode(t, pair[0], &got)
+				if !bytes.Equal(got.Payload, pair[1]) {
+					t.Errorf("%s: payload of the %s is %s, want %s", format, what, got.Payload, pair[1])
+				}
+				if format == "payload" {
+					if got.Schema != nil || !bytes.HasPrefix(pair[0], []byte(`{"schema":null,"payload":`)) {
+						t.Errorf("the %s has a schema: %s", what, pair[0])
+					}
+					continue
+				}
+				var payload any
+				decode(t, got.Payload, &payload)
+				if err := conform(*got.Schema, payload, what); err != nil {
+					t.Errorf("%s of %s: %v", what, r.Op, err)
+				}
+			}
+		}
+	}
+	if _, err := debezium.NewEncoder("avro"); err == nil || !strings.Contains(err.Error(), "connect, payload, debezium, row") {
+		t.Errorf("avro: %v", err)
+	}
+	var out strings.Builder
+	for _, table := range change.Tables() {
+		r := change.Record{Change: change.Change{Op: change.Create, Relation: change.Standard(table)}, Order: 1}
+		r.After = change.NewRow(make([]change.Value, len(r.Relation.Columns))...)
+		key, value := encode("connect", &r)
+		for _, b := range [][]byte{key, value} {
+			schema, _, _ := bytes.Cut(b, []byte(`,"payload":`))
+			fmt.Fprintf(&out, "%s}\n", schema)
+		}
+	}
+	path := filepath.Join("testdata", "schemas.txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(out.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != string(want) {
+		t.Errorf("differs from %s (-update writes it anew):\n%s", path, out.String())
+	}
+}
+
+func BenchmarkConnect(b *testing.B) {
+	r := record(change.Update, market("a", "one"), market("a", "two"))
+	e, err := debezium.NewEncoder("connect")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = e.AppendValue(buf[:0], &r, debezium.Place{TableOrder: 1})
+	}
+	b.SetBytes(int64(len(buf)))
+}
