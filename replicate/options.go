@@ -36,6 +36,7 @@ type Options struct {
 	Migrate     bool      // create or upgrade tables and publication before starting
 	OnGap       GapAction // [GapStop]
 	TakeOver    bool      // a data directory without a copy replaces an idle slot of this name
+	Adopt       string    // system identifier of a cluster that is taken for the copy's, once
 	Failover    bool      // create the slot as a failover slot (Postgres 17 and later)
 
 	// Fresh returns URL with the user and the password of now, for each new

@@ -147,8 +147,37 @@ func (s *session) acquit(whole bool) error {
 	return s.keep(func(n *note.Note) { n.Verdict = nil })
 }
 
+// adopts reports whether a cluster or database that is not the copy's is to be
+// taken for it, and refuses it when not. The word for it counts once: left in the
+// configuration it must not let another address in later.
+func (s *session) adopts(pos change.Position, srv server, n note.Note) (bool, error) {
+	if s.opt.Adopt == "" && n.Adopted != "" {
+		if err := s.keep(func(n *note.Note) { n.Adopted = "" }); err != nil {
+			return false, err
+		}
+	}
+	err := otherCluster(pos, srv)
+	switch {
+	case err == nil:
+		return false, nil
+	case s.opt.Adopt != srv.systemID:
+		return false, err
+	case n.Adopted == s.opt.Adopt:
+		return false, fault(KindOtherCluster, "correct the Postgres URL; or, to adopt this cluster once more, start once without postgres.adopt and then with it", err,
+			"postgres.adopt has been used")
+	}
+	s.log.Warn("adopting another cluster or database: the tables are copied anew and the differences recorded",
+		"system_id", srv.systemID, "database", srv.database, "before_system_id", pos.Source.SystemID, "before_database", pos.Source.Database)
+	return true, nil
+}
+
 // settle ends the claim and the verdict once the copy is durable.
-func (r *Replicator) settle() error {
-	r.st.blame(nil)
-	return r.keep(func(n *note.Note) { n.Copying, n.Verdict = nil, nil })
+func (s *session) settle() error {
+	s.st.blame(nil)
+	return s.keep(func(n *note.Note) {
+		n.Copying, n.Verdict = nil, nil
+		if s.adopting {
+			n.Adopted = s.opt.Adopt
+		}
+	})
 }

@@ -31,9 +31,10 @@ type session struct {
 	wire *wire
 	pipe *pipe
 
-	lacks   string // what keeps the slot from being a failover slot
-	doubted *Error // the pending verdict that the server's history is another one, nil for none
-	proof   *proof // while the server's history is compared, else nil
+	adopting bool   // the copy goes over the rows of another cluster or database
+	lacks    string // what keeps the slot from being a failover slot
+	doubted  *Error // the pending verdict that the server's history is another one, nil for none
+	proof    *proof // while the server's history is compared, else nil
 }
 
 func newSession(r *Replicator, started func()) *session {
@@ -123,8 +124,13 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		s.st.enter(PhaseChecking, "checking the server")
 		// A URL that leads astray must not get tables made there. A server that
 		// does not tell who it is fails in the checks below, with a reason.
+		pos := s.sink.Position()
+		n, err := s.remembered(pos)
+		if err != nil {
+			return err
+		}
 		if srv, err := readServer(ctx, conn); err == nil {
-			if err := otherCluster(s.sink.Position(), srv); err != nil {
+			if s.adopting, err = s.adopts(pos, srv, n); err != nil {
 				return err
 			}
 		}
@@ -143,12 +149,11 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 			return err
 		}
 		s.lacks = s.opt.failoverLacks(slot)
-		pos := s.sink.Position()
-		n, err := s.remembered(pos)
-		if err != nil {
-			return err
+		opt, held := s.opt, pos
+		if s.adopting { // of this server the changelog holds nothing, and a slot of our name came with it
+			opt.TakeOver, held = true, change.Position{}
 		}
-		if p, err = s.opt.decide(pos, s.srv, slot, n.Copying); err != nil {
+		if p, err = opt.decide(held, s.srv, slot, n.Copying); err != nil {
 			return err
 		}
 		if p == planStream {

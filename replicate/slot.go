@@ -138,7 +138,7 @@ func otherCluster(pos change.Position, srv server) error {
 	if !pos.Copied || pos.Source.Embedded() || pos.Source.SystemID == srv.systemID && pos.Source.Database == srv.database {
 		return nil
 	}
-	return fault(KindOtherCluster, "correct the Postgres URL, or give carbond an empty data directory", nil,
+	return fault(KindOtherCluster, "correct the Postgres URL; or, when it is the same data in a new place (pg_upgrade, dump and restore, a renamed database), set postgres.adopt to "+srv.systemID+": the tables are copied anew and the differences recorded", nil,
 		"the data directory belongs to database %q of cluster %s, but the URL leads to database %q of cluster %s",
 		pos.Source.Database, pos.Source.SystemID, srv.database, srv.systemID)
 }

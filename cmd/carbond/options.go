@@ -44,6 +44,7 @@ func replicateOptions(cfg *config.Config) replicate.Options {
 		Migrate:     cfg.Postgres.Migrate == "auto",
 		OnGap:       replicate.GapAction(cfg.Postgres.OnGap),
 		TakeOver:    cfg.Postgres.SlotTakeover,
+		Adopt:       cfg.Postgres.Adopt,
 		Failover:    cfg.Postgres.Failover,
 	}
 }

@@ -37,6 +37,25 @@ func (c *Cluster) Standby(tb testing.TB, slot string, conf ...string) *Cluster {
 	return s
 }
 
+// Upgrade stops c and makes a cluster of it by pg_upgrade, with the programs of
+// another major version. It ends with the test; c stays stopped.
+func (c *Cluster) Upgrade(tb testing.TB, programs string) *Cluster {
+	tb.Helper()
+	c.Stop(tb, Fast)
+	s, err := begin(programs, nil, func(s *Cluster) error {
+		if err := s.initialise(); err != nil {
+			return err
+		}
+		return s.program("pg_upgrade", "-b", c.programs, "-B", s.programs, "-d", filepath.Join(c.dir, "data"), "-D", filepath.Join(s.dir, "data"),
+			"-U", User, "-s", s.dir)
+	})
+	if err != nil {
+		tb.Fatalf("upgrade Postgres: %v", err)
+	}
+	tb.Cleanup(func() { s.finish(tb) })
+	return s
+}
+
 func start(bin string, conf []string) (*Cluster, error) {
 	return begin(bin, conf, (*Cluster).initialise)
 }

@@ -32,6 +32,8 @@ type Note struct {
 	Timeline Timeline `json:"timeline,omitzero"`
 	Copying  *Claim   `json:"copying,omitempty"`
 	Verdict  *Verdict `json:"verdict,omitempty"`
+	// Adopted is the setting by which another cluster was taken for the copy's.
+	Adopted string `json:"adopted,omitempty"`
 }
 
 // Timeline is on which timeline of which cluster the durable position was last

@@ -31,6 +31,7 @@ type Postgres struct {
 	Migrate      string // "auto" or "off"
 	OnGap        string // "stop" or "resnapshot"
 	SlotTakeover bool
+	Adopt        string // system identifier, "" for none
 	Failover     bool
 	QueryTimeout time.Duration
 	MaxConns     int
