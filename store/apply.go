@@ -193,6 +193,7 @@ func (g *staging) append(tail changelog.Tail) error {
 	if err := s.changelog.Append(g.blocks, s.shapes.fresh, tail); err != nil {
 		return err
 	}
+	s.progressed.Add(1)
 	s.met.committed(time.Since(began), g.bytes)
 	clear(s.shapes.fresh)
 	g.blocks, g.bytes = nil, 0
@@ -217,6 +218,13 @@ func (s *Store) discard() error {
 		return fmt.Errorf("cut the unfinished transaction off the changelog: %w", err)
 	}
 	tail := s.changelog.Tail()
+	if at := s.Position().Offset; tail.Visible < at {
+		return &CorruptionError{
+			File: s.changelog.Path(), Offset: tail.Visible, Byte: -1,
+			Err:  fmt.Errorf("it ends at offset %d, and what was committed up to %d is gone", tail.Visible, at),
+			Hint: "Restore this directory from a backup, or move it aside to copy everything anew from Postgres",
+		}
+	}
 	st, err := decodeTailState(tail.State)
 	if err != nil {
 		return err
@@ -273,4 +281,45 @@ func (s *Store) fail() {
 	if err := s.discard(); err != nil {
 		s.log.Warn("cannot return to the last durable commit; nothing is written until it works", "error", err)
 	}
+}
+
+// mendTries is how often Run tries to return to the last durable commit before
+// it gives up: a supervisor's new process begins from the files.
+const mendTries = 30
+
+// mend ends a discard that did not work, when nobody writes. A full disk is
+// waited for as long as it takes; the last good data is served.
+func (s *Store) mend() error {
+	if !s.writer.TryLock() {
+		return nil
+	}
+	defer s.writer.Unlock()
+	if s.closed || !s.torn {
+		s.tries = 0
+		return nil
+	}
+	err := s.discard()
+	if err == nil {
+		s.log.Info("returned to the last durable commit", "offset", uint64(s.Position().Offset), "tries", s.tries+1)
+		s.tries = 0
+		return nil
+	}
+	if changelog.NoSpace(err) {
+		return nil
+	}
+	if s.tries++; s.tries < mendTries {
+		return nil
+	}
+	return fmt.Errorf("the changelog cannot be read back after an error, in %d tries: %w", s.tries, err)
+}
+
+// Progress counts the pieces of work that the writer has done. busy reports
+// whether somebody writes now: a count that stands still then is a writer that
+// is stuck.
+func (s *Store) Progress() (pieces uint64, busy bool) {
+	if s.writer.TryLock() {
+		s.writer.Unlock()
+		return s.progressed.Load(), false
+	}
+	return s.progressed.Load(), true
 }

@@ -52,7 +52,7 @@ func (f *Follower) Ready() bool { return len(f.out) > 0 || f.at <= f.s.Position(
 func (f *Follower) Next(ctx context.Context) ([]change.ViewTxn, error) {
 	for {
 		woken, open := f.s.wake.next()
-		blocks, err := f.s.changelog.Read(f.at, readBytes)
+		blocks, err := f.s.read(f.at, readBytes)
 		if err != nil {
 			return nil, fmt.Errorf("follow: %w", err)
 		}

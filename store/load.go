@@ -118,6 +118,7 @@ func (s *Store) replay(to *view.State, from, end change.Offset) error {
 			}
 			at = b.Last() + 1
 		}
+		s.progressed.Add(1)
 		s.progress("replay changelog", float64(at-from)/float64(end-from+1))
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"carbond/store/change"
+	"carbond/store/internal/changelog"
 	"carbond/store/internal/record"
 	"carbond/store/internal/view"
 )
@@ -61,7 +62,7 @@ func (r *Reader) Next() change.Offset { return r.next }
 // ends in the same block, which is always so for the last record of a
 // transaction. The rows behind a TRUNCATE come as Retract records.
 func (r *Reader) Read(maxBytes int) ([]change.Record, error) {
-	blocks, err := r.s.changelog.Read(r.next, maxBytes)
+	blocks, err := r.s.read(r.next, maxBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +78,18 @@ func (r *Reader) Read(maxBytes int) ([]change.Record, error) {
 		r.next = blocks[n-1].Last() + 1
 	}
 	return g.out, nil
+}
+
+// read returns blocks of the log as far as the views go. The log is ahead of them
+// for a moment, and who saw that could neither commit it nor find it in a view.
+func (s *Store) read(from change.Offset, maxBytes int) ([]changelog.Block, error) {
+	end := s.Position().Offset
+	blocks, err := s.changelog.Read(from, maxBytes)
+	n := 0
+	for n < len(blocks) && blocks[n].First <= end {
+		n++
+	}
+	return blocks[:n], err
 }
 
 // gatherer turns a block's entries into records.

@@ -85,7 +85,10 @@ type Store struct {
 	open   *openTxn // a transaction whose final part has not come
 	skip   bool     // the parts of a transaction that is already durable are dropped
 	torn   bool     // discard did not end; it is tried again before anything is staged
+	tries  int      // of mend, since it last worked
 	closed bool
+
+	progressed atomic.Uint64 // see Progress
 
 	ckpt    checkpointer
 	retain  atomic.Pointer[Retention]
@@ -158,7 +161,9 @@ func (s *Store) syncNames() error {
 	return nil
 }
 
-// Run writes checkpoints and applies retention until ctx ends.
+// Run writes checkpoints and applies retention until ctx ends. After a failed
+// commit it also tries to return to the last durable one, and returns an error
+// when that cannot be done.
 func (s *Store) Run(ctx context.Context) error {
 	t := time.NewTicker(s.opt.CheckpointInterval)
 	defer t.Stop()
@@ -168,6 +173,9 @@ func (s *Store) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-t.C:
+			if err := s.mend(); err != nil {
+				return err
+			}
 			if now.Before(next) {
 				continue
 			}

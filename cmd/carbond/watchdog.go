@@ -15,7 +15,7 @@ import (
 
 // watchdog feeds the service manager's watchdog while the daemon makes
 // progress, and only then: a process that merely runs may still be stuck. Each
-// look asks the store's writer and the gRPC listener to answer and looks at the
+// look asks the store's writer and the gRPC listener to move and looks at the
 // last sign of life of replication. Without a manager the looks still keep the
 // gauge.
 func (d *daemon) watchdog(ctx context.Context) error {
@@ -60,20 +60,20 @@ func (d *daemon) progress(ctx context.Context, limit time.Duration) error {
 	return replicationMoves(d.source.Status(), time.Now())
 }
 
-// storeMoves asks the writer of the store for its turn. Advancing to position 0
-// changes nothing, but has to wait for whoever writes.
+// storeMoves looks whether the store's writer is free or gets on. A large
+// transaction keeps it for long, piece by piece.
 func (d *daemon) storeMoves(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = d.store.Advance(ctx, 0)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return errors.New("the store's writer is stuck")
+	before, busy := d.store.Progress()
+	t := time.NewTicker(20 * time.Millisecond)
+	defer t.Stop()
+	for now := before; busy && now == before; now, busy = d.store.Progress() {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return errors.New("the store's writer is stuck")
+		}
 	}
+	return nil
 }
 
 // grpcAnswers asks the own listener. Any answer will do, a refusal for lack of

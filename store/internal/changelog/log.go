@@ -90,6 +90,9 @@ type Log struct {
 // Dir returns the folder of the segments.
 func (l *Log) Dir() string { return l.dir }
 
+// Path returns the name of the file that is written.
+func (l *Log) Path() string { return l.open().path }
+
 // Tail returns what the last commit made durable.
 func (l *Log) Tail() Tail {
 	l.mu.Lock()

@@ -296,7 +296,7 @@ func (l *Log) Cut() error {
 	if whole && !l.torn && !l.stale {
 		return nil
 	}
-	l.torn = true
+	l.opt.distrust, l.torn = l.torn, true
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {

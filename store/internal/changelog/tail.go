@@ -110,9 +110,9 @@ func decodeSeal(v []byte) (seal, error) {
 	return seal{binary.BigEndian.Uint64(v), change.Offset(binary.BigEndian.Uint64(v[8:])), binary.BigEndian.Uint32(v[16:]), v[20]}, nil
 }
 
-// isSpace reports whether the file system is full or refuses writes: trouble
-// of the machine, not damage of the file.
-func isSpace(err error) bool {
+// NoSpace reports whether the file system is full or refuses writes: trouble of
+// the machine, not damage of the file.
+func NoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS) ||
 		errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENOMEM)
 }
