@@ -48,7 +48,7 @@ func TestBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "restored")
-	man, report, err := store.Restore(dir, bytes.NewReader(tarball.Bytes()))
+	man, report, err := store.Restore(dir, bytes.NewReader(tarball.Bytes()), store.Options{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestBackupEmpty(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "restored")
-	_, report, err := store.Restore(dir, &tarball)
+	_, report, err := store.Restore(dir, &tarball, store.Options{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestRestoreRefuses(t *testing.T) {
 			if tc.prepare != nil {
 				tc.prepare(dir)
 			}
-			_, _, err := store.Restore(dir, bytes.NewReader(tc.archive))
+			_, _, err := store.Restore(dir, bytes.NewReader(tc.archive), store.Options{NoSync: true})
 			if err == nil {
 				t.Fatal("restored")
 			}

@@ -35,6 +35,9 @@ type Report struct {
 // offset against the log, and, while the log reaches back to its beginning, that
 // the checkpoint equals a replay. The daemon must not have the directory open.
 func Check(dir string) (*Report, error) {
+	if err := unfinished(dir); err != nil {
+		return nil, err
+	}
 	if _, err := os.Stat(logDir(dir)); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s holds no changelog", dir)
 	}
@@ -203,6 +206,9 @@ func RebuildCheckpoint(dir string) error {
 		return err
 	}
 	defer lock.Close()
+	if err := unfinished(dir); err != nil {
+		return err
+	}
 	l, err := changelog.Open(logDir(dir), changelog.Options{})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
@@ -12,15 +13,22 @@ import (
 	"carbond/store/storetest"
 )
 
-var writeGolden = flag.Bool("write-golden", false, "write testdata/golden-1 anew (only before a format is released)")
+var writeGolden = flag.Bool("write-golden", false, "write testdata/golden-2 anew (only before a format is released)")
 
-// TestGolden opens a data directory as format 1 wrote it, with several sealed
-// segments and a log that goes on behind the checkpoint, and compares all that
-// it says with what was written down then. A change of the format without a
-// change of its number fails here.
+// TestGolden opens data directories as each format wrote them, with several
+// sealed segments and a log that goes on behind the checkpoint, from 2 on also
+// behind a restore, and compares all that they say with what was written down
+// then. A change of the format without a change of its number fails here.
 func TestGolden(t *testing.T) {
-	const golden, said = "testdata/golden-1", "testdata/golden-1.txt"
-	if *writeGolden {
+	for format := 1; format <= 2; format++ {
+		t.Run(fmt.Sprint(format), func(t *testing.T) { goldenOf(t, format) })
+	}
+}
+
+func goldenOf(t *testing.T, format int) {
+	golden := fmt.Sprintf("testdata/golden-%d", format)
+	said, write := golden+".txt", *writeGolden && format == 2
+	if write {
 		makeGolden(t, golden)
 	}
 	dir := filepath.Join(t.TempDir(), "data")
@@ -35,6 +43,11 @@ func TestGolden(t *testing.T) {
 	fmt.Fprintf(&b, "segments and checkpoint: oldest %d, checkpoint %d, rows %v\n", r.Oldest, r.Checkpoint, r.Rows)
 	s := open(t, dir, store.Options{SegmentBytes: 8 << 10})
 	defer s.Close()
+	if h := s.History(); format > 1 {
+		fmt.Fprintf(&b, "history %+v\n", h)
+	} else if h.ID == "" || h.First != 1 || len(h.Parents) > 0 {
+		t.Errorf("history %+v", h)
+	}
 	fmt.Fprintf(&b, "position %+v\n", s.Position())
 	for _, topic := range s.Topics() {
 		fmt.Fprintf(&b, "topic %+v\n", topic)
@@ -54,7 +67,7 @@ func TestGolden(t *testing.T) {
 	for _, l := range logLines(t, s) {
 		fmt.Fprintln(&b, l)
 	}
-	if *writeGolden {
+	if write {
 		if err := os.WriteFile(said, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +85,7 @@ func makeGolden(t *testing.T, golden string) {
 	t.Helper()
 	dir := t.TempDir()
 	src := storetest.NewSource(20261123)
-	s := open(t, dir, store.Options{SegmentBytes: 16 << 10})
+	s := open(t, dir, store.Options{First: 100, SegmentBytes: 16 << 10})
 	for range 80 {
 		mustApply(t, s, src.Next())
 	}
@@ -80,7 +93,7 @@ func makeGolden(t *testing.T, golden string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CommitOffset(t.Context(), store.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: "carbon.public.news", Offset: 10}); err != nil {
+	if err := s.CommitOffset(t.Context(), store.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: "carbon.public.news", Offset: 109}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -88,6 +101,15 @@ func makeGolden(t *testing.T, golden string) {
 	}
 	keep, err := os.ReadFile(filepath.Join(dir, "checkpoint.db"))
 	if err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, store.Options{SegmentBytes: 16 << 10})
+	archive := backupOf(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir = filepath.Join(t.TempDir(), "restored")
+	if _, _, err := store.Restore(dir, bytes.NewReader(archive), store.Options{First: 5000, SegmentBytes: 16 << 10}); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, dir, store.Options{SegmentBytes: 16 << 10})

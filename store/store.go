@@ -99,7 +99,7 @@ type Store struct {
 
 // Open opens the data directory, or starts one: it takes the lock, cuts off
 // what a crash left unfinished, loads the checkpoint and replays the log behind
-// it. Errors: ErrLocked, *CorruptionError, ErrCheckpoint, ErrTooNew.
+// it. Errors: ErrLocked, ErrRestoring, *CorruptionError, ErrCheckpoint, ErrTooNew.
 func Open(dir string, opt Options) (*Store, error) {
 	if opt.CheckpointInterval <= 0 {
 		opt.CheckpointInterval = time.Second
@@ -116,6 +116,9 @@ func Open(dir string, opt Options) (*Store, error) {
 	lock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
+	}
+	if err := unfinished(dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	s := &Store{dir: dir, opt: opt, log: opt.Logger, lock: lock}
 	s.retain.Store(&opt.Retention)

@@ -53,7 +53,8 @@ func logLines(t *testing.T, s *store.Store) []string {
 	t.Helper()
 	r := s.NewReader(1)
 	var lines []string
-	next := change.Offset(1)
+	h := s.History()
+	next := h.After(0)
 	for {
 		recs, err := r.Read(1 << 12)
 		if err != nil {
@@ -66,7 +67,7 @@ func logLines(t *testing.T, s *store.Store) []string {
 			if rec.Offset != next {
 				t.Fatalf("offset %d, want %d", rec.Offset, next)
 			}
-			next++
+			next = h.After(next)
 			if l := storetest.RecordLine(rec); l != "" {
 				lines = append(lines, l)
 			}

@@ -20,8 +20,8 @@ func (a *app) cmdBackup() *cobra.Command {
 		Use:   "backup FILE",
 		Short: "Copy the running daemon's data directory into an archive",
 		Long: "Copies changelog, checkpoint and consumer groups of the running daemon into a tar archive, while it\n" +
-			"goes on working. The archive is written as FILE.part and gets its name when it is whole and on\n" +
-			"disk; an older FILE is replaced. A FILE of - is standard output. The call needs the scope admin.",
+			"goes on working. The archive is written beside FILE as FILE.*.part and gets its name when it is\n" +
+			"whole and on disk; an older FILE is replaced. A FILE of - is standard output. The call needs the scope admin.",
 		Example: "  carbond backup /var/backups/carbond.tar\n  carbond backup - | zstd > carbond.tar.zst",
 		Args:    oneArg("FILE (- for standard output)"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,11 +47,12 @@ func (a *app) cmdBackup() *cobra.Command {
 
 // backup writes the archive beside its place and moves it there.
 func (a *app) backup(ctx context.Context, api pb.ChangelogServiceClient, path string) (err error) {
-	part := path + ".part"
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	// A name that nobody can have put a link under, in a folder of many users.
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part")
 	if err != nil {
 		return outputError{fmt.Errorf("write the backup: %w", err)}
 	}
+	part := f.Name()
 	defer func() {
 		if err != nil {
 			_ = f.Close()

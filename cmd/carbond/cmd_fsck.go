@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -51,6 +53,12 @@ func (a *app) cmdFsck() *cobra.Command {
 func (a *app) printCheck(dir string, r *store.Report) error {
 	fmt.Fprintf(a.out, "%s: %d segments, %d records, offsets %d to %d, checkpoint at %d\n",
 		dir, r.Segments, r.Records, r.Oldest, r.Position.Offset, r.Checkpoint)
+	if h := r.History; h.ID != "" {
+		fmt.Fprintf(a.out, "  history      %s, offsets from %d\n", h.ID, h.First)
+		for _, p := range slices.Backward(h.Parents) {
+			fmt.Fprintf(a.out, "  restored of  %s, offsets to %d\n", cmp.Or(p.ID, "a log without an id"), p.Last)
+		}
+	}
 	for _, t := range change.Tables() {
 		fmt.Fprintf(a.out, "  %-12s %d rows\n", t, r.Rows[t])
 	}

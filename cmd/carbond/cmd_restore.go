@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,8 +18,11 @@ func (a *app) cmdRestore() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Unpack a backup into an empty data directory",
-		Long: "Unpacks a backup into the data directory, which must be empty or missing, and checks it as fsck\n" +
-			"does before it gets its name. Stop the daemon first. A FILE of - is standard input.\n\n" +
+		Long: "Unpacks a backup into the data directory, which must be empty or missing and may be a mount point,\n" +
+			"and checks it as fsck does before serve can open it. Stop the daemon first. A FILE of - is\n" +
+			"standard input. Root gives the files to the owner of the data directory, where it exists.\n\n" +
+			"The copy gets a history id of its own, and offsets go on above all that was used before: consumers\n" +
+			"that come with an offset from behind the backup are told so.\n\n" +
 			"A restored copy stands where the backup was taken, and Postgres has long forgotten what came\n" +
 			"since: postgres.on_gap says what serve does then. The command prints which it will be.",
 		Example: "  carbond restore /var/backups/carbond.tar --data-dir /var/lib/carbond\n  zstd -dc carbond.tar.zst | carbond restore -",
@@ -45,8 +49,13 @@ func (a *app) restore(cfg *config.Config, path string) error {
 		defer f.Close()
 		in = f
 	}
+	back, err := actAsOwner(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer back()
 	show := newProgress(a)
-	m, report, err := store.Restore(cfg.DataDir, &counted{r: in, show: show})
+	m, report, err := store.Restore(cfg.DataDir, &counted{r: in, show: show}, store.Options{})
 	show.end()
 	if errors.Is(err, store.ErrTooNew) {
 		return fmt.Errorf("%w: use the carbond that made the backup, or a newer one", err)
@@ -55,11 +64,49 @@ func (a *app) restore(cfg *config.Config, path string) error {
 		return err
 	}
 	fmt.Fprintf(a.out, "restored %s from the backup of %s, made by carbond %s\n", cfg.DataDir, m.Made.Format(time.RFC3339), plain(m.Version))
+	if len(m.Files) == 0 {
+		fmt.Fprintln(a.out, "WARNING: the backup is of a version that wrote no list of files: that none is missing or changed was checked as far as fsck can")
+	}
 	if err := a.printCheck(cfg.DataDir, report); err != nil {
 		return err
 	}
+	if owner, ok := ownerOf(cfg.DataDir); ok && owner.Uid == 0 {
+		fmt.Fprintf(a.out, "%s belongs to root: when carbond runs as another user, `chown -R USER: %s` first\n", cfg.DataDir, cfg.DataDir)
+	}
 	_, err = fmt.Fprintln(a.out, whatNext(cfg, report))
 	return err
+}
+
+// ownerOf tells whose a folder is.
+func ownerOf(dir string) (*syscall.Stat_t, bool) {
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return nil, false
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return st, ok
+}
+
+// actAsOwner makes root go on as the user to whom the data directory belongs, so
+// that the daemon can open what is made there, and so that nothing which that user
+// has put there makes root write elsewhere. back ends it.
+func actAsOwner(dir string) (back func(), err error) {
+	st, ok := ownerOf(dir)
+	if !ok || os.Geteuid() != 0 || st.Uid == 0 {
+		return func() {}, nil
+	}
+	gid := os.Getegid()
+	groups, err := syscall.Getgroups()
+	if err != nil {
+		return nil, err
+	}
+	back = func() { _ = errors.Join(syscall.Seteuid(0), syscall.Setegid(gid), syscall.Setgroups(groups)) }
+	err = errors.Join(syscall.Setgroups([]int{int(st.Gid)}), syscall.Setegid(int(st.Gid)), syscall.Seteuid(int(st.Uid)))
+	if err != nil {
+		back()
+		return nil, fmt.Errorf("restore as the owner of %s: %w", dir, err)
+	}
+	return back, nil
 }
 
 // whatNext says what serve will do with a restored copy.

@@ -33,6 +33,14 @@ func NewSource(seed uint64) *Source {
 	return s
 }
 
+// Branch returns a source that stands where this one does, and goes on as
+// another seed says.
+func (s *Source) Branch(seed uint64) *Source {
+	b := *s
+	b.Model, b.rels, b.rng = s.Model.Clone(), maps.Clone(s.rels), rand.New(rand.NewPCG(seed, 0))
+	return &b
+}
+
 // Countries, sources and tickers that the generator draws from.
 var (
 	Countries = []string{"Brazil", "India", "Kenya", "Peru", ""}

@@ -249,7 +249,7 @@ func (c *child) backup(ctx context.Context) error {
 	if _, err := f.Seek(0, 0); err != nil {
 		return err
 	}
-	if _, _, err := store.Restore(c.restored(n), f); err != nil {
+	if _, _, err := store.Restore(c.restored(n), f, store.Options{}); err != nil {
 		return err
 	}
 	c.say("restored %d %d", n, lsn)

@@ -115,7 +115,7 @@ func (p plan) inspectArchive(ctx context.Context, h *history, n int, lsn change.
 	defer f.Close()
 	dir := filepath.Join(p.Dir, "again")
 	defer os.RemoveAll(dir)
-	if _, _, err := store.Restore(dir, f); err != nil {
+	if _, _, err := store.Restore(dir, f, store.Options{}); err != nil {
 		return err
 	}
 	return p.inspectStore(ctx, h, dir, told{lsn: lsn}, false)
