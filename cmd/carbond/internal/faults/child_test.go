@@ -222,7 +222,7 @@ func (c *child) commitGroup(ctx context.Context) error {
 	defer m.Leave()
 	c.say("generation %q %d", name, m.Generation)
 	off := c.s.Position().Offset
-	if err := c.s.CommitOffset(ctx, name, m.Generation, topic, off); err != nil {
+	if err := c.s.CommitOffset(ctx, store.GroupCommit{Group: name, Generation: m.Generation, Member: m.ID, Topic: topic, Offset: off}); err != nil {
 		return err
 	}
 	c.say("group %q %q %d", name, topic, off)
