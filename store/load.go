@@ -43,6 +43,9 @@ func (s *Store) load() (err error) {
 	}
 	s.work.Rebase(max(end, 1))
 	s.publish(end)
+	if s.torn = s.changelog.Torn(); s.torn {
+		s.log.Warn("the disk is full: what an unfinished transaction has left stays until there is room, and nothing is written before")
+	}
 	// What reading the files has left behind would stay as long as the daemon.
 	debug.FreeOSMemory()
 	return nil

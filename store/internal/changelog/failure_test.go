@@ -141,6 +141,57 @@ func TestCutFails(t *testing.T) {
 	}
 }
 
+// A start on a full disk opens what is there, and goes on when there is room:
+// whether the next segment or the cut of an unfinished transaction was due.
+func TestOpenOnAFullDisk(t *testing.T) {
+	for name, tc := range map[string]struct {
+		leave func(l *changelog.Log, f faults)
+		full  faults
+		torn  bool
+	}{
+		"rotation is due": {func(l *changelog.Log, f faults) {
+			f["segment.create"] = true
+			if err := l.Rotate(); !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("rotate: %v", err)
+			}
+		}, faults{"segment.create": true}, false},
+		"rotation is due, and has a name": {func(l *changelog.Log, f faults) {
+			f["segment.named"] = true
+			if err := l.Rotate(); !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("rotate: %v", err)
+			}
+		}, faults{"segment.named": true}, false},
+		"a cut is due": {func(l *changelog.Log, _ faults) { add(t, l, 2, false) }, faults{"cut": true}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, f := t.TempDir(), faults{}
+			l := open(t, dir, changelog.Options{Fault: f.at})
+			add(t, l, 3, true)
+			tc.leave(l, f)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			l = open(t, dir, changelog.Options{Fault: tc.full.at})
+			if got := readAll(t, l, 1); len(got) != 1 || l.Tail().Visible != 3 || l.Torn() != tc.torn {
+				t.Fatalf("blocks %v, tail %+v, torn %v", got, l.Tail(), l.Torn())
+			}
+			if err := l.Cut(); tc.torn && !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("cut: %v", err)
+			}
+			clear(tc.full)
+			if err := l.Cut(); err != nil {
+				t.Fatal(err)
+			}
+			add(t, l, 2, true)
+			l = whole(t, l, dir)
+			defer l.Close()
+			if got := readAll(t, l, 1); len(got) != 2 {
+				t.Fatalf("blocks %v", got)
+			}
+		})
+	}
+}
+
 // What the dictionary of a segment said goes with the segment: the words are
 // new again for whoever uses them in the segment before.
 func TestCutDictionary(t *testing.T) {

@@ -79,6 +79,7 @@ type Log struct {
 	closed   bool
 
 	// Touched by the writer only.
+	opening bool   // Open is at work: a full disk is no reason to fail
 	torn    bool   // a commit or a cut failed: what the disk holds is unknown until Cut works
 	stale   bool   // a seal failed: the segment is reopened before the next commit
 	orphan  string // a segment file that came to be in vain; it goes before the next commit

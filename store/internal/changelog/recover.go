@@ -20,7 +20,8 @@ import (
 
 // Open opens the log in dir, or starts one, and cuts off what no transaction
 // end made visible. It removes left-overs of a crash and refuses directories
-// with gaps, damage or a newer format, which it leaves untouched.
+// with gaps, damage or a newer format, which it leaves untouched. On a full disk
+// it opens what can be read: see Torn.
 func Open(dir string, opt Options) (*Log, error) {
 	if opt.SegmentBytes <= 0 {
 		opt.SegmentBytes = 64 << 20
@@ -42,10 +43,14 @@ func Open(dir string, opt Options) (*Log, error) {
 		err = checkRun(l.segments)
 	}
 	if err == nil {
+		l.opening = true
 		err = l.recover()
+		l.opening = false
 	}
 	if err == nil && l.history.ID == "" {
-		err = l.name()
+		if err = l.name(); NoSpace(err) {
+			err = nil // the next start names it
+		}
 	}
 	if err == nil {
 		// bbolt has walked the open segment from end to end.
@@ -209,10 +214,14 @@ func (l *Log) resume(s *segment, tail Tail) error {
 		return err
 	}
 	if cut {
-		if err := l.opt.fault("cut"); err != nil {
-			return fmt.Errorf("cut unfinished transaction in %s: %w", s.path, err)
+		err := l.opt.fault("cut")
+		if err == nil {
+			err = s.update(func(tx *bolt.Tx) error { return l.cutAt(tx, tail) })
 		}
-		if err := s.update(func(tx *bolt.Tx) error { return l.cutAt(tx, tail) }); err != nil {
+		if l.opening && NoSpace(err) {
+			l.torn, err = true, nil
+		}
+		if err != nil {
 			return fmt.Errorf("cut unfinished transaction in %s: %w", s.path, err)
 		}
 		maps.DeleteFunc(l.dict, func(number uint32, _ []byte) bool { return !l.keeps(tail, number) })
@@ -221,6 +230,9 @@ func (l *Log) resume(s *segment, tail Tail) error {
 	if wasSealed && !cut {
 		l.opt.crash("recover.sealed")
 		next, err := l.create(tail)
+		if l.opening && NoSpace(err) {
+			return nil // it is written on, as after a Rotate that could not go on
+		}
 		if err != nil {
 			return err
 		}
@@ -230,6 +242,9 @@ func (l *Log) resume(s *segment, tail Tail) error {
 	}
 	return nil
 }
+
+// Torn reports whether Cut has to work before anything can be appended.
+func (l *Log) Torn() bool { return l.torn }
 
 // tally recomputes what the seal of s will say and checks that the blocks run
 // on without gaps. Blocks from end on are to be cut.
