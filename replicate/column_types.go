@@ -116,6 +116,29 @@ func between(column string, have columnType, letter string) string {
 	return column
 }
 
+// checkGenerated warns of columns that the views read and Postgres computes: they
+// are in the stream from version 18 on only, and when the publication says so.
+func (t *tableInfo) checkGenerated(opt *Options, published []string) []Finding {
+	var out []Finding
+	for _, c := range change.Standard(t.name).Columns {
+		if !slices.Contains(t.generated, c.Name) || unread(t.name, c.Name) || t.version >= 180000 && slices.Contains(published, c.Name) {
+			continue
+		}
+		detail := fmt.Sprintf("column %s of %s.%s is a generated one, which Postgres before 18 does not publish: the views show NULL in its place", c.Name, opt.Schema, t.name)
+		sql := "ALTER TABLE " + ident(opt.Schema, t.name) + " ALTER COLUMN " + ident(c.Name) + " DROP EXPRESSION"
+		advice := "it makes a plain column, which a trigger or the writer has to fill from then on"
+		if t.version >= 180000 {
+			detail = fmt.Sprintf("column %s of %s.%s is a generated one, which publication %q leaves out: the views show NULL in its place", c.Name, opt.Schema, t.name, opt.Publication)
+			sql = "ALTER PUBLICATION " + ident(opt.Publication) + " SET (publish_generated_columns = stored)"
+			advice = "a virtual column must be made a stored one for that"
+		}
+		f := repairable(KindColumns, false, detail, advice, sql)
+		f.Warning = !slices.Contains(change.KeyColumns(t.name), c.Name)
+		out = append(out, f)
+	}
+	return out
+}
+
 // unread reports whether no view reads a standard column: verra.id is a number
 // for humans, and an offer's vintage and amount are for consumers of the
 // changelog.

@@ -54,7 +54,7 @@ func TestMigrate(t *testing.T) {
 			}
 		}
 	}
-	if err := replicate.Teardown(t.Context(), opt); err != nil {
+	if _, err := replicate.Teardown(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	if got := pgtest.Text(t, url, "SELECT (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM news)"); got[0][0] != "0" || got[0][1] != "1" {
@@ -217,7 +217,7 @@ func TestExportSnapshot(t *testing.T) {
 	}
 	defer e.Close(t.Context())
 	pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('2')")
-	rows, err := e.Query(t.Context(), "SELECT guid FROM news")
+	rows, err := e.Query(t.Context(), "SELECT guid FROM public.news")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -68,6 +69,15 @@ func (o *Options) connectReplication(ctx context.Context) (*pgconn.PgConn, *wire
 		return nil, nil, o.classify(err)
 	}
 	return conn, w, nil
+}
+
+// identify makes sure that a connection replicates, and asks who the server is.
+func (o *Options) identify(ctx context.Context, repl *pgconn.PgConn) (pglogrepl.IdentifySystemResult, error) {
+	id, err := pglogrepl.IdentifySystem(ctx, repl)
+	if err != nil {
+		return id, o.classify(fmt.Errorf("identify the server: %w", err))
+	}
+	return id, nil
 }
 
 // control is the ordinary connection of a session. It reconnects by itself, so
@@ -145,6 +155,10 @@ func (o *Options) classify(err error) error {
 		if strings.Contains(pe.Message, "startup parameter") || strings.Contains(pe.Message, "replication") {
 			return o.pooler(err)
 		}
+	case "42601":
+		if strings.Contains(pe.Message, "IDENTIFY_SYSTEM") {
+			return o.pooler(err) // it dropped the wish to replicate, and Postgres took an ordinary client
+		}
 	case "42704", "55000":
 		return o.classifySlot(pe, err)
 	case "58P01":
@@ -204,7 +218,7 @@ func (o *Options) lacksReplication(err error) *Error {
 }
 
 func (o *Options) pooler(err error) *Error {
-	return fault(KindPooler, "connect to Postgres itself, not through pgbouncer or another pooler", err, "the connection goes through something that cannot carry replication")
+	return fault(KindPooler, "let postgres.url lead to Postgres itself, not through pgbouncer or another pooler; postgres.query_url may lead through it", err, "the connection goes through something that cannot carry replication")
 }
 
 func (o *Options) walLevel(err error) *Error {

@@ -39,7 +39,7 @@ func ExportSnapshot(ctx context.Context, opt Options) (*Exported, error) {
 }
 
 func (e *Exported) open(ctx context.Context, opt *Options) error {
-	srv, err := readServer(ctx, e.conn)
+	srv, err := readServer(ctx, e.conn, "")
 	if err != nil {
 		return err
 	}

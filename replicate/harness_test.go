@@ -158,3 +158,32 @@ func openTransaction(tb testing.TB, url, sql string) (release func()) {
 	}
 	return release
 }
+
+// attempt runs one statement that may fail.
+func attempt(tb testing.TB, url, sql string) error {
+	tb.Helper()
+	conn, err := pgx.Connect(tb.Context(), url)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(tb.Context()))
+	_, err = conn.Exec(tb.Context(), sql)
+	return err
+}
+
+// onFirst is a logger that calls f at the first warning.
+func onFirst(f func()) *slog.Logger { return slog.New(&firstWarning{slog.DiscardHandler, f}) }
+
+type firstWarning struct {
+	slog.Handler
+	call func()
+}
+
+func (firstWarning) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *firstWarning) Handle(_ context.Context, r slog.Record) error {
+	if r.Level >= slog.LevelWarn {
+		h.call()
+	}
+	return nil
+}

@@ -1,12 +1,12 @@
 package replicate
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -14,13 +14,32 @@ import (
 	"carbond/store/change"
 )
 
+// migrateLock is the advisory lock that makes concurrent migrations take turns; an
+// arbitrary number of our own.
+const migrateLock = int64(7_302_112_950_631)
+
 const (
-	// versionTable holds the number of the last migration, in our schema.
-	versionTable = "carbond_schema_version"
-	// migrateLock is the advisory lock that makes concurrent migrations take
-	// turns; an arbitrary number of our own.
-	migrateLock = int64(7_302_112_950_631)
+	// lockPatience is how long a statement waits for its lock on a table. Whoever
+	// comes after it waits behind it for so long at most: no application may hang
+	// because carbond starts.
+	lockPatience = 200 * time.Millisecond
+	// buildPatience is the same for CREATE INDEX CONCURRENTLY, behind which only
+	// other DDL and VACUUM wait.
+	buildPatience = 5 * time.Second
+	// lockPause is the longest time between two tries.
+	lockPause = 5 * time.Second
 )
+
+// migration creates and completes tables, publication and indexes, one statement
+// at a time. It never drops or changes what it finds, and never makes others wait
+// for long: a lock that is not free is asked for again later.
+type migration struct {
+	conn   *pgx.Conn
+	opt    *Options
+	alter  bool         // tables may get columns and indexes
+	create bool         // tables may be made
+	wait   func(string) // is told for whom a statement waits, and "" when it does no more
+}
 
 // Migrate creates or upgrades the schema, the four tables, their indexes and
 // the publication. It never drops or changes what it finds: tables, columns and
@@ -40,20 +59,28 @@ func Migrate(ctx context.Context, opt Options) error {
 	if err := basics(findings); err != nil && kindOf(err) == KindStandby {
 		return err // everything else can be repaired later
 	}
-	steps, err := readSteps(migrations, "migrations")
+	state, err := readSchemaState(ctx, conn, &opt)
 	if err != nil {
-		return err
+		return opt.classify(err)
 	}
-	if version, _, err := schemaVersion(ctx, conn, &opt); err != nil || version > len(steps) {
-		return cmp.Or(opt.classify(err), error(opt.tooNew(version, len(steps))))
+	if state.version > latestVersion {
+		return opt.tooNew(state.version)
 	}
-	needed, err := migrationNeeded(ctx, conn, &opt, findings)
+	m := &migration{conn: conn, opt: &opt, alter: true, create: true, wait: func(who string) {
+		if who != "" {
+			opt.Logger.Warn("a migration waits", "for", who)
+		}
+	}}
+	needed, err := m.needed(ctx, findings)
 	if err != nil {
 		return err
 	}
 	if needed {
-		if _, err := migrateOn(ctx, conn, &opt, findings); err != nil {
+		if _, err := m.run(ctx, findings); err != nil {
 			return err
+		}
+		if err := m.indexes(ctx); err != nil {
+			return m.failed(err, findings)
 		}
 	}
 	return leftover(ctx, conn, &opt)
@@ -72,51 +99,140 @@ func leftover(ctx context.Context, conn *pgx.Conn, opt *Options) error {
 	}))
 }
 
-// migrationNeeded reports whether anything is missing that a migration makes.
-// Tables that somebody else has made and that are complete are left alone: the
-// role may not own them. Nothing is missing from complete tables of a newer
-// carbond either, so that old and new ones can run side by side.
-func migrationNeeded(ctx context.Context, conn *pgx.Conn, opt *Options, findings []Finding) (bool, error) {
+// needed reports whether anything is missing that a migration makes. Tables that
+// somebody else has made and that are complete are left alone: the role may not
+// own them. Nothing is missing from complete tables of a newer carbond either, so
+// that old and new ones can run side by side.
+func (m *migration) needed(ctx context.Context, findings []Finding) (bool, error) {
 	for _, f := range findings {
 		switch Kind(f.Name) {
-		case KindTables, KindColumns, KindPublication, KindPublicationTables, KindPublicationOps:
+		case KindPublication, KindPublicationTables, KindPublicationOps:
 			if !f.OK {
 				return true, nil
 			}
 		}
 	}
-	version, _, err := schemaVersion(ctx, conn, opt)
+	tables, err := readTables(ctx, m.conn, m.opt)
 	if err != nil {
-		return false, opt.classify(err)
+		return false, m.opt.classify(err)
 	}
-	steps, err := readSteps(migrations, "migrations")
-	return version > 0 && version < len(steps), err
+	for _, name := range change.Tables() {
+		if t := tables[name]; t == nil || len(t.missing()) > 0 {
+			return true, nil
+		}
+	}
+	state, err := readSchemaState(ctx, m.conn, m.opt)
+	return m.alter && (state.keyless || state.version > 0 && state.version < latestVersion), m.opt.classify(err)
 }
 
-// migrateOn does the work on an open connection. It reports whether a
-// publication that existed before got more tables.
-func migrateOn(ctx context.Context, conn *pgx.Conn, opt *Options, findings []Finding) (extended bool, err error) {
-	defer func() {
-		if err != nil && kindOf(err) == KindServer {
-			err = fault(KindMigrate, migrateRepair(err, findings), err, "tables and publication could not be created")
-		}
-	}()
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1)", migrateLock); err != nil {
-		return false, fmt.Errorf("wait for another migration: %w", err)
-	}
-	defer func() {
-		_, uerr := conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", migrateLock)
-		if err == nil {
-			err = uerr
-		}
-	}()
-	repeat := slices.ContainsFunc(findings, func(f Finding) bool {
-		return !f.OK && (Kind(f.Name) == KindTables || Kind(f.Name) == KindColumns)
-	})
-	if err := migrateTables(ctx, conn, opt, repeat); err != nil {
+// run does the work, but for the indexes of tables that exist. It reports whether
+// a publication that existed before got more tables.
+func (m *migration) run(ctx context.Context, findings []Finding) (extended bool, err error) {
+	unlock, err := m.turn(ctx)
+	if err != nil {
 		return false, err
 	}
-	return migratePublication(ctx, conn, opt)
+	defer unlock()
+	if m.alter {
+		if err := m.tables(ctx); err != nil {
+			return false, m.failed(err, findings)
+		}
+	}
+	if extended, err = m.publication(ctx); err != nil {
+		return extended, m.failed(err, findings)
+	}
+	return extended, nil
+}
+
+// failed gives an error of Postgres the remedy.
+func (m *migration) failed(err error, findings []Finding) error {
+	if kindOf(err) != KindServer || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fault(KindMigrate, migrateRepair(err, findings), err, "tables and publication could not be created")
+}
+
+// turn waits until no other migration works. It asks again and again: to wait
+// inside Postgres would hold a snapshot, for which the other one's CREATE INDEX
+// CONCURRENTLY would wait.
+func (m *migration) turn(ctx context.Context) (unlock func(), err error) {
+	t := time.NewTicker(lockPatience)
+	defer t.Stop()
+	for {
+		var mine bool
+		if err := m.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", migrateLock).Scan(&mine); err != nil {
+			return nil, m.opt.classify(fmt.Errorf("wait for another migration: %w", err))
+		}
+		if mine {
+			return func() {
+				// With a broken connection it is gone already.
+				_, _ = m.conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", migrateLock)
+				_, _ = m.conn.Exec(context.WithoutCancel(ctx), "RESET lock_timeout")
+			}, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-t.C:
+		}
+	}
+}
+
+// exec runs one statement that locks a table, in short tries.
+func (m *migration) exec(ctx context.Context, table, sql string) error {
+	return m.patiently(ctx, table, sql, lockPatience, nil)
+}
+
+// patiently runs one statement until it gets its locks. before is called before
+// each try but the first.
+func (m *migration) patiently(ctx context.Context, table, sql string, patience time.Duration, before func() error) error {
+	defer m.wait("")
+	for pause := lockPatience; ; pause = min(2*pause, lockPause) {
+		_, err := m.conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", patience.Milliseconds()))
+		if err == nil {
+			_, err = m.conn.Exec(ctx, sql)
+		}
+		if pe, ok := errors.AsType[*pgconn.PgError](err); !ok || pe.Code != "55P03" && pe.Code != "40P01" { // no lock, or a deadlock that we lost
+			return err
+		}
+		who, err := lockers(ctx, m.conn, table)
+		if err != nil {
+			return err
+		}
+		m.wait(fmt.Sprintf("%.60s... waits for the lock on %s, which %s", sql, table, who))
+		t := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return fault(KindMigrate, "end it and try again", ctx.Err(), "%.60s... did not get its lock on %s, which %s", sql, table, who)
+		case <-t.C:
+		}
+		if before != nil {
+			if err := before(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// lockers describes who holds what a statement on a table may wait for: locks on it
+// or its partitions, and the snapshots of old transactions.
+func lockers(ctx context.Context, conn *pgx.Conn, table string) (string, error) {
+	var text string
+	err := conn.QueryRow(ctx, `
+WITH rel AS (SELECT to_regclass(NULLIF($1, ''))::oid AS oid UNION SELECT relid::oid FROM pg_partition_tree(to_regclass(NULLIF($1, '')))),
+     who AS (SELECT DISTINCT a.xact_start AS since, format('pid %s (%s, %s, for %s s)', a.pid, COALESCE(NULLIF(a.application_name, ''), a.usename::text), a.state, extract(epoch FROM now() - a.xact_start)::int) AS what
+             FROM pg_stat_activity a LEFT JOIN pg_locks l ON l.pid = a.pid AND l.granted AND l.relation IN (SELECT oid FROM rel)
+             WHERE a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL AND (l.pid IS NOT NULL OR a.backend_xmin IS NOT NULL AND a.datname = current_database())
+             UNION
+             SELECT x.prepared, format('prepared transaction %L of %s', x.gid, x.owner)
+             FROM pg_prepared_xacts x JOIN pg_locks own ON own.pid IS NULL AND own.transactionid = x.transaction
+             JOIN pg_locks l ON l.pid IS NULL AND l.virtualtransaction = own.virtualtransaction AND l.relation IN (SELECT oid FROM rel))
+SELECT COALESCE(string_agg(what, ', ' ORDER BY since), '') FROM (SELECT * FROM who ORDER BY since LIMIT 3) x`, table).Scan(&text)
+	if text == "" {
+		text = "somebody"
+	}
+	return "is held by " + text, err
 }
 
 // migrateRepair says what lets a failed migration pass.
@@ -133,35 +249,95 @@ func migrateRepair(err error, findings []Finding) string {
 	return "remove what Postgres complains of, or run the SQL that carbond doctor prints and set postgres.migrate to off"
 }
 
-// migrateTables makes the schema and the tables. With repeat it also makes again
-// what was dropped from them.
-func migrateTables(ctx context.Context, conn *pgx.Conn, opt *Options, repeat bool) error {
+// tables makes what is missing of the schema, the tables and their columns.
+func (m *migration) tables(ctx context.Context) error {
+	state, err := readSchemaState(ctx, m.conn, m.opt)
+	if err != nil {
+		return err
+	}
+	found, err := readTables(ctx, m.conn, m.opt)
+	if err != nil {
+		return err
+	}
+	added := 0
+	for _, name := range change.Tables() {
+		t := found[name]
+		if t != nil && len(t.missing()) == 0 || t == nil && !m.create {
+			continue
+		}
+		if state.version > latestVersion {
+			return m.opt.tooNew(state.version)
+		}
+		added++
+		if t == nil {
+			err = m.table(ctx, name)
+		} else {
+			err = m.columns(ctx, t)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	switch left, err := m.missingIndexes(ctx, change.Tables()...); {
+	case err != nil && m.create:
+		return err
+	case err != nil || state.version > latestVersion:
+		return nil
+	case len(left) == 0:
+		return m.mark(ctx, latestVersion)
+	case added > 0 || state.version < latestVersion:
+		return m.mark(ctx, tablesMade)
+	}
+	return m.mark(ctx, state.version)
+}
+
+// table makes one table with its indexes. Nobody uses it yet.
+func (m *migration) table(ctx context.Context, name string) error {
 	var exists bool
-	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", opt.Schema).Scan(&exists); err != nil {
+	if err := m.conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", m.opt.Schema).Scan(&exists); err != nil {
 		return err
 	}
 	if !exists {
-		if _, err := conn.Exec(ctx, "CREATE SCHEMA "+ident(opt.Schema)); err != nil {
-			return fmt.Errorf("create schema %q: %w", opt.Schema, err)
+		if err := m.exec(ctx, "", "CREATE SCHEMA "+ident(m.opt.Schema)); err != nil {
+			return fmt.Errorf("create schema %q: %w", m.opt.Schema, err)
 		}
 	}
-	steps, err := readSteps(migrations, "migrations")
-	if err != nil {
-		return err
+	full := ident(m.opt.Schema, name)
+	if err := m.exec(ctx, full, createSQL(m.opt.Schema, name)); err != nil {
+		return fmt.Errorf("create table %s: %w", full, err)
 	}
-	return runSteps(ctx, conn, opt, steps, repeat)
+	for _, ix := range indexes() {
+		if ix.table != name {
+			continue
+		}
+		if err := m.exec(ctx, full, "CREATE INDEX IF NOT EXISTS "+ident(ix.name)+" ON "+full+" "+ix.columns); err != nil {
+			return fmt.Errorf("create index %s: %w", ix.name, err)
+		}
+	}
+	return nil
 }
 
-func migratePublication(ctx context.Context, conn *pgx.Conn, opt *Options) (extended bool, err error) {
-	p, err := readPublication(ctx, conn, opt)
+func (m *migration) columns(ctx context.Context, t *tableInfo) error {
+	for _, c := range t.missing() {
+		if err := m.exec(ctx, ident(m.opt.Schema, t.name), addColumnSQL(m.opt.Schema, t.name, c)); err != nil {
+			return fmt.Errorf("add column %s of %s.%s: %w", c, m.opt.Schema, t.name, err)
+		}
+	}
+	return nil
+}
+
+// publication makes the publication, or adds what it lacks.
+func (m *migration) publication(ctx context.Context) (extended bool, err error) {
+	opt := m.opt
+	p, err := readPublication(ctx, m.conn, opt)
 	if err != nil {
 		return false, err
 	}
-	if err := publishable(ctx, conn, opt, p); err != nil {
+	if err := publishable(ctx, m.conn, opt, p); err != nil {
 		return false, err
 	}
 	if !p.exists {
-		if _, err := conn.Exec(ctx, publicationSQL(opt)); err != nil {
+		if err := m.exec(ctx, ident(opt.Schema, change.Tables()[0]), publicationSQL(opt)); err != nil {
 			return false, fmt.Errorf("create publication %q: %w", opt.Publication, err)
 		}
 		return false, nil
@@ -170,17 +346,17 @@ func migratePublication(ctx context.Context, conn *pgx.Conn, opt *Options) (exte
 		if p.tables[name] || p.all {
 			continue
 		}
-		if _, err := conn.Exec(ctx, opt.addTable(name)); err != nil {
+		if err := m.exec(ctx, ident(opt.Schema, name), opt.addTable(name)); err != nil {
 			return extended, fmt.Errorf("add table %s to publication %q: %w", name, opt.Publication, err)
 		}
 		extended = true
 	}
 	for op, on := range p.ops {
 		if !on {
-			if err := alone(ctx, conn, opt, p); err != nil {
+			if err := alone(ctx, m.conn, opt, p); err != nil {
 				return extended, err
 			}
-			if _, err := conn.Exec(ctx, opsSQL(opt)); err != nil {
+			if err := m.exec(ctx, "", opsSQL(opt)); err != nil {
 				return extended, fmt.Errorf("add %s to publication %q: %w", op, opt.Publication, err)
 			}
 			return true, nil
@@ -235,37 +411,4 @@ func publicationSQL(opt *Options) string {
 
 func opsSQL(opt *Options) string {
 	return "ALTER PUBLICATION " + ident(opt.Publication) + " SET (publish = 'insert, update, delete, truncate')"
-}
-
-// createSQL returns the statement that makes one table, for people who do not
-// let carbond migrate.
-func createSQL(schema, table string) string {
-	var cols []string
-	for _, c := range change.Standard(table).Columns {
-		cols = append(cols, ident(c.Name)+" "+standardType(table, c.Name))
-	}
-	return "CREATE TABLE " + ident(schema, table) + " (" + strings.Join(cols, ", ") + ", PRIMARY KEY (" + strings.Join(change.KeyColumns(table), ", ") + "))"
-}
-
-// standardType returns the SQL type of a column of section 3.4.
-func standardType(table, column string) string {
-	rel := change.Standard(table)
-	i := rel.Index(column)
-	if i < 0 {
-		return "text"
-	}
-	if table == change.Verra && column == "id" {
-		return "bigserial"
-	}
-	switch rel.Columns[i].Type {
-	case change.OIDInt8:
-		return "bigint"
-	case change.OIDInt4:
-		return "int"
-	case change.OIDFloat8:
-		return "double precision"
-	case change.OIDTimestamptz:
-		return "timestamptz"
-	}
-	return "text"
 }

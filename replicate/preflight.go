@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -139,7 +138,8 @@ func repairable(kind Kind, ok bool, detail, advice string, sql ...string) Findin
 func checkServer(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, error) {
 	var (
 		version               int
-		text, level, user     string
+		text, level           string
+		user, acting          string // who logged in, and as whom SQL runs by ALTER ROLE ... SET role
 		recovery, replication bool
 		slots, maxSlots       int
 		senders, maxSenders   int
@@ -147,18 +147,18 @@ func checkServer(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 	)
 	err := conn.QueryRow(ctx, `
 SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
-       current_setting('wal_level'), current_user::text, r.rolreplication OR r.rolsuper
-         OR EXISTS (SELECT FROM pg_roles x WHERE x.rolname = 'rds_replication' AND pg_has_role(current_user, x.oid, 'MEMBER')),
+       current_setting('wal_level'), session_user::text, current_user::text, r.rolreplication OR r.rolsuper
+         OR EXISTS (SELECT FROM pg_roles x WHERE x.rolname = 'rds_replication' AND pg_has_role(r.oid, x.oid, 'MEMBER')),
        (SELECT count(*) FROM pg_replication_slots), current_setting('max_replication_slots')::int,
        (SELECT count(*) FROM pg_stat_replication), current_setting('max_wal_senders')::int,
        EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)
-FROM pg_roles r WHERE r.rolname = current_user`, opt.Slot).Scan(
-		&version, &text, &recovery, &level, &user, &replication, &slots, &maxSlots, &senders, &maxSenders, &mine)
+FROM pg_roles r WHERE r.rolname = session_user`, opt.Slot).Scan(
+		&version, &text, &recovery, &level, &user, &acting, &replication, &slots, &maxSlots, &senders, &maxSenders, &mine)
 	if err != nil {
 		return nil, err
 	}
 	out := []Finding{
-		finding(KindConnect, true, "connected as role "+user, ""),
+		finding(KindConnect, true, "connected as role "+user+as(user, acting), ""),
 		finding(KindVersion, version >= 140000, "Postgres "+text, "upgrade to Postgres 14 or later"),
 	}
 	if recovery {
@@ -173,6 +173,13 @@ FROM pg_roles r WHERE r.rolname = current_user`, opt.Slot).Scan(
 		repairable(KindCapacity, maxSenders > 0, fmt.Sprintf("at least %d of %d walsenders are busy", senders, maxSenders),
 			"then restart Postgres", "ALTER SYSTEM SET max_wal_senders = 10"),
 	), nil
+}
+
+func as(user, acting string) string {
+	if user == acting {
+		return ""
+	}
+	return ", acting as " + acting
 }
 
 func may(ok bool) string {
@@ -231,9 +238,9 @@ func (o *Options) checkReplicationConnection(ctx context.Context) Finding {
 		return failure(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	id, err := pglogrepl.IdentifySystem(ctx, conn)
+	id, err := o.identify(ctx, conn)
 	if err != nil {
-		return failure(o.classify(err))
+		return failure(err)
 	}
 	return finding(KindConnect, true, "a replication connection works; cluster "+id.SystemID, "")
 }

@@ -35,7 +35,7 @@ func PrepareSlot(ctx context.Context, opt Options) (created bool, err error) {
 		return false, nil
 	}
 	// two_phase is the mark, see slotInfo.
-	_, err = conn.Exec(ctx, "SELECT pg_create_logical_replication_slot($1, 'pgoutput', false, true)", opt.Slot)
+	err = asLogin(ctx, conn, "SELECT pg_create_logical_replication_slot($1, 'pgoutput', false, true)", opt.Slot)
 	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "42710" {
 		return false, nil // somebody was faster
 	}

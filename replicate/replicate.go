@@ -44,6 +44,8 @@ type Replicator struct {
 	note    *note.File // what outlives a restart beside the changelog
 
 	// Used by the goroutine of Run alone.
+	begun   bool                        // a session has found the server fit: tables are not altered any more
+	indexed bool                        // the indexes were made, or cannot be
 	recopy  bool                        // a gap was found while streaming, and the gap action is resnapshot
 	shapes  map[string]*change.Relation // last shape of each kept table, over connections
 	ignored map[string]bool             // tables of the publication that were reported as ignored

@@ -24,9 +24,11 @@ type session struct {
 	ctl     control
 	started func() // called once the stream has proved to work
 
-	srv  server
-	seen *catalog              // the last look, of prepare or the copy, then of the probe alone
-	flaw atomic.Pointer[error] // what the probe has found to end the session
+	id   pglogrepl.IdentifySystemResult // of the replication connection
+	srv  server                         // of the ordinary one
+	old  *slotInfo                      // that a copy has to replace, nil for none
+	seen *catalog                       // the last look, of prepare or the copy, then of the probe alone
+	flaw atomic.Pointer[error]          // what the probe has found to end the session
 	repl *pgconn.PgConn
 	wire *wire
 	pipe *pipe
@@ -47,10 +49,7 @@ func (s *session) run(ctx context.Context) error {
 	s.st.enter(PhaseConnecting, "connecting to Postgres")
 	s.st.calm()
 	defer s.ctl.close()
-	plan, err := s.prepare(ctx)
-	if err != nil {
-		return err
-	}
+	var err error
 	if s.repl, s.wire, err = s.opt.connectReplication(ctx); err != nil {
 		return err
 	}
@@ -59,8 +58,22 @@ func (s *session) run(ctx context.Context) error {
 		defer cancel()
 		_ = s.repl.Close(ctx) // a hijacked or broken connection says so; nothing to do
 	}()
+	// First of all it has to prove that it replicates. It also says who the
+	// server is, which an ordinary connection may not be allowed to ask.
+	if s.id, err = s.opt.identify(ctx, s.repl); err != nil {
+		return err
+	}
+	plan, err := s.prepare(ctx)
+	if err != nil {
+		return err
+	}
 	if err := s.sameServer(ctx, plan); err != nil {
 		return err
+	}
+	if plan == planCopy {
+		if err := s.clearSlot(ctx); err != nil {
+			return err
+		}
 	}
 
 	if s.lacks != "" {
@@ -113,6 +126,9 @@ func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) erro
 	probeCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.probeLoop(probeCtx) })
+	if s.opt.Migrate && !s.indexed {
+		wg.Go(func() { s.buildIndexes(probeCtx) })
+	}
 	defer wg.Wait()
 	defer stop()
 	return newStream(s, failed).run(ctx)
@@ -129,7 +145,8 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		if err != nil {
 			return err
 		}
-		if srv, err := readServer(ctx, conn); err == nil {
+		if srv, err := readServer(ctx, conn, s.id.SystemID); err == nil {
+			s.srv = srv
 			if s.adopting, err = s.adopts(pos, srv, n); err != nil {
 				return err
 			}
@@ -138,7 +155,7 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		if err != nil {
 			return err
 		}
-		if s.srv, err = readServer(ctx, conn); err != nil {
+		if s.srv, err = readServer(ctx, conn, s.id.SystemID); err != nil {
 			return err
 		}
 		slot, err := readSlot(ctx, conn, s.opt.Slot)
@@ -176,20 +193,26 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 			}
 			p = planCopy
 		}
-		if p == planStream || slot == nil {
-			return nil
-		}
-		level, msg := slog.LevelInfo, "dropping the replication slot before a new copy"
-		if !slot.prepared && !pos.Copied {
-			level, msg = slog.LevelWarn, msg+"; a data directory that used it has to be copied anew"
-		}
-		s.log.Log(ctx, level, msg, "slot", s.opt.Slot, "confirmed_lsn", slot.confirmed.String(), "durable_lsn", pos.LSN.String())
-		if _, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", s.opt.Slot); err != nil {
-			return fmt.Errorf("drop replication slot %q: %w", s.opt.Slot, err)
+		if p == planCopy {
+			s.old = slot
 		}
 		return nil
 	})
 	return p, s.opt.classify(err)
+}
+
+// clearSlot makes room for the slot of a new copy.
+func (s *session) clearSlot(ctx context.Context) error {
+	if s.old == nil {
+		return nil
+	}
+	pos := s.sink.Position()
+	level, msg := slog.LevelInfo, "dropping the replication slot before a new copy"
+	if !s.old.prepared && !pos.Copied {
+		level, msg = slog.LevelWarn, msg+"; a data directory that used it has to be copied anew"
+	}
+	s.log.Log(ctx, level, msg, "slot", s.opt.Slot, "confirmed_lsn", s.old.confirmed.String(), "durable_lsn", pos.LSN.String())
+	return s.opt.classify(s.opt.dropSlot(ctx, s.repl))
 }
 
 // check runs the preflight, and the migrations when they are wanted and needed.
@@ -200,21 +223,11 @@ func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err
 		return false, err
 	}
 	if s.opt.Migrate {
-		if err := basics(findings); err != nil {
+		var done bool
+		if extended, done, err = s.migrate(ctx, conn, findings); err != nil {
 			return false, err
 		}
-		needed, err := migrationNeeded(ctx, conn, &s.opt, findings)
-		if err != nil {
-			return false, err
-		}
-		if needed {
-			if err := s.lapse(ctx, conn, findings); err != nil {
-				return false, err
-			}
-			s.log.Info("creating or upgrading tables and publication", "schema", s.opt.Schema, "publication", s.opt.Publication)
-			if extended, err = migrateOn(ctx, conn, &s.opt, findings); err != nil {
-				return false, err
-			}
+		if done {
 			if findings, err = preflight(ctx, conn, &s.opt); err != nil {
 				return false, err
 			}
@@ -226,21 +239,63 @@ func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err
 			s.log.Warn("preflight warning", "check", f.Name, "detail", f.Detail, "repair", f.Repair)
 		}
 	}
-	return extended, firstFault(findings)
+	if err := firstFault(findings); err != nil {
+		return extended, err
+	}
+	s.begun = true
+	return extended, nil
+}
+
+// migrate does at a start what Migrate does. Tables are made for the first copy
+// only, and a daemon that has begun does not alter them any more: a table that is
+// missing later is one that somebody is about to replace or restore, and an empty
+// one in its place would be in his way, and in the views.
+func (s *session) migrate(ctx context.Context, conn *pgx.Conn, findings []Finding) (extended, done bool, err error) {
+	if err := basics(findings); err != nil {
+		return false, false, err
+	}
+	pos := s.sink.Position()
+	m := &migration{conn: conn, opt: &s.opt, alter: !s.begun, create: !s.begun && (!pos.Copied || pos.Source.Embedded())}
+	m.wait = func(who string) {
+		if who != "" {
+			s.st.update(func(st *Status) { st.Reason = who })
+			s.log.Warn("a migration waits", "for", who)
+		}
+	}
+	if !m.create {
+		tables, err := readTables(ctx, conn, &s.opt)
+		if err != nil {
+			return false, false, err
+		}
+		for _, name := range change.Tables() {
+			if tables[name] == nil {
+				return false, false, fault(KindTables, "bring it back under this name; when it is gone for good, run carbond migrate, which makes an empty one", nil,
+					"table %s.%s does not exist, and nothing is made in its place while its rows are held here", s.opt.Schema, name)
+			}
+		}
+	}
+	if done, err = m.needed(ctx, findings); err != nil || !done {
+		return false, false, err
+	}
+	if err := s.lapse(findings); err != nil {
+		return false, false, err
+	}
+	s.log.Info("creating or upgrading tables and publication", "schema", s.opt.Schema, "publication", s.opt.Publication)
+	extended, err = m.run(ctx, findings)
+	return extended, true, err
 }
 
 // lapse says that the publication has lost something since the copy was made.
 // What was written meanwhile is not in the stream. Unless the tables may be
 // copied anew, the publication is not mended: the next attempt would find it
 // whole, and go on as if nothing were missing.
-func (s *session) lapse(ctx context.Context, conn *pgx.Conn, findings []Finding) error {
+func (s *session) lapse(findings []Finding) error {
 	pos := s.sink.Position()
 	if s.opt.OnGap == GapResnapshot || !pos.Copied || pos.Source.Embedded() {
 		return nil
 	}
-	srv, err := readServer(ctx, conn)
-	if err != nil || pos.Source.SystemID != srv.systemID || pos.Source.Database != srv.database {
-		return err // the copy is of another database: decide tells
+	if pos.Source.SystemID != s.srv.systemID || pos.Source.Database != s.srv.database {
+		return nil // the copy is of another database: decide tells
 	}
 	for _, f := range findings {
 		switch Kind(f.Name) {
@@ -257,10 +312,7 @@ func (s *session) lapse(ctx context.Context, conn *pgx.Conn, findings []Finding)
 // list of hosts or a proxy they need not. A stream can only go on in the history
 // that it is part of; a copy begins anew.
 func (s *session) sameServer(ctx context.Context, p plan) error {
-	id, err := pglogrepl.IdentifySystem(ctx, s.repl)
-	if err != nil {
-		return s.opt.classify(fmt.Errorf("identify the server: %w", err))
-	}
+	id := s.id
 	if id.SystemID != s.srv.systemID || id.DBName != s.srv.database {
 		return fault(KindConnect, "give one host, or target_session_attrs=read-write", nil,
 			"two connections lead to different servers (%s/%s and %s/%s)", s.srv.systemID, s.srv.database, id.SystemID, id.DBName)
@@ -424,6 +476,6 @@ func (s *session) probe(ctx context.Context) error {
 			return err
 		}
 		s.st.probed(at, slot.server)
-		return nil
+		return s.watchChildren(ctx, conn)
 	})
 }

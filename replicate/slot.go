@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"carbond/replicate/internal/note"
 	"carbond/store/change"
@@ -70,15 +71,23 @@ type server struct {
 	flushed  change.LSN
 }
 
-func readServer(ctx context.Context, conn *pgx.Conn) (server, error) {
+// readServer asks the ordinary connection. Where the role may not ask which cluster
+// this is, it is known, from the replication connection.
+func readServer(ctx context.Context, conn *pgx.Conn, known string) (server, error) {
 	var s server
 	var ms string
+	var tells bool
 	err := conn.QueryRow(ctx, `
-SELECT system_identifier::text, current_database()::text, current_setting('server_version_num')::int,
-       (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'), pg_current_wal_flush_lsn()::text
-FROM pg_control_system()`).Scan(&s.systemID, &s.database, &s.version, &ms, lsnText{&s.flushed})
+SELECT has_function_privilege('pg_control_system()', 'EXECUTE'), current_database()::text, current_setting('server_version_num')::int,
+       (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'), pg_current_wal_flush_lsn()::text`).Scan(&tells, &s.database, &s.version, &ms, lsnText{&s.flushed})
 	if err != nil {
 		return s, fmt.Errorf("read the identity of the server: %w", err)
+	}
+	s.systemID = known
+	if tells {
+		if err := conn.QueryRow(ctx, "SELECT system_identifier::text FROM pg_control_system()").Scan(&s.systemID); err != nil {
+			return s, fmt.Errorf("read the identity of the server: %w", err)
+		}
 	}
 	if s.timeout, err = parseGUCTime(ms); err != nil {
 		return s, err
@@ -187,6 +196,28 @@ func (o *Options) failoverLacks(slot *slotInfo) string {
 	return ""
 }
 
+// dropSlot drops our slot by way of a replication connection: that one logged in as
+// the role that may replicate, whatever ALTER ROLE ... SET role says.
+func (o *Options) dropSlot(ctx context.Context, repl *pgconn.PgConn) error {
+	if _, err := repl.Exec(ctx, "DROP_REPLICATION_SLOT "+o.Slot).ReadAll(); err != nil {
+		return fmt.Errorf("drop replication slot %q: %w", o.Slot, err)
+	}
+	return nil
+}
+
+// asLogin runs one statement about slots as the role that logged in, see dropSlot.
+func asLogin(ctx context.Context, conn *pgx.Conn, sql string, args ...any) error {
+	if _, err := conn.Exec(ctx, "SET ROLE NONE"); err != nil {
+		return err
+	}
+	_, err := conn.Exec(ctx, sql, args...)
+	if conn.IsClosed() {
+		return err
+	}
+	_, rerr := conn.Exec(context.WithoutCancel(ctx), "RESET ROLE") // to what ALTER ROLE says
+	return errors.Join(err, rerr)
+}
+
 // createSlotSQL is the command for a replication connection.
 func (o *Options) createSlotSQL(name string, version int, temporary bool) string {
 	sql := "CREATE_REPLICATION_SLOT " + name
@@ -207,9 +238,11 @@ func (o *Options) createSlotSQL(name string, version int, temporary bool) string
 func blockers(ctx context.Context, conn *pgx.Conn) (string, error) {
 	var text string
 	err := conn.QueryRow(ctx, `
-SELECT COALESCE(string_agg(format('pid %s (%s, %s, for %s s)', pid, COALESCE(NULLIF(application_name, ''), usename::text), state, age), ', '), '')
-FROM (SELECT pid, application_name, usename, state, extract(epoch FROM now() - xact_start)::int AS age
-      FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
-      ORDER BY xact_start LIMIT 3) AS x`).Scan(&text)
+SELECT COALESCE(string_agg(who, ', ' ORDER BY since), '') FROM (
+  (SELECT xact_start AS since, format('pid %s (%s, %s, for %s s)', pid, COALESCE(NULLIF(application_name, ''), usename::text), state, extract(epoch FROM now() - xact_start)::int) AS who
+   FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 3)
+  UNION ALL
+  (SELECT prepared, format('a prepared transaction of %s in database %s, for %s s, which COMMIT PREPARED %4$L or ROLLBACK PREPARED %4$L there ends', owner, database, extract(epoch FROM now() - prepared)::int, gid)
+   FROM pg_prepared_xacts ORDER BY prepared LIMIT 3)) AS x`).Scan(&text)
 	return text, err
 }

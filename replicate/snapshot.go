@@ -84,10 +84,10 @@ func (s *session) pin(ctx context.Context, conn *pgx.Conn, id string) (change.LS
 		s.log.Info("a table was truncated or rewritten before the copy could begin; creating the slot again", "attempt", attempt)
 		_, err = conn.Exec(ctx, "ROLLBACK")
 		if err == nil {
-			_, err = conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", s.opt.Slot)
+			err = s.opt.dropSlot(ctx, s.repl)
 		}
 		if err != nil {
-			return 0, fmt.Errorf("drop replication slot %q: %w", s.opt.Slot, err)
+			return 0, err
 		}
 	}
 }
@@ -109,12 +109,17 @@ func openSnapshot(ctx context.Context, conn *pgx.Conn, opt *Options, name string
 	for _, t := range change.Tables() {
 		tables = append(tables, ident(opt.Schema, t))
 	}
-	for _, sql := range []string{
+	opening := []string{
 		"SET row_security = off",
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 		"SET TRANSACTION SNAPSHOT " + literal(name),
-		"LOCK TABLE " + strings.Join(tables, ", ") + " IN ACCESS SHARE MODE",
-	} {
+	}
+	for _, t := range tables {
+		// A query that reads nothing locks as LOCK TABLE does, partitions too, but
+		// is also allowed to who may read some columns only.
+		opening = append(opening, "SELECT FROM "+t+" LIMIT 0")
+	}
+	for _, sql := range opening {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("open snapshot %s: %w", name, err)
 		}

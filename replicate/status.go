@@ -58,8 +58,9 @@ type state struct {
 	mu       sync.Mutex // guards all below
 	status   Status
 	progress progress
-	probes   []probe // looks at the server that are not reached yet, oldest first
-	blamed   *Error  // why the rows are wrong although the stream goes on, nil when they are right
+	probes   []probe           // looks at the server that are not reached yet, oldest first
+	remarks  map[string]string // warnings by topic
+	blamed   *Error            // why the rows are wrong although the stream goes on, nil when they are right
 }
 
 // probe says that the server's WAL ended at end at the given time.
@@ -73,7 +74,7 @@ type probe struct {
 const maxProbes = 128
 
 func newState(now func() time.Time, blind time.Duration) *state {
-	return &state{now: now, blind: blind, status: Status{Phase: PhaseIdle, Reason: "not started", SlotRetained: -1, SlotSafe: -1}}
+	return &state{now: now, blind: blind, remarks: map[string]string{}, status: Status{Phase: PhaseIdle, Reason: "not started", SlotRetained: -1, SlotSafe: -1}}
 }
 
 // Status returns the present condition. It is cheap and safe for concurrent use.
@@ -237,9 +238,23 @@ func (s *state) warn(text string) {
 	s.status.Warnings = append(s.status.Warnings, text)
 }
 
+// remark keeps the one warning about a topic: the last, or none with "".
+func (s *state) remark(topic, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.remarks[topic]; old != text {
+		s.status.Warnings = slices.DeleteFunc(s.status.Warnings, func(w string) bool { return w == old })
+		if text != "" {
+			s.status.Warnings = append(s.status.Warnings, text)
+		}
+		s.remarks[topic] = text
+	}
+}
+
 // calm forgets all warnings; the next preflight and stream find those that stay.
 func (s *state) calm() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status.Warnings = nil
+	clear(s.remarks)
 }

@@ -84,7 +84,7 @@ func TestStrangersCode(t *testing.T) {
 				t.Error(err)
 			}
 			r.stop()
-			if err := replicate.Teardown(t.Context(), opt); err != nil {
+			if _, err := replicate.Teardown(t.Context(), opt); err != nil {
 				t.Fatal(err)
 			}
 			if loot := pgtest.Text(t, db, "SELECT DISTINCT who FROM public.loot"); len(loot) > 0 {

@@ -13,19 +13,22 @@ import (
 
 // tableInfo is what the catalog says of one of our tables.
 type tableInfo struct {
-	name     string
-	kind     string // r table, p partitioned, ...
-	persist  string // p permanent, u unlogged
-	identity string // d default, i index, f full, n nothing
-	columns  []string
-	types    []columnType // of columns
-	keys     []string     // columns that UPDATE and DELETE will carry
-	primary  []string     // columns of the primary key, whatever the identity is
-	unique   [][]string   // columns of each index that makes rows unique, none of them NULL
-
-	deferrable bool // the primary key is
-	selects    bool
-	rowsec     bool // policies hide rows from this role
+	name       string
+	kind       string // r table, p partitioned, ...
+	persist    string // p permanent, u unlogged
+	identity   string // d default, i index, f full, n nothing
+	columns    []string
+	types      []columnType // of columns
+	generated  []string     // columns that Postgres computes
+	keys       []string     // columns that UPDATE and DELETE will carry
+	primary    []string     // columns of the primary key, whatever the identity is
+	unique     [][]string   // columns of each index that makes rows unique, none of them NULL
+	deferrable bool         // the primary key is
+	selects    bool         // the role may read the whole table
+	readable   []string     // columns that it may read
+	rowsec     bool         // policies hide rows from this role
+	version    int          // of the server
+	heirs      heirs
 }
 
 func readTables(ctx context.Context, conn *pgx.Conn, opt *Options) (map[string]*tableInfo, error) {
@@ -47,7 +50,12 @@ SELECT c.relname::text, c.relkind::text, c.relpersistence::text, c.relreplident:
              WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY a.attnum),
        ARRAY(SELECT string_agg(a.attname, ' ' ORDER BY a.attname) FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
              WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid HAVING bool_and(a.attnotnull)),
-       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND NOT i.indimmediate), has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), row_security_active(c.oid)
+       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND NOT i.indimmediate),
+       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
+       ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+             AND has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT')),
+       row_security_active(c.oid), current_setting('server_version_num')::int,
+       ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`, opt.Schema, change.Tables())
 	if err != nil {
@@ -58,7 +66,7 @@ WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`, opt.Schema, change.Table
 		var t tableInfo
 		var types, bases, categories, unique []string
 		var folds []bool
-		if err := rows.Scan(&t.name, &t.kind, &t.persist, &t.identity, &t.columns, &types, &bases, &categories, &folds, &t.keys, &t.primary, &unique, &t.deferrable, &t.selects, &t.rowsec); err != nil {
+		if err := rows.Scan(&t.name, &t.kind, &t.persist, &t.identity, &t.columns, &types, &bases, &categories, &folds, &t.keys, &t.primary, &unique, &t.deferrable, &t.selects, &t.readable, &t.rowsec, &t.version, &t.generated); err != nil {
 			rows.Close()
 			return nil, err
 		}
@@ -79,8 +87,15 @@ func checkTables(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 	if err != nil {
 		return nil, err
 	}
+	p, err := readPublication(ctx, conn, opt)
+	if err != nil {
+		return nil, err
+	}
 	var role string
 	if err := conn.QueryRow(ctx, "SELECT current_user::text").Scan(&role); err != nil {
+		return nil, err
+	}
+	if err := readHeirs(ctx, conn, opt, tables); err != nil {
 		return nil, err
 	}
 	var out []Finding
@@ -89,24 +104,42 @@ func checkTables(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 		t := tables[name]
 		if t == nil {
 			out = append(out, repairable(KindTables, false, "table "+full+" does not exist", "or run carbond migrate",
-				append([]string{"CREATE SCHEMA IF NOT EXISTS " + ident(opt.Schema), createSQL(opt.Schema, name)}, grants(opt.Schema, name, role)...)...))
+				append([]string{"CREATE SCHEMA IF NOT EXISTS " + ident(opt.Schema), createSQL(opt.Schema, name)}, grants(opt.Schema, name, role, nil)...)...))
 			continue
 		}
-		out = append(out, t.check(opt, role)...)
+		out = append(out, t.check(opt, role, p.columns[name])...)
 	}
 	return out, nil
 }
 
-// grants let a role read a table.
-func grants(schema, table, role string) []string {
+// grants let a role read a table, or only some columns of it.
+func grants(schema, table, role string, columns []string) []string {
+	what := "SELECT"
+	if len(columns) > 0 {
+		quoted := make([]string, len(columns))
+		for i, c := range columns {
+			quoted[i] = ident(c)
+		}
+		what += " (" + strings.Join(quoted, ", ") + ")"
+	}
 	return []string{
 		"GRANT USAGE ON SCHEMA " + ident(schema) + " TO " + ident(role),
-		"GRANT SELECT ON " + ident(schema, table) + " TO " + ident(role),
+		"GRANT " + what + " ON " + ident(schema, table) + " TO " + ident(role),
 	}
 }
 
+// mayRead reports whether the role may read what the copy reads: the columns that
+// the publication shows, where it says which.
+func (t *tableInfo) mayRead(published []string) bool {
+	if t.selects || len(published) == 0 {
+		return t.selects
+	}
+	return !slices.ContainsFunc(published, func(c string) bool { return !slices.Contains(t.readable, c) })
+}
+
 // check returns the findings about one table: every fault, or one "fine".
-func (t *tableInfo) check(opt *Options, role string) []Finding {
+// published are the columns that the publication shows, nil where it does not say.
+func (t *tableInfo) check(opt *Options, role string, published []string) []Finding {
 	full, quoted := opt.Schema+"."+t.name, ident(opt.Schema, t.name)
 	var out []Finding
 	bad := func(kind Kind, detail, advice string, sql ...string) {
@@ -119,21 +152,22 @@ func (t *tableInfo) check(opt *Options, role string) []Finding {
 	if t.persist != "p" {
 		bad(KindTables, "table "+full+" is unlogged, so its changes are not replicated", "", "ALTER TABLE "+quoted+" SET LOGGED")
 	}
-	rel := &change.Relation{Name: t.name}
-	for _, c := range t.columns {
-		rel.Columns = append(rel.Columns, change.Column{Name: c})
-	}
 	key := change.KeyColumns(t.name)
-	for _, c := range missingColumns(rel) {
-		f := repairable(KindColumns, false, fmt.Sprintf("table %s has no column %s: the views show NULL in its place", full, c), "",
-			fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", quoted, ident(c), standardType(t.name, c)))
+	for _, c := range t.missing() {
+		f := repairable(KindColumns, false, fmt.Sprintf("table %s has no column %s: the views show NULL in its place", full, c), "", addColumnSQL(opt.Schema, t.name, c))
 		f.Warning = !slices.Contains(key, c)
 		out = append(out, f)
 	}
 	out = append(out, t.checkTypes(opt)...)
+	out = append(out, t.checkGenerated(opt, published)...)
+	out = append(out, t.heirs.check(opt, t.name)...)
 	out = append(out, t.checkKey(opt, key)...)
-	if !t.selects {
-		bad(KindSelectRight, "the role may not read "+full+", which the first copy needs", "", grants(opt.Schema, t.name, role)...)
+	if !t.mayRead(published) {
+		listed := published
+		if len(listed) == len(t.columns) {
+			listed = nil // all of them
+		}
+		bad(KindSelectRight, "the role may not read "+full+", which the first copy needs", "", grants(opt.Schema, t.name, role, listed)...)
 	}
 	if t.rowsec {
 		bad(KindRowSecurity, "row security hides rows of "+full+" from the role, so the first copy would lack them",
@@ -292,7 +326,8 @@ func checkPublication(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Find
 			out = append(out, repairable(KindPublicationTables, false, fmt.Sprintf("publication %q filters rows of %s", opt.Publication, full), "",
 				opt.dropTable(name), opt.addTable(name)))
 		case len(p.columns[name]) > 0 && t != nil:
-			out = append(out, listedColumns(opt, name, t.columns, p.columns[name])...)
+			have := slices.DeleteFunc(slices.Clone(t.columns), func(c string) bool { return slices.Contains(t.generated, c) })
+			out = append(out, listedColumns(opt, name, have, p.columns[name])...)
 		}
 	}
 	if len(out) == 0 {

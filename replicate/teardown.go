@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"carbond/store/change"
@@ -12,13 +13,39 @@ import (
 // Teardown drops the replication slot and the publication, so that Postgres
 // keeps no WAL for a carbond that is gone. Tables and rows stay. What does not
 // exist is skipped. A slot in use is an error of KindSlotInUse.
-func Teardown(ctx context.Context, opt Options) error {
+//
+// A slot does not say which publications it is read with. While the database has
+// other slots of pgoutput, the publication stays; kept has their names then.
+func Teardown(ctx context.Context, opt Options) (kept []string, err error) {
 	opt = opt.withDefaults()
 	conn, err := opt.connect(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if err := dropIdleSlot(ctx, conn, &opt); err != nil {
+		return nil, err
+	}
+	p, err := readPublication(ctx, conn, &opt)
+	if err != nil || !p.exists {
+		return nil, opt.classify(err)
+	}
+	rows, err := conn.Query(ctx, "SELECT slot_name::text FROM pg_replication_slots WHERE plugin = 'pgoutput' AND database = current_database() AND NOT temporary ORDER BY 1")
+	if err != nil {
+		return nil, opt.classify(err)
+	}
+	if kept, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || len(kept) > 0 {
+		return kept, opt.classify(err)
+	}
+	if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+ident(opt.Publication)); err != nil {
+		return nil, opt.classify(fmt.Errorf("drop publication %q: %w", opt.Publication, err))
+	}
+	opt.Logger.Info("dropped the publication", "publication", opt.Publication)
+	return nil, nil
+}
+
+// dropIdleSlot drops our slot, if it exists.
+func dropIdleSlot(ctx context.Context, conn *pgx.Conn, opt *Options) error {
 	slot, err := readSlot(ctx, conn, opt.Slot)
 	if err != nil {
 		return opt.classify(err)
@@ -31,19 +58,11 @@ func Teardown(ctx context.Context, opt Options) error {
 			return fault(KindSlotInUse, fmt.Sprintf("stop carbond first, or SELECT pg_terminate_backend(%d)", slot.pid), nil,
 				"replication slot %q is in use by server process %d", opt.Slot, slot.pid)
 		}
-		if _, err := conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", opt.Slot); err != nil {
+		if err := asLogin(ctx, conn, "SELECT pg_drop_replication_slot($1)", opt.Slot); err != nil {
 			return opt.classify(fmt.Errorf("drop replication slot %q: %w", opt.Slot, err))
 		}
 		opt.Logger.Info("dropped the replication slot", "slot", opt.Slot)
 	}
-	p, err := readPublication(ctx, conn, &opt)
-	if err != nil || !p.exists {
-		return opt.classify(err)
-	}
-	if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+ident(opt.Publication)); err != nil {
-		return opt.classify(fmt.Errorf("drop publication %q: %w", opt.Publication, err))
-	}
-	opt.Logger.Info("dropped the publication", "publication", opt.Publication)
 	return nil
 }
 

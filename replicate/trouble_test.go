@@ -153,7 +153,7 @@ func TestSlotInUse(t *testing.T) {
 	if s := second.trouble(replicate.KindSlotInUse); !strings.Contains(s.Reason, "pg_terminate_backend") {
 		t.Errorf("got %q", s.Reason)
 	}
-	if err := replicate.Teardown(t.Context(), options(db)); err == nil || !strings.Contains(err.Error(), "in use") {
+	if _, err := replicate.Teardown(t.Context(), options(db)); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("teardown of a slot in use: %v", err)
 	}
 	first.stop()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"carbond/cmd/carbond/internal/config"
@@ -160,8 +161,9 @@ func (a *app) cmdTeardown() *cobra.Command {
 		Use:   "teardown",
 		Short: "Drop the replication slot and the publication",
 		Long: "Drops the slot and the publication in Postgres, so that the server keeps no WAL for a\n" +
-			"carbond that is gone. Tables and rows stay. Stop the daemon first. Asks before it acts,\n" +
-			"unless --yes is given.",
+			"carbond that is gone. Tables and rows stay. The publication stays too while the database has\n" +
+			"other slots that may be read with it. Stop the daemon first. Asks before it acts, unless --yes\n" +
+			"is given.",
 		Example: "  systemctl stop carbond && carbond teardown\n  carbond teardown --yes",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -175,7 +177,13 @@ func (a *app) cmdTeardown() *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), postgresTime)
 			defer cancel()
-			if err := replicate.Teardown(ctx, opt); err != nil {
+			kept, err := replicate.Teardown(ctx, opt)
+			if err != nil {
+				return err
+			}
+			if len(kept) > 0 {
+				_, err = fmt.Fprintf(a.out, "slot %q is gone; publication %q stays, since other slots of the database may be read with it: %s\n"+
+					"(when none is: DROP PUBLICATION %s)\n", opt.Slot, opt.Publication, strings.Join(kept, ", "), pgx.Identifier{opt.Publication}.Sanitize())
 				return err
 			}
 			_, err = fmt.Fprintf(a.out, "slot %q and publication %q are gone\n", opt.Slot, opt.Publication)
