@@ -1,159 +1,102 @@
 package replicate
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"hash/crc32"
+	"maps"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"carbond/replicate/internal/catalog"
+	"carbond/replicate/internal/note"
 	"carbond/store/change"
 )
 
-// catalog is what the server's catalog says of the way from our tables into the
-// stream. The stream itself does not tell when a table leaves the publication
-// and comes back, when another table takes its name, or when ALTER TABLE
-// rewrites its rows: what happened meanwhile is just not there. But the catalog
-// gives no number twice.
-type catalog struct {
-	publication string // its number and that of the transaction that set it
-	tables      map[string]tableMark
+// survey is what a session knows of the catalog: the look under which it reads
+// the stream, and what later looks say.
+type survey struct {
+	// base held at the durable position at which the session began: whatever was
+	// altered later is altered in the stream that comes. nil when nothing is
+	// known, as during a copy. It does not change while the stream runs.
+	base *catalog.Marks
+	// columns are those of our tables where the receiver is, which alone uses it.
+	columns map[string]catalog.Known
+
+	mu sync.Mutex // guards all below
+	// seen is the last look that was understood; since is a place in the WAL
+	// before which all that it shows was committed.
+	seen  *catalog.Marks
+	since change.LSN
+	// kept is a look that is made durable once the changelog has passed it.
+	kept *catalog.Marks
+	// truncated is where the last TRUNCATE of each partitioned table was committed.
+	truncated map[string]change.LSN
+	until     change.LSN // what waits for the stream is decided when it has come so far
+	early     time.Time  // since when something waits for the server's statistics
 }
 
-// tableMark is what a catalog says of one table.
-type tableMark struct {
-	way     string // number of the table, and of its place in the publication
-	columns string // checksum over the columns that the views read
+// statisticsDelay is after how long the server counts what a connection did that
+// has said nothing since.
+const statisticsDelay = 12 * time.Second
 
-	// Both change when, and almost only when, ALTER TABLE rewrites the rows.
-	// They also change one by one, so they mean something between two looks only.
-	file, altered string
+func (s *session) query(known *catalog.Marks) catalog.Query {
+	return catalog.Query{Publication: s.opt.Publication, Schema: s.opt.Schema, Version: s.srv.version, Known: known}
 }
 
-// catalogSQL reads the catalog through the snapshot of the transaction. The
-// last argument is the version of the server: 14 has no schemas in publications.
-func catalogSQL(version int) string {
-	schema := "NULL"
-	if version >= 150000 {
-		schema = "(SELECT 'schema' || x.oid FROM pg_publication_namespace x WHERE x.pnpubid = p.oid AND x.pnnspid = n.oid)"
-	}
-	return `
-SELECT p.oid || '.' || p.xmin, c.relname::text, c.oid || '.' || c.relpersistence::text || '.' || CASE WHEN p.puballtables THEN 'all'
-         ELSE COALESCE((SELECT r.oid::text FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid), ` + schema + `, 'none') END,
-       c.relfilenode::text, COALESCE(string_agg(concat_ws(':', a.attname, a.attnum, a.atttypid, a.atttypmod, a.attgenerated), ',' ORDER BY a.attnum), ''),
-       COALESCE(string_agg(a.xmin::text, ',' ORDER BY a.attnum), '')
-FROM pg_publication p, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN unnest($3::text[], $4::text[]) AS w (t, a) ON w.t = c.relname
-LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = w.a AND NOT a.attisdropped
-WHERE p.pubname = $1 AND n.nspname = $2 AND c.relname = ANY ($3::text[])
-GROUP BY p.oid, p.xmin, p.puballtables, n.oid, c.oid, c.relname, c.relpersistence, c.relfilenode`
-}
-
-func readCatalog(ctx context.Context, conn *pgx.Conn, opt *Options, version int) (*catalog, error) {
-	var tables, columns []string
-	for _, t := range change.Tables() {
-		for _, c := range change.Standard(t).Columns {
-			tables, columns = append(tables, t), append(columns, c.Name)
+// newSurvey begins with marks that hold for the durable position, and with the
+// TRUNCATEs that are known from before it.
+func newSurvey(base *catalog.Marks, truncated map[string]change.LSN) *survey {
+	v := &survey{base: base, seen: base, since: base.LSN, columns: map[string]catalog.Known{}, truncated: maps.Clone(truncated)}
+	for name, t := range base.Tables {
+		if t.Columns != nil {
+			v.columns[name] = catalog.KnownFrom(t.Columns)
 		}
 	}
-	rows, err := conn.Query(ctx, catalogSQL(version), opt.Publication, opt.Schema, tables, columns)
+	return v
+}
+
+// compare looks whether something happened to the tables since the marks that
+// hold for the durable position. What the stream may explain is left to the looks
+// beside it.
+func (s *session) compare(ctx context.Context, conn *pgx.Conn, n note.Note, pos change.Position) (plan, error) {
+	base := n.Marks
+	if base == nil || base.Copy != pos.Source.Copy {
+		base = catalog.Parse(pos.Source.Catalog)
+	}
+	now, err := catalog.Look(ctx, conn, s.query(base))
 	if err != nil {
-		return nil, fmt.Errorf("read the catalog: %w", err)
+		return 0, err
 	}
-	c := &catalog{tables: map[string]tableMark{}}
-	var name, shape string
-	var m tableMark
-	_, err = pgx.ForEachRow(rows, []any{&c.publication, &name, &m.way, &m.file, &shape, &m.altered}, func() error {
-		m.columns = fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(shape)))
-		c.tables[name] = m
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the catalog: %w", err)
-	}
-	return c, nil
-}
-
-// text is what the changelog keeps of a catalog beside the copy that was made
-// under it.
-func (c *catalog) text() string {
-	words := []string{c.publication}
-	for _, t := range change.Tables() {
-		m := c.tables[t]
-		words = append(words, t+"="+m.way+"/"+m.columns)
-	}
-	return strings.Join(words, " ")
-}
-
-// parseCatalog reads what text wrote; nil when there is nothing to compare with.
-func parseCatalog(text string) *catalog {
-	words := strings.Fields(text)
-	if len(words) == 0 {
-		return nil
-	}
-	c := &catalog{publication: words[0], tables: map[string]tableMark{}}
-	for _, w := range words[1:] {
-		name, mark, _ := strings.Cut(w, "=")
-		way, columns, _ := strings.Cut(mark, "/")
-		c.tables[name] = tableMark{way: way, columns: columns}
-	}
-	return c
-}
-
-// lost says which changes may have been left out of the stream between two
-// looks at the catalog, "" for none.
-func (c *catalog) lost(now *catalog, opt *Options) string {
-	if c == nil || now == nil {
-		return ""
-	}
-	if c.publication != now.publication {
-		return fmt.Sprintf("publication %q was altered or dropped since the copy was made", opt.Publication)
-	}
-	for _, t := range change.Tables() {
-		if c.tables[t].way != now.tables[t].way {
-			return fmt.Sprintf("table %s.%s was replaced, or taken out of publication %q, since the copy was made", opt.Schema, t, opt.Publication)
+	s.survey = newSurvey(cmp.Or(base, now), n.Truncated)
+	for _, f := range catalog.Compare(base, now, s.opt.Schema) {
+		if f.Truncated || f.Early {
+			continue
+		}
+		if err := s.found(s.verdict(f), f.Table); err != nil {
+			if s.opt.OnGap == GapResnapshot && errors.Is(err, ErrGap) {
+				s.log.Info("the tables have to be copied anew", "reason", err)
+				return planCopy, nil
+			}
+			return planStream, err
 		}
 	}
-	return ""
+	return planStream, nil
 }
 
-// altered lists the tables whose rows may have changed without an event.
-func (c *catalog) altered(now *catalog) []string {
-	if c == nil || now == nil {
-		return nil
+// verdict puts a finding into an operator's words.
+func (s *session) verdict(f catalog.Finding) *Error {
+	if f.Lost {
+		return fault(KindPublicationChange, resnapshotAdvice, nil, "%s since the copy was made: changes may be missing", f.Text)
 	}
-	var out []string
-	for _, t := range change.Tables() {
-		a, b := c.tables[t], now.tables[t]
-		rewritten := a.file != "" && a.file != b.file && a.altered != b.altered
-		if a.columns != b.columns || rewritten {
-			out = append(out, t)
-		}
-	}
-	return out
+	return fault(KindTableChange, resnapshotAdvice, nil, "%s: rows that were not written since keep their old values here", f.Text)
 }
 
-// survey compares the catalog with an earlier look at it. What it finds is a
-// verdict that lasts. A loss of changes is an error, and so is an altered table
-// when the tables may be copied again; else the stream goes on, and the status
-// says that rows are wrong.
-func (s *session) survey(before, now *catalog) error {
-	if lost := before.lost(now, &s.opt); lost != "" {
-		return s.found(fault(KindPublicationChange, resnapshotAdvice, nil, "%s: changes may be missing", lost))
-	}
-	if tables := before.altered(now); tables != nil {
-		names := make([]string, len(tables))
-		for i, t := range tables {
-			names[i] = s.opt.Schema + "." + t
-		}
-		return s.found(fault(KindTableChange, resnapshotAdvice, nil,
-			"ALTER TABLE changed columns of %s: rows that were not written since keep their old values here", strings.Join(names, ", ")), tables...)
-	}
-	return nil
-}
-
-// found makes a verdict, and an error where the session has to end.
+// found makes a verdict durable, and an error where the session has to end.
 func (s *session) found(e *Error, tables ...string) error {
 	if err := s.condemn(e, tables...); err != nil {
 		return err
@@ -166,37 +109,178 @@ func (s *session) found(e *Error, tables ...string) error {
 	return nil
 }
 
-// compare looks whether the catalog is still the one under which the copy was
-// made.
-func (s *session) compare(ctx context.Context, conn *pgx.Conn, pos change.Position) (plan, error) {
-	now, err := readCatalog(ctx, conn, &s.opt, s.srv.version)
-	if err != nil {
-		return 0, err
-	}
-	s.seen = now
-	err = s.survey(parseCatalog(pos.Source.Catalog), now)
-	if err != nil && s.opt.OnGap == GapResnapshot {
-		s.log.Info("the tables have to be copied anew", "reason", err)
-		return planCopy, nil
-	}
-	return planStream, err
-}
-
 // look surveys the catalog while the stream runs, and reports whether nothing is
-// missing. What it finds ends the session. During a copy there is nothing to
-// compare with, and what was durable before it says nothing.
-func (s *session) look(ctx context.Context, conn *pgx.Conn) (fine bool, err error) {
-	if s.seen == nil {
+// missing. server is a position that the server's WAL had reached before. What it
+// finds ends the session. During a copy there is nothing to compare with, and
+// what was durable before it says nothing.
+func (s *session) look(ctx context.Context, conn *pgx.Conn, server change.LSN) (fine bool, err error) {
+	v := s.survey
+	if v == nil {
 		return false, nil
 	}
-	now, err := readCatalog(ctx, conn, &s.opt, s.srv.version)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now, err := catalog.Look(ctx, conn, s.query(v.seen))
 	if err != nil {
 		return false, err
 	}
-	flaw := s.survey(s.seen, now)
-	s.seen = now
-	if flaw != nil && s.flaw.CompareAndSwap(nil, &flaw) {
-		s.wire.poke()
+	waits, flaw := s.weigh(v, now)
+	if flaw != nil {
+		if s.flaw.CompareAndSwap(nil, &flaw) {
+			s.wire.poke()
+		}
+		return false, nil
 	}
-	return s.flaw.Load() == nil, nil
+	if waits {
+		return false, nil
+	}
+	v.seen, v.since, v.until, v.early = now, server, 0, time.Time{}
+	s.astray(now)
+	return s.flaw.Load() == nil, s.keepMarks(v, now)
+}
+
+// weigh judges what a look says beside the last one. What waits for the stream,
+// or for the server's statistics, is not decided yet.
+func (s *session) weigh(v *survey, now *catalog.Marks) (waits bool, flaw error) {
+	for _, f := range catalog.Compare(v.seen, now, s.opt.Schema) {
+		switch {
+		case f.Truncated:
+			if v.until == 0 {
+				v.until = now.LSN
+			}
+			if s.st.snapshot().ReceivedLSN < v.until {
+				waits = true
+				continue
+			}
+			if v.truncated[f.Table] > v.since {
+				continue
+			}
+		case f.Early:
+			if v.early.IsZero() {
+				v.early = s.st.now()
+			}
+			if s.st.now().Sub(v.early) < statisticsDelay {
+				waits = true
+				continue
+			}
+		}
+		if flaw == nil {
+			flaw = s.found(s.verdict(f), f.Table)
+		}
+	}
+	for _, name := range change.Tables() {
+		if t := now.Tables[name]; flaw == nil && t != nil {
+			flaw = s.unfit(t)
+		}
+	}
+	return waits, flaw
+}
+
+// unfit says that a partition does not bring its changes as it should. What it
+// did not bring is missing, so mending it is not enough.
+func (s *session) unfit(t *catalog.Table) error {
+	text, sql := t.Unfit()
+	if text == "" {
+		return nil
+	}
+	return s.found(fault(KindPublicationChange, sql+"; then "+resnapshotAdvice, nil, "%s: changes may be missing", text))
+}
+
+// astray warns of tables that bear another name now. Their changes still come.
+func (s *session) astray(now *catalog.Marks) {
+	var out []string
+	for _, name := range change.Tables() {
+		if t := now.Tables[name]; t != nil && t.Called != s.opt.Schema+"."+name {
+			out = append(out, fmt.Sprintf("table %s.%s is called %s now: its changes are kept as before, but queries and the next start need its name back", s.opt.Schema, name, t.Called))
+		}
+	}
+	s.st.remark("names", strings.Join(out, "; "))
+}
+
+// keepMarks makes looks durable, each once the changelog has passed it: what is
+// durable must not say that something was there before the rows that it brought.
+func (s *session) keepMarks(v *survey, now *catalog.Marks) error {
+	pos := s.sink.Position()
+	if v.kept != nil && pos.LSN < v.kept.LSN {
+		return nil
+	}
+	last := v.kept
+	v.kept = now
+	if last == nil {
+		return nil
+	}
+	marks := *last
+	marks.Copy = pos.Source.Copy
+	return s.keep(func(n *note.Note) {
+		if n.Marks == nil || !n.Marks.Same(&marks) {
+			n.Marks = &marks
+		}
+	})
+}
+
+// truncates notes that a TRUNCATE of a table is in the stream, before it can be
+// durable in the changelog: it explains why partitions have other files.
+func (s *session) truncates(name string, commit change.LSN) error {
+	v := s.survey
+	if v == nil || v.base.Tables[name] == nil || len(v.base.Tables[name].Parts) < 2 {
+		return nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.truncated[name] >= commit {
+		return nil
+	}
+	v.truncated = maps.Clone(v.truncated)
+	if v.truncated == nil {
+		v.truncated = map[string]change.LSN{}
+	}
+	v.truncated[name] = commit
+	return s.keep(func(n *note.Note) { n.Truncated = v.truncated })
+}
+
+// describe makes a description in the stream one of ours: under the name that we
+// give the table, with the numbers of its columns. It returns nil for a table that
+// is not ours, whatever its name. While the server's history is compared, the
+// stream is at a place before the one that the survey knows, and nothing that it
+// says is used but that it was said.
+func (s *stream) describe(ctx context.Context, oid uint32, sent *change.Relation) (*change.Relation, error) {
+	v := s.survey
+	if v == nil { // nothing is known of the catalog
+		if !s.opt.keeps(sent.Schema, sent.Name) {
+			return nil, nil
+		}
+		return s.intern(ctx, sent)
+	}
+	name := v.base.Name(oid)
+	switch {
+	case name == "" && s.opt.keeps(sent.Schema, sent.Name):
+		return nil, s.verdict(catalog.Finding{Lost: true, Text: fmt.Sprintf("table %s.%s was replaced by another table of its name", sent.Schema, sent.Name)})
+	case name == "":
+		return nil, nil
+	case s.proof != nil:
+		return &change.Relation{Schema: s.opt.Schema, Name: name, Columns: sent.Columns}, nil
+	}
+	var now []catalog.Column
+	err := s.ctl.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		now, err = catalog.Columns(ctx, conn, s.query(nil), oid)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, s.verdict(catalog.Finding{Lost: true, Text: fmt.Sprintf("table %s.%s was dropped or replaced", s.opt.Schema, name)})
+	}
+	if err != nil {
+		return nil, s.opt.classify(err)
+	}
+	known, ok := v.columns[name]
+	if !ok {
+		known = catalog.KnownFrom(now)
+	}
+	columns, known, err := known.Resolve(sent.Columns, now, s.ev.XID)
+	if err != nil {
+		return nil, fault(KindDiverged, resnapshotAdvice, err, "nobody can tell which column of %s.%s is which", s.opt.Schema, name)
+	}
+	v.columns[name] = known
+	return s.intern(ctx, &change.Relation{Schema: s.opt.Schema, Name: name, Columns: columns})
 }

@@ -91,6 +91,7 @@ func (s *stream) proved() error {
 	}
 	s.log.Debug("the server's history is that of the changelog", "transactions", s.proof.seen, "durable_lsn", s.proof.upTo.String())
 	s.proof = nil
+	s.dec.Again()
 	s.st.move(func(p *progress) { p.held = 0 })
 	return nil
 }

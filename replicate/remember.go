@@ -175,7 +175,7 @@ func (s *session) adopts(pos change.Position, srv server, n note.Note) (bool, er
 func (s *session) settle() error {
 	s.st.blame(nil)
 	return s.keep(func(n *note.Note) {
-		n.Copying, n.Verdict = nil, nil
+		n.Copying, n.Verdict, n.Truncated = nil, nil, nil
 		if s.adopting {
 			n.Adopted = s.opt.Adopt
 		}

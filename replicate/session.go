@@ -24,14 +24,14 @@ type session struct {
 	ctl     control
 	started func() // called once the stream has proved to work
 
-	id   pglogrepl.IdentifySystemResult // of the replication connection
-	srv  server                         // of the ordinary one
-	old  *slotInfo                      // that a copy has to replace, nil for none
-	seen *catalog                       // the last look, of prepare or the copy, then of the probe alone
-	flaw atomic.Pointer[error]          // what the probe has found to end the session
-	repl *pgconn.PgConn
-	wire *wire
-	pipe *pipe
+	id     pglogrepl.IdentifySystemResult // of the replication connection
+	srv    server                         // of the ordinary one
+	old    *slotInfo                      // that a copy has to replace, nil for none
+	survey *survey                        // of the catalog, by prepare or the copy; nil while nothing is known
+	flaw   atomic.Pointer[error]          // what the probe has found to end the session
+	repl   *pgconn.PgConn
+	wire   *wire
+	pipe   *pipe
 
 	adopting bool   // the copy goes over the rows of another cluster or database
 	lacks    string // what keeps the slot from being a failover slot
@@ -113,12 +113,12 @@ var errSinkFailed = errors.New("the sink failed")
 // work copies when needed and streams.
 func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) error {
 	if p == planCopy {
-		s.seen = nil
+		s.survey = nil
 		seen, err := s.copyAll(ctx, failed)
 		if err != nil {
 			return err
 		}
-		s.seen, s.recopy = seen, false
+		s.survey, s.recopy = newSurvey(seen, nil), false
 	}
 	if err := s.startStream(ctx, s.sink.Position().LSN); err != nil {
 		return err
@@ -179,7 +179,7 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 			}
 		}
 		if p == planStream {
-			if p, err = s.compare(ctx, conn, pos); err != nil {
+			if p, err = s.compare(ctx, conn, n, pos); err != nil {
 				return err
 			}
 		}
@@ -472,7 +472,7 @@ func (s *session) probe(ctx context.Context) error {
 			st.SlotRetained, st.SlotSafe, st.WALStatus, st.ServerLSN = slot.retained(), slot.safe, slot.walStatus, slot.server
 		})
 		// The catalog first: who is level lacks nothing.
-		if fine, err := s.look(ctx, conn); err != nil || !fine {
+		if fine, err := s.look(ctx, conn, slot.server); err != nil || !fine {
 			return err
 		}
 		s.st.probed(at, slot.server)

@@ -10,8 +10,8 @@ import (
 
 // intern resolves the types of a relation and returns an equal, earlier one when
 // there is one, so that a reconnect does not look like a change of the table.
-func (s *session) intern(rel *change.Relation) (*change.Relation, error) {
-	rel, err := s.resolve(context.Background(), rel)
+func (s *session) intern(ctx context.Context, rel *change.Relation) (*change.Relation, error) {
+	rel, err := s.resolve(ctx, rel)
 	if err != nil {
 		return nil, err
 	}

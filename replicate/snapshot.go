@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"carbond/replicate/internal/catalog"
+	"carbond/replicate/internal/note"
 	"carbond/store/change"
 )
 
@@ -20,7 +22,7 @@ import (
 // is one transaction for the sink, in bounded parts. It returns the catalog as
 // the snapshot sees it. A crash before its last part leaves a slot behind and a
 // claim on it; the next start finds no copy, drops the slot and begins anew.
-func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog, error) {
+func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog.Marks, error) {
 	probeCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.probeLoop(probeCtx) })
@@ -40,16 +42,17 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 	if err != nil {
 		return nil, s.opt.classify(err)
 	}
-	seen, err := readCatalog(ctx, conn, &s.opt, s.srv.version)
+	seen, err := catalog.Look(ctx, conn, s.query(nil))
 	if err != nil {
 		return nil, s.opt.classify(err)
 	}
+	seen.Copy, seen.LSN = id, point
 	s.st.enter(PhaseCopying, "copying the tables")
 	s.st.update(func(st *Status) { st.CopiedRows = 0 })
 	s.log.Info("copying the tables", "slot", s.opt.Slot, "lsn", point.String())
-	c := &copier{session: s, conn: conn, failed: failed, txn: change.Txn{
+	c := &copier{session: s, conn: conn, failed: failed, seen: seen, txn: change.Txn{
 		CommitLSN: point, First: true,
-		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.systemID, Database: s.srv.database, Slot: s.opt.Slot, Copy: id, Catalog: seen.text()}},
+		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.systemID, Database: s.srv.database, Slot: s.opt.Slot, Copy: id, Catalog: seen.Text()}},
 	}}
 	if err := conn.QueryRow(ctx, "SELECT transaction_timestamp()").Scan(&c.txn.CommitTime); err != nil {
 		return nil, s.opt.classify(err)
@@ -58,6 +61,10 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 		if err := c.table(ctx, table); err != nil {
 			return nil, s.uncopied(fmt.Errorf("copy table %s.%s: %w", s.opt.Schema, table, err))
 		}
+	}
+	// Written first, the marks hold for the copy as soon as it is there.
+	if err := s.keep(func(n *note.Note) { n.Marks = seen }); err != nil {
+		return nil, err
 	}
 	if err := c.finish(ctx, point); err != nil {
 		return nil, err
@@ -204,6 +211,7 @@ type copier struct {
 	*session
 	conn   *pgx.Conn
 	failed <-chan struct{}
+	seen   *catalog.Marks // as the snapshot sees it
 	txn    change.Txn
 	size   int
 	rows   uint64
@@ -217,7 +225,13 @@ func (c *copier) table(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if rel, err = c.intern(rel); err != nil {
+	if t := c.seen.Tables[name]; t != nil {
+		err = catalog.Describe(rel, t.Columns)
+	}
+	if err != nil {
+		return err
+	}
+	if rel, err = c.intern(ctx, rel); err != nil {
 		return err
 	}
 	c.shape(rel, true)

@@ -50,7 +50,6 @@ func newStream(s *session, failed <-chan struct{}) *stream {
 	if t := s.srv.timeout / 4; t > 0 {
 		st.every = min(st.every, t)
 	}
-	st.dec = pgoutput.NewDecoder(s.opt.keeps, s.intern)
 	st.asm = assembler{maxBytes: s.opt.PartBytes, maxChanges: s.opt.PartChanges}
 	return st
 }
@@ -59,6 +58,7 @@ func newStream(s *session, failed <-chan struct{}) *stream {
 func (s *stream) run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.wire.poke)
 	defer stop()
+	s.dec = pgoutput.NewDecoder(func(oid uint32, sent *change.Relation) (*change.Relation, error) { return s.describe(ctx, oid, sent) })
 	now := time.Now()
 	s.heard, s.nextStatus = now, now // the first status goes out at once
 	s.began, s.from = now, s.sink.Position().LSN
@@ -262,8 +262,10 @@ func (s *stream) keepalive(cd copyData) error {
 func (s *stream) data(cd copyData) error {
 	ev := &s.ev
 	if err := s.dec.Decode(cd.payload, ev); err != nil {
-		if _, ok := errors.AsType[*Error](err); ok {
-			return err // of the look at a type
+		if e, ok := errors.AsType[*Error](err); ok && e.Kind.Gap() {
+			return s.found(e)
+		} else if ok {
+			return err // of a look at the catalog
 		}
 		return s.again(fault(KindProtocol, "", err, "a change at %s cannot be read", cd.start), "unreadable")
 	}
@@ -277,6 +279,9 @@ func (s *stream) data(cd copyData) error {
 		return s.commit(ev.EndLSN)
 	case pgoutput.Truncate:
 		for _, rel := range ev.Truncated {
+			if err := s.truncates(rel.Name, ev.CommitLSN); err != nil {
+				return err
+			}
 			if err := s.add(change.Change{Op: change.Truncate, Relation: rel, LSN: cd.start}); err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"carbond/replicate/internal/catalog"
 	"carbond/store/change"
 )
 
@@ -92,7 +93,8 @@ func checkTables(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 		return nil, err
 	}
 	var role string
-	if err := conn.QueryRow(ctx, "SELECT current_user::text").Scan(&role); err != nil {
+	var version int
+	if err := conn.QueryRow(ctx, "SELECT current_user::text, current_setting('server_version_num')::int").Scan(&role, &version); err != nil {
 		return nil, err
 	}
 	if err := readHeirs(ctx, conn, opt, tables); err != nil {
@@ -108,6 +110,27 @@ func checkTables(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 			continue
 		}
 		out = append(out, t.check(opt, role, p.columns[name])...)
+	}
+	parts, err := checkPartitions(ctx, conn, opt, version)
+	return append(out, parts...), err
+}
+
+// checkPartitions looks whether the partitions of our tables bring their changes
+// as the tables would.
+func checkPartitions(ctx context.Context, conn *pgx.Conn, opt *Options, version int) ([]Finding, error) {
+	m, err := catalog.Look(ctx, conn, catalog.Query{Publication: opt.Publication, Schema: opt.Schema, Version: version})
+	if err != nil {
+		return nil, err
+	}
+	var out []Finding
+	for _, name := range change.Tables() {
+		t := m.Tables[name]
+		if t == nil {
+			continue
+		}
+		if text, sql := t.Unfit(); text != "" {
+			out = append(out, repairable(KindReplicaIdentity, false, text, "", sql))
+		}
 	}
 	return out, nil
 }

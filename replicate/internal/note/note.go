@@ -24,6 +24,7 @@ import (
 	"sync"
 	"time"
 
+	"carbond/replicate/internal/catalog"
 	"carbond/store/change"
 )
 
@@ -34,6 +35,11 @@ type Note struct {
 	Verdict  *Verdict `json:"verdict,omitempty"`
 	// Adopted is the setting by which another cluster was taken for the copy's.
 	Adopted string `json:"adopted,omitempty"`
+	// Marks are the last look at the catalog that the changelog has passed.
+	Marks *catalog.Marks `json:"marks,omitempty"`
+	// Truncated is where the last TRUNCATE of each partitioned table was committed
+	// that the changelog may have passed.
+	Truncated map[string]change.LSN `json:"truncated,omitempty"`
 }
 
 // Timeline is on which timeline of which cluster the durable position was last

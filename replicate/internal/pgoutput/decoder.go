@@ -43,26 +43,36 @@ type relation struct {
 	raw  *change.Relation // as it was described
 	rel  *change.Relation // as intern has it
 	kept bool
+	err  error // why it cannot be described any more
 }
 
 // Decoder decodes the messages of one connection.
 type Decoder struct {
-	keep    func(schema, name string) bool
-	intern  func(*change.Relation) (*change.Relation, error)
-	rels    map[uint32]relation
-	lastID  uint32 // memo of the last lookup: rows come in runs
-	last    relation
-	builder change.RowBuilder
+	describe func(id uint32, sent *change.Relation) (*change.Relation, error)
+	rels     map[uint32]relation
+	lastID   uint32 // memo of the last lookup: rows come in runs
+	last     relation
+	builder  change.RowBuilder
 }
 
-// NewDecoder makes a Decoder. keep says which relations matter; intern may
-// replace a new shape by another, such as an equal, older one (nil: no
-// replacement); its error ends Decode as it is.
-func NewDecoder(keep func(schema, name string) bool, intern func(*change.Relation) (*change.Relation, error)) *Decoder {
-	if intern == nil {
-		intern = func(r *change.Relation) (*change.Relation, error) { return r, nil }
+// NewDecoder makes a Decoder. Of each description that comes, describe says which
+// relation it is, with as many columns: the same pointer as before when nothing
+// has changed, nil when it does not matter.
+func NewDecoder(describe func(id uint32, sent *change.Relation) (*change.Relation, error)) *Decoder {
+	return &Decoder{describe: describe, rels: map[uint32]relation{}}
+}
+
+// Again has every relation described once more. One for which that fails is an
+// error when it is used without having been sent anew.
+func (d *Decoder) Again() {
+	d.last = relation{}
+	for id, r := range d.rels {
+		if ours, err := d.describe(id, r.raw); err != nil {
+			d.rels[id] = relation{raw: r.raw, rel: r.rel, kept: r.kept, err: err}
+		} else if ours != nil {
+			d.rels[id] = relation{raw: r.raw, rel: ours, kept: true}
+		}
 	}
-	return &Decoder{keep: keep, intern: intern, rels: map[uint32]relation{}}
 }
 
 // Decode decodes one message into ev. The LSN of a change is not part of the
@@ -121,6 +131,9 @@ func (d *Decoder) find(id uint32) (relation, error) {
 	r, ok := d.rels[id]
 	if !ok {
 		return r, fmt.Errorf("%w: relation %d was not described", ErrProtocol, id)
+	}
+	if r.err != nil {
+		return r, r.err
 	}
 	d.lastID, d.last = id, r
 	return r, nil
@@ -233,21 +246,22 @@ func (d *Decoder) relation(c *cursor, ev *Event) error {
 	if c.short {
 		return fmt.Errorf("%w: description of relation %d ends early", ErrProtocol, id)
 	}
-	old, known := d.rels[id]
-	if known && old.raw.Equal(rel) {
-		ev.Kind, ev.Relation, ev.Kept = Other, old.rel, old.kept
-		return nil
+	ours, err := d.describe(id, rel)
+	if err != nil {
+		return err
 	}
-	r := relation{raw: rel, rel: rel, kept: d.keep(rel.Schema, rel.Name)}
-	if r.kept {
-		var err error
-		if r.rel, err = d.intern(rel); err != nil {
-			return err
-		}
+	old, known := d.rels[id]
+	r := relation{raw: rel, rel: ours, kept: ours != nil}
+	if !r.kept {
+		r.rel = rel
+	}
+	ev.Kind, ev.Relation, ev.Kept = Shape, r.rel, r.kept
+	if known && old.kept == r.kept && (old.rel == r.rel || !r.kept && old.rel.Equal(r.rel)) {
+		ev.Kind = Other
+		return nil
 	}
 	d.rels[id] = r
 	d.last = relation{}
-	ev.Kind, ev.Relation, ev.Kept = Shape, r.rel, r.kept
 	return nil
 }
 

@@ -15,11 +15,25 @@ var marks = &change.Relation{Schema: "public", Name: "carbonmark", Columns: []ch
 
 var others = &change.Relation{Schema: "public", Name: "orders", Columns: []change.Column{{Name: "id", Type: 23, Key: true}}}
 
-func keep(schema, name string) bool { return schema == "public" && name != "orders" }
+// keeper takes every relation of schema public but the orders, the last one of each
+// name again while it is the same.
+func keeper() func(uint32, *change.Relation) (*change.Relation, error) {
+	seen := map[string]*change.Relation{}
+	return func(_ uint32, sent *change.Relation) (*change.Relation, error) {
+		switch old := seen[sent.Name]; {
+		case sent.Schema != "public" || sent.Name == "orders":
+			return nil, nil
+		case old != nil && old.Equal(sent):
+			return old, nil
+		}
+		seen[sent.Name] = sent
+		return sent, nil
+	}
+}
 
 func decoder(t testing.TB) *pgoutput.Decoder {
 	t.Helper()
-	d := pgoutput.NewDecoder(keep, nil)
+	d := pgoutput.NewDecoder(keeper())
 	var ev pgoutput.Event
 	for id, rel := range map[uint32]*change.Relation{1: marks, 2: others} {
 		if err := d.Decode(relationMsg(id, rel), &ev); err != nil {
@@ -162,6 +176,39 @@ func TestRelationIdentity(t *testing.T) {
 	wider := &change.Relation{Schema: marks.Schema, Name: marks.Name, Columns: append(append([]change.Column{}, marks.Columns...), change.Column{Name: "extra", Type: 25})}
 	if c := rel(relationMsg(1, wider)); c == a || len(c.Columns) != 4 || len(a.Columns) != 3 {
 		t.Fatal("a changed relation must be a new one and leave the old alone")
+	}
+}
+
+// Whose relation it is, under which name and with what numbers, is for others to
+// say; an error of theirs ends the stream.
+func TestDescribe(t *testing.T) {
+	ours := &change.Relation{Schema: "public", Name: "verra", Columns: []change.Column{{Name: "a", Type: 25, Key: true, Number: 4}}}
+	wrong := errors.New("no catalog")
+	d := pgoutput.NewDecoder(func(id uint32, _ *change.Relation) (*change.Relation, error) {
+		switch id {
+		case 7:
+			return ours, nil
+		case 8:
+			return nil, wrong
+		}
+		return nil, nil
+	})
+	var ev pgoutput.Event
+	away := &change.Relation{Schema: "attic", Name: "old", Columns: []change.Column{{Name: "b", Type: 25}}}
+	if err := d.Decode(relationMsg(7, away), &ev); err != nil || ev.Kind != pgoutput.Shape || !ev.Kept || ev.Relation != ours {
+		t.Fatalf("%+v, %v", ev, err)
+	}
+	if err := d.Decode(start('I').u32(7).tuple('N', 1).col("x"), &ev); err != nil || ev.Change.Relation != ours {
+		t.Fatalf("%+v, %v", ev, err)
+	}
+	if err := d.Decode(relationMsg(7, away), &ev); err != nil || ev.Kind != pgoutput.Other {
+		t.Fatalf("the same again: %+v, %v", ev, err)
+	}
+	if err := d.Decode(relationMsg(8, away), &ev); !errors.Is(err, wrong) || errors.Is(err, pgoutput.ErrProtocol) {
+		t.Fatalf("got %v", err)
+	}
+	if err := d.Decode(relationMsg(9, ours), &ev); err != nil || ev.Kept {
+		t.Fatalf("another table of the name: %+v, %v", ev, err)
 	}
 }
 
