@@ -121,6 +121,27 @@ func TestNewsEstimatedDateStays(t *testing.T) {
 	})
 }
 
+// A cache that answers 304 for ever is asked without validators now and then.
+func TestNewsFrozenCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, full := newMemory(), 0
+		u := &upstream{handle: func(r *http.Request) *http.Response {
+			if r.Header.Get("If-None-Match") != "" {
+				return answer(304, "", "")
+			}
+			full++
+			return answer(200, "text/xml", fmt.Sprintf(rss, fmt.Sprintf("<item><title>Carbon price %d</title><link>https://a.example/%d</link></item>", full, full)), "ETag", `"a"`)
+		}}
+		r := newsRunner(t, m, u, "", news.Source{Feed: "a", Name: "A", URL: "https://a.example/feed"})
+		for range 52 {
+			mustFetch(t, r, "news")
+		}
+		if full != 3 || m.count(change.News) != 3 {
+			t.Errorf("%d of 52 requests were unconditional, %d stories", full, m.count(change.News))
+		}
+	})
+}
+
 func TestNewsFailures(t *testing.T) {
 	files := map[string]fetch.Kind{
 		"html_instead.html": fetch.KindHTML, "empty_body.txt": fetch.KindEmpty, "json_cut.json": fetch.KindTruncated,

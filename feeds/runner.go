@@ -57,14 +57,23 @@ var (
 // Writer stores what the feeds bring: a Postgres (feeds/postgres) or the store.
 type Writer = poll.Writer
 
+// Check is the check of New: it does no I/O. Errors wrap ErrOptions and name every
+// wrong option.
+func Check(opt Options) error {
+	if err := opt.withDefaults().check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	return nil
+}
+
 // New checks opt, reads the state file and returns a Runner that writes to w.
 // It does no other I/O and starts nothing: call Run. Errors wrap ErrOptions and
 // name every wrong option.
 func New(opt Options, w Writer) (*Runner, error) {
-	opt = opt.withDefaults()
-	if err := opt.check(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
+	if err := Check(opt); err != nil {
+		return nil, err
 	}
+	opt = opt.withDefaults()
 	m, err := newMetrics(opt.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register feed metrics: %w", err)

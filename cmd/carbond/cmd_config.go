@@ -41,6 +41,9 @@ func (a *app) checkConfig(effective bool) error {
 	if err := checkFiles(cfg); err != nil {
 		return err
 	}
+	if err := checkFeeds(cfg, feedOptions(cfg, "")); err != nil {
+		return err
+	}
 	if effective {
 		_, err := io.WriteString(a.out, cfg.Effective())
 		return err

@@ -52,7 +52,15 @@ func (a *app) printFeeds(s admin.Status) error {
 	for _, f := range s.Feeds {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", plain(f.Name), plain(f.State), when(f.LastSuccess), when(f.NextDue), f.Items, plain(f.LastError))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, f := range s.Feeds {
+		for _, n := range f.Notes {
+			fmt.Fprintf(a.out, "note: %s: %s\n", plain(f.Name), plain(n))
+		}
+	}
+	return nil
 }
 
 func when(t *time.Time) string {

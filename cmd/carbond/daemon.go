@@ -218,7 +218,7 @@ func (d *daemon) buildFeeds(ctx context.Context, cfg *config.Config) error {
 	}
 	r, err := feeds.New(opt, w)
 	if errors.Is(err, feeds.ErrOptions) {
-		return config.Problems{{Where: cfg.Origin("feeds.enabled"), Text: err.Error()}}
+		return checkFeeds(cfg, opt)
 	}
 	if err != nil {
 		return fmt.Errorf("make the feeds: %w", err)

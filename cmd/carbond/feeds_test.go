@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"net"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -40,6 +42,7 @@ feeds:
   finance_charts: 20m
   robots: true
   news_urls: {Outlet: https://news.example.com/rss}
+  news_extra: {Journal: https://journal.example.com/rss}
   news_intervals: {Outlet: 20m}
   user_agent_contact: +https://example.com
   stale_after: 2h
@@ -67,7 +70,7 @@ feeds:
 		},
 		News: news.Options{
 			Robots: true, Keep: 40 * 24 * time.Hour,
-			Feeds:  []news.Source{{Name: "Outlet", URL: "https://news.example.com/rss"}}, Intervals: map[string]time.Duration{"Outlet": 20 * time.Minute},
+			Feeds: []news.Source{{Name: "Outlet", URL: "https://news.example.com/rss"}, {Name: "Journal", URL: "https://journal.example.com/rss"}}, Intervals: map[string]time.Duration{"Outlet": 20 * time.Minute},
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -143,5 +146,26 @@ func TestFeedsFetchShowsAndWritesNothing(t *testing.T) {
 	p.stop()
 	if out := must(t, env, "feeds", "fetch", "carbonmark"); strings.Contains(out, "would insert 24") {
 		t.Errorf("compared with nothing:\n%s", out)
+	}
+}
+
+// What serve refuses in the options of the feeds, check-config refuses as well.
+func TestCheckConfigChecksFeeds(t *testing.T) {
+	for set, want := range map[string]string{
+		"finance_tickers: [krbn]": "krbn", "finance_tickers: [KRBN]": "",
+		"news_extra: {A: 'https://news.google.com/rss'}": "google_news", "news_intervals: {Nobody: 20m}": "Nobody",
+	} {
+		conf := filepath.Join(t.TempDir(), "carbond.yaml")
+		if err := os.WriteFile(conf, []byte("feeds:\n  "+set+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, _, err := config.Load(config.Options{Path: conf})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = checkFeeds(cfg, feedOptions(cfg, ""))
+		if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", set, err)
+		}
 	}
 }

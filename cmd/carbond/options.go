@@ -103,6 +103,18 @@ func verraOptions(f config.Feeds, off bool) verra.Options {
 	return o
 }
 
+// checkFeeds says what is wrong with the options of the feeds, as a problem of the
+// configuration.
+func checkFeeds(cfg *config.Config, opt feeds.Options) error {
+	if len(cfg.Feeds.Enabled) == 0 {
+		return nil
+	}
+	if err := feeds.Check(opt); err != nil {
+		return config.Problems{{Where: cfg.Origin("feeds.enabled"), Text: err.Error()}}
+	}
+	return nil
+}
+
 func feedOptions(cfg *config.Config, statePath string) feeds.Options {
 	f := cfg.Feeds
 	off := func(name string) bool { return !slices.Contains(f.Enabled, name) }
@@ -131,6 +143,12 @@ func feedOptions(cfg *config.Config, statePath string) feeds.Options {
 		o.News.Intervals[p.Name] = p.Duration()
 	}
 	for _, n := range f.NewsURLs {
+		o.News.Feeds = append(o.News.Feeds, news.Source{Name: n.Name, URL: n.URL})
+	}
+	if len(f.NewsExtra) > 0 && len(o.News.Feeds) == 0 {
+		o.News.Feeds = news.DefaultSources()
+	}
+	for _, n := range f.NewsExtra {
 		o.News.Feeds = append(o.News.Feeds, news.Source{Name: n.Name, URL: n.URL})
 	}
 	if cfg.Embedded() && o.Finance.Keep == 0 {

@@ -133,7 +133,7 @@ func (d *daemon) feedStatus() []admin.Feed {
 		}
 		out = append(out, admin.Feed{
 			Name: f.Name, Table: f.Table, State: state, Items: f.Items, Failures: f.Failures, Stale: f.Stale,
-			LastSuccess: known(f.LastSuccess), NextDue: known(f.NextDue), LastError: d.app.redact(f.LastError),
+			LastSuccess: known(f.LastSuccess), NextDue: known(f.NextDue), LastError: d.app.redact(f.LastError), Notes: f.Notes,
 		})
 	}
 	return out

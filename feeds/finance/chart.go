@@ -30,6 +30,7 @@ func ParseChart(body []byte, contentType string, ask Ask) (Result, error) {
 			c.skip("", ReasonNoData)
 		case c.known(entry{symbol: r.Meta.Symbol.String()}):
 			c.add(r.Meta.entry(r.Meta.Symbol.String()))
+			c.session(r.Meta.Symbol.String(), *r.Meta)
 		}
 	})
 	if err != nil {

@@ -18,8 +18,8 @@
 //     the named errors and no Result.
 //  3. A ticker appears at most once in Rows; of several copies the newest by
 //     market time stays.
-//  4. Prices are in one currency (USD unless the caller says otherwise), since
-//     the table has no currency column.
+//  4. Prices are in the currency that the upstream names, pence and cents
+//     included; nothing is converted.
 //  5. No body text appears in an error except Yahoo's own short error code. The
 //     URL of a quote request carries the crumb: callers redact the query
 //     parameter "crumb" before they log a URL.

@@ -46,6 +46,8 @@ var (
 	ErrUpstream = errors.New("yahoo reports an error")
 	// ErrNoResult is an answer without a single entry.
 	ErrNoResult = errors.New("answer has no result")
+	// ErrClock is an answer whose prices are all from the future.
+	ErrClock = errors.New("prices are ahead of this machine's clock")
 	// ErrNoRows is an answer with entries, none of which is usable.
 	ErrNoRows = errors.New("answer has no usable entry")
 )

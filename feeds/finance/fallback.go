@@ -49,6 +49,9 @@ func (s *Poller) charts(ctx context.Context, c *poll.Cycle, rows []Row, cause er
 // chartsDue reports whether cause is a failure of the batch call itself, and
 // whether the charts have rested for long enough.
 func (s *Poller) chartsDue(cause error, now time.Time) bool {
+	if errors.Is(cause, ErrClock) {
+		return false // charts tell the same
+	}
 	every := s.opt.ChartsEvery
 	if s.isLocal {
 		every = min(every, s.opt.Interval)
@@ -78,6 +81,7 @@ func (s *Poller) chart(ctx context.Context, c *poll.Cycle, ticker string, now ti
 		return Result{}, err
 	}
 	out, err := ParseChart(res.Body, res.ContentType(), Ask{Symbols: []string{ticker}, Now: now})
+	s.mem.Markets.take(out.Sessions)
 	if err = s.named(c, req, err); fetch.KindOf(err) == fetch.KindEmpty {
 		return Result{}, nil
 	}

@@ -38,9 +38,9 @@ func TestHabits(t *testing.T) {
 		"no time":           {entry: `{"symbol":"KRBN","regularMarketPrice":34}`, reason: finance.ReasonNoTime},
 		"time of 1970":      {entry: `{"symbol":"KRBN","regularMarketPrice":34,"regularMarketTime":0}`, reason: finance.ReasonTime},
 		"future time":       {entry: `{"symbol":"KRBN","regularMarketPrice":34,"regularMarketTime":1795430000}`, reason: finance.ReasonTime},
-		"other currency":    {entry: `{"symbol":"KRBN","currency":"CAD","regularMarketPrice":34,` + at + `}`, reason: finance.ReasonCurrency},
-		"wanted currency":   {entry: `{"symbol":"KRBN","currency":"CAD","regularMarketPrice":34,` + at + `}`, ask: finance.Ask{Currency: "CAD"}, row: "KRBN 34 - -"},
-		"any currency":      {entry: `{"symbol":"KRBN","currency":"CAD","regularMarketPrice":34,` + at + `}`, ask: finance.Ask{Currency: "*"}, row: "KRBN 34 - -"},
+		"other currency":    {entry: `{"symbol":"KRBN","currency":"CAD","regularMarketPrice":34,` + at + `}`, row: "KRBN 34 - - CAD"},
+		"pence":             {entry: `{"symbol":"KRBN","currency":"GBp","regularMarketPrice":34,` + at + `}`, row: "KRBN 34 - - GBp"},
+		"no currency":       {entry: `{"symbol":"KRBN","currency":"<b>5","regularMarketPrice":34,` + at + `}`, row: "KRBN 34 - -"},
 		"unasked":           {entry: `{"symbol":"XXX","regularMarketPrice":34,` + at + `}`, reason: finance.ReasonUnrequested},
 		"no symbol":         {entry: `{"regularMarketPrice":34,` + at + `}`, reason: finance.ReasonUnrequested},
 		"zombie":            {entry: `{"symbol":"KRBN","quoteType":"ECNQUOTE","regularMarketPrice":34,` + at + `}`, reason: finance.ReasonDelisted},
@@ -50,7 +50,7 @@ func TestHabits(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			tc.ask.Symbols, tc.ask.Now = []string{"KRBN", "OK"}, now
-			good := `{"symbol":"OK","regularMarketPrice":1,"currency":"` + tc.ask.Currency + `",` + at + `}`
+			good := `{"symbol":"OK","regularMarketPrice":1,"currency":"USD",` + at + `}`
 			body := `{"quoteResponse":{"result":[` + tc.entry + `,` + good + `],"error":null}}`
 			res, err := finance.ParseQuote([]byte(body), "application/json", tc.ask)
 			if err != nil {
@@ -83,7 +83,11 @@ func show(r finance.Row) string {
 	if r.ChangePercent != nil {
 		change = fmt.Sprint(*r.ChangePercent)
 	}
-	return fmt.Sprint(r.Ticker, " ", r.Price, " ", volume, " ", change)
+	out := fmt.Sprint(r.Ticker, " ", r.Price, " ", volume, " ", change)
+	if r.Currency != "" && r.Currency != "USD" {
+		out += " " + r.Currency
+	}
+	return out
 }
 
 // The newest copy of a ticker stays, in whatever order the copies come.

@@ -49,6 +49,7 @@ type Poller struct {
 type memory struct {
 	CapsAt   time.Time            `json:"caps_at,omitzero"` // last attempt
 	Caps     map[string]capMemory `json:"caps,omitempty"`
+	Markets  exchanges            `json:"markets,omitzero"`
 	LastSeen map[string]time.Time `json:"last_seen,omitempty"` // per ticker: last price, or first question
 }
 
@@ -103,10 +104,14 @@ func (s *Poller) Restore(data json.RawMessage) error {
 
 // Interval is short while the market is open, and never oversleeps its opening.
 func (s *Poller) Interval(now time.Time) time.Duration {
-	if s.opt.AlwaysOpen || s.Local() || Open(now) {
+	if s.opt.AlwaysOpen || s.Local() {
 		return s.opt.Interval
 	}
-	return max(min(s.opt.Closed, NextOpen(now).Sub(now)), time.Second)
+	open, next := s.mem.Markets.open(s.opt.Tickers, now)
+	if open {
+		return s.opt.Interval
+	}
+	return max(min(s.opt.Closed, next.Sub(now)), time.Second)
 }
 
 // Poll implements poll.Source.
@@ -206,6 +211,7 @@ func (s *Poller) call(ctx context.Context, c *poll.Cycle, base string, batch []s
 		return Result{}, err
 	}
 	out, err := ParseSpark(res.Body, res.ContentType(), Ask{Symbols: batch, Now: now})
+	s.mem.Markets.take(out.Sessions)
 	return out, s.named(c, req, err)
 }
 
@@ -260,7 +266,7 @@ func (s *Poller) seen(c *poll.Cycle, rows []Row, now time.Time) []string {
 	}
 	var notes []string
 	for _, t := range s.opt.Tickers {
-		if PossiblyDelisted(s.mem.LastSeen[t], now) {
+		if s.mem.Markets.silent(t, s.mem.LastSeen[t], now) {
 			notes = append(notes, t+": possibly_delisted, no price since "+s.mem.LastSeen[t].Format(time.DateOnly))
 		}
 	}

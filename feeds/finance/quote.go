@@ -62,9 +62,6 @@ func (c *collector) quote(elem json.RawMessage) {
 		e.change = pct // Yahoo's own figure; without it the previous close decides
 	}
 	c.add(e)
-	if want := c.ask.Currency; want != "*" && e.currency != "" && e.currency != orUSD(want) {
-		return
-	}
 	if mc, _ := q.MarketCap.Between(1, maxCap); mc != nil {
 		c.cap(Cap{Ticker: e.symbol, MarketCap: *mc})
 	}

@@ -18,6 +18,10 @@ type Row struct {
 	MarketCap     *float64 `json:"market_cap,omitempty"`     // only quotes give it; nil when unknown
 	ChangePercent *float64 `json:"change_percent,omitempty"` // against the previous close; nil when unknown
 	Timestamp     int64    `json:"timestamp"`                // the market's time of the price, unix seconds
+	// Currency is the upstream's name for the unit of Price and MarketCap: an ISO
+	// 4217 code, or that of a hundredth (GBp, ZAc, ILA); "" when unknown. Nothing
+	// is converted.
+	Currency string `json:"currency,omitempty"`
 }
 
 // Cap is a market capitalisation. It changes slowly and comes from a request
@@ -39,7 +43,6 @@ const (
 	ReasonPrice       Reason = "price_range"  // price zero, negative or absurd
 	ReasonNoTime      Reason = "no_time"      // market time missing
 	ReasonTime        Reason = "time_range"   // market time before 2000 or after now
-	ReasonCurrency    Reason = "currency"     // another currency
 	ReasonDelisted    Reason = "not_found"    // the remains of a delisted symbol
 	ReasonOlder       Reason = "older_double" // a newer entry of the same ticker was kept
 )
@@ -52,17 +55,18 @@ type Skip struct {
 
 // Result is what an answer held.
 type Result struct {
-	Rows    []Row    `json:"rows"`              // by ticker, each once
-	Caps    []Cap    `json:"caps,omitempty"`    // from quotes: also for entries without a usable price
-	Skipped []Skip   `json:"skipped,omitempty"` // in the order of the answer
-	Missing []string `json:"missing,omitempty"` // asked for, but without a row: callers count days until PossiblyDelisted
+	Rows    []Row  `json:"rows"`              // by ticker, each once
+	Caps    []Cap  `json:"caps,omitempty"`    // from quotes: also for entries without a usable price
+	Skipped []Skip `json:"skipped,omitempty"` // in the order of the answer
+	// Sessions are what the answer says of the trading hours of tickers.
+	Sessions map[string]Session `json:"-"`
+	Missing  []string           `json:"missing,omitempty"` // asked for, but without a row: callers count days until PossiblyDelisted
 }
 
 // Ask is what was asked for and when the answer came.
 type Ask struct {
-	Symbols  []string  // entries of other symbols are left out
-	Now      time.Time // rejects times in the future
-	Currency string    // "" means USD, "*" any
+	Symbols []string  // entries of other symbols are left out
+	Now     time.Time // rejects times in the future
 }
 
 // Limits of what can be true. The dearest share trades below a million dollars
@@ -113,7 +117,8 @@ type collector struct {
 	asked map[string]bool
 	rows  map[string]Row
 	res   Result
-	seen  int // entries, usable or not
+	seen  int           // entries, usable or not
+	ahead time.Duration // how far the latest price is ahead of the clock
 }
 
 func collect(ask Ask) *collector {
@@ -160,9 +165,6 @@ func (c *collector) row(e entry) (Row, Reason) {
 	if strings.EqualFold(e.kind, "ECNQUOTE") {
 		return Row{}, ReasonDelisted
 	}
-	if want := c.ask.Currency; want != "*" && e.currency != "" && e.currency != orUSD(want) {
-		return Row{}, ReasonCurrency
-	}
 	price, ok := e.price.Float()
 	switch {
 	case !ok:
@@ -174,7 +176,7 @@ func (c *collector) row(e entry) (Row, Reason) {
 	if reason != "" {
 		return Row{}, reason
 	}
-	row := Row{Ticker: e.symbol, Price: price, Timestamp: at, ChangePercent: e.change}
+	row := Row{Ticker: e.symbol, Price: price, Timestamp: at, ChangePercent: e.change, Currency: currency(e.currency)}
 	if v, ok := e.volume.Int(); ok && v >= 0 && v <= maxVolume {
 		row.Volume = &v
 	}
@@ -194,7 +196,11 @@ func (c *collector) time(f figure) (int64, Reason) {
 	if at > 1e11 {
 		at /= 1000
 	}
-	if at < firstTime || at > c.ask.Now.Add(clockSkew).Unix() {
+	if ahead := time.Unix(at, 0).Sub(c.ask.Now); at > firstTime && ahead > clockSkew {
+		c.ahead = max(c.ahead, ahead)
+		return 0, ReasonTime
+	}
+	if at < firstTime {
 		return 0, ReasonTime
 	}
 	return at, ""
@@ -214,9 +220,17 @@ func percentChange(price float64, previous figure) *float64 {
 	return &pct
 }
 
-func orUSD(s string) string {
-	if s == "" {
-		return "USD"
+// currency accepts the names of currencies, so that no other text gets into the
+// table.
+func currency(s string) string {
+	s = strings.TrimSpace(s)
+	for _, r := range s {
+		if (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') {
+			return ""
+		}
+	}
+	if len(s) > 8 {
+		return ""
 	}
 	return s
 }
@@ -230,8 +244,11 @@ func (c *collector) finish() (Result, error) {
 	if len(c.rows) == 0 && len(c.res.Caps) == 0 {
 		err := ErrNoRows
 		if s := c.res.Skipped; len(s) > 0 {
-			if s[0].Reason == ReasonDelisted {
+			switch {
+			case s[0].Reason == ReasonDelisted:
 				err = ErrNotFound
+			case c.ahead > 0 && c.ahead < 24*time.Hour:
+				return Result{}, fmt.Errorf("%w by %s: set this machine's clock", ErrClock, c.ahead.Round(time.Minute))
 			}
 			err = fmt.Errorf("%w: %d left out, the first because of %s", err, len(s), s[0].Reason)
 		}

@@ -17,12 +17,25 @@ type meta struct {
 	Time       figure       `json:"regularMarketTime"`
 	Volume     figure       `json:"regularMarketVolume"`
 	Previous   figure       `json:"previousClose"`
+	Chart      figure       `json:"chartPreviousClose"` // the close before the range, which is a day
+	Zone       payload.Text `json:"exchangeTimezoneName"`
+	Exchange   payload.Text `json:"exchangeName"`
+	Period     struct {
+		Regular struct {
+			Start figure `json:"start"`
+			End   figure `json:"end"`
+		} `json:"regular"`
+	} `json:"currentTradingPeriod"`
 }
 
 func (m meta) entry(symbol string) entry {
+	previous := m.Previous
+	if v, ok := previous.Float(); !ok || v <= 0 {
+		previous = m.Chart
+	}
 	return entry{
 		symbol: symbol, kind: m.Instrument.String(), currency: m.Currency.String(),
-		price: m.Price, previous: m.Previous, volume: m.Volume, time: m.Time,
+		price: m.Price, previous: previous, volume: m.Volume, time: m.Time,
 	}
 }
 
@@ -90,6 +103,7 @@ func (c *collector) spark(elem json.RawMessage) {
 		}
 		if payload.IsObject(raw) && payload.Unmarshal(raw, &r) == nil && r.Meta != nil {
 			c.add(r.Meta.entry(symbol))
+			c.session(symbol, *r.Meta)
 			reason = ""
 		}
 		return nil

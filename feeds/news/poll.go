@@ -19,6 +19,10 @@ import (
 // defaultEvery is the interval of public feeds that configure none.
 const defaultEvery = 15 * time.Minute
 
+// unconditionalAfter is how many 304 answers in a row are believed: some caches
+// say so for ever, and the feed would freeze.
+const unconditionalAfter = 24
+
 // Poller is one news feed.
 type Poller struct {
 	feed    Source
@@ -40,6 +44,7 @@ type memory struct {
 	Total      int              `json:"total,omitempty"`  // items of the last good document
 	Kept       int              `json:"kept,omitempty"`   // of those, stories that are stored
 	Hint       time.Duration    `json:"hint,omitempty"`   // interval that the publisher asks for
+	Same       int              `json:"same,omitempty"`   // 304 answers in a row
 	Moved      string           `json:"moved,omitempty"`  // where a 301 led
 	Own        []string         `json:"own,omitempty"`    // stories of the last document that are this feed's
 	Shared     []string         `json:"shared,omitempty"` // see Feed.Shared
@@ -131,6 +136,9 @@ func (s *Poller) Poll(ctx context.Context, c *poll.Cycle) (poll.Result, error) {
 	if err := s.robots.check(ctx, c, s.url, s.spacing); err != nil {
 		return poll.Result{}, err
 	}
+	if s.mem.Same >= unconditionalAfter {
+		s.mem.Validators, s.mem.Same = fetch.Validators{}, 0
+	}
 	req := &fetch.Request{
 		Method: http.MethodGet, URL: s.url, MaxBody: fetch.MaxFeedBody, Validators: s.mem.Validators, Spacing: s.spacing,
 		Header: http.Header{"Accept": {"application/rss+xml, application/atom+xml, application/rdf+xml, application/feed+json, application/json;q=0.9, application/xml;q=0.9, text/xml;q=0.9, */*;q=0.5"}},
@@ -140,11 +148,12 @@ func (s *Poller) Poll(ctx context.Context, c *poll.Cycle) (poll.Result, error) {
 		return poll.Result{}, err
 	}
 	if res.NotModified {
+		s.mem.Same++
 		return s.result(true), nil
 	}
 	sum := fetch.Digest(res.Body)
 	if sum == s.mem.Digest {
-		s.mem.Validators = res.Validators
+		s.mem.Validators, s.mem.Same = res.Validators, 0
 		return s.result(true), nil
 	}
 	feed, err := s.parse(c, req, res)

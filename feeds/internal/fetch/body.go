@@ -1,7 +1,11 @@
 package fetch
 
 import (
+	"bufio"
+	"bytes"
+	"compress/flate"
 	"compress/gzip"
+	"compress/zlib"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,42 +18,125 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
 )
 
-// readBody reads a body of at most limit bytes, decompressed. It reads no more
-// than limit compressed bytes either, so neither a bomb nor an endless stream
-// of empty gzip members costs more than limit.
+// readBody reads a body of at most limit bytes, decompressed by whatever the
+// server chose, announced or not. It reads no more than limit compressed bytes
+// either, so neither a bomb nor an endless stream of empty gzip members costs
+// more than limit.
 func readBody(hr *http.Response, limit int64) ([]byte, error) {
 	if hr.ContentLength > limit {
 		return nil, errTooLarge
 	}
-	raw := &capped{r: hr.Body, left: limit}
-	var body io.Reader = raw
-	switch enc := strings.ToLower(strings.TrimSpace(hr.Header.Get("Content-Encoding"))); enc {
-	case "", "identity":
-	case "gzip", "x-gzip":
-		z, err := gzip.NewReader(raw)
-		if err != nil {
-			return nil, gzipError(err)
+	body := bufio.NewReader(&capped{r: hr.Body, left: limit})
+	encodings := strings.Split(strings.ToLower(strings.Join(hr.Header.Values("Content-Encoding"), ",")), ",")
+	if len(encodings) > maxEncodings {
+		return nil, &Error{Kind: KindInvalid, Op: "read answer", Err: fmt.Errorf("%d content encodings", len(encodings))}
+	}
+	for n := len(encodings) - 1; n >= 0; n-- { // the last was applied last
+		enc := strings.TrimSpace(encodings[n])
+		if enc == "" || enc == "identity" {
+			continue
 		}
-		body = &capped{r: z, left: limit}
-	default:
-		return nil, &Error{Kind: KindInvalid, Op: "read answer", Err: fmt.Errorf("content encoding %.20q was not asked for", enc)}
+		next, err := decompress(body, enc, limit)
+		if err != nil {
+			return nil, err
+		}
+		body = next
+	}
+	for range 2 { // a file that is compressed by itself, or once more
+		head, _ := body.Peek(4)
+		enc := magic(head)
+		if enc == "" {
+			break
+		}
+		next, err := decompress(body, enc, limit)
+		if err != nil {
+			return nil, err
+		}
+		body = next
 	}
 	b, err := io.ReadAll(body)
 	if err != nil {
-		return nil, gzipError(err)
+		return nil, decompressError(err)
 	}
 	return b, nil
 }
 
-// gzipError gives the errors of a broken gzip stream their kind.
-func gzipError(err error) error {
-	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) {
-		return &Error{Kind: KindInvalid, Op: "decompress answer", Err: err}
+// maxEncodings is how many encodings an answer may have on top of each other.
+const maxEncodings = 4
+
+// magic names the compression that a body begins like, "" for none.
+func magic(head []byte) string {
+	switch {
+	case bytes.HasPrefix(head, []byte("\x1f\x8b\x08")):
+		return "gzip"
+	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")):
+		return "zstd"
 	}
-	if errors.Is(err, io.EOF) {
+	return ""
+}
+
+// decompress undoes one encoding. A body that is not in it, as some servers send
+// with the header of another, passes as it is where that can be told.
+func decompress(r *bufio.Reader, enc string, limit int64) (*bufio.Reader, error) {
+	head, _ := r.Peek(4)
+	var out io.Reader
+	var err error
+	switch enc {
+	case "gzip", "x-gzip":
+		if len(head) > 0 && (head[0] == '<' || head[0] == '{') {
+			return r, nil
+		}
+		out, err = gzip.NewReader(r)
+	case "deflate":
+		// The standard means zlib; some servers send the bare stream.
+		if len(head) > 1 && head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {
+			out, err = zlib.NewReader(r)
+		} else {
+			out = flate.NewReader(r)
+		}
+	case "br":
+		out = brotli.NewReader(r)
+	case "zstd":
+		// One goroutine, and a window that fits the limit: nothing is left behind.
+		d, zerr := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if zerr != nil {
+			return nil, decompressError(zerr)
+		}
+		defer d.Close()
+		b, zerr := io.ReadAll(&capped{r: d, left: limit})
+		if zerr != nil {
+			return nil, decompressError(zerr)
+		}
+		return bufio.NewReader(bytes.NewReader(b)), nil
+	default:
+		return nil, &Error{Kind: KindInvalid, Op: "read answer", Err: fmt.Errorf("content encoding %.20q is not known", enc)}
+	}
+	if err != nil {
+		return nil, decompressError(err)
+	}
+	return bufio.NewReader(&capped{r: out, left: limit}), nil
+}
+
+// maxWindow is the largest window that a zstd stream of the web may ask for.
+const maxWindow = 8 << 20
+
+// decompressError gives the errors of a broken stream their kind.
+func decompressError(err error) error {
+	var corrupt flate.CorruptInputError
+	switch {
+	case errors.Is(err, errTooLarge):
+		return errTooLarge
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return io.ErrUnexpectedEOF
+	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.Is(err, zlib.ErrHeader), errors.Is(err, zlib.ErrChecksum),
+		errors.As(err, &corrupt), strings.HasPrefix(err.Error(), "brotli: "), errors.Is(err, zstd.ErrMagicMismatch), errors.Is(err, zstd.ErrCRCMismatch),
+		errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return &Error{Kind: KindInvalid, Op: "decompress answer", Err: err}
 	}
 	return err
 }

@@ -9,8 +9,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
+	"slices"
 	"time"
+
+	"golang.org/x/net/publicsuffix"
 )
 
 // Limits of one request.
@@ -182,13 +186,14 @@ func (c *Client) follow(ctx context.Context, r *Request) (*Response, error) {
 		configured = r.URL
 	}
 	target, permanent := r.URL, true
+	jar, _ := cookiejar.New(&cookiejar.Options{PublicSuffixList: publicsuffix.List}) // of this chain alone
 	var moved *url.URL
 	for hop := 0; ; hop++ {
 		op := r.Method + " " + Shown(target)
 		if err := CheckURL(target, configured); err != nil {
 			return nil, &Error{Kind: KindBlocked, Op: op, Err: err}
 		}
-		res, err := c.exchange(ctx, r, target, op)
+		res, err := c.exchange(ctx, r, target, op, jar)
 		if err != nil {
 			return nil, err
 		}
@@ -231,14 +236,14 @@ func redirect(r *Request, res *Response, from *url.URL, op string) (*url.URL, er
 }
 
 // exchange sends one request and reads its answer, in its turn.
-func (c *Client) exchange(ctx context.Context, r *Request, target *url.URL, op string) (*Response, error) {
+func (c *Client) exchange(ctx context.Context, r *Request, target *url.URL, op string, jar http.CookieJar) (*Response, error) {
 	g, spacing := c.group(r, target)
 	if err := g.enter(ctx, c.clock, op); err != nil {
 		return nil, err
 	}
 	defer func() { g.leave(c.clock, spacing) }()
 	c.requests()
-	res, err := c.roundTrip(ctx, r, target)
+	res, err := c.roundTrip(ctx, r, target, jar)
 	now := c.clock.Now()
 	if err != nil {
 		kind := TransportKind(err)
@@ -299,18 +304,22 @@ func bodyHint(res *Response) error {
 }
 
 // roundTrip is the request itself, at most c.timeout long, body included.
-func (c *Client) roundTrip(ctx context.Context, r *Request, target *url.URL) (*Response, error) {
+func (c *Client) roundTrip(ctx context.Context, r *Request, target *url.URL, jar http.CookieJar) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	req, err := c.build(ctx, r, target)
 	if err != nil {
 		return nil, err
 	}
+	for _, cookie := range jar.Cookies(req.URL) {
+		req.AddCookie(cookie)
+	}
 	hr, err := c.transport.RoundTrip(req)
 	if err != nil {
 		return nil, timeoutCause(ctx, err)
 	}
 	defer hr.Body.Close()
+	jar.SetCookies(req.URL, hr.Cookies())
 	res := &Response{Status: hr.StatusCode, Header: hr.Header}
 	res.Validators = Validators{hr.Header.Get("ETag"), hr.Header.Get("Last-Modified")}
 	if hr.StatusCode == http.StatusNotModified {
@@ -363,7 +372,7 @@ func (c *Client) build(ctx context.Context, r *Request, target *url.URL) (*http.
 	}
 	if Origin(target) == Origin(r.URL) {
 		for k, v := range r.Header {
-			req.Header[k] = v
+			req.Header[k] = slices.Clone(v)
 		}
 		if p, ok := r.URL.User.Password(); ok {
 			req.SetBasicAuth(r.URL.User.Username(), p)

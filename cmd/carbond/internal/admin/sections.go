@@ -38,7 +38,7 @@ func (m *markup) feeds(feeds []Feed) {
 		return
 	}
 	m.table("Pollers of the upstreams", column{"Feed", head}, column{"State", remark}, column{"Last success", plain}, column{"Next poll", plain},
-		column{"Items", num}, column{"Last error", long})
+		column{"Items", num}, column{"Last error, notes", long})
 	for _, f := range feeds {
 		next, state := "-", f.State
 		if f.NextDue != nil {
@@ -53,10 +53,18 @@ func (m *markup) feeds(feeds []Feed) {
 		case state == "ok" || state == "polling":
 			state = good + state
 		}
-		m.row(f.Name, state, m.ago(f.LastSuccess), next, strconv.Itoa(f.Items), clip(f.LastError, 300))
+		m.row(f.Name, state, m.ago(f.LastSuccess), next, strconv.Itoa(f.Items), clip(strings.Join(append(f.errors(), f.Notes...), "; "), 300))
 	}
 	m.endTable()
 	m.endSection()
+}
+
+// errors is the last error, if any.
+func (f Feed) errors() []string {
+	if f.LastError == "" {
+		return nil
+	}
+	return []string{f.LastError}
 }
 
 // failing tells whether somebody should look at the feed.

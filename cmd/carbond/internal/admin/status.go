@@ -124,6 +124,7 @@ type Feed struct {
 	NextDue     *time.Time `json:"next_due,omitempty"`
 	Items       int        `json:"items"`
 	LastError   string     `json:"last_error,omitempty"`
+	Notes       []string   `json:"notes,omitempty"` // such as a feed that moved
 }
 
 // Listen is the bound addresses, and what the gRPC listener asks of callers.

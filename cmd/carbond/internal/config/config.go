@@ -107,6 +107,7 @@ type Feeds struct {
 	FinanceCookie    string
 	FinanceTickers   []string
 	NewsURLs         []NamedURL
+	NewsExtra        []NamedURL // beside NewsURLs, or beside the built-in list
 	NewsIntervals    []Pair
 	FinanceCharts    time.Duration
 	Robots           bool

@@ -133,7 +133,9 @@ func (c *Config) feedKeys() []Key {
 		webURL("feeds.finance_cookie_url", "", &f.FinanceCookie).example("https://fc.yahoo.com").
 			doc("Where the cookie for market capitalisations comes from; empty means the built-in one, or none when feeds.finance_url is another."),
 		namedURLs("feeds.news_urls", "", &f.NewsURLs).example("Carbon Pulse=https://carbon-pulse.com/feed/").
-			doc("News feeds as name=url; empty means the built-in list."),
+			doc("News feeds as name=url, in place of the built-in list; empty means that list."),
+		namedURLs("feeds.news_extra", "", &f.NewsExtra).example("Trade Journal=https://journal.example.org/rss").
+			doc("News feeds as name=url, beside feeds.news_urls or the built-in list."),
 		intervals("feeds.news_intervals", "", &f.NewsIntervals).example("Carbon Pulse=30m").
 			doc("Intervals of single news feeds as name=duration; a publisher's wish for a longer one still holds. A built-in feed goes by the name that `carbond feeds` shows after news/."),
 		texts("feeds.finance_tickers", "", &f.FinanceTickers).example("KRBN,GRN").
