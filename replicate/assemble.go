@@ -9,6 +9,9 @@ import (
 // slab, so a small one costs no allocation of its own.
 const slabSize = 512
 
+// slabKeeps is the size of a part whose slab is not shared with later ones.
+const slabKeeps = 1 << 20
+
 // changeCost is what a change costs in memory beside its rows.
 const changeCost = 64
 
@@ -79,6 +82,9 @@ func (a *assembler) emit() {
 	t.Changes = a.slab[a.from:len(a.slab):len(a.slab)]
 	a.ready = append(a.ready, t)
 	a.readyBytes += a.size + changeCost
+	if a.size >= slabKeeps {
+		a.slab = nil // or a later, small change would keep these rows
+	}
 	a.from, a.size = len(a.slab), 0
 }
 

@@ -158,6 +158,7 @@ func (p *pipe) run(ctx, sinkCtx context.Context) {
 			if err == nil && (len(txns) > 0 || advance > 0) {
 				p.applied(txns, p.sink.Position())
 			}
+			clear(txns) // what is still queued shares their memory
 			p.finish(err)
 			if err != nil {
 				p.failed()

@@ -2,6 +2,7 @@ package replicate
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -257,6 +258,11 @@ func (c *copier) row(ctx context.Context, rel *change.Relation, values [][]byte)
 	if len(values) != len(rel.Columns) {
 		return fault(KindProtocol, "", nil, "a row has %d columns, not %d", len(values), len(rel.Columns))
 	}
+	size := 0
+	for _, v := range values {
+		size += len(v) + binary.MaxVarintLen32
+	}
+	c.build.Grow(size)
 	c.build.Reset(len(values))
 	for _, v := range values {
 		if v == nil {

@@ -271,8 +271,9 @@ func (s *stream) data(cd copyData) error {
 	}
 	switch ev.Kind {
 	case pgoutput.Row:
-		ev.Change.LSN = cd.start
-		return s.add(ev.Change)
+		c := ev.Change
+		c.LSN, ev.Change = cd.start, change.Change{} // the event outlives the row
+		return s.add(c)
 	case pgoutput.Begin:
 		return s.begin()
 	case pgoutput.Commit:

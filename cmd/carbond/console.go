@@ -18,6 +18,7 @@ const (
 	shownGroups  = 100
 	shownRows    = 8
 	shownText    = 200     // characters of a text that comes from elsewhere
+	shownLink    = 4 << 10 // bytes
 	newestBytes  = 1 << 10 // asked of the log for the newest changes; it gives whole blocks
 	trendEvery   = 5 * time.Second
 	trendSamples = 121 // ten minutes
@@ -86,7 +87,7 @@ func (c *console) history() []admin.Sample {
 func (d *daemon) newestRows(p *admin.Console) {
 	s := d.store.Snapshot()
 	for n := range first(s.News(""), shownRows) {
-		p.News = append(p.News, admin.Headline{Title: brief(n.Title), Link: n.Link, Source: brief(n.Source), Published: brief(n.Published)})
+		p.News = append(p.News, admin.Headline{Title: brief(n.Title), Link: address(n.Link), Source: brief(n.Source), Published: brief(n.Published)})
 	}
 	for q := range first(s.Quotes("", ""), shownRows) {
 		p.Quotes = append(p.Quotes, admin.Quote{Ticker: brief(q.Ticker), Price: q.Price, Change: q.ChangePercent, At: time.Unix(q.Timestamp, 0)})
@@ -165,7 +166,8 @@ func first[T any](seq iter.Seq[T], n int) iter.Seq[T] {
 	}
 }
 
-// brief cuts a text that comes from elsewhere.
+// brief cuts a text that comes from elsewhere. It is a copy: the text shares
+// memory with its row, which the page would keep, however large it is.
 func brief(s string) string {
 	left := shownText
 	for i := range s {
@@ -173,5 +175,13 @@ func brief(s string) string {
 			return s[:i] + "\u2026"
 		}
 	}
-	return s
+	return strings.Clone(s)
+}
+
+// address copies a link, and leaves out one that is too long to be one.
+func address(link string) string {
+	if len(link) > shownLink {
+		return ""
+	}
+	return strings.Clone(link)
 }

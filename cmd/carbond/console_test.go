@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"carbond/cmd/carbond/internal/admin"
 	"carbond/cmd/carbond/internal/certs/certstest"
@@ -138,5 +139,18 @@ func TestBrief(t *testing.T) {
 	}
 	if got := brief("é"); got != "é" {
 		t.Error(got)
+	}
+}
+
+// What the page shows of a row is a copy, or a look at it would keep the row.
+func TestConsoleKeepsNoRow(t *testing.T) {
+	row := strings.Repeat("x", 1<<20)
+	for _, s := range []string{row, row[:100], "", row[:shownText], row[:shownText+1]} {
+		if got := brief(s); got != "" && unsafe.StringData(got) == unsafe.StringData(row) || len(got) > shownText+3 {
+			t.Errorf("%d bytes became %d that belong to the row, or too many", len(s), len(got))
+		}
+		if got := address(s); got != "" && unsafe.StringData(got) == unsafe.StringData(row) || len(got) > shownLink {
+			t.Errorf("a link of %d bytes became one of %d that belongs to the row, or too long", len(s), len(got))
+		}
 	}
 }

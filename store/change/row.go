@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"unsafe"
 )
 
 // Kind says what a Value is.
@@ -39,7 +40,8 @@ const MaxColumns = 1664
 var ErrRow = errors.New("malformed row")
 
 // RowBuilder appends values to a Row without intermediate allocations. The
-// zero RowBuilder is ready; Reset starts the next Row in the same buffer.
+// zero RowBuilder is ready; Reset starts the next Row in the same buffer. That of
+// a huge row is given up.
 type RowBuilder struct {
 	buf  []byte
 	want int
@@ -50,6 +52,17 @@ func (b *RowBuilder) Reset(n int) {
 	b.buf = binary.AppendUvarint(b.buf[:0], uint64(n))
 	b.want = n
 }
+
+// Grow makes room for a Row of about n bytes, so that a huge one is not copied
+// from buffer to buffer as it grows.
+func (b *RowBuilder) Grow(n int) {
+	if n > keepRow && n > cap(b.buf) {
+		b.buf = append(make([]byte, 0, n+n/64), b.buf...)
+	}
+}
+
+// keepRow is the size of the buffer that is kept for the next Row.
+const keepRow = 64 << 10
 
 // Null appends a NULL.
 func (b *RowBuilder) Null() { b.buf = append(b.buf, 0); b.want-- }
@@ -89,7 +102,15 @@ func (b *RowBuilder) Row() Row {
 	if b.want != 0 {
 		panic(fmt.Sprintf("change: row is short of %d values", b.want))
 	}
-	return Row(b.buf)
+	buf := b.buf
+	if cap(buf) <= keepRow {
+		return Row(buf)
+	}
+	b.buf = nil
+	if len(buf) < cap(buf)-cap(buf)/8 {
+		return Row(buf)
+	}
+	return Row(unsafe.String(unsafe.SliceData(buf), len(buf))) // nobody else has it any more
 }
 
 // NewRow encodes values.

@@ -200,6 +200,7 @@ func (d *Decoder) tuple(c *cursor, rel *change.Relation) (change.Row, error) {
 	if n != len(rel.Columns) {
 		return "", fmt.Errorf("%w: a row of %s.%s has %d columns, its description %d", ErrProtocol, rel.Schema, rel.Name, n, len(rel.Columns))
 	}
+	d.builder.Grow(len(c.b)) // of an update, both rows
 	d.builder.Reset(n)
 	for i := range n {
 		switch k := c.byte(); k {

@@ -2,6 +2,7 @@ package record
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"carbond/store/change"
@@ -106,6 +107,7 @@ func (b *Builder) Add(e Entry) {
 	b.buf = append(b.buf, byte(e.Op))
 	b.buf = binary.AppendUvarint(b.buf, uint64(e.Relation))
 	b.buf = binary.AppendVarint(b.buf, int64(b.txn.CommitLSN-e.LSN))
+	b.buf = slices.Grow(b.buf, len(e.Before)+len(e.After)+2*binary.MaxVarintLen64)
 	if hasBefore(e.Op) {
 		b.appendRow(e.Before)
 	}
@@ -128,13 +130,15 @@ func (b *Builder) End(end change.LSN) {
 const keepBytes = 1 << 20
 
 // Take returns the finished block and its number of changes, and starts the
-// next one. The block is a copy.
+// next one. The caller owns the block.
 func (b *Builder) Take() ([]byte, int) {
-	block, n := append([]byte(nil), b.buf...), b.count
-	b.buf, b.count, b.headed = b.buf[:0], 0, false
+	block, n := b.buf, b.count
 	if cap(b.buf) > keepBytes {
 		b.buf = nil
+	} else {
+		block = slices.Clone(block)
 	}
+	b.buf, b.count, b.headed = b.buf[:0], 0, false
 	return block, n
 }
 
