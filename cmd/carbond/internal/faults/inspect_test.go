@@ -169,17 +169,10 @@ func fsck(dir string) error {
 	if err != nil {
 		return fmt.Errorf("fsck: %w", err)
 	}
-	if err := errors.Join(slices.DeleteFunc(r.Problems, beingMade)...); err != nil {
+	if err := errors.Join(r.Problems...); err != nil {
 		return fmt.Errorf("fsck: %w", err)
 	}
 	return nil
-}
-
-// beingMade reports a problem of a file that is not made in one step, and that
-// the power cut has caught in the middle: nobody was told of anything in it.
-func beingMade(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "bucket of groups is missing") || strings.Contains(text, "buckets are missing")
 }
 
 // compare compares the views and the log with the model.

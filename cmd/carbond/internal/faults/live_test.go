@@ -33,6 +33,10 @@ func diseases() []disease {
 	return []disease{
 		{"EIO on one kind of operation", func(rng *rand.Rand) faultfs.Fault { return faultfs.Fault{Ops: one(rng, changing), Err: syscall.EIO} }},
 		{"EIO on all changes", func(*rand.Rand) faultfs.Fault { return faultfs.Fault{Ops: changing, Err: syscall.EIO} }},
+		{"EIO on everything", func(*rand.Rand) faultfs.Fault { return faultfs.Fault{Err: syscall.EIO} }},
+		{"EIO on reads", func(rng *rand.Rand) faultfs.Fault {
+			return faultfs.Fault{Ops: one(rng, []faultfs.Kind{faultfs.Read, faultfs.Open}), Err: syscall.EIO}
+		}},
 		{"EIO on syncs", func(rng *rand.Rand) faultfs.Fault {
 			return faultfs.Fault{Ops: one(rng, []faultfs.Kind{faultfs.Sync, faultfs.SyncDir}), Err: syscall.EIO}
 		}},
