@@ -60,13 +60,13 @@ func (s *scriptSink) Since(_ context.Context, lsn change.LSN) (change.LSN, func(
 type scripted struct {
 	*walsender.Server
 	t    *testing.T
-	sink *scriptSink
+	sink Sink
 	end  chan error
 	stop func()
 	last walsender.Status
 }
 
-func script(t *testing.T, sink *scriptSink, opt Options) *scripted {
+func script(t *testing.T, sink Sink, opt Options) *scripted {
 	t.Helper()
 	srv, conn := walsender.Start(t)
 	r := New(sink, opt)
@@ -76,7 +76,7 @@ func script(t *testing.T, sink *scriptSink, opt Options) *scripted {
 	s.srv.timeout = 400 * time.Millisecond
 	failed := make(chan struct{})
 	s.pipe = newPipe(sink, r.opt.QueueBytes, s.applied, func() { close(failed) })
-	r.st.streaming(sink.pos.LSN, 0)
+	r.st.streaming(sink.Position().LSN, 0)
 	ctx, cancel := context.WithCancel(context.Background())
 	go s.pipe.run(ctx, context.WithoutCancel(ctx))
 	out := &scripted{Server: srv, t: t, sink: sink, end: make(chan error, 1)}

@@ -9,6 +9,8 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"slices"
+	"sync/atomic"
 	"testing"
 
 	"carbond/store/change"
@@ -26,6 +28,7 @@ type Server struct {
 	out    chan []byte   // as a socket's buffer: Send does not wait for the client
 	Status chan Status   // every status, in order
 	Done   chan struct{} // closed when the client has sent CopyDone or gone
+	left   atomic.Int64  // bytes until the connection is cut; negative: no end
 }
 
 // Start returns a server and the client's end of the connection. Both end with
@@ -34,6 +37,7 @@ func Start(tb testing.TB) (*Server, net.Conn) {
 	tb.Helper()
 	client, conn := net.Pipe()
 	s := &Server{conn: conn, out: make(chan []byte, 10_000), Status: make(chan Status, 10_000), Done: make(chan struct{})}
+	s.left.Store(-1)
 	over, written := make(chan struct{}), make(chan struct{})
 	go s.read()
 	go func() {
@@ -54,6 +58,14 @@ func (s *Server) write(over <-chan struct{}) {
 	for {
 		select {
 		case msg := <-s.out:
+			if left := s.left.Load(); left >= 0 {
+				if left <= int64(len(msg)) {
+					_, _ = s.conn.Write(msg[:left]) // the client may be gone
+					s.conn.Close()
+					return
+				}
+				s.left.Store(left - int64(len(msg)))
+			}
 			if _, err := s.conn.Write(msg); err != nil {
 				return // the client is gone, and may well be
 			}
@@ -62,6 +74,9 @@ func (s *Server) write(over <-chan struct{}) {
 		}
 	}
 }
+
+// CutAfter breaks the connection after n bytes, in the middle of a message or not.
+func (s *Server) CutAfter(n int) { s.left.Store(int64(n)) }
 
 func (s *Server) read() {
 	defer close(s.Done)
@@ -135,4 +150,64 @@ func (s *Server) Insert(lsn change.LSN, guid string) {
 	b := []byte{'I', 0, 0, 0, 1, 'N', 0, 1, 't'}
 	b = binary.BigEndian.AppendUint32(b, uint32(len(guid)))
 	s.Data(lsn, append(b, guid...))
+}
+
+// TableID is the relation number of a table of carbond's in Txn.
+func TableID(table string) uint32 { return uint32(10 + slices.Index(change.Tables(), table)) }
+
+// Relation describes a table.
+func (s *Server) Relation(id uint32, r *change.Relation) {
+	b := binary.BigEndian.AppendUint32([]byte{'R'}, id)
+	b = append(b, r.Schema+"\x00"+r.Name+"\x00d"...)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(r.Columns)))
+	for _, c := range r.Columns {
+		key := byte(0)
+		if slices.Contains(change.KeyColumns(r.Name), c.Name) {
+			key = 1
+		}
+		b = append(b, key)
+		b = append(b, c.Name+"\x00"...)
+		b = binary.BigEndian.AppendUint32(b, c.Type)
+		b = append(b, 255, 255, 255, 255)
+	}
+	s.Data(0, b)
+}
+
+// Txn sends a whole transaction. Its tables were described under TableID.
+func (s *Server) Txn(t change.Txn) {
+	s.Begin(t.CommitLSN, t.XID)
+	for _, c := range t.Changes {
+		id := binary.BigEndian.AppendUint32(nil, TableID(c.Relation.Name))
+		switch c.Op {
+		case change.Truncate:
+			s.Data(c.LSN, append([]byte{'T', 0, 0, 0, 1, 0}, id...))
+		case change.Delete:
+			s.Data(c.LSN, tuple(append(append([]byte{'D'}, id...), 'K'), c.Before))
+		case change.Update:
+			b := append([]byte{'U'}, id...)
+			if c.Before != "" {
+				b = tuple(append(b, 'K'), c.Before)
+			}
+			s.Data(c.LSN, tuple(append(b, 'N'), c.After))
+		default:
+			s.Data(c.LSN, tuple(append(append([]byte{'I'}, id...), 'N'), c.After))
+		}
+	}
+	s.Commit(t.CommitLSN, t.EndLSN)
+}
+
+func tuple(b []byte, r change.Row) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(r.Len()))
+	for _, v := range r.All() {
+		switch v.Kind {
+		case change.Null:
+			b = append(b, 'n')
+		case change.Unchanged:
+			b = append(b, 'u')
+		default:
+			b = binary.BigEndian.AppendUint32(append(b, 't'), uint32(len(v.Text)))
+			b = append(b, v.Text...)
+		}
+	}
+	return b
 }

@@ -17,11 +17,14 @@ import (
 // holds, so transaction n is the same in every run of the same seed.
 type Source struct {
 	Model *Model
-	rng   *rand.Rand
-	rels  map[string]*change.Relation
-	lsn   change.LSN
-	xid   uint32
-	n     int
+	// Steady keeps the columns as they are.
+	Steady bool
+
+	rng  *rand.Rand
+	rels map[string]*change.Relation
+	lsn  change.LSN
+	xid  uint32
+	n    int
 }
 
 // NewSource returns a source without rows.
@@ -73,7 +76,7 @@ func (s *Source) Next() change.Txn {
 func (s *Source) change() change.Change {
 	table := change.Tables()[s.rng.IntN(4)]
 	rel := s.rels[table]
-	if s.rng.IntN(60) == 0 {
+	if s.rng.IntN(60) == 0 && !s.Steady {
 		s.alter(table)
 		rel = s.rels[table]
 	}
