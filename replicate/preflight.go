@@ -139,6 +139,7 @@ func checkServer(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 	var (
 		version               int
 		text, level           string
+		names, application    string // synchronous_standby_names, and ours
 		user, acting          string // who logged in, and as whom SQL runs by ALTER ROLE ... SET role
 		recovery, replication bool
 		slots, maxSlots       int
@@ -146,14 +147,14 @@ func checkServer(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 		mine                  bool
 	)
 	err := conn.QueryRow(ctx, `
-SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
+SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(), current_setting('synchronous_standby_names'), current_setting('application_name'),
        current_setting('wal_level'), session_user::text, current_user::text, r.rolreplication OR r.rolsuper
          OR EXISTS (SELECT FROM pg_roles x WHERE x.rolname = 'rds_replication' AND pg_has_role(r.oid, x.oid, 'MEMBER')),
        (SELECT count(*) FROM pg_replication_slots), current_setting('max_replication_slots')::int,
        (SELECT count(*) FROM pg_stat_replication), current_setting('max_wal_senders')::int,
        EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)
 FROM pg_roles r WHERE r.rolname = session_user`, opt.Slot).Scan(
-		&version, &text, &recovery, &level, &user, &acting, &replication, &slots, &maxSlots, &senders, &maxSenders, &mine)
+		&version, &text, &recovery, &names, &application, &level, &user, &acting, &replication, &slots, &maxSlots, &senders, &maxSenders, &mine)
 	if err != nil {
 		return nil, err
 	}
@@ -164,8 +165,9 @@ FROM pg_roles r WHERE r.rolname = session_user`, opt.Slot).Scan(
 	if recovery {
 		return append(out, finding(KindStandby, false, "the server is a standby", "connect to the primary, or add target_session_attrs=read-write to a URL with several hosts")), nil
 	}
+	out = append(out, finding(KindStandby, true, "the server is a primary", ""))
+	out = append(out, checkSynchronous(names, application)...)
 	return append(out,
-		finding(KindStandby, true, "the server is a primary", ""),
 		repairable(KindWALLevel, level == "logical", "wal_level is "+level, "then restart Postgres", "ALTER SYSTEM SET wal_level = 'logical'"),
 		repairable(KindReplicationRight, replication, fmt.Sprintf("role %s %s replicate", user, may(replication)), "", "ALTER ROLE "+ident(user)+" REPLICATION"),
 		repairable(KindCapacity, mine || slots < maxSlots, fmt.Sprintf("%d of %d replication slots are taken", slots, maxSlots),

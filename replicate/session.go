@@ -29,6 +29,7 @@ type session struct {
 	old    *slotInfo                      // that a copy has to replace, nil for none
 	survey *survey                        // of the catalog, by prepare or the copy; nil while nothing is known
 	flaw   atomic.Pointer[error]          // what the probe has found to end the session
+	eager  atomic.Bool                    // commits wait for us: each durable position is confirmed at once
 	repl   *pgconn.PgConn
 	wire   *wire
 	pipe   *pipe
@@ -367,7 +368,9 @@ func (s *session) startStream(ctx context.Context, pos change.LSN) error {
 			return s.opt.slotMissing(nil)
 		case slot.confirmed > pos:
 			return s.opt.slotAhead(pos, slot.confirmed)
-		case slot.confirmed < pos:
+		}
+		s.synchrony(slot)
+		if slot.confirmed < pos {
 			held = slot.confirmed
 			return s.doubt(ctx, held, pos)
 		}
@@ -391,10 +394,20 @@ func (s *session) applied(txns []change.Txn, pos change.Position) {
 	s.st.move(func(p *progress) { p.persisted(pos.LSN) })
 	s.st.alive(s.st.now())
 	s.metrics.applied(txns)
-	if len(txns) == 0 {
+	if len(txns) == 0 || s.eager.Load() {
 		// An idle position is durable: the receiver may confirm it at once.
 		s.wire.poke()
 	}
+}
+
+// synchrony notes whether commits wait for us.
+func (s *session) synchrony(slot *slotInfo) {
+	text := ""
+	if listed(slot.synchronous, slot.application) {
+		text = synchronous(slot.synchronous)
+	}
+	s.eager.Store(slot.synchronous != "") // whoever is named: that may change, and costs little
+	s.st.remark("synchronous", text)
 }
 
 // farewell confirms the durable position for the last time and ends the stream.
@@ -468,6 +481,7 @@ func (s *session) probe(ctx context.Context) error {
 		if err != nil || slot == nil {
 			return err
 		}
+		s.synchrony(slot)
 		s.st.update(func(st *Status) {
 			st.SlotRetained, st.SlotSafe, st.WALStatus, st.ServerLSN = slot.retained(), slot.safe, slot.walStatus, slot.server
 		})

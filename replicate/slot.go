@@ -30,6 +30,8 @@ type slotInfo struct {
 	lostBy    string // why it is lost, from version 17 on
 	safe      int64  // bytes, -1 unlimited
 	server    change.LSN
+
+	synchronous, application string // synchronous_standby_names, and our own name
 }
 
 const slotSQL = `
@@ -37,14 +39,14 @@ SELECT COALESCE(s.plugin, ''), COALESCE(s.database, ''), s.temporary, s.two_phas
        COALESCE(s.restart_lsn, '0/0')::text, COALESCE(s.confirmed_flush_lsn, '0/0')::text,
        COALESCE(s.wal_status, ''), COALESCE(to_jsonb(s)->>'invalidation_reason', ''), (to_jsonb(s)->>'failover')::bool,
        COALESCE(s.safe_wal_size, -1),
-       pg_current_wal_flush_lsn()::text
+       pg_current_wal_flush_lsn()::text, current_setting('synchronous_standby_names'), current_setting('application_name')
 FROM pg_replication_slots s WHERE s.slot_name = $1`
 
 // readSlot returns the slot, or nil when there is none.
 func readSlot(ctx context.Context, conn *pgx.Conn, name string) (*slotInfo, error) {
 	var s slotInfo
 	err := conn.QueryRow(ctx, slotSQL, name).Scan(&s.plugin, &s.database, &s.temporary, &s.prepared, &s.pid,
-		lsnText{&s.restart}, lsnText{&s.confirmed}, &s.walStatus, &s.lostBy, &s.failover, &s.safe, lsnText{&s.server})
+		lsnText{&s.restart}, lsnText{&s.confirmed}, &s.walStatus, &s.lostBy, &s.failover, &s.safe, lsnText{&s.server}, &s.synchronous, &s.application)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}

@@ -244,7 +244,7 @@ func (s *state) remark(topic, text string) {
 	defer s.mu.Unlock()
 	if old := s.remarks[topic]; old != text {
 		s.status.Warnings = slices.DeleteFunc(s.status.Warnings, func(w string) bool { return w == old })
-		if text != "" {
+		if text != "" && !slices.Contains(s.status.Warnings, text) {
 			s.status.Warnings = append(s.status.Warnings, text)
 		}
 		s.remarks[topic] = text

@@ -113,7 +113,7 @@ func TestSettingsOfTheRole(t *testing.T) {
 		"intervalstyle = 'iso_8601'", "bytea_output = 'escape'", "extra_float_digits = -15", "client_encoding = 'LATIN1'",
 		"client_min_messages = debug5", "search_path = ''", "row_security = off", "quote_all_identifiers = on",
 	}
-	if version(t, db) >= 170000 {
+	if version(t, db) >= 17 {
 		settings = append(settings, "transaction_timeout = 1")
 	}
 	for i, s := range settings {

@@ -27,9 +27,10 @@ type stream struct {
 
 	every       time.Duration // status interval
 	nextStatus  time.Time
-	heard       time.Time // last bytes from the server
-	asked       bool      // a reply was requested since then
-	owed        bool      // the server waits for an answer that an Advance will improve
+	heard       time.Time  // last bytes from the server
+	asked       bool       // a reply was requested since then
+	sent        change.LSN // last confirmed on this connection
+	owed        bool       // the server waits for an answer that an Advance will improve
 	lastAdvance time.Time
 
 	began  time.Time
@@ -169,6 +170,10 @@ func (s *stream) tick(ctx context.Context, now time.Time) error {
 		s.owed = false
 		return s.sendStatus(now, pos.confirmable(), false)
 	}
+	if s.eager.Load() && pos.confirmable() > s.sent {
+		s.nextStatus = now.Add(s.every)
+		return s.sendStatus(now, pos.confirmable(), false)
+	}
 	if !now.Before(s.nextStatus) {
 		s.nextStatus = now.Add(s.every)
 		// A quiet server is asked to answer: it shows that it lives, and how
@@ -188,7 +193,7 @@ func (s *stream) sendStatus(now time.Time, lsn change.LSN, ask bool) error {
 	if err := s.wire.send(s.out); err != nil {
 		return s.opt.classify(fmt.Errorf("send a status: %w", err))
 	}
-	s.asked = s.asked || ask
+	s.asked, s.sent = s.asked || ask, lsn
 	s.metrics.statusSent.Inc()
 	s.st.update(func(st *Status) { st.AckedLSN = lsn })
 	return nil
@@ -301,6 +306,9 @@ func (s *stream) data(cd copyData) error {
 
 // advanceDue is when the next idle position may be made durable.
 func (s *stream) advanceDue() time.Time {
+	if s.eager.Load() {
+		return s.lastAdvance
+	}
 	if s.owed {
 		return s.lastAdvance.Add(min(urgentAdvance, s.opt.AdvanceInterval))
 	}
