@@ -69,7 +69,7 @@ feeds:
 			ChartsEvery: 20 * time.Minute, Keep: 30 * 24 * time.Hour,
 		},
 		News: news.Options{
-			Robots: true, Keep: 40 * 24 * time.Hour,
+			Robots: true, Whole: []string{"Carbon Pulse", "Verra news"}, Keep: 40 * 24 * time.Hour,
 			Feeds: []news.Source{{Name: "Outlet", URL: "https://news.example.com/rss"}, {Name: "Journal", URL: "https://journal.example.com/rss"}}, Intervals: map[string]time.Duration{"Outlet": 20 * time.Minute},
 		},
 	}

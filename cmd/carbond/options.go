@@ -134,7 +134,10 @@ func feedOptions(cfg *config.Config, statePath string) feeds.Options {
 			Disabled: off("finance"), URL: f.FinanceURL, Failover: f.FinanceFailover, Cookie: f.FinanceCookie, Tickers: f.FinanceTickers,
 			ChartsEvery: f.FinanceCharts, Keep: f.FinanceHistory,
 		},
-		News: news.Options{Disabled: off("news"), GoogleNews: f.GoogleNews, Robots: f.Robots, Keep: f.NewsHistory, Intervals: map[string]time.Duration{}},
+		News: news.Options{
+			Disabled: off("news"), GoogleNews: f.GoogleNews, Robots: f.Robots, Keep: f.NewsHistory, Intervals: map[string]time.Duration{},
+			Whole: slices.Concat([]string{}, f.NewsWhole), Words: f.NewsWords, Exclude: f.NewsExclude,
+		},
 	}
 	if f.FinanceCharts == 0 {
 		o.Finance.ChartsEvery = -1

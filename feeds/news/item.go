@@ -183,13 +183,15 @@ func (c *collector) judge(d draft) fate {
 	if d.sponsored {
 		return paidFor
 	}
-	if c.src.Everything || Match(d.title, text.Clean(d.summary, 0)) {
+	if c.src.Everything {
 		return wanted
 	}
+	more := []string{text.Clean(d.summary, 0)}
 	for _, s := range d.categories {
-		if Match(text.Clean(s, MaxTitle)) {
-			return wanted
-		}
+		more = append(more, text.Clean(s, MaxTitle))
+	}
+	if c.src.Words.Match(d.title, more...) {
+		return wanted
 	}
 	return unrelated
 }

@@ -24,6 +24,11 @@ type Options struct {
 	// GoogleNews allows feeds of news.google.com, whose terms permit personal,
 	// non-commercial use only.
 	GoogleNews bool
+	// Whole names feeds, by their Feed or Name, that are taken whole; nil = Carbon
+	// Pulse and Verra news. Other names than those of Feeds are ignored.
+	Whole   []string
+	Words   []string // enough for a story, beside the built-in words
+	Exclude []string // against a story when in its title
 	// Keep is the age at which stories are pruned; older ones are not written. 0 = never.
 	Keep time.Duration
 
@@ -37,9 +42,17 @@ func (o Options) WithDefaults(interval time.Duration) Options {
 		o.Feeds = DefaultSources()
 	}
 	o.Feeds = slices.Clone(o.Feeds)
+	if o.Whole == nil {
+		o.Whole = DefaultWhole()
+	}
+	words, _ := NewWords(o.Words, o.Exclude) // Check says what is wrong
 	for i := range o.Feeds {
 		f := &o.Feeds[i]
 		f.Feed, f.Name = slug(poll.Or(f.Feed, f.Name)), poll.Or(f.Name, f.Feed)
+		f.Words = words
+		for _, name := range o.Whole {
+			f.Everything = f.Everything || answersTo(*f, name)
+		}
 		for name, every := range o.Intervals {
 			if answersTo(*f, name) {
 				f.Every = every
@@ -50,6 +63,9 @@ func (o Options) WithDefaults(interval time.Duration) Options {
 	o.GDELTGap = poll.Or(o.GDELTGap, GDELTSpacing)
 	return o
 }
+
+// DefaultWhole names the feeds that are about carbon markets and nothing else.
+func DefaultWhole() []string { return []string{"Carbon Pulse", "Verra news"} }
 
 // answersTo reports whether a feed goes by that name.
 func answersTo(f Source, name string) bool { return f.Name == name || f.Feed == slug(name) }
@@ -80,6 +96,9 @@ func (o Options) Addresses() map[string]string {
 
 // Check names every wrong option.
 func (o Options) Check() (errs []error) {
+	if _, err := NewWords(o.Words, o.Exclude); err != nil {
+		errs = append(errs, err)
+	}
 	names := map[string]bool{}
 	for _, f := range o.Feeds {
 		switch {

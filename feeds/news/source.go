@@ -12,7 +12,8 @@ type Source struct {
 	Name       string        // outlet, the source column; several feeds may share it
 	URL        string        // what is fetched; for GDELT the whole query
 	Every      time.Duration // configured interval, at least MinInterval
-	Everything bool          // keep stories that match no keyword as well
+	Everything bool          // keep stories whatever they are about
+	Words      *Words        // decide about the others; nil = the built-in ones
 }
 
 // GDELT reports whether the source is a query of GDELT's DOC service, on

@@ -107,6 +107,9 @@ type Feeds struct {
 	FinanceCookie    string
 	FinanceTickers   []string
 	NewsURLs         []NamedURL
+	NewsWhole        []string
+	NewsWords        []string
+	NewsExclude      []string
 	NewsExtra        []NamedURL // beside NewsURLs, or beside the built-in list
 	NewsIntervals    []Pair
 	FinanceCharts    time.Duration

@@ -136,6 +136,12 @@ func (c *Config) feedKeys() []Key {
 			doc("News feeds as name=url, in place of the built-in list; empty means that list."),
 		namedURLs("feeds.news_extra", "", &f.NewsExtra).example("Trade Journal=https://journal.example.org/rss").
 			doc("News feeds as name=url, beside feeds.news_urls or the built-in list."),
+		texts("feeds.news_whole", "Carbon Pulse,Verra news", &f.NewsWhole).example("Carbon Pulse,Trade Journal").
+			doc("News feeds whose stories are all kept; of others those about carbon markets."),
+		texts("feeds.news_words", "", &f.NewsWords).example("kelp farming,ABC").
+			doc("Words that are enough for a story, beside the built-in ones; in capitals they count in capitals only."),
+		texts("feeds.news_exclude", "", &f.NewsExclude).example("horoscope").
+			doc("Words that rule a story out when its title has them."),
 		intervals("feeds.news_intervals", "", &f.NewsIntervals).example("Carbon Pulse=30m").
 			doc("Intervals of single news feeds as name=duration; a publisher's wish for a longer one still holds. A built-in feed goes by the name that `carbond feeds` shows after news/."),
 		texts("feeds.finance_tickers", "", &f.FinanceTickers).example("KRBN,GRN").
