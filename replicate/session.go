@@ -318,13 +318,21 @@ func (s *session) sameServer(ctx context.Context, p plan) error {
 		return fault(KindConnect, "give one host, or target_session_attrs=read-write", nil,
 			"two connections lead to different servers (%s/%s and %s/%s)", s.srv.systemID, s.srv.database, id.SystemID, id.DBName)
 	}
-	now, err := s.timelineOf(ctx, id)
+	now, err := timelineOf(ctx, s.repl, id)
 	if err != nil {
-		return err
+		return s.opt.classify(err)
 	}
 	if p == planStream {
-		if err := s.sameHistory(now); err != nil {
+		pos := s.sink.Position()
+		n, err := s.remembered(pos)
+		if err == nil {
+			err = parted(n.Timeline, now, pos.LSN)
+		}
+		if err != nil {
 			return err
+		}
+		if was := n.Timeline; was.SystemID == now.SystemID && was.Timeline != now.Timeline {
+			s.log.Info("the server goes on under a new timeline", "timeline", now.Timeline, "before", was.Timeline, "durable_lsn", pos.LSN.String())
 		}
 	}
 	return s.keep(func(n *note.Note) { n.Timeline = now })

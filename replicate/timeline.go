@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"carbond/replicate/internal/note"
 	"carbond/store/change"
@@ -17,38 +18,29 @@ import (
 // timelineOf reads on which timeline the server is, and where it left those
 // before. The number alone says little: every standby that is promoted takes the
 // next one.
-func (s *session) timelineOf(ctx context.Context, id pglogrepl.IdentifySystemResult) (note.Timeline, error) {
+func timelineOf(ctx context.Context, repl *pgconn.PgConn, id pglogrepl.IdentifySystemResult) (note.Timeline, error) {
 	t := note.Timeline{SystemID: id.SystemID, Timeline: id.Timeline}
 	if id.Timeline == 1 {
 		return t, nil
 	}
-	h, err := pglogrepl.TimelineHistory(ctx, s.repl, id.Timeline)
+	h, err := pglogrepl.TimelineHistory(ctx, repl, id.Timeline)
 	if err != nil {
-		return t, s.opt.classify(fmt.Errorf("read the history of timeline %d: %w", id.Timeline, err))
+		return t, fmt.Errorf("read the history of timeline %d: %w", id.Timeline, err)
 	}
 	t.Before = parseHistory(h.Content)
 	return t, nil
 }
 
-// sameHistory makes sure that the durable position lies in the history of the
-// timeline on which the server is now.
-func (s *session) sameHistory(now note.Timeline) error {
-	n, err := s.remembered(s.sink.Position())
-	if err != nil {
-		return err
-	}
-	was, pos := n.Timeline, s.sink.Position().LSN
+// parted makes sure that a position of one timeline lies in the history of the
+// one on which the server is now.
+func parted(was, now note.Timeline, pos change.LSN) error {
 	if was.SystemID != now.SystemID {
 		return nil // nothing is known
 	}
-	parted := shared(was, now)
-	if pos > parted {
+	if at := shared(was, now); pos > at {
 		return fault(KindServerBehind, resnapshotAdvice, nil,
 			"the server is on timeline %d, which left timeline %d at %s, before the durable position %s: it was restored from a backup, or a standby that was behind was promoted",
-			now.Timeline, was.Timeline, parted, pos)
-	}
-	if was.Timeline != now.Timeline {
-		s.log.Info("the server goes on under a new timeline", "timeline", now.Timeline, "before", was.Timeline, "left_at", parted.String(), "durable_lsn", pos.String())
+			now.Timeline, was.Timeline, at, pos)
 	}
 	return nil
 }

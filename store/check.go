@@ -71,6 +71,26 @@ func Check(dir string) (*Report, error) {
 	return r, nil
 }
 
+// Standing returns the position of a directory that no daemon has open, without
+// changing what it holds: the zero position for one without a changelog. Errors:
+// ErrLocked.
+func Standing(dir string) (change.Position, error) {
+	if _, err := os.Stat(logDir(dir)); errors.Is(err, fs.ErrNotExist) {
+		return change.Position{}, nil
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return change.Position{}, err
+	}
+	defer lock.Close()
+	tail, err := changelog.LastTail(logDir(dir))
+	if err != nil {
+		return change.Position{}, err
+	}
+	state, err := decodeTailState(tail.State)
+	return state.position(tail.Visible), err
+}
+
 // content is a checkpoint read into memory.
 type content struct {
 	applied change.Offset

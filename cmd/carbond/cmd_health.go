@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"carbond/cmd/carbond/internal/config"
+	"carbond/replicate"
 )
 
 func (a *app) cmdHealthcheck() *cobra.Command {
@@ -96,14 +99,21 @@ func (a *app) ownAddress(c *client) (ready string) {
 	}
 	// Accepted where one authority signs for both sides.
 	c.cert, c.key = cfg.GRPC.TLS.Cert, cfg.GRPC.TLS.Key
-	addr, ok = onThisMachine(cfg.HTTP.Listen)
-	if !ok || cfg.HTTP.TLS.ClientCA != "" {
-		return ""
+	ready, _ = a.readyURL(cfg)
+	return ready
+}
+
+// readyURL returns where the daemon of a configuration tells whether it is
+// ready; not ok when its HTTP listener wants a certificate that we have not.
+func (a *app) readyURL(cfg *config.Config) (url string, ok bool) {
+	addr, ok := onThisMachine(cfg.HTTP.Listen)
+	switch {
+	case !ok || cfg.HTTP.TLS.ClientCA != "":
+		return "", false
+	case cfg.HTTP.TLS.Enabled():
+		return "https://" + addr + "/readyz", true
 	}
-	if cfg.HTTP.TLS.Enabled() {
-		return "https://" + addr + "/readyz"
-	}
-	return "http://" + addr + "/readyz"
+	return "http://" + addr + "/readyz", true
 }
 
 // onThisMachine returns where a listener is reached from its own machine; not ok
@@ -124,17 +134,9 @@ func onThisMachine(listen string) (addr string, ok bool) {
 
 // askReady asks /readyz, which says the same as the health service.
 func askReady(ctx context.Context, url string) (healthpb.HealthCheckResponse_ServingStatus, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	resp, err := getReady(ctx, url)
 	if err != nil {
 		return 0, err
-	}
-	transport := &http.Transport{
-		DisableKeepAlives: true,
-		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}, //nolint:gosec // see ownAddress
-	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		return 0, fmt.Errorf("ask the daemon: %w", err)
 	}
 	if err := resp.Body.Close(); err != nil {
 		return 0, err
@@ -143,6 +145,50 @@ func askReady(ctx context.Context, url string) (healthpb.HealthCheckResponse_Ser
 		return healthpb.HealthCheckResponse_NOT_SERVING, nil
 	}
 	return healthpb.HealthCheckResponse_SERVING, nil
+}
+
+func getReady(ctx context.Context, url string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}, //nolint:gosec // see ownAddress
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the daemon: %w", err)
+	}
+	return resp, nil
+}
+
+// askReasons asks the daemon why it is not ready.
+func askReasons(ctx context.Context, url string) replicate.Finding {
+	f := replicate.Finding{Name: "daemon"}
+	var said struct {
+		Ready  bool
+		Checks []struct{ Name, Reason string }
+	}
+	resp, err := getReady(ctx, url+"?verbose")
+	if err == nil {
+		err = errors.Join(json.NewDecoder(resp.Body).Decode(&said), resp.Body.Close())
+	}
+	if err != nil {
+		f.Warning, f.Detail, f.Advice = true, err.Error(), "carbond healthcheck"
+		return f
+	}
+	f.OK, f.Detail = said.Ready, "the daemon that has the data directory open is ready"
+	if f.OK {
+		return f
+	}
+	f.Detail = "the daemon that has the data directory open is not ready"
+	for _, c := range said.Checks {
+		if c.Reason != "" {
+			f.Detail += "; " + c.Name + ": " + c.Reason
+		}
+	}
+	return f
 }
 
 // health asks once.

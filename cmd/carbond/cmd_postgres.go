@@ -14,6 +14,8 @@ import (
 
 	"carbond/cmd/carbond/internal/config"
 	"carbond/replicate"
+	"carbond/store"
+	"carbond/store/change"
 )
 
 // errEmbedded is the answer of commands that need a database.
@@ -56,12 +58,13 @@ func (a *app) cmdDoctor() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check that Postgres is ready for carbond, and print what repairs it",
 		Long: "Connects to Postgres and checks wal_level, rights of the role, tables, replica identity,\n" +
-			"publication, slot and free capacity. Prints the SQL or the advice that repairs each problem.\n" +
-			"Changes nothing. Exit code 0 when replication can work, 1 when not.",
+			"publication, slot and free capacity, and compares slot, position, timeline and cluster with the\n" +
+			"data directory, or asks the daemon that has it open. Prints the SQL or the advice that repairs\n" +
+			"each problem. Changes nothing. Exit code 0 when replication can work, 1 when not.",
 		Example: "  carbond doctor\n  carbond doctor --sql > role.sql",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, opt, err := a.postgres()
+			cfg, opt, err := a.postgres()
 			if errors.Is(err, errEmbedded) && !sql {
 				_, err := fmt.Fprintln(a.out, "embedded mode: no Postgres is configured, nothing to check")
 				return err
@@ -76,6 +79,9 @@ func (a *app) cmdDoctor() *cobra.Command {
 			ctx, cancel := context.WithTimeout(cmd.Context(), postgresTime)
 			defer cancel()
 			findings, err := replicate.Preflight(ctx, opt)
+			if f, ok := a.standing(ctx, cfg, opt); ok {
+				findings = append(findings, f)
+			}
 			if bad := a.printFindings(findings); err == nil && bad > 0 {
 				return errQuiet
 			}
@@ -84,6 +90,26 @@ func (a *app) cmdDoctor() *cobra.Command {
 	}
 	c.Flags().BoolVar(&sql, "sql", false, "print the SQL that makes a least-privilege role for carbond")
 	return c
+}
+
+// standing compares what the data directory holds with the server: by asking the
+// daemon that has it open, else as its start would.
+func (a *app) standing(ctx context.Context, cfg *config.Config, opt replicate.Options) (f replicate.Finding, ok bool) {
+	pos, err := store.Standing(cfg.DataDir)
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		ready, ok := a.readyURL(cfg)
+		if !ok {
+			return replicate.Finding{Name: "daemon", Warning: true, Detail: "a daemon has the data directory open, and its HTTP listener does not answer us", Advice: "carbond healthcheck"}, true
+		}
+		return askReasons(ctx, ready), true
+	case err != nil:
+		return replicate.Finding{Name: "position", Warning: true, Detail: err.Error(), Advice: "carbond fsck"}, true
+	case pos == change.Position{}:
+		return f, false
+	}
+	opt.SourcePath = sourcePath(cfg)
+	return replicate.Standing(ctx, opt, pos), true
 }
 
 // printFindings prints one line for each check and the repair below it, and

@@ -193,7 +193,7 @@ func (d *daemon) buildSource(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	opt.Logger, opt.Registerer = d.log.With("stage", "replicate"), d.met.reg
-	opt.SourcePath = filepath.Join(cfg.DataDir, "source.json")
+	opt.SourcePath = sourcePath(cfg)
 	d.source = replicate.New(d.store, opt)
 	if pos := d.store.Position(); pos.Offset > 0 && pos.Source.Embedded() {
 		d.log.Warn("embedded data will be replaced by the first copy of the database", "dir", cfg.DataDir, "offset", uint64(pos.Offset))

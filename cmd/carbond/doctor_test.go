@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -114,4 +115,51 @@ func TestDoctorHealsTheServer(t *testing.T) {
 	if code, out, errs := command(t, env, "doctor"); code != 0 || strings.Contains(out, "warn") {
 		t.Errorf("after\n%s\nexit code %d\n%s%s", strings.Join(sql, "\n"), code, out, errs)
 	}
+}
+
+// TestDoctorComparesTheDirectory: doctor says what a start would, and what the
+// daemon says that has the directory open.
+func TestDoctorComparesTheDirectory(t *testing.T) {
+	c := pgtest.Shared(t)
+	url, dir := c.Database(t), t.TempDir()
+	port, err := pgtest.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := []string{
+		"CARBOND_POSTGRES_URL=" + url, "CARBOND_POSTGRES_SLOT=cmd_doctor", "CARBOND_DATA_DIR=" + dir, "CARBOND_FEEDS_ENABLED=none",
+		"CARBOND_HTTP_LISTEN=127.0.0.1:" + strconv.Itoa(port),
+	}
+	says := func(code int, wants ...string) {
+		t.Helper()
+		got, out, errs := command(t, env, "doctor")
+		for _, want := range wants {
+			if got != code || !strings.Contains(out, want) {
+				t.Errorf("exit code %d, want %d and %q:\n%s%s", got, code, want, out, errs)
+			}
+		}
+	}
+	p := start(t, env, "serve")
+	p.line("serving")
+	must(t, env, "verify", "--addr", p.grpc)
+	says(0, "ok    daemon")
+	p.stop()
+	says(0, "ok    position")
+	pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('lost')", "SELECT pg_replication_slot_advance('cmd_doctor', pg_current_wal_flush_lsn())")
+	says(1, "FAIL  slot_ahead", "ahead of the durable position")
+	env = append(env, "CARBOND_POSTGRES_ON_GAP=resnapshot")
+	says(0, "warn  slot_ahead", "copies the tables anew")
+	env = env[:len(env)-1]
+
+	p = start(t, env, "serve")
+	p.until("the gap", func() bool {
+		code, body := p.get("/readyz?verbose")
+		return code == 503 && strings.Contains(body, "ahead")
+	})
+	says(1, "FAIL  daemon", "ahead of the durable position")
+	p.stop()
+
+	env[0] = "CARBOND_POSTGRES_URL=" + c.URL("postgres")
+	says(1, "FAIL  other_cluster", "postgres.adopt")
+	pgtest.Exec(t, url, "SELECT pg_drop_replication_slot('cmd_doctor')")
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +35,9 @@ func retention(cfg *config.Config) store.Retention {
 	r := cfg.Retention
 	return store.Retention{Age: r.Age, Bytes: r.Bytes, Hold: r.HoldGroups, HoldBytes: r.HoldBytes}
 }
+
+// sourcePath is where replication keeps what it has to remember.
+func sourcePath(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "source.json") }
 
 func replicateOptions(cfg *config.Config) replicate.Options {
 	return replicate.Options{

@@ -49,6 +49,27 @@ func Files(dir string) (n int, oldest change.Offset, h change.History, err error
 	return len(segs), segs[0].first, lineage(segs), nil
 }
 
+// LastTail reads the tail of a closed log without changing anything.
+func LastTail(dir string) (t Tail, err error) {
+	segs, err := scanReadOnly(dir)
+	if err != nil || len(segs) == 0 {
+		return t, err
+	}
+	s := segs[len(segs)-1]
+	if err := s.open(true, Options{}); err != nil {
+		return t, err
+	}
+	err = s.view(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil {
+			return s.corrupt(0, -1, errors.New("buckets are missing"))
+		}
+		t, err = decodeTail(meta.Get(keyTail))
+		return err
+	})
+	return t, errors.Join(err, s.close())
+}
+
 // lineage returns what the newest segment that can be read says of the log's
 // history.
 func lineage(segs []*segment) change.History {
