@@ -3,6 +3,7 @@ package fetch
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,9 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"carbond/feeds/internal/payload"
+	"carbond/feeds/internal/text"
 
 	"golang.org/x/net/publicsuffix"
 )
@@ -288,19 +292,51 @@ func (c *Client) judge(g *group, r *Request, res *Response, op string, now time.
 	return e
 }
 
-// bodyHint names the form of an error body. The body itself stays out: it may
-// carry anything.
+// bodyHint is what an error's body says: the message of a JSON error, else the
+// form of the body; then what the status advises.
 func bodyHint(res *Response) error {
 	b := bytes.TrimSpace(res.Body)
+	said := ""
 	switch {
 	case len(b) == 0:
-		return errors.New("answer without a body")
+		said = "answer without a body"
 	case b[0] == '<':
-		return errors.New("answer is a web page")
+		said = "answer is a web page"
 	case b[0] == '{', b[0] == '[':
-		return errors.New("answer is JSON")
+		if said = message(b); said == "" {
+			said = "answer is JSON"
+		}
+	default:
+		said = "answer is text" // which may hold anything
 	}
-	return errors.New("answer is text")
+	switch s := res.Status; {
+	case s == http.StatusUnauthorized, s == http.StatusForbidden:
+		said += "; the upstream refuses this program or its key"
+	case s == http.StatusNotFound, s == http.StatusGone:
+		said += "; check the address in the configuration"
+	case s == http.StatusServiceUnavailable, s == http.StatusBadGateway, s == http.StatusGatewayTimeout:
+		said += "; the upstream is down for the moment, carbond tries again"
+	case s >= 500:
+		said += "; the fault is the upstream's"
+	}
+	return errors.New(said)
+}
+
+// maxMessage is the longest part of an upstream's message that is shown.
+const maxMessage = 160
+
+// message is the text of a JSON error in the usual places, "" without one.
+func message(b []byte) string {
+	var all map[string]payload.Text
+	if json.Unmarshal(b, &all) != nil {
+		return ""
+	}
+	for _, name := range []string{"message", "error_description", "detail", "title", "error", "Message", "errorMessage"} {
+		if said := text.Clean(all[name].String(), maxMessage); said != "" {
+			return fmt.Sprintf("it says %q", said)
+		}
+	}
+	return ""
 }
 
 // roundTrip is the request itself, at most c.timeout long, body included.

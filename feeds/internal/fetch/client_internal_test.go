@@ -260,3 +260,24 @@ func TestYahooGroupPauses(t *testing.T) {
 		}
 	})
 }
+
+// What an upstream says itself is shown, and what to do about it.
+func TestMessagesAndAdvice(t *testing.T) {
+	for want, answer := range map[string]struct {
+		status int
+		body   string
+	}{
+		`it says "Version 19 has ended"; check the address in the configuration`:           {404, `{"message":"Version 19 has ended","statusCode":404}`},
+		`it says "key of [address removed]"; the upstream refuses this program or its key`: {403, `{"error":"key of jane@a.example","code":[1]}`},
+		"answer is JSON; the fault is the upstream's":                                      {500, `[1]`},
+		"answer is a web page; the upstream is down for the moment, carbond tries again":   {503, "<html>"},
+		"answer is text; the upstream is down for the moment, carbond tries again":         {502, "bad gateway"},
+		"answer without a body; check the address in the configuration":                    {410, ""},
+	} {
+		c := bare(trip(func(*http.Request) (*http.Response, error) { return reply(answer.status, answer.body) }))
+		_, err := get(c, parseURL(t, "https://a.example/"), func(r *Request) { r.NoRetry = true })
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
