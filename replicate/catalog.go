@@ -209,11 +209,11 @@ func (s *session) keepMarks(v *survey, now *catalog.Marks) error {
 	if last == nil {
 		return nil
 	}
-	marks := *last
+	marks := last.Lasting()
 	marks.Copy = pos.Source.Copy
 	return s.keep(func(n *note.Note) {
-		if n.Marks == nil || !n.Marks.Same(&marks) {
-			n.Marks = &marks
+		if n.Marks == nil || !n.Marks.Same(marks) {
+			n.Marks = marks
 		}
 	})
 }

@@ -92,8 +92,11 @@ type Part struct {
 	// truncated.
 	Uncounted bool   `json:"uncounted,omitempty"`
 	Counted   string `json:"counted,omitempty"` // when VACUUM and ANALYZE last did
-	Permanent bool   `json:"permanent"`         // its changes are in the WAL
-	Keyed     bool   `json:"keyed"`             // its old rows carry the key
+	// Recent says that they did so a moment ago: ANALYZE shows before the
+	// transaction that it is part of.
+	Recent    bool `json:"recent,omitempty"`
+	Permanent bool `json:"permanent"` // its changes are in the WAL
+	Keyed     bool `json:"keyed"`     // its old rows carry the key
 }
 
 // Query says what to look at.
@@ -254,14 +257,15 @@ const partsSQL = `(WITH RECURSIVE m (oid, parent, joined) AS (SELECT c.oid, 0::p
         WHERE a.attrelid = k.oid AND a.attnum > 0 AND (a.xmin::pg_catalog.text <> s.xmin::pg_catalog.text OR a.cmin::pg_catalog.text <> s.cmin::pg_catalog.text)),
       'filled', k.relkind = 'r' AND m.parent <> 0 AND NOT k.oid = ANY ($6::pg_catalog.oid[]) AND pg_catalog.pg_relation_size(k.oid) > 0,
       'uncounted', k.reltuples < 0,
-      'counted', CASE WHEN m.parent <> 0 THEN pg_catalog.concat_ws(',', pg_catalog.pg_stat_get_last_vacuum_time(k.oid), pg_catalog.pg_stat_get_last_autovacuum_time(k.oid),
-        pg_catalog.pg_stat_get_last_analyze_time(k.oid), pg_catalog.pg_stat_get_last_autoanalyze_time(k.oid)) ELSE '' END,
+      'counted', CASE WHEN m.parent <> 0 THEN s.counted::pg_catalog.text END, 'recent', COALESCE(m.parent <> 0 AND s.counted > pg_catalog.clock_timestamp() - '10 min'::pg_catalog.interval, false),
       'permanent', k.relkind IN ('r', 'p') AND k.relpersistence = 'p',
       'keyed', k.relreplident = 'f' OR COALESCE((SELECT pg_catalog.string_to_array(t.keys, ',') OPERATOR(pg_catalog.<@) pg_catalog.array_agg(a.attname::pg_catalog.text)
         FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a ON a.attrelid = k.oid AND a.attnum = ANY (i.indkey::pg_catalog.int2[])
         WHERE i.indrelid = k.oid AND i.indisvalid AND i.indimmediate AND (k.relreplident = 'd' AND i.indisprimary OR k.relreplident = 'i' AND i.indisreplident)), false)
     ) ORDER BY k.oid), '[]'::pg_catalog.jsonb)
-    FROM m JOIN pg_catalog.pg_class k ON k.oid = m.oid JOIN pg_catalog.pg_namespace kn ON kn.oid = k.relnamespace)`
+    FROM m JOIN pg_catalog.pg_class k ON k.oid = m.oid
+    CROSS JOIN LATERAL (SELECT GREATEST(pg_catalog.pg_stat_get_last_vacuum_time(k.oid), pg_catalog.pg_stat_get_last_autovacuum_time(k.oid),
+      pg_catalog.pg_stat_get_last_analyze_time(k.oid), pg_catalog.pg_stat_get_last_autoanalyze_time(k.oid)) AS counted) AS s JOIN pg_catalog.pg_namespace kn ON kn.oid = k.relnamespace)`
 
 // Visible returns the columns that rows of the stream have, in their order.
 func Visible(all []Column) []Column {

@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -151,10 +152,25 @@ func (p *Part) compare(is *Part, full string) []Finding {
 		return []Finding{{Text: fmt.Sprintf("partition %s of %s was detached and attached again", p.Name, full)}}
 	case rewritten:
 		return []Finding{{Text: "ALTER TABLE changed columns of " + which + ", or where they are kept"}}
-	case p.Parent != 0 && !same && (is.Uncounted || p.Counted != is.Counted):
+	case p.Parent != 0 && !same && (is.Uncounted || is.Recent || p.Counted != is.Counted):
 		return []Finding{{Truncated: true, Text: fmt.Sprintf("partition %s of %s was truncated", p.Name, full)}}
 	}
 	return nil
+}
+
+// Lasting returns the marks without what holds for the moment of the look only.
+func (m *Marks) Lasting() *Marks {
+	out := *m
+	out.Tables = maps.Clone(m.Tables)
+	for name, t := range out.Tables {
+		c := *t
+		c.Parts = slices.Clone(t.Parts)
+		for i := range c.Parts {
+			c.Parts[i].Filled, c.Parts[i].Recent = false, false
+		}
+		out.Tables[name] = &c
+	}
+	return &out
 }
 
 // Same reports whether two looks say the same, wherever they were taken.
