@@ -90,8 +90,11 @@ func (p plan) inspect(ctx context.Context, h *history, t told, rng *rand.Rand) e
 		return err
 	}
 	for _, dir := range found {
-		if entries, err := os.ReadDir(dir); err != nil || len(entries) == 0 || strings.HasSuffix(dir, ".restoring") {
-			continue // restore leaves nothing else that could be opened
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) == 0 {
+			continue
+		}
+		if _, err := store.Check(dir); errors.Is(err, store.ErrRestoring) {
+			continue // nothing opens what a restore has not ended
 		}
 		if err := p.inspectStore(ctx, h, dir, told{}, false); err != nil {
 			return fmt.Errorf("%s, whose restore was interrupted: %w", dir, err)
