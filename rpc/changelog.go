@@ -162,7 +162,11 @@ func changelogRead(method string) bool {
 
 // ListTopics implements carbon.ChangelogService.
 func (s *changelog) ListTopics(context.Context, *pb.ListTopicsRequest) (*pb.ListTopicsResponse, error) {
-	out := &pb.ListTopicsResponse{}
+	h := s.log.History()
+	out := &pb.ListTopicsResponse{History: &pb.History{Id: h.ID, First: uint64(h.First)}}
+	for _, p := range h.Parents {
+		out.History.Parents = append(out.History.Parents, &pb.HistoryParent{Id: p.ID, Last: uint64(p.Last)})
+	}
 	for _, t := range s.log.Topics() {
 		p := &pb.Topic{Name: t.Name, First: uint64(t.First), Next: uint64(t.Next), Records: t.Records, Bytes: t.Bytes}
 		if !t.Last.IsZero() {

@@ -75,7 +75,7 @@ type consumption struct {
 }
 
 func (f *consumption) run(ctx context.Context, from change.Offset) error {
-	if err := f.send(&pb.ConsumeResponse{Generation: f.member.Generation, NextOffset: uint64(from)}); err != nil {
+	if err := f.send(&pb.ConsumeResponse{Generation: f.member.Generation, NextOffset: uint64(from), History: f.log.History().ID}); err != nil {
 		return err
 	}
 	for {

@@ -96,6 +96,13 @@ func fault(e *LogError) error {
 	if f.code == codes.OutOfRange {
 		kv = []string{"oldest_offset", decimal(e.Oldest), "newest_offset", decimal(e.Newest)}
 	}
+	var other *change.HistoryError
+	if errors.As(e.Err, &other) {
+		kv = append(kv, "history", other.Here)
+		if other.Last > 0 {
+			kv = append(kv, "last_shared_offset", decimal(other.Last))
+		}
+	}
 	return statusError(f.code, e.Err.Error(), info(f.reason, kv...))
 }
 

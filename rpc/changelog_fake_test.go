@@ -30,6 +30,8 @@ type fakeLog struct {
 	// furthest is how far each reader got, in the order of their making.
 	furthest []change.Offset
 
+	history change.History // "here", from 1, by default
+
 	backup func(ctx context.Context, w io.Writer) error
 }
 
@@ -132,7 +134,12 @@ func (l *fakeLog) group(name string) *fakeGroup {
 	return g
 }
 
-func (l *fakeLog) History() change.History { return change.History{ID: "here", First: 1} }
+func (l *fakeLog) History() change.History {
+	if l.history.ID != "" {
+		return l.history
+	}
+	return change.History{ID: "here", First: 1}
+}
 
 func (l *fakeLog) Gone() (change.Offset, map[string]change.Offset, error) {
 	l.mu.Lock()

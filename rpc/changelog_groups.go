@@ -14,6 +14,9 @@ func (s *changelog) CommitOffset(ctx context.Context, q *pb.CommitOffsetRequest)
 	if err := known(s.log.Topics(), q.Topic); err != nil {
 		return nil, err
 	}
+	if err := s.log.History().Check(q.History, change.Offset(q.Offset)); q.History != "" && err != nil {
+		return nil, s.logError(ctx, err)
+	}
 	c := LogCommit{Group: q.Group, Generation: q.Generation, Member: q.MemberId, Topic: q.Topic, Offset: change.Offset(q.Offset)}
 	if err := s.log.CommitOffset(ctx, c); err != nil {
 		return nil, s.logError(ctx, err)
@@ -23,7 +26,7 @@ func (s *changelog) CommitOffset(ctx context.Context, q *pb.CommitOffsetRequest)
 
 // ListGroups implements carbon.ChangelogService.
 func (s *changelog) ListGroups(context.Context, *pb.ListGroupsRequest) (*pb.ListGroupsResponse, error) {
-	out := &pb.ListGroupsResponse{}
+	out := &pb.ListGroupsResponse{History: s.log.History().ID}
 	for _, g := range s.log.Groups() {
 		out.Groups = append(out.Groups, groupProto(g))
 	}

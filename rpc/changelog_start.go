@@ -24,6 +24,9 @@ type span struct {
 func (s *changelog) start(ctx context.Context, q *pb.ConsumeRequest, topics []LogTopic) (span, error) {
 	oldest, newest := s.log.Bounds()
 	h := s.log.History()
+	if err := s.sameHistory(ctx, q); err != nil {
+		return span{}, err
+	}
 	earliest := h.Before(oldest) + 1 // the newest is not behind it in an empty log
 	sp := span{from: make(map[string]change.Offset, len(topics)), end: newest}
 	var one change.Offset
@@ -54,6 +57,14 @@ func (s *changelog) start(ctx context.Context, q *pb.ConsumeRequest, topics []Lo
 		sp.add(t, one)
 	}
 	return sp, s.check(ctx, sp.head)
+}
+
+// sameHistory refuses a stream whose client knows another history.
+func (s *changelog) sameHistory(ctx context.Context, q *pb.ConsumeRequest) error {
+	if q.History == "" {
+		return nil // the offset speaks for itself
+	}
+	return s.logError(ctx, s.log.History().Check(q.History, max(change.Offset(q.GetOffset()), 1)-1))
 }
 
 // add sets where a topic begins.

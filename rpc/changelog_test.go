@@ -375,3 +375,64 @@ func TestListTopics(t *testing.T) {
 		t.Errorf("verra: %v", v)
 	}
 }
+
+// TestHistories: the log is of history "new", which begins at 3 behind a backup
+// that ended at 2. Whoever names a history hears when its offset means something
+// else here, and so does whoever comes with an offset that was never given out.
+func TestHistories(t *testing.T) {
+	l := newFakeLog(10)
+	l.add("news", "verra")
+	l.add("news", "verra")
+	l.history = change.History{ID: "new", First: 3, Parents: []change.Ancestor{{ID: "old", First: 1, Last: 2}}}
+	c := eventClient(t, l, rpc.Options{})
+	const other = "OutOfRange OTHER_HISTORY 1-4"
+	for name, tt := range map[string]struct {
+		history string
+		offset  uint64
+		want    string
+	}{
+		"no name":              {"", 4, "4*"},
+		"the same":             {"new", 4, "4*"},
+		"shared":               {"old", 2, "2* 3 4*"},
+		"behind the backup":    {"old", 3, "3 4*"},
+		"what came to nothing": {"old", 4, other},
+		"unknown":              {"gone", 1, other},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recs, _, err := consume(t, c, &pb.ConsumeRequest{Start: &pb.ConsumeRequest_Offset{Offset: tt.offset}, History: tt.history})
+			got := offsets(recs)
+			if err != nil {
+				got = errorOf(err)
+			}
+			if got != tt.want {
+				t.Errorf("got %s (%v), want %s", got, err, tt.want)
+			}
+		})
+	}
+	r, err := c.ListTopics(t.Context(), &pb.ListTopicsRequest{})
+	if h := r.GetHistory(); err != nil || h.GetId() != "new" || h.GetFirst() != 3 || len(h.GetParents()) != 1 || h.GetParents()[0].GetLast() != 2 {
+		t.Errorf("topics: %v, %v", h, err)
+	}
+	ss, err := c.Consume(t.Context(), &pb.ConsumeRequest{Group: "desk", MemberId: "one", Follow: true, History: "old"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := ss.Recv()
+	if err != nil || m.History != "new" {
+		t.Fatalf("first message: %v, %v", m, err)
+	}
+	for history, want := range map[string]string{"": "", "new": "", "gone": other, "old": other} {
+		_, err := c.CommitOffset(t.Context(), &pb.CommitOffsetRequest{Group: "desk", Topic: newsTopic, Offset: 3, Generation: m.Generation, History: history})
+		if got := errorOf(err); err != nil && got != want || err == nil && want != "" {
+			t.Errorf("commit of an offset of %q: %v", history, err)
+		}
+	}
+	if g, err := c.ListGroups(t.Context(), &pb.ListGroupsRequest{}); err != nil || g.History != "new" {
+		t.Errorf("groups: %v, %v", g, err)
+	}
+	l.history = change.History{ID: "newer", First: 100, Parents: []change.Ancestor{{ID: "new", First: 1, Last: 4}}}
+	_, _, err = consume(t, c, &pb.ConsumeRequest{Start: &pb.ConsumeRequest_Offset{Offset: 50}})
+	if errorOf(err) != other {
+		t.Errorf("an offset inside the hole: %v", err)
+	}
+}

@@ -21,6 +21,8 @@ type Follower = hub.Follower
 // retention has passed what was asked for, ErrAhead when it is not there yet,
 // *change.HistoryError for an offset of another history.
 type History interface {
+	// Lineage says which offsets mean what.
+	Lineage() change.History
 	// AsOf returns the views as they were at an offset; inside a transaction,
 	// as they were before it. Snapshot.LSN and CommitTime are those of then.
 	AsOf(ctx context.Context, at change.Offset) (Snapshot, error)

@@ -57,7 +57,7 @@ func newWatches(c *core, draining <-chan struct{}) *watches {
 		Wrap: func(k hub.Key, h hub.Head, deltas []byte) any {
 			head := watchHead{kind: pb.WatchKind_WATCH_KIND_CHANGES, head: h}
 			if h.Last {
-				head.token = encodePlace(k, placeOf(h))
+				head.token = w.token(k, h)
 			}
 			return head.message(k.View, deltas)
 		},

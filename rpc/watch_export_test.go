@@ -13,6 +13,7 @@ type Place struct {
 	Offset     change.Offset
 	LSN        change.LSN
 	CommitTime time.Time
+	History    string
 }
 
 func (p Place) head() hub.Head {
@@ -21,14 +22,16 @@ func (p Place) head() hub.Head {
 
 // EncodePlace makes a resume token.
 func EncodePlace(view, filter string, p Place) string {
-	return encodePlace(hub.Key{View: change.View(view), Filter: filter}, placeOf(p.head()))
+	at := placeOf(p.head())
+	at.history = p.History
+	return encodePlace(hub.Key{View: change.View(view), Filter: filter}, at)
 }
 
 // DecodePlace reads a resume token.
 func DecodePlace(view, filter, token string) (Place, error) {
 	p, err := decodePlace(hub.Key{View: change.View(view), Filter: filter}, token)
 	h := p.head()
-	return Place{h.Offset, h.LSN, h.CommitTime}, err
+	return Place{h.Offset, h.LSN, h.CommitTime, p.history}, err
 }
 
 // MarshalWatch encodes a message of one delta as the server sends it.

@@ -71,7 +71,6 @@ func (s *stream) snapshot(ctx context.Context) error {
 	s.at = hub.Head{Offset: snap.Offset(), LSN: snap.LSN(), CommitTime: snap.CommitTime(), Last: true}
 	w := watchHead{kind: pb.WatchKind_WATCH_KIND_SNAPSHOT, head: s.at}
 	s.at.CommitTime = commit // also for the tokens of the progress that follows
-	p := placeOf(s.at)
 	var part []byte
 	err = nil
 	snapshotRows(snap, s.key, func(d *change.Delta) bool {
@@ -88,7 +87,7 @@ func (s *stream) snapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.token, w.end = encodePlace(s.key, p), true
+	w.token, w.end = s.token(s.key, s.at), true
 	return s.send(w.message(s.key.View, part))
 }
 
@@ -141,7 +140,7 @@ func (s *stream) deliver(b *hub.Batch) error {
 }
 
 func (s *stream) progress() any {
-	w := watchHead{kind: pb.WatchKind_WATCH_KIND_PROGRESS, head: s.at, token: encodePlace(s.key, placeOf(s.at))}
+	w := watchHead{kind: pb.WatchKind_WATCH_KIND_PROGRESS, head: s.at, token: s.token(s.key, s.at)}
 	return w.message(s.key.View, nil)
 }
 
@@ -170,6 +169,9 @@ func (s *stream) shutdown() error {
 // through the changelog until the ring has the rest.
 func (s *stream) resume(ctx context.Context, f *hub.Feed) error {
 	s.at = s.from.head()
+	if err := s.core.opt.History.Lineage().Check(s.from.history, s.from.offset); s.from.history != "" && err != nil {
+		return s.otherHistory(err)
+	}
 	if snap := s.core.reader.Snapshot(); snap == nil || snap.Offset() < s.at.Offset {
 		return s.cut(cutHistory, codes.OutOfRange, "the token is ahead of this changelog, which was put back to an earlier state; begin anew without a token",
 			ReasonOtherHistory, 0)
@@ -177,7 +179,7 @@ func (s *stream) resume(ctx context.Context, f *hub.Feed) error {
 	commit, ok, err := s.core.opt.History.CommitTime(s.at.Offset)
 	var other *change.HistoryError
 	if errors.As(err, &other) {
-		return s.cut(cutHistory, codes.OutOfRange, "the token is of another history: "+other.Error()+"; begin anew without a token", ReasonOtherHistory, 0)
+		return s.otherHistory(other)
 	}
 	if err != nil {
 		return s.sourceError(ctx, err)
@@ -200,6 +202,10 @@ func (s *stream) resume(ctx context.Context, f *hub.Feed) error {
 		return s.shutdown()
 	}
 	return s.catchUp(ctx, f)
+}
+
+func (s *stream) otherHistory(err error) error {
+	return s.cut(cutHistory, codes.OutOfRange, "the token is of another history of the data; begin anew without a token: "+err.Error(), ReasonOtherHistory, 0)
 }
 
 // catchUp reads the changelog at the client's pace.

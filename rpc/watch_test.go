@@ -99,7 +99,7 @@ func TestWatchNeedsRead(t *testing.T) {
 // FuzzResumeToken: whatever a client sends is refused or is exactly a token that
 // this server makes.
 func FuzzResumeToken(f *testing.F) {
-	f.Add("projects", "Peru", rpc.EncodePlace("projects", "Peru", rpc.Place{Offset: 7, LSN: 99, CommitTime: time.UnixMicro(5)}))
+	f.Add("projects", "Peru", rpc.EncodePlace("projects", "Peru", rpc.Place{Offset: 7, LSN: 99, CommitTime: time.UnixMicro(5), History: "b3bc04bd-cd18-4385-ad08-b58d3ec122a1"}))
 	f.Add("news", "", rpc.EncodePlace("news", "", rpc.Place{}))
 	f.Add("finance", "A", rpc.EncodePlace("finance", "A", rpc.Place{Offset: 1 << 63, LSN: math.MaxUint64, CommitTime: time.UnixMicro(-1)}))
 	f.Add("projects", "", rpc.EncodeToken("watch projects", "", []byte{1, 2}))

@@ -13,13 +13,14 @@ import (
 // this call and filter.
 var errResumeToken = errors.New("is not a resume_token of this call and filter")
 
-// place is what a resume token holds: an end of a transaction in the changelog.
-// The commit time tells a place from one with the same offset in another history,
-// as that of a restored backup that went on differently.
+// place is what a resume token holds: an end of a transaction in the changelog,
+// and the history that it is in. Earlier versions wrote no history; then the
+// commit time tells a place from one with the same offset in another one.
 type place struct {
-	offset change.Offset
-	lsn    change.LSN
-	commit int64 // microseconds since 1970, 0 = not known
+	offset  change.Offset
+	lsn     change.LSN
+	commit  int64 // microseconds since 1970, 0 = not known
+	history string
 }
 
 func placeOf(h hub.Head) place {
@@ -38,6 +39,16 @@ func (p place) head() hub.Head {
 	return h
 }
 
+// maxHistory is the longest id of a history.
+const maxHistory = 64
+
+// token makes a token of a place in the history of now.
+func (w *watches) token(k hub.Key, h hub.Head) string {
+	p := placeOf(h)
+	p.history = w.core.opt.History.Lineage().ID
+	return encodePlace(k, p)
+}
+
 // watchCall is what tokens of a view are bound to beside the filter.
 func watchCall(v change.View) string { return "watch " + string(v) }
 
@@ -45,7 +56,7 @@ func encodePlace(k hub.Key, p place) string {
 	var b [3 * binary.MaxVarintLen64]byte
 	body := binary.AppendUvarint(b[:0], uint64(p.offset))
 	body = binary.AppendUvarint(body, uint64(p.lsn))
-	body = binary.AppendVarint(body, p.commit)
+	body = append(binary.AppendVarint(body, p.commit), p.history...)
 	return encodeToken(watchCall(k.View), k.Filter, body)
 }
 
@@ -64,7 +75,10 @@ func decodePlace(k hub.Key, token string) (place, error) {
 	}
 	commit, l := binary.Varint(body[n+m:])
 	p := place{offset: change.Offset(off), lsn: change.LSN(lsn), commit: commit}
-	if l <= 0 || n+m+l != len(body) || off > 1<<63 || encodePlace(k, p) != token {
+	if l > 0 {
+		p.history = string(body[n+m+l:])
+	}
+	if l <= 0 || len(p.history) > maxHistory || off > 1<<63 || encodePlace(k, p) != token {
 		return place{}, errResumeToken
 	}
 	return p, nil

@@ -28,4 +28,4 @@ func firstOffset(now time.Time, last change.Offset) change.Offset {
 }
 
 // History says which offsets of this and of other directories mean what.
-func (s *Store) History() change.History { return s.changelog.History() }
+func (s *Store) History() change.History { return s.history }

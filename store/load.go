@@ -19,6 +19,7 @@ func (s *Store) load() (err error) {
 	if s.changelog, err = changelog.Open(logDir(s.dir), s.logOptions()); err != nil {
 		return err
 	}
+	s.history = s.changelog.History()
 	if s.groups, err = group.Open(groupsPath(s.dir), group.Options{NoSync: s.opt.NoSync, Crash: s.opt.Crash}); err != nil {
 		return err
 	}

@@ -72,6 +72,7 @@ type Store struct {
 	lock *os.File
 
 	changelog *changelog.Log
+	history   change.History // of the changelog, for as long as it is open
 	groups    *group.File
 
 	published atomic.Pointer[Snapshot]

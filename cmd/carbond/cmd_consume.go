@@ -17,9 +17,9 @@ import (
 
 // consumeFlags are those of `carbond consume`.
 type consumeFlags struct {
-	from, group, member, format string
-	max                         uint64
-	follow, tombstones, keys    bool
+	from, history, group, member, format string
+	max                                  uint64
+	follow, tombstones, keys             bool
 }
 
 func (a *app) cmdConsume() *cobra.Command {
@@ -64,6 +64,7 @@ func (a *app) cmdConsume() *cobra.Command {
 	c = addClientFlags(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.from, "from", "", "`PLACE` to begin: earliest, latest, an OFFSET, a TIME (RFC 3339 or a date) or an age such as -1h; default the group's place, else earliest")
+	fl.StringVar(&f.history, "history", "", "`ID` of the history that an OFFSET is from (carbond topics --format jsonl): an error when it means something else here")
 	fl.StringVar(&f.group, "group", "", "read as a member of this consumer group `NAME` and commit what was written")
 	fl.StringVar(&f.member, "member", "", "`ID` of this consumer in its group; default host name and process")
 	fl.Uint64Var(&f.max, "max", 0, "end after `N` changes")
@@ -82,7 +83,7 @@ func (f *consumeFlags) request(topics []string, now time.Time) (*pb.ConsumeReque
 	if f.member != "" && f.group == "" {
 		return nil, usageError{errors.New("--member needs --group")}
 	}
-	req := &pb.ConsumeRequest{Topics: topicNames(topics), Group: f.group, Follow: f.follow, Format: f.format}
+	req := &pb.ConsumeRequest{Topics: topicNames(topics), Group: f.group, Follow: f.follow, Format: f.format, History: f.history}
 	if f.group != "" {
 		req.MemberId = f.member
 		if req.MemberId == "" {

@@ -37,7 +37,7 @@ func (a *app) cmdGroups() *cobra.Command {
 				return c.explain(err)
 			}
 			for _, g := range r.GetGroups() {
-				if err := printGroup(p, g); err != nil {
+				if err := printGroup(p, g, r.GetHistory()); err != nil {
 					return err
 				}
 			}
@@ -52,23 +52,23 @@ func (a *app) cmdGroups() *cobra.Command {
 
 func groupPrinter(a *app, format string) (printer, error) {
 	return newPrinter(a.out, format, shape{
-		columns: []string{"group", "generation", "member", "topic", "committed", "lag", "lag_seconds", "committed_at"},
+		columns: []string{"group", "generation", "member", "topic", "committed", "lag", "lag_seconds", "committed_at", "history"},
 		brief:   []int{0, 2, 3, 4, 5, 6, 7},
 	})
 }
 
-func printGroup(p printer, g *pb.Group) error {
+func printGroup(p printer, g *pb.Group, history string) error {
 	member := g.GetActiveMember()
 	if member == "" {
 		member = "-"
 	}
 	if len(g.GetTopics()) == 0 {
-		return p.row([]any{g.GetName(), g.GetGeneration(), member, "-", uint64(0), uint64(0), 0.0, "-"})
+		return p.row([]any{g.GetName(), g.GetGeneration(), member, "-", uint64(0), uint64(0), 0.0, "-", history})
 	}
 	for _, t := range g.GetTopics() {
 		// Tenths of a second are enough to look at.
 		lag := time.Duration(t.GetLagSeconds() * float64(time.Second)).Round(100 * time.Millisecond).Seconds()
-		err := p.row([]any{g.GetName(), g.GetGeneration(), member, t.GetTopic(), t.GetCommitted(), t.GetLagRecords(), lag, moment(t.GetCommittedMs())})
+		err := p.row([]any{g.GetName(), g.GetGeneration(), member, t.GetTopic(), t.GetCommitted(), t.GetLagRecords(), lag, moment(t.GetCommittedMs()), history})
 		if err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ func (a *app) cmdGroupsReset() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := printGroup(p, r.GetGroup()); err != nil {
+			if err := printGroup(p, r.GetGroup(), ""); err != nil {
 				return err
 			}
 			return p.end()

@@ -18,12 +18,14 @@ func (a *app) cmdTopics() *cobra.Command {
 		Short: "List the topics of the changelog",
 		Long: "Lists the topics of the running daemon's changelog. FIRST is the oldest offset that is kept and\n" +
 			"NEXT one past the topic's last change; offsets count over all topics, so those of one are not\n" +
-			"dense. RECORDS and BYTES are of everything ever written, LAST is the last change's commit time.",
+			"dense. RECORDS and BYTES are of everything ever written, LAST is the last change's commit time.\n" +
+			"jsonl and csv have the id of the changelog's history too: a consumer that keeps offsets of its own\n" +
+			"keeps it beside them (consume --history), to be told when the data directory was restored.",
 		Example: "  carbond topics\n  carbond topics --format jsonl | jq .next",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := newPrinter(a.out, format, shape{
-				columns: []string{"topic", "first", "next", "records", "bytes", "last"}, brief: []int{0, 1, 2, 3, 4, 5},
+				columns: []string{"topic", "first", "next", "records", "bytes", "last", "history"}, brief: []int{0, 1, 2, 3, 4, 5},
 			})
 			if err != nil {
 				return err
@@ -38,7 +40,7 @@ func (a *app) cmdTopics() *cobra.Command {
 				return c.explain(err)
 			}
 			for _, t := range r.GetTopics() {
-				if err := p.row([]any{t.GetName(), t.GetFirst(), t.GetNext(), t.GetRecords(), t.GetBytes(), moment(t.GetLastChangeMs())}); err != nil {
+				if err := p.row([]any{t.GetName(), t.GetFirst(), t.GetNext(), t.GetRecords(), t.GetBytes(), moment(t.GetLastChangeMs()), r.GetHistory().GetId()}); err != nil {
 					return err
 				}
 			}

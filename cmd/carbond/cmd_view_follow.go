@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	pb "carbond/proto/carbon"
+	"carbond/rpc"
 	"carbond/store/change"
 )
 
@@ -107,6 +109,8 @@ func (v *viewer) run(ctx context.Context) error {
 		case code == codes.Unavailable, code == codes.ResourceExhausted:
 			show.note(status.Convert(err).Message() + "; going on from there")
 			v.skip, v.since = v.since, 0
+		case code == codes.OutOfRange && reason(err) == rpc.ReasonOtherHistory:
+			return fmt.Errorf("rows that were printed may never have been there: %w", err)
 		case code == codes.OutOfRange:
 			show.note("the history since the last row is gone; every row follows once more")
 			v.token, v.skip, v.since = "", 0, 0

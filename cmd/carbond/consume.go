@@ -154,6 +154,9 @@ func (k *consumer) stream(ctx context.Context) error {
 
 // message writes the records of a message out.
 func (k *consumer) message(m *pb.ConsumeResponse) error {
+	if h := m.GetHistory(); h != "" {
+		k.req.History = h
+	}
 	if m.GetGeneration() != 0 {
 		k.generation = m.GetGeneration()
 	}
@@ -225,6 +228,7 @@ func (k *consumer) commit(ctx context.Context) error {
 	for _, t := range k.req.Topics {
 		_, err := k.api.CommitOffset(ctx, &pb.CommitOffsetRequest{
 			Group: k.flags.group, Topic: t, Offset: k.next - 1, Generation: k.generation, MemberId: k.req.MemberId,
+			History: k.req.History,
 		})
 		if err != nil && reason(err) != rpc.ReasonBackwards {
 			return err

@@ -110,7 +110,7 @@ func groupStatus(groups []store.Group) []admin.Group {
 
 func (d *daemon) position() admin.Position {
 	p := d.store.Position()
-	out := admin.Position{Offset: uint64(p.Offset), SystemID: p.Source.SystemID, Database: p.Source.Database, Slot: p.Source.Slot}
+	out := admin.Position{Offset: uint64(p.Offset), History: d.store.History().ID, SystemID: p.Source.SystemID, Database: p.Source.Database, Slot: p.Source.Slot}
 	if p.LSN > 0 {
 		out.LSN = p.LSN.String()
 	}

@@ -14,6 +14,9 @@ import (
 // history lends the store's past to rpc, in rpc's words.
 type history struct{ s *store.Store }
 
+// Lineage implements rpc.History.
+func (h history) Lineage() change.History { return h.s.History() }
+
 // AsOf implements rpc.History.
 func (h history) AsOf(ctx context.Context, at change.Offset) (rpc.Snapshot, error) {
 	newest, known := h.s.Snapshot(), h.s.History()

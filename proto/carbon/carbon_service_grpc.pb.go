@@ -104,6 +104,9 @@ type CarbonServiceClient interface {
 	//     the oldest offset. Begin anew without a token.
 	//     RESOURCE_EXHAUSTED: the client read too slowly for its bounded queue;
 	//     resume with the last token. UNAVAILABLE: the daemon stops; resume.
+	//     OUT_OF_RANGE with the reason OTHER_HISTORY: the token is of another history,
+	//     as before the data directory was restored. Rows that the client has may
+	//     never have been here: begin anew without a token, and without them.
 	//     INVALID_ARGUMENT: the token is not from this call with this filter.
 	WatchProjects(ctx context.Context, in *WatchProjectsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchProjectsResponse], error)
 	// WatchNews streams the newest 100 items of a source, or of all.
@@ -291,6 +294,9 @@ type CarbonServiceServer interface {
 	//     the oldest offset. Begin anew without a token.
 	//     RESOURCE_EXHAUSTED: the client read too slowly for its bounded queue;
 	//     resume with the last token. UNAVAILABLE: the daemon stops; resume.
+	//     OUT_OF_RANGE with the reason OTHER_HISTORY: the token is of another history,
+	//     as before the data directory was restored. Rows that the client has may
+	//     never have been here: begin anew without a token, and without them.
 	//     INVALID_ARGUMENT: the token is not from this call with this filter.
 	WatchProjects(*WatchProjectsRequest, grpc.ServerStreamingServer[WatchProjectsResponse]) error
 	// WatchNews streams the newest 100 items of a source, or of all.

@@ -151,17 +151,140 @@ func (x *Topic) GetLastChangeMs() int64 {
 	return 0
 }
 
+// History says which offsets mean what. A data directory that is made anew has
+// a new one, and so has each that is restored from a backup; what retention drops
+// and a copy of the tables records as differences leave it as it is.
+type History struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A UUID.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Offset of the first change of its own.
+	First uint64 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	// Histories that this one shares changes with, the oldest first.
+	Parents       []*HistoryParent `protobuf:"bytes,3,rep,name=parents,proto3" json:"parents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *History) Reset() {
+	*x = History{}
+	mi := &file_carbon_changelog_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *History) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*History) ProtoMessage() {}
+
+func (x *History) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_changelog_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use History.ProtoReflect.Descriptor instead.
+func (*History) Descriptor() ([]byte, []int) {
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *History) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *History) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *History) GetParents() []*HistoryParent {
+	if x != nil {
+		return x.Parents
+	}
+	return nil
+}
+
+// HistoryParent is a history that was backed up and restored.
+type HistoryParent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty when the backup was made before histories had ids.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The last offset that means the same here.
+	Last          uint64 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryParent) Reset() {
+	*x = HistoryParent{}
+	mi := &file_carbon_changelog_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryParent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryParent) ProtoMessage() {}
+
+func (x *HistoryParent) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_changelog_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryParent.ProtoReflect.Descriptor instead.
+func (*HistoryParent) Descriptor() ([]byte, []int) {
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *HistoryParent) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *HistoryParent) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
 // ListTopicsResponse holds the topics.
 type ListTopicsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Topics        []*Topic               `protobuf:"bytes,1,rep,name=topics,proto3" json:"topics,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Topics []*Topic               `protobuf:"bytes,1,rep,name=topics,proto3" json:"topics,omitempty"`
+	// Of the changelog.
+	History       *History `protobuf:"bytes,2,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListTopicsResponse) Reset() {
 	*x = ListTopicsResponse{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[2]
+	mi := &file_carbon_changelog_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -173,7 +296,7 @@ func (x *ListTopicsResponse) String() string {
 func (*ListTopicsResponse) ProtoMessage() {}
 
 func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[2]
+	mi := &file_carbon_changelog_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -186,12 +309,19 @@ func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsResponse.ProtoReflect.Descriptor instead.
 func (*ListTopicsResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{2}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListTopicsResponse) GetTopics() []*Topic {
 	if x != nil {
 		return x.Topics
+	}
+	return nil
+}
+
+func (x *ListTopicsResponse) GetHistory() *History {
+	if x != nil {
+		return x.History
 	}
 	return nil
 }
@@ -219,14 +349,20 @@ type ConsumeRequest struct {
 	// Form of the records' JSON: "debezium" (the default), "row", or as Kafka
 	// Connect's JSON converter writes Debezium's records, in key_json too:
 	// "connect" with the schema in each, "payload" with a null in its place.
-	Format        string `protobuf:"bytes,9,opt,name=format,proto3" json:"format,omitempty"`
+	Format string `protobuf:"bytes,9,opt,name=format,proto3" json:"format,omitempty"`
+	// Id of the history in which the client has got its offset, or which it has
+	// followed; empty when it keeps none. When the offset means something else in
+	// the changelog's history, or the id is unknown: OUT_OF_RANGE with the reason
+	// OTHER_HISTORY. An ErrorInfo has this changelog's history, and
+	// last_shared_offset where there is one.
+	History       string `protobuf:"bytes,10,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ConsumeRequest) Reset() {
 	*x = ConsumeRequest{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[3]
+	mi := &file_carbon_changelog_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -238,7 +374,7 @@ func (x *ConsumeRequest) String() string {
 func (*ConsumeRequest) ProtoMessage() {}
 
 func (x *ConsumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[3]
+	mi := &file_carbon_changelog_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -251,7 +387,7 @@ func (x *ConsumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeRequest.ProtoReflect.Descriptor instead.
 func (*ConsumeRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{3}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ConsumeRequest) GetTopics() []string {
@@ -332,6 +468,13 @@ func (x *ConsumeRequest) GetFormat() string {
 	return ""
 }
 
+func (x *ConsumeRequest) GetHistory() string {
+	if x != nil {
+		return x.History
+	}
+	return ""
+}
+
 type isConsumeRequest_Start interface {
 	isConsumeRequest_Start()
 }
@@ -372,14 +515,17 @@ type ConsumeResponse struct {
 	Generation uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Everything before this offset has been sent: with follow it also comes
 	// without records, so that a reader of quiet topics can commit.
-	NextOffset    uint64 `protobuf:"varint,3,opt,name=next_offset,json=nextOffset,proto3" json:"next_offset,omitempty"`
+	NextOffset uint64 `protobuf:"varint,3,opt,name=next_offset,json=nextOffset,proto3" json:"next_offset,omitempty"`
+	// Id of the changelog's history, on the first message. It comes back with the
+	// offset.
+	History       string `protobuf:"bytes,4,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ConsumeResponse) Reset() {
 	*x = ConsumeResponse{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[4]
+	mi := &file_carbon_changelog_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -391,7 +537,7 @@ func (x *ConsumeResponse) String() string {
 func (*ConsumeResponse) ProtoMessage() {}
 
 func (x *ConsumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[4]
+	mi := &file_carbon_changelog_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -404,7 +550,7 @@ func (x *ConsumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsumeResponse.ProtoReflect.Descriptor instead.
 func (*ConsumeResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{4}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ConsumeResponse) GetRecords() []*ChangeRecord {
@@ -428,6 +574,13 @@ func (x *ConsumeResponse) GetNextOffset() uint64 {
 	return 0
 }
 
+func (x *ConsumeResponse) GetHistory() string {
+	if x != nil {
+		return x.History
+	}
+	return ""
+}
+
 // ChangeRecord is one change.
 type ChangeRecord struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -449,7 +602,7 @@ type ChangeRecord struct {
 
 func (x *ChangeRecord) Reset() {
 	*x = ChangeRecord{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[5]
+	mi := &file_carbon_changelog_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +614,7 @@ func (x *ChangeRecord) String() string {
 func (*ChangeRecord) ProtoMessage() {}
 
 func (x *ChangeRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[5]
+	mi := &file_carbon_changelog_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +627,7 @@ func (x *ChangeRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeRecord.ProtoReflect.Descriptor instead.
 func (*ChangeRecord) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{5}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ChangeRecord) GetOffset() uint64 {
@@ -546,18 +699,20 @@ type CommitOffsetRequest struct {
 	Group string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Topic string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
 	// The offset of the last record that was dealt with.
-	Offset        uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
-	Generation    uint64 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	Offset     uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	Generation uint64 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
 	// The member that got the generation. Older clients leave it out; then the
 	// generation alone is checked.
-	MemberId      string `protobuf:"bytes,5,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	MemberId string `protobuf:"bytes,5,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	// History that the offset is from, as in ConsumeRequest.
+	History       string `protobuf:"bytes,6,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommitOffsetRequest) Reset() {
 	*x = CommitOffsetRequest{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[6]
+	mi := &file_carbon_changelog_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +724,7 @@ func (x *CommitOffsetRequest) String() string {
 func (*CommitOffsetRequest) ProtoMessage() {}
 
 func (x *CommitOffsetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[6]
+	mi := &file_carbon_changelog_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +737,7 @@ func (x *CommitOffsetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitOffsetRequest.ProtoReflect.Descriptor instead.
 func (*CommitOffsetRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{6}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CommitOffsetRequest) GetGroup() string {
@@ -620,6 +775,13 @@ func (x *CommitOffsetRequest) GetMemberId() string {
 	return ""
 }
 
+func (x *CommitOffsetRequest) GetHistory() string {
+	if x != nil {
+		return x.History
+	}
+	return ""
+}
+
 // CommitOffsetResponse is empty.
 type CommitOffsetResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -629,7 +791,7 @@ type CommitOffsetResponse struct {
 
 func (x *CommitOffsetResponse) Reset() {
 	*x = CommitOffsetResponse{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[7]
+	mi := &file_carbon_changelog_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +803,7 @@ func (x *CommitOffsetResponse) String() string {
 func (*CommitOffsetResponse) ProtoMessage() {}
 
 func (x *CommitOffsetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[7]
+	mi := &file_carbon_changelog_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +816,7 @@ func (x *CommitOffsetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitOffsetResponse.ProtoReflect.Descriptor instead.
 func (*CommitOffsetResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{7}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{9}
 }
 
 // ListGroupsRequest is empty.
@@ -666,7 +828,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[8]
+	mi := &file_carbon_changelog_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +840,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[8]
+	mi := &file_carbon_changelog_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +853,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{8}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{10}
 }
 
 // GroupTopic is a group's place in one topic.
@@ -712,7 +874,7 @@ type GroupTopic struct {
 
 func (x *GroupTopic) Reset() {
 	*x = GroupTopic{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[9]
+	mi := &file_carbon_changelog_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +886,7 @@ func (x *GroupTopic) String() string {
 func (*GroupTopic) ProtoMessage() {}
 
 func (x *GroupTopic) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[9]
+	mi := &file_carbon_changelog_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +899,7 @@ func (x *GroupTopic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupTopic.ProtoReflect.Descriptor instead.
 func (*GroupTopic) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{9}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GroupTopic) GetTopic() string {
@@ -789,7 +951,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[10]
+	mi := &file_carbon_changelog_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +963,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[10]
+	mi := &file_carbon_changelog_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +976,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{10}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Group) GetName() string {
@@ -847,15 +1009,17 @@ func (x *Group) GetTopics() []*GroupTopic {
 
 // ListGroupsResponse holds the groups.
 type ListGroupsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Groups        []*Group               `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Groups []*Group               `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Id of the history that the committed offsets are of.
+	History       string `protobuf:"bytes,2,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[11]
+	mi := &file_carbon_changelog_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +1031,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[11]
+	mi := &file_carbon_changelog_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +1044,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{11}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*Group {
@@ -888,6 +1052,13 @@ func (x *ListGroupsResponse) GetGroups() []*Group {
 		return x.Groups
 	}
 	return nil
+}
+
+func (x *ListGroupsResponse) GetHistory() string {
+	if x != nil {
+		return x.History
+	}
+	return ""
 }
 
 // ResetGroupRequest moves a group.
@@ -910,7 +1081,7 @@ type ResetGroupRequest struct {
 
 func (x *ResetGroupRequest) Reset() {
 	*x = ResetGroupRequest{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[12]
+	mi := &file_carbon_changelog_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -922,7 +1093,7 @@ func (x *ResetGroupRequest) String() string {
 func (*ResetGroupRequest) ProtoMessage() {}
 
 func (x *ResetGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[12]
+	mi := &file_carbon_changelog_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -935,7 +1106,7 @@ func (x *ResetGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetGroupRequest.ProtoReflect.Descriptor instead.
 func (*ResetGroupRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{12}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResetGroupRequest) GetGroup() string {
@@ -1051,7 +1222,7 @@ type ResetGroupResponse struct {
 
 func (x *ResetGroupResponse) Reset() {
 	*x = ResetGroupResponse{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[13]
+	mi := &file_carbon_changelog_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1234,7 @@ func (x *ResetGroupResponse) String() string {
 func (*ResetGroupResponse) ProtoMessage() {}
 
 func (x *ResetGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[13]
+	mi := &file_carbon_changelog_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1247,7 @@ func (x *ResetGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetGroupResponse.ProtoReflect.Descriptor instead.
 func (*ResetGroupResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{13}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResetGroupResponse) GetGroup() *Group {
@@ -1095,7 +1266,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[14]
+	mi := &file_carbon_changelog_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1278,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[14]
+	mi := &file_carbon_changelog_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1291,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{14}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{16}
 }
 
 // BackupResponse is a piece of the archive.
@@ -1133,7 +1304,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_carbon_changelog_service_proto_msgTypes[15]
+	mi := &file_carbon_changelog_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1316,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_changelog_service_proto_msgTypes[15]
+	mi := &file_carbon_changelog_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1329,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{15}
+	return file_carbon_changelog_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -1180,9 +1351,17 @@ const file_carbon_changelog_service_proto_rawDesc = "" +
 	"\x04next\x18\x03 \x01(\x04R\x04next\x12\x18\n" +
 	"\arecords\x18\x04 \x01(\x04R\arecords\x12\x14\n" +
 	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12$\n" +
-	"\x0elast_change_ms\x18\x06 \x01(\x03R\flastChangeMs\";\n" +
+	"\x0elast_change_ms\x18\x06 \x01(\x03R\flastChangeMs\"`\n" +
+	"\aHistory\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x04R\x05first\x12/\n" +
+	"\aparents\x18\x03 \x03(\v2\x15.carbon.HistoryParentR\aparents\"3\n" +
+	"\rHistoryParent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\x04R\x04last\"f\n" +
 	"\x12ListTopicsResponse\x12%\n" +
-	"\x06topics\x18\x01 \x03(\v2\r.carbon.TopicR\x06topics\"\xfc\x01\n" +
+	"\x06topics\x18\x01 \x03(\v2\r.carbon.TopicR\x06topics\x12)\n" +
+	"\ahistory\x18\x02 \x01(\v2\x0f.carbon.HistoryR\ahistory\"\x96\x02\n" +
 	"\x0eConsumeRequest\x12\x16\n" +
 	"\x06topics\x18\x01 \x03(\tR\x06topics\x12\x1c\n" +
 	"\bearliest\x18\x02 \x01(\bH\x00R\bearliest\x12\x18\n" +
@@ -1192,15 +1371,18 @@ const file_carbon_changelog_service_proto_rawDesc = "" +
 	"\x05group\x18\x06 \x01(\tR\x05group\x12\x1b\n" +
 	"\tmember_id\x18\a \x01(\tR\bmemberId\x12\x16\n" +
 	"\x06follow\x18\b \x01(\bR\x06follow\x12\x16\n" +
-	"\x06format\x18\t \x01(\tR\x06formatB\a\n" +
-	"\x05start\"\x82\x01\n" +
+	"\x06format\x18\t \x01(\tR\x06format\x12\x18\n" +
+	"\ahistory\x18\n" +
+	" \x01(\tR\ahistoryB\a\n" +
+	"\x05start\"\x9c\x01\n" +
 	"\x0fConsumeResponse\x12.\n" +
 	"\arecords\x18\x01 \x03(\v2\x14.carbon.ChangeRecordR\arecords\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\x12\x1f\n" +
 	"\vnext_offset\x18\x03 \x01(\x04R\n" +
-	"nextOffset\"\x80\x02\n" +
+	"nextOffset\x12\x18\n" +
+	"\ahistory\x18\x04 \x01(\tR\ahistory\"\x80\x02\n" +
 	"\fChangeRecord\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x0e\n" +
@@ -1211,7 +1393,7 @@ const file_carbon_changelog_service_proto_rawDesc = "" +
 	"\x03xid\x18\x06 \x01(\rR\x03xid\x12\x10\n" +
 	"\x03lsn\x18\a \x01(\tR\x03lsn\x12$\n" +
 	"\x0ecommit_time_ms\x18\b \x01(\x03R\fcommitTimeMs\x12.\n" +
-	"\x13last_in_transaction\x18\t \x01(\bR\x11lastInTransaction\"\x96\x01\n" +
+	"\x13last_in_transaction\x18\t \x01(\bR\x11lastInTransaction\"\xb0\x01\n" +
 	"\x13CommitOffsetRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x16\n" +
@@ -1219,7 +1401,8 @@ const file_carbon_changelog_service_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x04 \x01(\x04R\n" +
 	"generation\x12\x1b\n" +
-	"\tmember_id\x18\x05 \x01(\tR\bmemberId\"\x16\n" +
+	"\tmember_id\x18\x05 \x01(\tR\bmemberId\x12\x18\n" +
+	"\ahistory\x18\x06 \x01(\tR\ahistory\"\x16\n" +
 	"\x14CommitOffsetResponse\"\x13\n" +
 	"\x11ListGroupsRequest\"\xa5\x01\n" +
 	"\n" +
@@ -1237,9 +1420,10 @@ const file_carbon_changelog_service_proto_rawDesc = "" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\x12#\n" +
 	"\ractive_member\x18\x03 \x01(\tR\factiveMember\x12*\n" +
-	"\x06topics\x18\x04 \x03(\v2\x12.carbon.GroupTopicR\x06topics\";\n" +
+	"\x06topics\x18\x04 \x03(\v2\x12.carbon.GroupTopicR\x06topics\"U\n" +
 	"\x12ListGroupsResponse\x12%\n" +
-	"\x06groups\x18\x01 \x03(\v2\r.carbon.GroupR\x06groups\"\xc7\x01\n" +
+	"\x06groups\x18\x01 \x03(\v2\r.carbon.GroupR\x06groups\x12\x18\n" +
+	"\ahistory\x18\x02 \x01(\tR\ahistory\"\xc7\x01\n" +
 	"\x11ResetGroupRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1c\n" +
@@ -1277,48 +1461,52 @@ func file_carbon_changelog_service_proto_rawDescGZIP() []byte {
 	return file_carbon_changelog_service_proto_rawDescData
 }
 
-var file_carbon_changelog_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_carbon_changelog_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_carbon_changelog_service_proto_goTypes = []any{
 	(*ListTopicsRequest)(nil),    // 0: carbon.ListTopicsRequest
 	(*Topic)(nil),                // 1: carbon.Topic
-	(*ListTopicsResponse)(nil),   // 2: carbon.ListTopicsResponse
-	(*ConsumeRequest)(nil),       // 3: carbon.ConsumeRequest
-	(*ConsumeResponse)(nil),      // 4: carbon.ConsumeResponse
-	(*ChangeRecord)(nil),         // 5: carbon.ChangeRecord
-	(*CommitOffsetRequest)(nil),  // 6: carbon.CommitOffsetRequest
-	(*CommitOffsetResponse)(nil), // 7: carbon.CommitOffsetResponse
-	(*ListGroupsRequest)(nil),    // 8: carbon.ListGroupsRequest
-	(*GroupTopic)(nil),           // 9: carbon.GroupTopic
-	(*Group)(nil),                // 10: carbon.Group
-	(*ListGroupsResponse)(nil),   // 11: carbon.ListGroupsResponse
-	(*ResetGroupRequest)(nil),    // 12: carbon.ResetGroupRequest
-	(*ResetGroupResponse)(nil),   // 13: carbon.ResetGroupResponse
-	(*BackupRequest)(nil),        // 14: carbon.BackupRequest
-	(*BackupResponse)(nil),       // 15: carbon.BackupResponse
+	(*History)(nil),              // 2: carbon.History
+	(*HistoryParent)(nil),        // 3: carbon.HistoryParent
+	(*ListTopicsResponse)(nil),   // 4: carbon.ListTopicsResponse
+	(*ConsumeRequest)(nil),       // 5: carbon.ConsumeRequest
+	(*ConsumeResponse)(nil),      // 6: carbon.ConsumeResponse
+	(*ChangeRecord)(nil),         // 7: carbon.ChangeRecord
+	(*CommitOffsetRequest)(nil),  // 8: carbon.CommitOffsetRequest
+	(*CommitOffsetResponse)(nil), // 9: carbon.CommitOffsetResponse
+	(*ListGroupsRequest)(nil),    // 10: carbon.ListGroupsRequest
+	(*GroupTopic)(nil),           // 11: carbon.GroupTopic
+	(*Group)(nil),                // 12: carbon.Group
+	(*ListGroupsResponse)(nil),   // 13: carbon.ListGroupsResponse
+	(*ResetGroupRequest)(nil),    // 14: carbon.ResetGroupRequest
+	(*ResetGroupResponse)(nil),   // 15: carbon.ResetGroupResponse
+	(*BackupRequest)(nil),        // 16: carbon.BackupRequest
+	(*BackupResponse)(nil),       // 17: carbon.BackupResponse
 }
 var file_carbon_changelog_service_proto_depIdxs = []int32{
-	1,  // 0: carbon.ListTopicsResponse.topics:type_name -> carbon.Topic
-	5,  // 1: carbon.ConsumeResponse.records:type_name -> carbon.ChangeRecord
-	9,  // 2: carbon.Group.topics:type_name -> carbon.GroupTopic
-	10, // 3: carbon.ListGroupsResponse.groups:type_name -> carbon.Group
-	10, // 4: carbon.ResetGroupResponse.group:type_name -> carbon.Group
-	0,  // 5: carbon.ChangelogService.ListTopics:input_type -> carbon.ListTopicsRequest
-	3,  // 6: carbon.ChangelogService.Consume:input_type -> carbon.ConsumeRequest
-	6,  // 7: carbon.ChangelogService.CommitOffset:input_type -> carbon.CommitOffsetRequest
-	8,  // 8: carbon.ChangelogService.ListGroups:input_type -> carbon.ListGroupsRequest
-	12, // 9: carbon.ChangelogService.ResetGroup:input_type -> carbon.ResetGroupRequest
-	14, // 10: carbon.ChangelogService.Backup:input_type -> carbon.BackupRequest
-	2,  // 11: carbon.ChangelogService.ListTopics:output_type -> carbon.ListTopicsResponse
-	4,  // 12: carbon.ChangelogService.Consume:output_type -> carbon.ConsumeResponse
-	7,  // 13: carbon.ChangelogService.CommitOffset:output_type -> carbon.CommitOffsetResponse
-	11, // 14: carbon.ChangelogService.ListGroups:output_type -> carbon.ListGroupsResponse
-	13, // 15: carbon.ChangelogService.ResetGroup:output_type -> carbon.ResetGroupResponse
-	15, // 16: carbon.ChangelogService.Backup:output_type -> carbon.BackupResponse
-	11, // [11:17] is the sub-list for method output_type
-	5,  // [5:11] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	3,  // 0: carbon.History.parents:type_name -> carbon.HistoryParent
+	1,  // 1: carbon.ListTopicsResponse.topics:type_name -> carbon.Topic
+	2,  // 2: carbon.ListTopicsResponse.history:type_name -> carbon.History
+	7,  // 3: carbon.ConsumeResponse.records:type_name -> carbon.ChangeRecord
+	11, // 4: carbon.Group.topics:type_name -> carbon.GroupTopic
+	12, // 5: carbon.ListGroupsResponse.groups:type_name -> carbon.Group
+	12, // 6: carbon.ResetGroupResponse.group:type_name -> carbon.Group
+	0,  // 7: carbon.ChangelogService.ListTopics:input_type -> carbon.ListTopicsRequest
+	5,  // 8: carbon.ChangelogService.Consume:input_type -> carbon.ConsumeRequest
+	8,  // 9: carbon.ChangelogService.CommitOffset:input_type -> carbon.CommitOffsetRequest
+	10, // 10: carbon.ChangelogService.ListGroups:input_type -> carbon.ListGroupsRequest
+	14, // 11: carbon.ChangelogService.ResetGroup:input_type -> carbon.ResetGroupRequest
+	16, // 12: carbon.ChangelogService.Backup:input_type -> carbon.BackupRequest
+	4,  // 13: carbon.ChangelogService.ListTopics:output_type -> carbon.ListTopicsResponse
+	6,  // 14: carbon.ChangelogService.Consume:output_type -> carbon.ConsumeResponse
+	9,  // 15: carbon.ChangelogService.CommitOffset:output_type -> carbon.CommitOffsetResponse
+	13, // 16: carbon.ChangelogService.ListGroups:output_type -> carbon.ListGroupsResponse
+	15, // 17: carbon.ChangelogService.ResetGroup:output_type -> carbon.ResetGroupResponse
+	17, // 18: carbon.ChangelogService.Backup:output_type -> carbon.BackupResponse
+	13, // [13:19] is the sub-list for method output_type
+	7,  // [7:13] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_carbon_changelog_service_proto_init() }
@@ -1326,13 +1514,13 @@ func file_carbon_changelog_service_proto_init() {
 	if File_carbon_changelog_service_proto != nil {
 		return
 	}
-	file_carbon_changelog_service_proto_msgTypes[3].OneofWrappers = []any{
+	file_carbon_changelog_service_proto_msgTypes[5].OneofWrappers = []any{
 		(*ConsumeRequest_Earliest)(nil),
 		(*ConsumeRequest_Latest)(nil),
 		(*ConsumeRequest_Offset)(nil),
 		(*ConsumeRequest_Time)(nil),
 	}
-	file_carbon_changelog_service_proto_msgTypes[12].OneofWrappers = []any{
+	file_carbon_changelog_service_proto_msgTypes[14].OneofWrappers = []any{
 		(*ResetGroupRequest_Earliest)(nil),
 		(*ResetGroupRequest_Latest)(nil),
 		(*ResetGroupRequest_Offset)(nil),
@@ -1345,7 +1533,7 @@ func file_carbon_changelog_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carbon_changelog_service_proto_rawDesc), len(file_carbon_changelog_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

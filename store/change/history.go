@@ -117,5 +117,6 @@ func (e *HistoryError) Error() string {
 	case e.Last == 0:
 		return fmt.Sprintf("%s is of another history: this changelog, history %s, begins at offset %d, so its data directory was made anew", what, e.Here, e.First)
 	}
-	return fmt.Sprintf("%s is of another history: this changelog, history %s, was restored from a backup that ends at offset %d, and goes on at %d", what, e.Here, e.Last, e.First)
+	return fmt.Sprintf("%s is of another history: this changelog, history %s, was restored from a backup that ends at offset %d, and goes on at %d; offset %d is where what follows the backup begins",
+		what, e.Here, e.Last, e.First, e.Last+1)
 }

@@ -17,6 +17,7 @@ func (m *markup) views(c Console) {
 	m.endTable()
 	m.raw("<dl>\n")
 	m.wrap("<dt>Changelog offset</dt><dd>", count(c.Position.Offset), "</dd>\n")
+	m.wrap("<dt>History</dt><dd>", c.Position.History, "</dd>\n")
 	if c.Position.LSN != "" {
 		m.wrap("<dt>LSN on disk</dt><dd>", c.Position.LSN, "</dd>\n")
 	}

@@ -63,6 +63,7 @@ type Data struct {
 // Position is how far the changelog has come.
 type Position struct {
 	Offset     uint64     `json:"offset"`
+	History    string     `json:"history"` // id
 	LSN        string     `json:"lsn,omitempty"`
 	CommitTime *time.Time `json:"commit_time,omitempty"`
 	AgeSec     *float64   `json:"age_seconds,omitempty"`

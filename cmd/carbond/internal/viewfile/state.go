@@ -30,11 +30,14 @@ const (
 
 // state is the state file.
 type state struct {
-	Format int                   `json:"format"`
-	Phase  string                `json:"phase"`
-	Offset change.Offset         `json:"offset"`
-	Mark   string                `json:"mark"`
-	Files  map[change.View]place `json:"files"`
+	Format int           `json:"format"`
+	Phase  string        `json:"phase"`
+	Offset change.Offset `json:"offset"`
+	// History is the id of the changelog's; Mark tells changelogs apart in files of
+	// a version that noted none.
+	History string                `json:"history"`
+	Mark    string                `json:"mark"`
+	Files   map[change.View]place `json:"files"`
 }
 
 // place is a file as of the last sync.
@@ -144,6 +147,11 @@ func (d *dir) unknown() (state, error) {
 func (w *Writer) settle(d *dir, st state) (state, error) {
 	if st.Phase == phaseFollow {
 		why, err := d.repair(&st)
+		if err == nil && why == "" && st.History != "" {
+			if herr := w.src.History().Check(st.History, st.Offset); herr != nil {
+				why = herr.Error()
+			}
+		}
 		if err == nil && why == "" && st.Mark != "" {
 			if m := mark(w.src, st.Offset); m != "" && m != st.Mark {
 				why = "the files belong to another changelog"

@@ -223,7 +223,7 @@ func (w *Writer) sync(d *dir, st *state, at change.Offset) error {
 	if err := d.sync(); err != nil {
 		return err
 	}
-	st.Offset, st.Mark = at, mark(w.src, at)
+	st.Offset, st.Mark, st.History = at, mark(w.src, at), w.src.History().ID
 	d.lengths(st)
 	if err := d.save(*st); err != nil {
 		return err

@@ -191,6 +191,24 @@ func TestFillsAnew(t *testing.T) {
 			w.s, w.src = openStore(t, t.TempDir(), store.Options{NoSync: true}), storetest.NewSource(99)
 			w.apply(200)
 		},
+		"a backup was restored": func(t *testing.T, w *world) {
+			var archive bytes.Buffer
+			if err := w.s.Backup(t.Context(), &archive, "test"); err != nil {
+				t.Fatal(err)
+			}
+			then := w.src.Branch(7)
+			_, stop := w.start()
+			w.apply(30)
+			w.caughtUp()
+			stop()
+			w.s.Close()
+			dir := filepath.Join(t.TempDir(), "restored")
+			if _, _, err := store.Restore(dir, &archive, store.Options{NoSync: true}); err != nil {
+				t.Fatal(err)
+			}
+			w.s, w.src = openStore(t, dir, store.Options{NoSync: true}), then
+			w.apply(60) // further than the files, which hold what came to nothing
+		},
 		"an older copy": func(t *testing.T, w *world) {
 			w.s.Close()
 			w.s, w.src = openStore(t, t.TempDir(), store.Options{NoSync: true}), storetest.NewSource(98)
