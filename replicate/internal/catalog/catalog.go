@@ -43,6 +43,9 @@ type Publication struct {
 	// Updates counts how often rows of publications were written since the
 	// server's statistics began.
 	Updates int64 `json:"updates"`
+	// Earlier is the same at the look before, whose row was the same: the count of
+	// a write can be seen before the write is.
+	Earlier int64 `json:"earlier"`
 }
 
 // Table is what a look says of one of our tables.
@@ -147,6 +150,10 @@ func Look(ctx context.Context, conn *pgx.Conn, q Query) (*Marks, error) {
 	}
 	if err == nil {
 		m.LSN, err = change.ParseLSN(lsn)
+	}
+	m.Publication.Earlier = m.Publication.Updates
+	if q.Known != nil && q.Known.Publication.XMin == m.Publication.XMin {
+		m.Publication.Earlier = q.Known.Publication.Updates
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the catalog: %w", err)

@@ -99,7 +99,7 @@ func TestResolveInOrder(t *testing.T) {
 
 func TestText(t *testing.T) {
 	m := &catalog.Marks{
-		Publication: catalog.Publication{OID: 7, Content: "c0", XMin: "9", Updates: 3},
+		Publication: catalog.Publication{OID: 7, Content: "c0", XMin: "9", Updates: 3, Earlier: 3},
 		Tables:      map[string]*catalog.Table{change.Verra: {OID: 16400, Place: "16500", Columns: []catalog.Column{col(1, "project_id"), col(2, "country")}}},
 	}
 	read := catalog.Parse(m.Text())
@@ -136,6 +136,11 @@ func TestText(t *testing.T) {
 	once.Publication.Updates = 3
 	if f := catalog.Compare(m, &once, "public"); len(f) != 1 || !f[0].Early {
 		t.Errorf("not counted yet: %+v", f)
+	}
+	seen := *m
+	seen.Publication.Earlier = 2 // the write was counted at the last look already
+	if f := catalog.Compare(&seen, &once, "public"); len(f) > 0 {
+		t.Errorf("counted before it showed: %+v", f)
 	}
 	// What an earlier version wrote.
 	if old := catalog.Parse("7.9 verra=16400.p.16500/" + strings.Split(m.Text(), "/")[len(strings.Split(m.Text(), "/"))-1]); len(catalog.Compare(old, m, "public")) > 0 {

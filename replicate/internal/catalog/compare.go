@@ -78,7 +78,8 @@ func comparePublication(b, n Publication) (Finding, bool) {
 	switch {
 	case b.OID != n.OID, b.Content != "" && b.Content != n.Content:
 		return altered, true
-	case b.Content == "" || b.XMin == n.XMin || n.Updates == b.Updates+1:
+	case b.Content == "" || b.XMin == n.XMin || n.Updates == b.Updates+1,
+		n.Updates == b.Updates && b.Updates == b.Earlier+1:
 		return Finding{}, false
 	}
 	altered.Early = n.Updates == b.Updates
@@ -231,6 +232,7 @@ func Parse(text string) *Marks {
 		case name == "publication":
 			m.Publication = Publication{OID: number(f[0]), Content: f[1], XMin: f[2]}
 			m.Publication.Updates, _ = strconv.ParseInt(f[3], 10, 64)
+			m.Publication.Earlier = m.Publication.Updates
 		case f[2] == "":
 			m.Tables[name] = &Table{OID: number(f[0]), sum: f[1]}
 		default:
