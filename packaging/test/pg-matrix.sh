@@ -26,7 +26,9 @@ for entry; do
     bin=$("$here/postgres-programs.sh" "$cache/$major" "$major" "${entry#*:}" "$work/$major") || exit 1
     say "$("$bin/postgres" --version), of ${entry#*:}"
     # shellcheck disable=SC2086 # several packages
-    if CARBOND_TEST_PGBIN=$bin CARBOND_TEST_REQUIRE=1 go test -count=1 -timeout 30m $packages; then
+    if CARBOND_TEST_PGBIN=$bin CARBOND_TEST_REQUIRE=1 go test -count=1 -timeout 30m $packages &&
+        # From this machine's version to that one.
+        CARBOND_TEST_UPGRADE_PGBIN=$bin go test -count=1 -run TestAdoptUpgrade ./replicate; then
         say "ok: Postgres $major"
     else
         failed="$failed $major"

@@ -46,7 +46,8 @@ libraries=$(find "$dir/usr/lib" "$dir/lib" -name '*.so*' ! -path '*/postgresql/*
     exit 1
 }
 mkdir "$bin/real"
-for name in initdb postgres pg_ctl pg_controldata pg_isready pg_basebackup pg_resetwal psql; do
+for name in initdb postgres pg_ctl pg_controldata pg_isready pg_basebackup pg_resetwal psql \
+    pg_upgrade pg_dump pg_dumpall pg_restore vacuumdb; do
     [ -e "$bin/$name" ] || continue
     mv "$bin/$name" "$bin/real/$name"
     printf '#!/bin/sh\nexec "%s" --argv0 "%s" --library-path "%s" "%s" "$@"\n' \
