@@ -7,8 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"carbond/store"
 	"carbond/store/change"
@@ -41,34 +45,17 @@ func running(t *testing.T, s *store.Store) <-chan error {
 	return ended
 }
 
-// applied applies a transaction until it works, as the source does.
-func applied(t *testing.T, s *store.Store, txn change.Txn) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
-		err := s.Apply(t.Context(), []change.Txn{txn})
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
-}
-
 // A file that cannot be read for a while, at any place, with readers inside: the
 // error names it, and the store goes on where it was when the disk is well.
 func TestUnreadableForAWhile(t *testing.T) {
 	for name, left := range map[string]int64{"nothing is left": 0, "a meta page is left": 4096, "the meta pages are left": 8192} {
 		t.Run(name, func(t *testing.T) {
 			src := storetest.NewSource(seed(t))
-			s := open(t, t.TempDir(), store.Options{SegmentBytes: 64 << 10, CheckpointInterval: 2 * time.Millisecond})
+			s := open(t, t.TempDir(), store.Options{SegmentBytes: 64 << 10})
 			defer s.Close()
 			for range 40 {
 				mustApply(t, s, src.Next())
 			}
-			ended := running(t, s)
 			stop := make(chan struct{})
 			var readers sync.WaitGroup
 			for range 4 {
@@ -88,11 +75,21 @@ func TestUnreadableForAWhile(t *testing.T) {
 				for _, path := range []string{openSegment(t, s.Dir()), filepath.Join(s.Dir(), "checkpoint.db")} {
 					txn := src.Next()
 					cutShort(t, path, left, func() {
-						if err := s.Apply(t.Context(), []change.Txn{txn}); err != nil && !strings.Contains(err.Error(), path) {
+						err := s.Apply(t.Context(), []change.Txn{txn})
+						if err == nil { // the log is well
+							err = s.Maintain(t.Context())
+						}
+						if err == nil && len(txn.Changes) == 0 {
+							return // nothing to write
+						}
+						if err == nil || !strings.Contains(err.Error(), path) {
 							t.Errorf("the error does not name %s: %v", path, err)
 						}
 					})
-					applied(t, s, txn)
+					mustApply(t, s, txn)
+					if err := s.Maintain(t.Context()); err != nil {
+						t.Fatal(err)
+					}
 					if d := src.Model.Diff(s.Snapshot()); d != "" {
 						t.Fatal(d)
 					}
@@ -100,11 +97,6 @@ func TestUnreadableForAWhile(t *testing.T) {
 			}
 			close(stop)
 			readers.Wait()
-			select {
-			case err := <-ended:
-				t.Fatalf("Run ended: %v", err)
-			default:
-			}
 			if got, want := strings.Join(logLines(t, s), "\n"), strings.Join(src.Model.Log, "\n"); got != want {
 				t.Fatalf("the log differs:\n%s\n--- want\n%s", got, want)
 			}
@@ -155,6 +147,73 @@ func TestUnreadableForGood(t *testing.T) {
 	}
 }
 
+// Run returns to the last durable commit by itself, when the disk is well and no
+// new transaction comes to try it.
+func TestRunMends(t *testing.T) {
+	src := storetest.NewSource(seed(t))
+	failing := map[string]bool{}
+	var mu sync.Mutex
+	fail := func(points ...string) {
+		mu.Lock()
+		defer mu.Unlock()
+		clear(failing)
+		for _, p := range points {
+			failing[p] = true
+		}
+	}
+	tried := make(chan struct{}, 1)
+	s := open(t, t.TempDir(), store.Options{NoSync: true, CheckpointInterval: time.Millisecond, Fault: func(point string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if !failing[point] {
+			return nil
+		}
+		select {
+		case tried <- struct{}{}:
+		default:
+		}
+		return syscall.ENOSPC
+	}})
+	defer s.Close()
+	for range 10 {
+		mustApply(t, s, src.Next())
+	}
+	rel := change.Standard(change.Verra)
+	part := func(first bool, ids ...string) change.Txn {
+		p := change.Txn{XID: 9, CommitLSN: 1 << 40, First: first, Final: !first}
+		if p.Final {
+			p.EndLSN = p.CommitLSN + 1
+		}
+		for _, id := range ids {
+			p.Changes = append(p.Changes, change.Change{Op: change.Create, Relation: rel, After: verraRow(rel, id, "")})
+		}
+		return p
+	}
+	txn := []change.Txn{part(true, "new", "newer"), part(false, "newest")}
+	rows := s.Snapshot().Rows(change.Verra)
+	mustApply(t, s, txn[0])
+	fail("append.commit", "cut")
+	if err := s.Apply(t.Context(), txn[1:]); err == nil {
+		t.Fatal("applied on a full disk")
+	}
+	ended := running(t, s)
+	for range 2 * 40 { // more often than any other trouble is tried
+		<-tried
+	}
+	fail()
+	select {
+	case err := <-ended:
+		t.Fatalf("Run ended: %v", err)
+	default:
+	}
+	for _, part := range txn {
+		mustApply(t, s, part)
+	}
+	if n := s.Snapshot().Rows(change.Verra); n != rows+3 {
+		t.Fatalf("%d rows, were %d", n, rows)
+	}
+}
+
 // Readers see a change when the views have it, not as soon as it is on disk: a
 // consumer can commit what it was given.
 func TestReadersBehindTheViews(t *testing.T) {
@@ -180,6 +239,64 @@ func TestReadersBehindTheViews(t *testing.T) {
 		if ahead != 0 {
 			t.Fatalf("read offset %d before the views had it", ahead)
 		}
+	}
+}
+
+// With the writer held inside a commit, or while it reads the files anew after an
+// error, all that probes, scrapers and lists ask is answered.
+func TestFiguresWaitForNobody(t *testing.T) {
+	for name, hold := range map[string]string{"in a commit": "append.commit", "in a cut": "cut"} {
+		t.Run(name, func(t *testing.T) {
+			var armed atomic.Bool
+			inside, goOn := make(chan struct{}), make(chan struct{})
+			reg := prometheus.NewRegistry()
+			s := open(t, t.TempDir(), store.Options{NoSync: true, Registerer: reg, Fault: func(point string) error {
+				if point == hold && armed.CompareAndSwap(true, false) {
+					close(inside)
+					<-goOn
+				}
+				return nil
+			}})
+			defer s.Close()
+			fill(t, s, 100)
+			m, err := s.Join("desk", "one")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Leave()
+			if err := s.CommitOffset(t.Context(), store.GroupCommit{Group: "desk", Generation: m.Generation, Topic: change.Topic(change.Verra), Offset: 5}); err != nil {
+				t.Fatal(err)
+			}
+			txn := change.Txn{XID: 9, CommitLSN: 900_000, First: true}
+			rel := change.Standard(change.Verra)
+			for _, id := range []string{"new", "newer"} { // the last one is not written before the next comes
+				txn.Changes = append(txn.Changes, change.Change{Op: change.Create, Relation: rel, After: verraRow(rel, id, "")})
+			}
+			mustApply(t, s, txn) // its end does not come: the next first part cuts it off
+			armed.Store(true)
+			done := make(chan error)
+			go func() {
+				txn.Final, txn.EndLSN = true, 900_001
+				done <- s.Apply(context.Background(), []change.Txn{txn})
+			}()
+			<-inside
+			if _, err := reg.Gather(); err != nil {
+				t.Error(err)
+			}
+			if g := s.Groups(); len(g) != 1 || g[0].Topics[0].Lag != 95 {
+				t.Errorf("groups %+v", g)
+			}
+			if n := s.Topics()[0].Records; n != 100 || s.Oldest() != 1 || s.Snapshot().Rows(change.Verra) != 100 || s.History().ID == "" {
+				t.Errorf("%d records from offset %d", n, s.Oldest())
+			}
+			if _, busy := s.Progress(); !busy {
+				t.Error("the writer is not busy")
+			}
+			close(goOn)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 

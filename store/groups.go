@@ -176,6 +176,9 @@ func (s *Store) lagTime(topic string, behind change.Offset) time.Duration {
 	r := s.NewReader(max(behind+1, s.Oldest()))
 	var seen time.Time
 	for range 8 {
+		if s.changelog.Busy() { // who looks at figures does not wait for the writer
+			break
+		}
 		recs, err := r.Read(readBytes)
 		if err != nil || len(recs) == 0 {
 			break

@@ -51,6 +51,7 @@ type File struct {
 	path  string
 	opt   Options
 	spent atomic.Int64 // bytes touched since the mapping was given back
+	free  atomic.Int64 // see Free
 	stale atomic.Bool  // a commit failed: what the disk holds is unknown
 
 	life sync.RWMutex // shared by transactions; guards what follows
@@ -207,6 +208,9 @@ func (f *File) transact(write bool, fn func(*bolt.Tx) error) error {
 		if tx != nil {
 			_ = tx.Rollback() // says that it is closed after a commit
 		}
+		if write && f.opt.Stats {
+			f.free.Store(int64(f.db.Stats().FreePageN) * int64(*inside[int](f.db, "pageSize")))
+		}
 	}()
 	committing := false
 	err := guard(f.path, f.db, f.db, func() (err error) {
@@ -296,12 +300,5 @@ func (f *File) Check() (errs []error) {
 }
 
 // Free returns the number of bytes in the file that hold nothing, as of the last
-// transaction that wrote.
-func (f *File) Free() int64 {
-	f.life.RLock()
-	defer f.life.RUnlock()
-	if f.db == nil {
-		return 0
-	}
-	return int64(f.db.Stats().FreePageN) * int64(*inside[int](f.db, "pageSize"))
-}
+// transaction that wrote. It waits for nobody.
+func (f *File) Free() int64 { return f.free.Load() }

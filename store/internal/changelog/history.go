@@ -66,6 +66,7 @@ func (l *Log) name() error {
 		return fmt.Errorf("give %s a history id: %w", s.path, err)
 	}
 	l.history = h
+	l.show()
 	return nil
 }
 
@@ -96,6 +97,7 @@ func (l *Log) Fork(first change.Offset) error {
 	l.segments = append(l.segments, next)
 	l.tail = tail
 	l.sum, l.blocks, l.written = 0, 0, 0
+	defer l.show()
 	if !empty {
 		l.touch(s)
 		return nil

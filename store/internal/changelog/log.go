@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -66,6 +66,8 @@ type Log struct {
 	opt Options
 	dec *zstd.Decoder
 
+	seen atomic.Pointer[seen] // for those who wait for nobody
+
 	mu       sync.Mutex // guards what follows
 	idle     *sync.Cond // a reader left
 	segments []*segment // by first offset; the last one is open for writing
@@ -94,31 +96,47 @@ func (l *Log) Dir() string { return l.dir }
 // Path returns the name of the file that is written.
 func (l *Log) Path() string { return l.open().path }
 
-// Tail returns what the last commit made durable.
-func (l *Log) Tail() Tail {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.tail
+// seen is what the last change of the log left, for readers that must not wait
+// for the writer or for the disk.
+type seen struct {
+	tail    Tail
+	history change.History
+	stats   Stats
 }
+
+// show publishes what is there now. Callers hold mu.
+func (l *Log) show() {
+	n := seen{l.tail, l.history, Stats{Segments: len(l.segments), Oldest: l.segments[0].first}}
+	for _, s := range l.segments {
+		n.stats.Bytes += s.size
+	}
+	l.seen.Store(&n)
+}
+
+// Tail returns what the last commit made durable.
+func (l *Log) Tail() Tail { return l.seen.Load().tail }
 
 // History says which offsets mean what.
-func (l *Log) History() change.History {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.history
-}
+func (l *Log) History() change.History { return l.seen.Load().history }
 
 // Oldest returns the first offset that is kept; Tail().Next when none is.
-func (l *Log) Oldest() change.Offset {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.segments[0].first
+func (l *Log) Oldest() change.Offset { return l.seen.Load().stats.Oldest }
+
+// Stats describes the files.
+type Stats struct {
+	Segments int
+	Bytes    int64 // as of the last look at the files, see Segments
+	Oldest   change.Offset
 }
+
+// Stats returns the number and size of the segment files.
+func (l *Log) Stats() Stats { return l.seen.Load().stats }
 
 // Dictionary returns a copy of the dictionary.
 func (l *Log) Dictionary() map[uint32][]byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.admit()
 	return maps.Clone(l.dict)
 }
 
@@ -177,7 +195,10 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 	l.mu.Lock()
 	l.tail = tail
 	maps.Copy(l.dict, dict)
+	now := *l.seen.Load()
+	now.tail, now.stats.Bytes = tail, now.stats.Bytes+max(0, size-s.size)
 	s.last, s.size = l.history.Before(tail.Next), max(size, s.size)
+	l.seen.Store(&now)
 	l.mu.Unlock()
 	return nil
 }
@@ -274,6 +295,7 @@ func (l *Log) Rotate() error {
 	s.born = time.Now()
 	l.sum, l.blocks, l.written = 0, 0, 0
 	l.touch(s)
+	l.show()
 	l.mu.Unlock()
 	l.opt.crash("rotate.done")
 	return nil
@@ -333,25 +355,4 @@ func (l *Log) Close() error {
 	l.mu.Unlock()
 	// The decompressor is left to the collector: readers may be inside it.
 	return errors.Join(errs...)
-}
-
-// Stats describes the files.
-type Stats struct {
-	Segments int
-	Bytes    int64
-	Oldest   change.Offset
-}
-
-// Stats returns the number and size of the segment files.
-func (l *Log) Stats() Stats {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	st := Stats{Segments: len(l.segments), Oldest: l.segments[0].first}
-	for _, s := range l.segments {
-		if fi, err := os.Stat(s.path); err == nil {
-			s.size = fi.Size()
-		}
-		st.Bytes += s.size
-	}
-	return st
 }

@@ -94,6 +94,14 @@ func (l *Log) enter(from change.Offset) (*segment, change.Offset, error) {
 	return s, l.tail.Visible, err
 }
 
+// Busy reports whether a reader would wait, as while the files are read anew
+// after an error.
+func (l *Log) Busy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.alone
+}
+
 // pin pins the segment that begins at first; nil when there is none any more.
 func (l *Log) pin(first change.Offset) (*segment, error) {
 	l.mu.Lock()

@@ -47,6 +47,9 @@ func Open(dir string, opt Options) (*Log, error) {
 		err = l.recover()
 		l.opening = false
 	}
+	if err == nil {
+		l.show()
+	}
 	if err == nil && l.history.ID == "" {
 		if err = l.name(); NoSpace(err) {
 			err = nil // the next start names it
@@ -305,21 +308,37 @@ func (l *Log) cutAt(tx *bolt.Tx, tail Tail) error {
 // disk holds: Tail may be ahead of the last Append that worked, when one that
 // failed was on disk nevertheless. Nothing can be appended until it works.
 func (l *Log) Cut() error {
-	l.mu.Lock()
-	whole := l.tail.Next == l.history.After(l.tail.Visible)
-	l.mu.Unlock()
+	now := l.seen.Load()
+	whole := now.tail.Next == now.history.After(now.tail.Visible)
 	if whole && !l.torn && !l.stale {
 		return nil
 	}
 	l.opt.distrust, l.torn = l.torn, true
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.closed {
+		l.mu.Unlock()
 		return ErrClosed
 	}
 	// A transaction can reach back over several segments, and a sealed one is
-	// opened for writing again: nobody may be inside any of them.
-	defer l.seclude(l.segments...)()
+	// opened for writing again: nobody may be inside any of them. Those who ask
+	// how far the log is need not wait for the disk meanwhile.
+	admit := l.seclude(l.segments...)
+	l.mu.Unlock()
+	err := l.reread()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	admit()
+	if err != nil {
+		return err
+	}
+	l.show()
+	l.torn, l.stale = false, false
+	return nil
+}
+
+// reread closes the files and begins from what the disk holds. Callers have the
+// log for themselves.
+func (l *Log) reread() error {
 	for _, s := range l.segments {
 		if err := s.close(); err != nil {
 			return err
@@ -342,11 +361,7 @@ func (l *Log) Cut() error {
 		return fmt.Errorf("cut the changelog: the segments of %s are gone", l.dir)
 	}
 	l.segments = segs
-	if err := l.recover(); err != nil {
-		return err
-	}
-	l.torn, l.stale = false, false
-	return nil
+	return l.recover()
 }
 
 func addSum(sum uint32, frame []byte) uint32 { return crc32.Update(sum, castagnoli, frame) }

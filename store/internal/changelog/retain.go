@@ -26,6 +26,7 @@ type Segment struct {
 func (l *Log) Segments() []Segment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.admit()
 	out := make([]Segment, len(l.segments))
 	for i, s := range l.segments {
 		if fi, err := os.Stat(s.path); err == nil {
@@ -33,6 +34,7 @@ func (l *Log) Segments() []Segment {
 		}
 		out[i] = Segment{s.path, s.first, s.last, s.size, s.born, i < len(l.segments)-1}
 	}
+	l.show()
 	return out
 }
 
@@ -54,6 +56,7 @@ func (l *Log) DropOldest() error {
 		return fmt.Errorf("drop segment: %w", err)
 	}
 	l.segments = l.segments[1:]
+	l.show()
 	l.forget(l.segments[0].first)
 	l.mapped = slices.DeleteFunc(l.mapped, func(o *segment) bool { return o == s })
 	s.dropped = true
@@ -70,6 +73,7 @@ func (l *Log) DropOldest() error {
 // way from a source position to the segment that holds it.
 func (l *Log) Births() ([]Tail, error) {
 	l.mu.Lock()
+	l.admit()
 	known := make([]*Tail, len(l.segments))
 	firsts := make([]change.Offset, len(l.segments))
 	for i, s := range l.segments {
