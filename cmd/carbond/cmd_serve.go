@@ -91,6 +91,7 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, mode string, flags 
 		return err
 	}
 	pace.opened()
+	defer pace.tidy()()
 	parts := life.New(d.log)
 	running := d.start(ctx, parts)
 	if err := d.notify.Ready(d.statusLine(d.judge())); err != nil {

@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	rtm "runtime/metrics"
 	"sync"
+	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
@@ -139,4 +140,79 @@ func (p *pacer) set() {
 		p.now = want
 		debug.SetGCPercent(want)
 	}
+}
+
+const (
+	// untidyAbove is how far the heap may be above what is known to be needed, and
+	// untidyFor for how long, before it is given back, every tidyEvery at most: a
+	// busy daemon needs its garbage again.
+	untidyAbove = 64 << 20
+	untidyFor   = 10 * time.Second
+	tidyEvery   = time.Minute
+)
+
+// tidy gives memory back behind something huge, until the returned function is
+// called. The collector runs when new memory is asked for: after one huge row
+// nothing asks, and the runtime keeps what it took for the next one.
+func (p *pacer) tidy() (stop func()) {
+	if p.over {
+		return func() {}
+	}
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		var u untidiness
+		for {
+			select {
+			case <-quit:
+				return
+			case now := <-t.C:
+				if u.lasts(now, residentHeap()) {
+					debug.FreeOSMemory()
+					u.known = residentHeap()
+				}
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-done
+	}
+}
+
+// residentHeap returns the bytes of the heap that the system has not got back.
+func residentHeap() (n uint64) {
+	s := []rtm.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	rtm.Read(s)
+	for i := range s {
+		n += s[i].Value.Uint64()
+	}
+	return n
+}
+
+// untidiness watches the size of the heap.
+type untidiness struct {
+	known uint64    // the least since the heap was last given back
+	since time.Time // it is far above that, zero when it is not
+	last  time.Time // when lasts was last true
+}
+
+// lasts reports whether the heap has been far above what is known to be needed
+// for long enough.
+func (u *untidiness) lasts(now time.Time, heap uint64) bool {
+	u.known = min(u.known, heap)
+	switch {
+	case heap <= u.known+untidyAbove:
+		u.since = time.Time{}
+		return false
+	case u.since.IsZero():
+		u.since = now
+	}
+	if now.Sub(u.since) < untidyFor || now.Sub(u.last) < tidyEvery {
+		return false
+	}
+	u.since, u.last = time.Time{}, now
+	return true
 }

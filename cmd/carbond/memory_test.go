@@ -5,6 +5,7 @@ import (
 	"runtime"
 	rtm "runtime/metrics"
 	"testing"
+	"time"
 )
 
 func TestGOGC(t *testing.T) {
@@ -51,6 +52,34 @@ func TestNextGarbage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if got := nextGarbage(tc.now, tc.live, tc.limit, tc.share); got != tc.want {
 				t.Errorf("got %d MiB, want %d MiB", got>>20, tc.want>>20)
+			}
+		})
+	}
+}
+
+// TestUntidiness: a heap that stays large is given back, one that is large for a
+// moment is not, and a busy one not all the time.
+func TestUntidiness(t *testing.T) {
+	const mb = 1 << 20
+	type look struct {
+		after time.Duration
+		heap  uint64
+		want  bool
+	}
+	for name, looks := range map[string][]look{
+		"small":       {{0, 10 * mb, false}, {time.Minute, 60 * mb, false}},
+		"a huge row":  {{0, 10 * mb, false}, {time.Second, 900 * mb, false}, {9 * time.Second, 900 * mb, false}, {time.Second, 900 * mb, true}},
+		"soon gone":   {{0, 900 * mb, false}, {9 * time.Second, 10 * mb, false}, {time.Second, 900 * mb, false}},
+		"again, soon": {{0, 900 * mb, false}, {10 * time.Second, 900 * mb, true}, {time.Second, 900 * mb, false}, {30 * time.Second, 900 * mb, false}, {29 * time.Second, 900 * mb, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Unix(1e9, 0)
+			var u untidiness
+			for i, l := range looks {
+				now = now.Add(l.after)
+				if got := u.lasts(now, l.heap); got != l.want {
+					t.Errorf("look %d: got %t", i, got)
+				}
 			}
 		})
 	}
