@@ -114,7 +114,7 @@ func TestSettingsOfTheRole(t *testing.T) {
 		"client_min_messages = debug5", "search_path = ''", "row_security = off", "quote_all_identifiers = on",
 	}
 	if version(t, db) >= 17 {
-		settings = append(settings, "transaction_timeout = 1")
+		settings = append(settings, "transaction_timeout = '5s'") // it counts from the SET on that ends it
 	}
 	for i, s := range settings {
 		in := ""
