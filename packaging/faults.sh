@@ -13,7 +13,8 @@ export CARBOND_FAULT_SEED=$seed CARBOND_FAULT_JOURNAL=$PWD/.run/faults-$seed
 export CARBOND_FAULT_RUNS="cuts=$((runs * 80 / 100)) live=$((runs * 7 / 100)) stream=$((runs * 10 / 100)) postgres=$((runs * 3 / 100))"
 echo "seed $seed: $CARBOND_FAULT_RUNS; resume with FAULT_SEED=$seed"
 bad=0
-go test ./cmd/carbond/internal/faults -run 'TestPowerCuts$|TestLiveFaults' -count=1 -timeout 0 -v || bad=1
+go test ./cmd/carbond/internal/faults ./replicate ./cmd/carbond/internal/e2e -p 1 -count=1 -timeout 0 -v \
+	-run '^(TestPowerCuts|TestLiveFaults|TestStreamCrash|TestPostgresFaults)$' || bad=1
 echo
 echo "seed $seed, runs by fault (${CARBOND_FAULT_JOURNAL#"$PWD"/}):"
 awk -F'"' -v want="$CARBOND_FAULT_RUNS" '

@@ -163,7 +163,10 @@ func (h *history) readLog(t testing.TB, s *store.Store) (recs []change.Record) {
 		}
 		recs = append(recs, some...)
 	}
-	for _, rec := range recs {
+	for i, rec := range recs {
+		if i == 0 && h.records == 0 {
+			h.next = rec.Offset // a new log begins where no other can have been
+		}
 		if rec.Offset != h.next {
 			t.Fatalf("offset %d follows %d", rec.Offset, h.next-1)
 		}
@@ -290,20 +293,35 @@ func (h *history) checkRetracts(t testing.TB, table string, recs []change.Record
 
 func sameRows(t testing.TB, what, table string, got, want map[string]row) {
 	t.Helper()
+	if d := rowsDiffer(table, got, want); d != "" {
+		t.Fatalf("%s: %s", what, d)
+	}
+}
+
+func rowsDiffer(table string, got, want map[string]row) string {
 	for k, r := range want {
 		if !maps.Equal(contract(table, got[k]), contract(table, r)) {
-			t.Fatalf("%s: row %q is %v, should be %v", what, k, got[k], r)
+			return fmt.Sprintf("row %q is %v, should be %v", k, got[k], r)
 		}
 	}
 	for k, r := range got {
 		if _, ok := want[k]; !ok {
-			t.Fatalf("%s: row %q is too much: %v", what, k, r)
+			return fmt.Sprintf("row %q is too much: %v", k, r)
 		}
 	}
+	return ""
 }
 
 // checkState compares what the log leads to with the tables.
 func (h *history) checkState(t testing.TB, conn *pgx.Conn) {
+	t.Helper()
+	if d := h.differs(t, conn); d != "" {
+		t.Fatalf("what the log says of %s", d)
+	}
+}
+
+// differs describes where what the log leads to is not what the tables hold.
+func (h *history) differs(t testing.TB, conn *pgx.Conn) string {
 	t.Helper()
 	for _, table := range change.Tables() {
 		want := map[string]row{}
@@ -320,8 +338,11 @@ func (h *history) checkState(t testing.TB, conn *pgx.Conn) {
 		if err != nil {
 			t.Fatalf("read %s: %v", table, err)
 		}
-		sameRows(t, "what the log says of "+table, table, h.state[table], want)
+		if d := rowsDiffer(table, h.state[table], want); d != "" {
+			return table + ": " + d
+		}
 	}
+	return ""
 }
 
 // copyDir copies a data directory, so that looking into it changes nothing.

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -30,14 +31,22 @@ func chaos() map[string]event {
 		"end the walsender": func(w *world) {
 			w.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '" + daemonSlot + "'")
 		},
-		"cut the network":         func(w *world) { w.net.cut() },
-		"stall the network":       func(w *world) { w.net.set(stalls); w.wait(4500); w.net.set(passes) },
-		"stall and cut":           func(w *world) { w.net.set(stalls); w.wait(1000); w.net.cut(); w.net.set(passes) },
-		"slow network":            func(w *world) { w.net.set(crawls); w.wait(2000); w.net.set(passes) },
-		"refuse connections":      func(w *world) { w.net.set(refuse); w.net.cut(); w.wait(1500); w.net.set(passes) },
-		"walsender without peer":  func(w *world) { release := w.net.vanish(); w.wait(2500); release() },
-		"large transaction":       func(w *world) { w.large(30_000, nil) },
-		"kill in a large one":     func(w *world) { w.large(25_000, func() { w.kill(); w.start() }) },
+		"cut the network":        func(w *world) { w.net.cut() },
+		"stall the network":      func(w *world) { w.net.set(stalls); w.wait(4500); w.net.set(passes) },
+		"stall and cut":          func(w *world) { w.net.set(stalls); w.wait(1000); w.net.cut(); w.net.set(passes) },
+		"slow network":           func(w *world) { w.net.set(crawls); w.wait(2000); w.net.set(passes) },
+		"refuse connections":     func(w *world) { w.net.set(refuse); w.net.cut(); w.wait(1500); w.net.set(passes) },
+		"walsender without peer": func(w *world) { release := w.net.vanish(); w.wait(2500); release() },
+		"large transaction":      func(w *world) { w.large(30_000, nil) },
+		"kill in a large one":    func(w *world) { w.large(25_000, func() { w.kill(); w.start() }) },
+		"truncate a large table": func(w *world) {
+			w.large(30_000, nil)
+			if err := w.try("TRUNCATE finance, verra CASCADE"); err != nil {
+				w.t.Logf("truncate: %v", err) // the writers hold it
+			}
+		},
+		"cut at a byte":           func(w *world) { w.net.cutAfter(w.IntN(40_000)); w.large(5_000, nil); w.wait(500); w.net.cutAfter(-1) },
+		"prepared and held":       (*world).prepared,
 		"cut in a large one":      func(w *world) { w.large(25_000, w.net.cut) },
 		"change the columns":      (*world).alter,
 		"checkpoint of Postgres":  func(w *world) { w.sql("CHECKPOINT"); w.sql("VACUUM verra, carbonmark, finance, news") },
@@ -50,7 +59,11 @@ func (w *world) happen(name string) {
 	w.t.Helper()
 	began := time.Now()
 	w.comfort = name
-	chaos()[name](w)
+	happens, ok := chaos()[name]
+	if !ok {
+		happens = upheavals()[name]
+	}
+	happens(w)
 	w.events[name]++
 	w.t.Logf("%s took %v", name, time.Since(began).Round(time.Millisecond))
 }
@@ -139,6 +152,31 @@ func (w *world) large(n int, during func()) {
 	if err := <-done; err != nil {
 		w.t.Logf("the large transaction failed: %v", err) // a deadlock with a writer, and then nothing of it happened
 	}
+}
+
+// prepared prepares a transaction that outlasts the daemon or Postgres, with
+// others behind it, and then ends it.
+func (w *world) prepared() {
+	id := w.IntN(1000)
+	if err := w.try("BEGIN", fmt.Sprintf("INSERT INTO news(guid, title) VALUES ('prepared %d', 'held')", id), "DELETE FROM carbonmark WHERE id = 'c3'", "PREPARE TRANSACTION 'e2e held'"); err != nil {
+		w.t.Logf("prepare: %v", err)
+		return
+	}
+	w.wait(300)
+	switch w.IntN(3) {
+	case 0:
+		w.kill()
+		w.start()
+	case 1:
+		w.restartPostgres()
+	default:
+		w.net.cut()
+	}
+	end := "COMMIT"
+	if w.IntN(4) == 0 {
+		end = "ROLLBACK"
+	}
+	w.sql(end + " PREPARED 'e2e held'")
 }
 
 // alter adds, renames or drops columns that no view reads.

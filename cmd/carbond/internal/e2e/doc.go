@@ -14,7 +14,14 @@
 //  4. The data directory passes fsck after every end of the daemon, and a
 //     replay of the log alone leads to the same state.
 //
-// Flags: -seed N repeats a run's choices (the interleaving of processes stays
+// TestUpheavals (upheaval_test.go) changes the tables themselves under the same
+// writers: renamed away and back, rewritten, their leaves and enum values replaced,
+// keys moved over each other. Much of that the stream does not tell, so there the
+// views, and the tables that the log leads to by key, must come to equal SQL.
+//
+// TestPostgresFaults takes both in many short runs: the last part of `make faults`.
+//
+// Flags: -event NAME lets one thing happen again and again, -seed N repeats a run's choices (the interleaving of processes stays
 // the machine's), -for D writes for so long, -long means ten minutes.
 //
 // The package has no code of its own.

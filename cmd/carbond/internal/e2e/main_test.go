@@ -17,9 +17,10 @@ import (
 )
 
 var (
-	seedFlag = flag.Uint64("seed", 0, "seed of the oracle test, 0 chooses one")
-	longFlag = flag.Bool("long", false, "run the oracle test for ten minutes")
-	forFlag  = flag.Duration("for", 0, "run the oracle test for so long")
+	seedFlag  = flag.Uint64("seed", 0, "seed of the oracle test, 0 chooses one")
+	longFlag  = flag.Bool("long", false, "run the oracle test for ten minutes")
+	eventFlag = flag.String("event", "", "the one event that is to happen, again and again")
+	forFlag   = flag.Duration("for", 0, "run the oracle test for so long")
 )
 
 // module is the root of the module, seen from this folder.

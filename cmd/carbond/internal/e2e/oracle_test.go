@@ -28,7 +28,7 @@ func TestOracle(t *testing.T) {
 		length = 10 * time.Second
 	}
 	t.Logf("seed %d: repeat with -args -seed %d", seed, seed)
-	w := newWorld(t, seed)
+	w := newWorld(t, seed, "")
 	defer func() { t.Log(w.summary()) }()
 
 	// The first copy is made while rows are there and more are coming.
@@ -40,6 +40,9 @@ func TestOracle(t *testing.T) {
 	w.compare(true)
 
 	next := w.program()
+	if *eventFlag != "" {
+		next = func() string { return *eventFlag }
+	}
 	for end := time.Now().Add(length); time.Now().Before(end); {
 		for range 1 + w.IntN(4) {
 			w.happen(next())

@@ -21,6 +21,7 @@ type proxy struct {
 	mode  mode
 	gate  chan struct{} // closed while bytes pass
 	pairs map[*pair]struct{}
+	left  int // bytes from Postgres until every connection is cut; negative: no end
 }
 
 type mode int
@@ -44,7 +45,7 @@ func newProxy(t testing.TB, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{target: target, listener: l, pairs: map[*pair]struct{}{}, gate: make(chan struct{})}
+	p := &proxy{target: target, listener: l, pairs: map[*pair]struct{}{}, gate: make(chan struct{}), left: -1}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	close(p.gate)
 	p.wg.Go(p.accept)
@@ -135,7 +136,15 @@ func (p *proxy) pump(to, from net.Conn, c *pair) {
 			if slow && !pause(p.ctx, 2*time.Millisecond) {
 				return
 			}
-			if _, err := to.Write(buf[:n]); err != nil {
+			pass := n
+			if to == c.down {
+				pass = p.allow(n)
+			}
+			if _, err := to.Write(buf[:pass]); err != nil {
+				return
+			}
+			if pass < n {
+				p.cut()
 				return
 			}
 		}
@@ -155,6 +164,29 @@ func (p *proxy) set(m mode) {
 		close(p.gate)
 	}
 	p.mode = m
+}
+
+// cutAfter cuts every connection after so many bytes from Postgres, wherever in
+// a message that is. Negative takes it back.
+func (p *proxy) cutAfter(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = n
+}
+
+// allow counts bytes and returns how many of them may pass.
+func (p *proxy) allow(n int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left < 0 {
+		return n
+	}
+	if n < p.left {
+		p.left -= n
+		return n
+	}
+	n, p.left = p.left, -1
+	return n
 }
 
 // cut closes every connection on both sides.

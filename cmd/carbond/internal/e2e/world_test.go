@@ -21,16 +21,17 @@ import (
 // world is Postgres, the network, the daemon and the writers of one oracle run.
 type world struct {
 	random
-	t       *testing.T
-	seed    uint64
-	cluster *pgtest.Cluster
-	url     string // to Postgres itself
-	net     *proxy
-	dir     string   // of the daemon's data
-	env     []string // of the daemon
-	gate    sync.RWMutex
-	writers []*writer
-	history *history
+	t        *testing.T
+	seed     uint64
+	cluster  *pgtest.Cluster
+	url      string // to Postgres itself
+	net      *proxy
+	dir      string   // of the daemon's data
+	env      []string // of the daemon
+	changing bool     // the tables themselves are changed: see upheavals
+	gate     sync.RWMutex
+	writers  []*writer
+	history  *history
 
 	mu     sync.Mutex // guards daemon, which the sampler reads
 	daemon *daemon
@@ -46,7 +47,9 @@ type world struct {
 // order, so that a query which forgets to ask for that order is found out.
 const database = "e2e_oracle"
 
-func newWorld(t *testing.T, seed uint64) *world {
+// newWorld starts a Postgres with a database of carbond's. With tables, the SQL
+// that makes some of them in another way, what happens may be a gap.
+func newWorld(t *testing.T, seed uint64, tables string) *world {
 	t.Helper()
 	c := pgtest.Start(t, "wal_sender_timeout=3s", "deadlock_timeout=200ms", "logical_decoding_work_mem=256kB", "max_prepared_transactions=20", "log_min_error_statement=panic", "log_min_messages=warning")
 	pgtest.Exec(t, c.URL("postgres"), "CREATE DATABASE "+database+" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'")
@@ -62,6 +65,11 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.env = []string{
 		"CARBOND_DATA_DIR=" + w.dir, "CARBOND_POSTGRES_URL=" + w.net.through(t, w.url), "CARBOND_POSTGRES_SLOT=" + daemonSlot,
 		"CARBOND_STORE_SEGMENT_BYTES=1MiB", "CARBOND_CHECKPOINT_INTERVAL=200ms", "CARBOND_RETENTION_BYTES=0",
+	}
+	if tables != "" {
+		w.changing = true
+		w.env = append(w.env, "CARBOND_POSTGRES_ON_GAP=resnapshot")
+		w.sql(tables)
 	}
 	must(t, w.env, "migrate")
 	conn := w.connect()
@@ -91,6 +99,7 @@ func (w *world) write(n int, every time.Duration) (stop func()) {
 	var wg sync.WaitGroup
 	for id := range n {
 		wr := newWriter(w.seed, id, w.url, &w.gate, every)
+		wr.deferrable = w.changing
 		if id == 0 {
 			if err := wr.fill(ctx); err != nil {
 				w.t.Fatal(err)
@@ -264,7 +273,7 @@ func (w *world) compare(whole bool) {
 		d := w.current()
 		client := d.dial(w.t)
 		defer client.Close()
-		w.views += compareViews(w.t.Context(), w.t, w.Rand, conn, pb.NewCarbonServiceClient(client), lsn)
+		w.views += compareViews(w.t.Context(), w.t, w.Rand, conn, pb.NewCarbonServiceClient(client), lsn, "")
 		w.rounds++
 		w.noAnomaly(d)
 		if !whole {
