@@ -64,7 +64,13 @@ func (s *changelog) sameHistory(ctx context.Context, q *pb.ConsumeRequest) error
 	if q.History == "" {
 		return nil // the offset speaks for itself
 	}
-	return s.logError(ctx, s.log.History().Check(q.History, max(change.Offset(q.GetOffset()), 1)-1))
+	from := max(change.Offset(q.GetOffset()), 1)
+	err := s.log.History().Check(q.History, from-1)
+	var other *change.HistoryError
+	if errors.As(err, &other) {
+		other.Offset = from // as the client has it
+	}
+	return s.logError(ctx, err)
 }
 
 // add sets where a topic begins.

@@ -66,6 +66,15 @@ func TestBackup(t *testing.T) {
 	if got := r.Committed("desk", change.Topic(change.News)); got != 5 {
 		t.Fatalf("committed offset %d, want 5", got)
 	}
+	// A member that the group got since the backup is none of the copy's, whose next
+	// one has a higher generation.
+	since, err := s.Join("desk", "two")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err = r.Join("desk", "three"); err != nil || m.Generation <= since.Generation {
+		t.Fatalf("generation %d of the copy, %d since the backup: %v", m.Generation, since.Generation, err)
+	}
 	mustApply(t, r, sent...) // the source sends again what came after
 	if d := src.Model.Diff(r.Snapshot()); d != "" {
 		t.Fatal(d)

@@ -65,7 +65,7 @@ func Check(dir string) (*Report, error) {
 	}
 	r.Position = state.position(tail.Visible)
 	w.finish(tail)
-	if err := group.Check(groupsPath(dir), tail.Visible); err != nil {
+	if err := group.Check(groupsPath(dir), tail.Visible, r.History); err != nil {
 		r.Problems = append(r.Problems, err)
 	}
 	return r, nil

@@ -3,6 +3,7 @@ package store_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"carbond/store"
 	"carbond/store/change"
+	"carbond/store/storetest"
 )
 
 // committed makes a directory with 10 records of verra, of which a group has
@@ -176,5 +178,55 @@ func TestGroupsBeyondTheLog(t *testing.T) {
 			s.Close()
 		}
 		t.Fatalf("open: %v", err)
+	}
+}
+
+// TestGroupsOfAnotherHistory refuses groups that stand where the log has a hole.
+func TestGroupsOfAnotherHistory(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, store.Options{NoSync: true})
+	src := storetest.NewSource(6)
+	for range 30 {
+		mustApply(t, s, src.Next())
+	}
+	archive, then := backupOf(t, s), src.Branch(7)
+	for range 30 {
+		mustApply(t, s, src.Next())
+	}
+	m, err := s.Join("desk", "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := s.Position().Offset
+	if err := s.CommitOffset(t.Context(), store.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: change.Topic(change.News), Offset: at}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	restored := filepath.Join(t.TempDir(), "restored")
+	if _, _, err := store.Restore(restored, bytes.NewReader(archive), store.Options{NoSync: true}); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, restored, store.Options{NoSync: true})
+	for range 30 {
+		mustApply(t, s, then.Next())
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "groups.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(restored, "groups.db"), b, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("offset %d is of another history", at)
+	if r, err := store.Check(restored); err != nil || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Error(), want) {
+		t.Errorf("check: %v %+v", err, r)
+	}
+	if _, err := store.Open(restored, store.Options{NoSync: true}); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "move it aside") {
+		t.Errorf("open: %v", err)
 	}
 }

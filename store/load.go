@@ -23,7 +23,7 @@ func (s *Store) load() (err error) {
 	if s.groups, err = group.Open(groupsPath(s.dir), group.Options{NoSync: s.opt.NoSync, Crash: s.opt.Crash}); err != nil {
 		return err
 	}
-	if err := s.groups.Within(s.changelog.Tail().Visible); err != nil {
+	if err := s.groups.Within(s.changelog.Tail().Visible, s.history); err != nil {
 		return err
 	}
 	s.shapes = newShapes()

@@ -20,6 +20,7 @@ import (
 
 	"carbond/store/internal/boltfile"
 	"carbond/store/internal/changelog"
+	"carbond/store/internal/group"
 )
 
 // ErrRestoring means that a restore into the directory did not end.
@@ -306,7 +307,7 @@ func inspect(tmp string, m *Manifest) (*Report, error) {
 	return r, nil
 }
 
-// fork begins the history of the restored copy.
+// fork begins the history of the restored copy, and generations of its groups.
 func (s *Store) fork(tmp string, r *Report) (err error) {
 	l, err := changelog.Open(logDir(tmp), s.logOptions())
 	if err != nil {
@@ -318,6 +319,15 @@ func (s *Store) fork(tmp string, r *Report) (err error) {
 		first = firstOffset(time.Now(), l.Tail().Next)
 	}
 	if err := l.Fork(first); err != nil {
+		return err
+	}
+	g, err := group.Open(groupsPath(tmp), group.Options{NoSync: s.opt.NoSync})
+	if err != nil {
+		return err
+	}
+	// A consumer of what the backup's directory went on to may still be there. The
+	// offset is above all generations too, which go on from the clock's seconds.
+	if err := errors.Join(g.Supersede(uint64(first)), g.Close()); err != nil {
 		return err
 	}
 	r.History = l.History()

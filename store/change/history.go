@@ -39,6 +39,14 @@ func (h History) spans(yield func(Ancestor) bool) {
 // offset next: there, or behind the hole that begins there. It returns a
 // *HistoryError when next was never given out.
 func (h History) From(next Offset) (Offset, error) {
+	at, other := h.from(next)
+	if other != nil {
+		return at, other
+	}
+	return at, nil
+}
+
+func (h History) from(next Offset) (Offset, *HistoryError) {
 	end := Offset(0) // of what comes before the span
 	for s := range h.spans {
 		switch {
@@ -58,7 +66,7 @@ func (h History) From(next Offset) (Offset, error) {
 // After returns the offset of the change behind the one at an offset, which may
 // not be there yet. 0 stands before the first.
 func (h History) After(at Offset) Offset {
-	next, _ := h.From(max(at, at+1))
+	next, _ := h.from(max(at, at+1))
 	return next
 }
 
@@ -81,7 +89,11 @@ func (h History) UpTo(n Offset) (last Offset) {
 // reader names, which has dealt with everything up to it. Without a name the
 // offset alone says whether it can be.
 func (h History) Check(id string, at Offset) error {
-	_, err := h.From(max(at, at+1))
+	_, other := h.from(max(at, at+1))
+	var err error
+	if other != nil {
+		other.Offset, err = at, other
+	}
 	if id == "" || id == h.ID {
 		return err
 	}

@@ -241,8 +241,9 @@ func errLength(b []byte) error {
 }
 
 // Check reads a closed file without changing it: bbolt's own structure, every
-// group, and that no offset lies behind the end of the changelog.
-func Check(path string, end change.Offset) error {
+// group, and that no offset lies behind the end of the changelog or in a hole of
+// its history.
+func Check(path string, end change.Offset, h change.History) error {
 	file, err := boltfile.Open(path, boltfile.Options{ReadOnly: true})
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -255,7 +256,7 @@ func Check(path string, end change.Offset) error {
 	if len(problems) == 0 {
 		err = file.View(func(tx *bolt.Tx) error {
 			return errors.Join(walk(tx, &content{}, func(name string, g *Group) {
-				problems = append(problems, g.beyond(name, end)...)
+				problems = append(problems, g.beyond(name, end, h)...)
 			})...)
 		})
 	}
@@ -265,12 +266,12 @@ func Check(path string, end change.Offset) error {
 	return nil
 }
 
-// Within makes sure that no group stands beyond the end of the changelog: its
-// consumer would never see the changes that take these offsets.
-func (f *File) Within(end change.Offset) error {
+// Within makes sure that every group stands inside the changelog: a consumer beyond
+// its end, or at an offset of another history, would pass over changes.
+func (f *File) Within(end change.Offset, h change.History) error {
 	var problems []error
 	for name, g := range f.seen.Load().groups {
-		problems = append(problems, g.beyond(name, end)...)
+		problems = append(problems, g.beyond(name, end, h)...)
 	}
 	if len(problems) > 0 {
 		return explain("open", f.path, errors.Join(problems...))
@@ -278,10 +279,12 @@ func (f *File) Within(end change.Offset) error {
 	return nil
 }
 
-func (g *Group) beyond(name string, end change.Offset) (problems []error) {
+func (g *Group) beyond(name string, end change.Offset, h change.History) (problems []error) {
 	for topic, c := range g.Topics {
 		if c.Offset > end {
 			problems = append(problems, fmt.Errorf("%w: group %q stands at offset %d of %s, beyond the changelog's end at %d", errContent, name, c.Offset, topic, end))
+		} else if err := h.Check("", c.Offset); err != nil {
+			problems = append(problems, fmt.Errorf("%w: group %q, topic %s: %w", errContent, name, topic, err))
 		}
 	}
 	return problems
@@ -410,6 +413,33 @@ func (f *File) Join(name, id string) (*Member, error) {
 	f.active[name] = m
 	f.publish()
 	return m, nil
+}
+
+// Supersede raises every generation to at least one: those that a copy of the file
+// may have given out since it was made are not given out again.
+func (f *File) Supersede(least uint64) error {
+	unlock, err := f.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	c := content{retired: max(f.disk.retired, least), groups: map[string]*Group{}}
+	err = f.write(func(tx *bolt.Tx) error {
+		for name, g := range f.disk.groups {
+			c.groups[name] = g.clone()
+			c.groups[name].Generation = max(g.Generation, least)
+			if err := putGroup(tx, name, c.groups[name]); err != nil {
+				return err
+			}
+		}
+		return putMeta(tx.Bucket(bucketMeta), c.retired)
+	})
+	if err != nil {
+		return explain("supersede the generations of", f.path, err)
+	}
+	f.disk.groups, f.disk.retired = c.groups, c.retired
+	f.publish()
+	return nil
 }
 
 // Leave ends the membership. It may be called more than once.
