@@ -24,11 +24,11 @@ type Topic struct {
 // Topics lists the topics with their figures at the newest version.
 func (s *Store) Topics() []Topic {
 	tail := s.Snapshot().tail
-	oldest := s.changelog.Oldest()
+	oldest, h := s.changelog.Oldest(), s.History()
 	out := make([]Topic, 0, len(tail.Topics))
 	for i, name := range change.Tables() {
 		t := tail.Topics[i]
-		p := Topic{Name: change.Topic(name), Table: name, First: min(oldest, t.Last+1), Next: t.Last + 1, Records: t.Records, Bytes: t.Bytes}
+		p := Topic{Name: change.Topic(name), Table: name, First: min(oldest, h.After(t.Last)), Next: h.After(t.Last), Records: t.Records, Bytes: t.Bytes}
 		if t.Time != 0 {
 			p.Last = time.UnixMicro(t.Time).UTC()
 		}

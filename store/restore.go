@@ -112,7 +112,7 @@ func vacant(dir string) error {
 		case name == "LOCK", name == "lost+found", name == restoringName:
 		case remains && slices.Contains(moved, name):
 		default:
-			return fmt.Errorf("%s is not empty, %s is there; move it aside first", dir, name)
+			return fmt.Errorf("%s is not empty; move it aside first: it holds %s", dir, name)
 		}
 	}
 	return withdraw(dir)

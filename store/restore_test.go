@@ -379,6 +379,49 @@ func TestRestoreModel(t *testing.T) {
 	checkWhole(t, dir)
 }
 
+// TestCommitBeforeTheBeginning: a group that says it has dealt with offsets before
+// the log's first one has dealt with nothing; inside a later hole that is an error.
+func TestCommitBeforeTheBeginning(t *testing.T) {
+	s := open(t, t.TempDir(), store.Options{NoSync: true, First: 1000})
+	defer s.Close()
+	src := storetest.NewSource(1)
+	for range 20 {
+		mustApply(t, s, src.Next())
+	}
+	m, err := s.Join("desk", "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic := change.Topic(change.News)
+	c := store.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: topic, Offset: 7}
+	if err := s.CommitOffset(t.Context(), c); err != nil || s.Committed("desk", topic) != 0 {
+		t.Fatalf("%v, committed %d", err, s.Committed("desk", topic))
+	}
+	dir := filepath.Join(t.TempDir(), "restored")
+	if _, _, err := store.Restore(dir, bytes.NewReader(backupOf(t, s)), store.Options{NoSync: true, First: 5000}); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, dir, store.Options{NoSync: true})
+	defer r.Close()
+	for range 20 {
+		mustApply(t, r, src.Next())
+	}
+	if m, err = r.Join("desk", "one"); err != nil {
+		t.Fatal(err)
+	}
+	c.Generation, c.Offset = m.Generation, s.Position().Offset+1
+	var other *change.HistoryError
+	if err := r.CommitOffset(t.Context(), c); !errors.As(err, &other) {
+		t.Fatalf("inside the hole: %v", err)
+	}
+	for _, at := range []change.Offset{s.Position().Offset, 4999, r.Position().Offset} {
+		c.Offset = at
+		if err := r.CommitOffset(t.Context(), c); err != nil || r.Committed("desk", topic) != r.History().UpTo(at) {
+			t.Fatalf("offset %d: %v, committed %d", at, err, r.Committed("desk", topic))
+		}
+	}
+}
+
 // named walks the log, to which no offset may have come that named another
 // change before.
 func named(t *testing.T, s *store.Store, ever map[change.Offset]string) {
