@@ -190,7 +190,7 @@ func (p *dateParts) offset(m []int) bool {
 		}
 		return p.text[m[2*n]:m[2*n+1]]
 	}
-	named := strings.IndexAny(p.text[m[0]:m[2]], "gu") >= 0
+	named := strings.ContainsAny(p.text[m[0]:m[2]], "gu")
 	clock := strings.Contains(p.text[:m[2]], ":") || strings.Contains(p.text[:m[2]], "t")
 	if !named && (!clock || len(sub(2)) != 2) && (sub(1) != "+" || sub(3) == "") {
 		return false

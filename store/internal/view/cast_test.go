@@ -107,9 +107,8 @@ func TestCasts(t *testing.T) {
 // TestUnfit tells which row it is, also where a copy of the state still has it.
 func TestUnfit(t *testing.T) {
 	s := view.New(1)
-	e := entry(t, typed(change.Verra, "supply", change.OIDNumeric), "supply", "1")
 	for _, v := range []string{"1", "1" + string(slices.Repeat([]byte{'0'}, 400)), "2"} {
-		e = entry(t, typed(change.Verra, "supply", change.OIDNumeric), "supply", v)
+		e := entry(t, typed(change.Verra, "supply", change.OIDNumeric), "supply", v)
 		s.Put(e, 2)
 		n, first := s.Unfit()
 		if long := len(v) > 1; long && (n != 1 || first != `column supply of public.verra has "1000000000000000000000000000000000000000" in the row "7"`) || !long && n != 0 {
