@@ -31,9 +31,12 @@ type quota struct {
 }
 
 func newQuota(all int, share float64) *quota {
-	part := func(n int) int { return max(1, int(math.Ceil(float64(n)*share))) }
-	return &quota{all: all, peer: part(all), conn: part(part(all)), peers: map[netip.Addr]int{}, conns: map[string]int{}}
+	peer := partOf(all, share)
+	return &quota{all: all, peer: peer, conn: partOf(peer, share), peers: map[netip.Addr]int{}, conns: map[string]int{}}
 }
+
+// partOf returns what a share of n allows, at least one.
+func partOf(n int, share float64) int { return max(1, int(math.Ceil(float64(n)*share))) }
 
 // take holds one for a call of ctx, until release is called. When there is none
 // left, refusal says for whom.
@@ -108,7 +111,7 @@ const (
 
 func newConnLimit(opt *Options) *connLimit {
 	l := &connLimit{
-		all: opt.MaxConnections, peer: newQuota(opt.MaxConnections, opt.PeerShare).peer, log: opt.Log, now: opt.Now, peers: map[netip.Addr]int{},
+		all: opt.MaxConnections, peer: partOf(opt.MaxConnections, opt.PeerShare), log: opt.Log, now: opt.Now, peers: map[netip.Addr]int{},
 		open: prometheus.NewGauge(prometheus.GaugeOpts{Name: "carbond_grpc_connections", Help: "Open connections of gRPC clients."}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "carbond_grpc_connections_refused_total", Help: "Connections of gRPC clients that were closed at once, by reason: all are taken, or the peer's share is.",
