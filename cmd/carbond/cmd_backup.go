@@ -11,11 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
 )
 
-func (a *app) cmdBackup() *cobra.Command {
-	var c *client
+func cmdBackup(a *app) *cobra.Command {
+	var c *client.Client
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Copy the running daemon's data directory into an archive",
@@ -25,32 +26,32 @@ func (a *app) cmdBackup() *cobra.Command {
 		Example: "  carbond backup /var/backups/carbond.tar\n  carbond backup - | zstd > carbond.tar.zst",
 		Args:    oneArg("FILE (- for standard output)"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			conn, err := c.dial()
+			conn, err := c.Dial()
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
 			api := pb.NewChangelogServiceClient(conn)
 			if args[0] == "-" {
-				if outTerminal(a.out) {
-					return usageError{errors.New("an archive is not for a terminal: give a FILE or redirect")}
+				if client.Terminal(a.out) {
+					return client.Usage(errors.New("an archive is not for a terminal: give a FILE or redirect"))
 				}
-				_, err := a.receive(cmd.Context(), api, a.out)
-				return c.explain(err)
+				_, err := receive(a, cmd.Context(), api, a.out)
+				return c.Explain(err)
 			}
-			return c.explain(a.backup(cmd.Context(), api, args[0]))
+			return c.Explain(backup(a, cmd.Context(), api, args[0]))
 		},
 	}
-	c = addClientFlags(cmd)
+	c = client.Flags(cmd, version)
 	return cmd
 }
 
 // backup writes the archive beside its place and moves it there.
-func (a *app) backup(ctx context.Context, api pb.ChangelogServiceClient, path string) (err error) {
+func backup(a *app, ctx context.Context, api pb.ChangelogServiceClient, path string) (err error) {
 	// A name that nobody can have put a link under, in a folder of many users.
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part")
 	if err != nil {
-		return outputError{fmt.Errorf("write the backup: %w", err)}
+		return client.Output(fmt.Errorf("write the backup: %w", err))
 	}
 	part := f.Name()
 	defer func() {
@@ -60,27 +61,27 @@ func (a *app) backup(ctx context.Context, api pb.ChangelogServiceClient, path st
 		}
 	}()
 	began := time.Now()
-	n, err := a.receive(ctx, api, f)
+	n, err := receive(a, ctx, api, f)
 	if err != nil {
 		return err
 	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return outputError{fmt.Errorf("write the backup: %w", err)}
+		return client.Output(fmt.Errorf("write the backup: %w", err))
 	}
 	if err := os.Rename(part, path); err != nil {
-		return outputError{fmt.Errorf("name the backup: %w", err)}
+		return client.Output(fmt.Errorf("name the backup: %w", err))
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
-		return outputError{fmt.Errorf("name the backup: %w", err)}
+		return client.Output(fmt.Errorf("name the backup: %w", err))
 	}
-	_, err = fmt.Fprintf(a.out, "wrote %s: %s in %v\n", path, human(n), time.Since(began).Round(time.Millisecond))
+	_, err = fmt.Fprintf(a.out, "wrote %s: %s in %v\n", path, client.Bytes(n), time.Since(began).Round(time.Millisecond))
 	return err
 }
 
 // receive writes the archive to w and returns its size.
-func (a *app) receive(ctx context.Context, api pb.ChangelogServiceClient, w io.Writer) (n int64, err error) {
-	show := newProgress(a)
-	defer show.end()
+func receive(a *app, ctx context.Context, api pb.ChangelogServiceClient, w io.Writer) (n int64, err error) {
+	show := a.progress()
+	defer show.End()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ss, err := api.Backup(ctx, &pb.BackupRequest{})
@@ -93,15 +94,15 @@ func (a *app) receive(ctx context.Context, api pb.ChangelogServiceClient, w io.W
 		case errors.Is(err, io.EOF):
 			return n, nil
 		case err != nil && ctx.Err() != nil:
-			return n, outputError{context.Cause(ctx)}
+			return n, client.Output(context.Cause(ctx))
 		case err != nil:
 			return n, err
 		}
 		k, err := w.Write(m.GetData())
 		if n += int64(k); err != nil {
-			return n, outputError{fmt.Errorf("write the backup: %w", err)}
+			return n, client.Output(fmt.Errorf("write the backup: %w", err))
 		}
-		show.update(0, n)
+		show.Update(0, n)
 	}
 }
 

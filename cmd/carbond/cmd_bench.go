@@ -12,7 +12,7 @@ import (
 	"carbond/cmd/carbond/internal/bench"
 )
 
-func (a *app) cmdBench() *cobra.Command {
+func cmdBench(a *app) *cobra.Command {
 	var (
 		opt    bench.Options
 		asJSON bool

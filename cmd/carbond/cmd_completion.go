@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"strings"
 
+	"carbond/cmd/carbond/internal/client"
+
 	"github.com/spf13/cobra"
 )
 
-func (a *app) cmdCompletion() *cobra.Command {
+func cmdCompletion(a *app) *cobra.Command {
 	shells := []string{"bash", "zsh", "fish"}
 	return &cobra.Command{
 		Use:       "completion SHELL",
@@ -30,7 +32,7 @@ func (a *app) cmdCompletion() *cobra.Command {
 			case "fish":
 				return root.GenFishCompletion(a.out, true)
 			}
-			return usageError{fmt.Errorf("unknown shell %q: want %s", args[0], strings.Join(shells, ", "))}
+			return client.Usage(fmt.Errorf("unknown shell %q: want %s", args[0], strings.Join(shells, ", ")))
 		},
 	}
 }

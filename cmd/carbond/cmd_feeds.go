@@ -15,9 +15,10 @@ import (
 
 	"carbond/cmd/carbond/internal/admin"
 	"carbond/cmd/carbond/internal/certs"
+	"carbond/cmd/carbond/internal/client"
 )
 
-func (a *app) cmdFeeds() *cobra.Command {
+func cmdFeeds(a *app) *cobra.Command {
 	var httpAddr, ca string
 	c := &cobra.Command{
 		Use:     "feeds",
@@ -30,16 +31,16 @@ func (a *app) cmdFeeds() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printFeeds(s)
+			return printFeeds(a, s)
 		},
 	}
 	c.Flags().StringVar(&httpAddr, "http-addr", "127.0.0.1:50080", "`HOST:PORT` or URL of the daemon's HTTP listener")
 	c.Flags().StringVar(&ca, "tls-ca", "", "use https and trust the authorities in this PEM `FILE`")
-	c.AddCommand(a.cmdFeedsFetch())
+	c.AddCommand(cmdFeedsFetch(a))
 	return c
 }
 
-func (a *app) printFeeds(s admin.Status) error {
+func printFeeds(a *app, s admin.Status) error {
 	if s.Sample {
 		fmt.Fprintln(a.out, "SAMPLE DATA")
 	}
@@ -50,14 +51,14 @@ func (a *app) printFeeds(s admin.Status) error {
 	w := tabwriter.NewWriter(a.out, 2, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "FEED\tSTATE\tLAST SUCCESS\tNEXT DUE\tITEMS\tLAST ERROR")
 	for _, f := range s.Feeds {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", plain(f.Name), plain(f.State), when(f.LastSuccess), when(f.NextDue), f.Items, plain(f.LastError))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", client.Plain(f.Name), client.Plain(f.State), when(f.LastSuccess), when(f.NextDue), f.Items, client.Plain(f.LastError))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	for _, f := range s.Feeds {
 		for _, n := range f.Notes {
-			fmt.Fprintf(a.out, "note: %s: %s\n", plain(f.Name), plain(n))
+			fmt.Fprintf(a.out, "note: %s: %s\n", client.Plain(f.Name), client.Plain(n))
 		}
 	}
 	return nil
@@ -93,7 +94,7 @@ func fetchStatus(ctx context.Context, addr, ca string) (s admin.Status, err erro
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(url, "/")+"/status.json", nil)
 	if err != nil {
-		return s, usageError{err}
+		return s, client.Usage(err)
 	}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {

@@ -6,20 +6,21 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"carbond/cmd/carbond/internal/client"
 	"carbond/cmd/carbond/internal/config"
+	"carbond/cmd/carbond/internal/daemon"
 	"carbond/feeds"
 	"carbond/feeds/postgres"
 	"carbond/store"
 	"carbond/store/change"
 )
 
-func (a *app) cmdFeedsFetch() *cobra.Command {
+func cmdFeedsFetch(a *app) *cobra.Command {
 	rows := 20
 	c := &cobra.Command{
 		Use:   "fetch NAME",
@@ -34,7 +35,7 @@ func (a *app) cmdFeedsFetch() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.fetchFeed(cmd.Context(), cfg, args[0], rows)
+			return fetchFeed(a, cmd.Context(), cfg, args[0], rows)
 		},
 	}
 	c.Flags().IntVar(&rows, "rows", rows, "print at most `N` rows of each table")
@@ -42,7 +43,7 @@ func (a *app) cmdFeedsFetch() *cobra.Command {
 	return c
 }
 
-func (a *app) fetchFeed(ctx context.Context, cfg *config.Config, name string, rows int) error {
+func fetchFeed(a *app, ctx context.Context, cfg *config.Config, name string, rows int) error {
 	w, note, done, err := previewWriter(ctx, cfg)
 	if err != nil {
 		return err
@@ -51,7 +52,7 @@ func (a *app) fetchFeed(ctx context.Context, cfg *config.Config, name string, ro
 	if note != "" {
 		fmt.Fprintln(a.err, "note: "+note)
 	}
-	opt := feedOptions(cfg, filepath.Join(cfg.DataDir, "feeds.json"))
+	opt := daemon.FeedOptions(cfg, version)
 	opt.Log, _ = a.logger(cfg)
 	r, err := feeds.New(opt, w)
 	if err != nil {
@@ -59,23 +60,23 @@ func (a *app) fetchFeed(ctx context.Context, cfg *config.Config, name string, ro
 	}
 	rep, err := r.Fetch(ctx, name, true)
 	if errors.Is(err, feeds.ErrUnknownFeed) {
-		return usageError{err}
+		return client.Usage(err)
 	}
-	a.printReport(rep, rows)
+	printReport(a, rep, rows)
 	return err
 }
 
-func (a *app) printReport(r feeds.Report, rows int) {
+func printReport(a *app, r feeds.Report, rows int) {
 	fmt.Fprintf(a.out, "%s: %d items in %d requests, %s\n", r.Feed, r.Items, r.Requests, r.Duration.Round(time.Millisecond))
 	if r.Upstream != "" {
 		fmt.Fprintf(a.out, "upstream: %s\n", r.Upstream)
 	}
 	fmt.Fprintf(a.out, "would insert %d, update %d, delete %d; %d are unchanged\n", r.Written.Inserted, r.Written.Updated, r.Written.Deleted, r.Written.Unchanged)
 	for _, left := range r.LeftOut {
-		fmt.Fprintln(a.out, "left out of "+plain(left))
+		fmt.Fprintln(a.out, "left out of "+client.Plain(left))
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintln(a.out, "note: "+plain(n))
+		fmt.Fprintln(a.out, "note: "+client.Plain(n))
 	}
 	for _, e := range r.Edits {
 		fmt.Fprintf(a.out, "\n%s: %s\n", e.Table, strings.Join(e.Columns, ", "))
@@ -97,7 +98,7 @@ func printRows(a *app, indent string, list []change.Row, limit int) {
 		for _, v := range r.All() {
 			text := "NULL"
 			if v.Kind == change.Text {
-				text = plain(v.Text)
+				text = client.Plain(v.Text)
 			}
 			cells = append(cells, text)
 		}
@@ -110,7 +111,7 @@ func printRows(a *app, indent string, list []change.Row, limit int) {
 func previewWriter(ctx context.Context, cfg *config.Config) (w feeds.Writer, note string, done func(), err error) {
 	done = func() {}
 	if !cfg.Embedded() {
-		pool, err := openPool(ctx, cfg)
+		pool, err := daemon.OpenPool(ctx, cfg)
 		if err != nil {
 			return nil, "", done, err
 		}
@@ -119,12 +120,12 @@ func previewWriter(ctx context.Context, cfg *config.Config) (w feeds.Writer, not
 	if _, err := os.Stat(cfg.DataDir); errors.Is(err, fs.ErrNotExist) {
 		return nothing{}, cfg.DataDir + " does not exist yet: every row counts as new", done, nil
 	}
-	s, err := store.Open(cfg.DataDir, storeOptions(cfg))
+	s, err := store.Open(cfg.DataDir, daemon.StoreOptions(cfg))
 	if errors.Is(err, store.ErrLocked) {
 		return nothing{}, "a daemon holds " + cfg.DataDir + ": every row counts as new", done, nil
 	}
 	if err != nil {
-		return nil, "", done, explainOpen(cfg.DataDir, err)
+		return nil, "", done, daemon.ExplainOpen(cfg.DataDir, err)
 	}
 	return s, "", func() { _ = s.Close() }, nil
 }

@@ -12,7 +12,7 @@ import (
 	"carbond/store/change"
 )
 
-func (a *app) cmdFsck() *cobra.Command {
+func cmdFsck(a *app) *cobra.Command {
 	var rebuild bool
 	c := &cobra.Command{
 		Use:   "fsck",
@@ -42,7 +42,7 @@ func (a *app) cmdFsck() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("check %s: %w", cfg.DataDir, err)
 			}
-			return a.printCheck(cfg.DataDir, r)
+			return printCheck(a, cfg.DataDir, r)
 		},
 	}
 	c.Flags().BoolVar(&rebuild, "rebuild-checkpoint", false, "set the checkpoint aside and let the next start rebuild it from the changelog")
@@ -50,7 +50,7 @@ func (a *app) cmdFsck() *cobra.Command {
 	return c
 }
 
-func (a *app) printCheck(dir string, r *store.Report) error {
+func printCheck(a *app, dir string, r *store.Report) error {
 	fmt.Fprintf(a.out, "%s: %d segments, %d records, offsets %d to %d, checkpoint at %d\n",
 		dir, r.Segments, r.Records, r.Oldest, r.Position.Offset, r.Checkpoint)
 	if h := r.History; h.ID != "" {

@@ -7,12 +7,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
 )
 
-func (a *app) cmdGroups() *cobra.Command {
+func cmdGroups(a *app) *cobra.Command {
 	var (
-		c      *client
+		c      *client.Client
 		format string
 	)
 	cmd := &cobra.Command{
@@ -27,48 +28,48 @@ func (a *app) cmdGroups() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			conn, err := c.dial()
+			conn, err := c.Dial()
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
 			r, err := pb.NewChangelogServiceClient(conn).ListGroups(cmd.Context(), &pb.ListGroupsRequest{})
 			if err != nil {
-				return c.explain(err)
+				return c.Explain(err)
 			}
 			for _, g := range r.GetGroups() {
 				if err := printGroup(p, g, r.GetHistory()); err != nil {
 					return err
 				}
 			}
-			return p.end()
+			return p.End()
 		},
 	}
-	c = addClientFlags(cmd)
+	c = client.Flags(cmd, version)
 	cmd.Flags().StringVarP(&format, "format", "f", "table", "`FORM`: table, jsonl or csv")
-	cmd.AddCommand(a.cmdGroupsReset())
+	cmd.AddCommand(cmdGroupsReset(a))
 	return cmd
 }
 
-func groupPrinter(a *app, format string) (printer, error) {
-	return newPrinter(a.out, format, shape{
-		columns: []string{"group", "generation", "member", "topic", "committed", "lag", "lag_seconds", "committed_at", "history"},
-		brief:   []int{0, 2, 3, 4, 5, 6, 7},
+func groupPrinter(a *app, format string) (client.Printer, error) {
+	return client.NewPrinter(a.out, format, client.Columns{
+		Names: []string{"group", "generation", "member", "topic", "committed", "lag", "lag_seconds", "committed_at", "history"},
+		Brief: []int{0, 2, 3, 4, 5, 6, 7},
 	})
 }
 
-func printGroup(p printer, g *pb.Group, history string) error {
+func printGroup(p client.Printer, g *pb.Group, history string) error {
 	member := g.GetActiveMember()
 	if member == "" {
 		member = "-"
 	}
 	if len(g.GetTopics()) == 0 {
-		return p.row([]any{g.GetName(), g.GetGeneration(), member, "-", uint64(0), uint64(0), 0.0, "-", history})
+		return p.Row([]any{g.GetName(), g.GetGeneration(), member, "-", uint64(0), uint64(0), 0.0, "-", history})
 	}
 	for _, t := range g.GetTopics() {
 		// Tenths of a second are enough to look at.
 		lag := time.Duration(t.GetLagSeconds() * float64(time.Second)).Round(100 * time.Millisecond).Seconds()
-		err := p.row([]any{g.GetName(), g.GetGeneration(), member, t.GetTopic(), t.GetCommitted(), t.GetLagRecords(), lag, moment(t.GetCommittedMs()), history})
+		err := p.Row([]any{g.GetName(), g.GetGeneration(), member, t.GetTopic(), t.GetCommitted(), t.GetLagRecords(), lag, moment(t.GetCommittedMs()), history})
 		if err != nil {
 			return err
 		}
@@ -76,9 +77,9 @@ func printGroup(p printer, g *pb.Group, history string) error {
 	return nil
 }
 
-func (a *app) cmdGroupsReset() *cobra.Command {
+func cmdGroupsReset(a *app) *cobra.Command {
 	var (
-		c      *client
+		c      *client.Client
 		to     string
 		forget bool
 	)
@@ -91,9 +92,9 @@ func (a *app) cmdGroupsReset() *cobra.Command {
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0:
-				return usageError{errors.New("GROUP is missing")}
+				return client.Usage(errors.New("GROUP is missing"))
 			case len(args) > 2:
-				return usageError{fmt.Errorf("unexpected argument %q", args[2])}
+				return client.Usage(fmt.Errorf("unexpected argument %q", args[2]))
 			}
 			return nil
 		},
@@ -102,17 +103,17 @@ func (a *app) cmdGroupsReset() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			conn, err := c.dial()
+			conn, err := c.Dial()
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
 			r, err := pb.NewChangelogServiceClient(conn).ResetGroup(cmd.Context(), req)
 			if err != nil {
-				return c.explain(err)
+				return c.Explain(err)
 			}
 			if forget {
-				_, err := fmt.Fprintf(a.out, "group %s is forgotten\n", plain(args[0]))
+				_, err := fmt.Fprintf(a.out, "group %s is forgotten\n", client.Plain(args[0]))
 				return err
 			}
 			p, err := groupPrinter(a, "table")
@@ -122,10 +123,10 @@ func (a *app) cmdGroupsReset() *cobra.Command {
 			if err := printGroup(p, r.GetGroup(), ""); err != nil {
 				return err
 			}
-			return p.end()
+			return p.End()
 		},
 	}
-	c = addClientFlags(cmd)
+	c = client.Flags(cmd, version)
 	cmd.Flags().StringVar(&to, "to", "", "`PLACE`: earliest, latest, an OFFSET, a TIME (RFC 3339 or a date) or an age such as -1h")
 	cmd.Flags().BoolVar(&forget, "delete", false, "forget the group")
 	return cmd
@@ -138,14 +139,14 @@ func resetRequest(args []string, to string, forget bool, now time.Time) (*pb.Res
 	}
 	switch {
 	case forget && to != "":
-		return nil, usageError{errors.New("--to and --delete exclude each other")}
+		return nil, client.Usage(errors.New("--to and --delete exclude each other"))
 	case forget && req.Topic != "":
-		return nil, usageError{errors.New("--delete forgets the whole group: leave TOPIC out")}
+		return nil, client.Usage(errors.New("--delete forgets the whole group: leave TOPIC out"))
 	case forget:
 		req.To = &pb.ResetGroupRequest_Delete{Delete: true}
 		return req, nil
 	case to == "":
-		return nil, usageError{errors.New("--to or --delete is missing")}
+		return nil, client.Usage(errors.New("--to or --delete is missing"))
 	}
 	p, err := parsePlace("--to", to, now)
 	if err != nil {

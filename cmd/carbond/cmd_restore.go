@@ -10,11 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carbond/cmd/carbond/internal/client"
 	"carbond/cmd/carbond/internal/config"
 	"carbond/store"
 )
 
-func (a *app) cmdRestore() *cobra.Command {
+func cmdRestore(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Unpack a backup into an empty data directory",
@@ -32,14 +33,14 @@ func (a *app) cmdRestore() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.restore(cfg, args[0])
+			return restore(a, cfg, args[0])
 		},
 	}
 	addOverrides(c.Flags(), "data-dir")
 	return c
 }
 
-func (a *app) restore(cfg *config.Config, path string) error {
+func restore(a *app, cfg *config.Config, path string) error {
 	in := a.in
 	if path != "-" {
 		f, err := os.Open(path)
@@ -54,20 +55,20 @@ func (a *app) restore(cfg *config.Config, path string) error {
 		return err
 	}
 	defer back()
-	show := newProgress(a)
+	show := a.progress()
 	m, report, err := store.Restore(cfg.DataDir, &counted{r: in, show: show}, store.Options{})
-	show.end()
+	show.End()
 	if errors.Is(err, store.ErrTooNew) {
 		return fmt.Errorf("%w: use the carbond that made the backup, or a newer one", err)
 	}
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "restored %s from the backup of %s, made by carbond %s\n", cfg.DataDir, m.Made.Format(time.RFC3339), plain(m.Version))
+	fmt.Fprintf(a.out, "restored %s from the backup of %s, made by carbond %s\n", cfg.DataDir, m.Made.Format(time.RFC3339), client.Plain(m.Version))
 	if len(m.Files) == 0 {
 		fmt.Fprintln(a.out, "WARNING: the backup is of a version that wrote no list of files: that none is missing or changed was checked as far as fsck can")
 	}
-	if err := a.printCheck(cfg.DataDir, report); err != nil {
+	if err := printCheck(a, cfg.DataDir, report); err != nil {
 		return err
 	}
 	if owner, ok := ownerOf(cfg.DataDir); ok && owner.Uid == 0 {
@@ -118,11 +119,11 @@ func whatNext(cfg *config.Config, r *store.Report) string {
 	case src.Embedded():
 		return "next: the backup is of embedded mode, but postgres.url is set: serve replaces it by a copy of the database"
 	case cfg.Embedded():
-		return fmt.Sprintf("next: the backup is of database %s, but postgres.url is empty: set it, or serve will refuse the directory", plain(src.Database))
+		return fmt.Sprintf("next: the backup is of database %s, but postgres.url is empty: set it, or serve will refuse the directory", client.Plain(src.Database))
 	}
-	at := fmt.Sprintf("next: the copy ends at LSN %s. If slot %s of database %s has been confirmed beyond that, the changes between are gone from Postgres", r.Position.LSN, plain(src.Slot), plain(src.Database))
+	at := fmt.Sprintf("next: the copy ends at LSN %s. If slot %s of database %s has been confirmed beyond that, the changes between are gone from Postgres", r.Position.LSN, client.Plain(src.Slot), client.Plain(src.Database))
 	if src.Slot != cfg.Postgres.Slot {
-		at = fmt.Sprintf("next: the copy ends at LSN %s of slot %s, but postgres.slot is %s", r.Position.LSN, plain(src.Slot), cfg.Postgres.Slot)
+		at = fmt.Sprintf("next: the copy ends at LSN %s of slot %s, but postgres.slot is %s", r.Position.LSN, client.Plain(src.Slot), cfg.Postgres.Slot)
 	}
 	if cfg.Postgres.OnGap == "resnapshot" {
 		return at + ";\nserve (postgres.on_gap: resnapshot) then copies the tables again and records the differences as changes"
@@ -134,13 +135,13 @@ func whatNext(cfg *config.Config, r *store.Report) string {
 type counted struct {
 	r    io.Reader
 	n    int64
-	show *progress
+	show *client.Progress
 }
 
 // Read implements io.Reader.
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
-	c.show.update(0, c.n)
+	c.show.Update(0, c.n)
 	return n, err
 }

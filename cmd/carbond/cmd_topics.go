@@ -5,12 +5,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
 )
 
-func (a *app) cmdTopics() *cobra.Command {
+func cmdTopics(a *app) *cobra.Command {
 	var (
-		c      *client
+		c      *client.Client
 		format string
 	)
 	cmd := &cobra.Command{
@@ -24,30 +25,30 @@ func (a *app) cmdTopics() *cobra.Command {
 		Example: "  carbond topics\n  carbond topics --format jsonl | jq .next",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := newPrinter(a.out, format, shape{
-				columns: []string{"topic", "first", "next", "records", "bytes", "last", "history"}, brief: []int{0, 1, 2, 3, 4, 5},
+			p, err := client.NewPrinter(a.out, format, client.Columns{
+				Names: []string{"topic", "first", "next", "records", "bytes", "last", "history"}, Brief: []int{0, 1, 2, 3, 4, 5},
 			})
 			if err != nil {
 				return err
 			}
-			conn, err := c.dial()
+			conn, err := c.Dial()
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
 			r, err := pb.NewChangelogServiceClient(conn).ListTopics(cmd.Context(), &pb.ListTopicsRequest{})
 			if err != nil {
-				return c.explain(err)
+				return c.Explain(err)
 			}
 			for _, t := range r.GetTopics() {
-				if err := p.row([]any{t.GetName(), t.GetFirst(), t.GetNext(), t.GetRecords(), t.GetBytes(), moment(t.GetLastChangeMs()), r.GetHistory().GetId()}); err != nil {
+				if err := p.Row([]any{t.GetName(), t.GetFirst(), t.GetNext(), t.GetRecords(), t.GetBytes(), moment(t.GetLastChangeMs()), r.GetHistory().GetId()}); err != nil {
 					return err
 				}
 			}
-			return p.end()
+			return p.End()
 		},
 	}
-	c = addClientFlags(cmd)
+	c = client.Flags(cmd, version)
 	cmd.Flags().StringVarP(&format, "format", "f", "table", "`FORM`: table, jsonl or csv")
 	return cmd
 }

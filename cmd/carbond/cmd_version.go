@@ -52,7 +52,7 @@ func (b buildInfo) String() string {
 	return fmt.Sprintf("carbond %s (revision %s, built %s, %s, %s)", b.Version, b.Revision, b.Date, b.Go, b.Platform)
 }
 
-func (a *app) cmdVersion() *cobra.Command {
+func cmdVersion(a *app) *cobra.Command {
 	asJSON := false
 	c := &cobra.Command{
 		Use:     "version",

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
 	"carbond/rpc"
 	"carbond/store/change"
@@ -25,38 +25,37 @@ type fetcher func(ctx context.Context, c pb.CarbonServiceClient, filter, token s
 
 // shape says how a view is fetched and shown.
 type shape struct {
-	columns []string
-	brief   []int // columns of the table form; the rest is too wide for a terminal
-	filter  string
-	fetch   fetcher
+	client.Columns
+	filter string
+	fetch  fetcher
 }
 
 func viewShapes() map[change.View]shape {
 	return map[change.View]shape{
 		change.ViewProjects: {
-			columns: []string{"project_id", "project_name", "registry_status", "country", "vintage", "supply"},
-			brief:   []int{0, 1, 2, 3, 4, 5}, filter: "country", fetch: fetchProjects,
+			Columns: client.Columns{Names: []string{"project_id", "project_name", "registry_status", "country", "vintage", "supply"}, Brief: []int{0, 1, 2, 3, 4, 5}},
+			filter:  "country", fetch: fetchProjects,
 		},
 		change.ViewNews: {
-			columns: []string{"guid", "title", "link", "published", "source", "summary"},
-			brief:   []int{3, 4, 1}, filter: "source", fetch: fetchNews,
+			Columns: client.Columns{Names: []string{"guid", "title", "link", "published", "source", "summary"}, Brief: []int{3, 4, 1}},
+			filter:  "source", fetch: fetchNews,
 		},
 		change.ViewFinance: {
-			columns: []string{"ticker", "price", "volume", "market_cap", "change_percent", "timestamp"},
-			brief:   []int{0, 1, 2, 3, 4, 5}, filter: "ticker", fetch: fetchFinance,
+			Columns: client.Columns{Names: []string{"ticker", "price", "volume", "market_cap", "change_percent", "timestamp"}, Brief: []int{0, 1, 2, 3, 4, 5}},
+			filter:  "ticker", fetch: fetchFinance,
 		},
 	}
 }
 
 // stamped is the shape with the columns of a delta.
 func (s shape) stamped() shape {
-	s.columns = append(s.columns[:len(s.columns):len(s.columns)], "diff", "time")
+	s.Names = append(s.Names[:len(s.Names):len(s.Names)], "diff", "time")
 	return s
 }
 
-func (a *app) cmdView() *cobra.Command {
+func cmdView(a *app) *cobra.Command {
 	var (
-		c      *client
+		c      *client.Client
 		format string
 		filter string
 		follow bool
@@ -74,34 +73,34 @@ func (a *app) cmdView() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, ok := viewShapes()[change.View(args[0])]
 			if !ok {
-				return usageError{fmt.Errorf("unknown view %q: want projects, news or finance", args[0])}
+				return client.Usage(fmt.Errorf("unknown view %q: want projects, news or finance", args[0]))
 			}
 			if follow && !cmd.Flags().Changed("format") {
 				format = "jsonl"
 			}
 			if follow && format == "table" {
-				return usageError{errors.New("--follow has no end, which a table needs: use --format jsonl or csv")}
+				return client.Usage(errors.New("--follow has no end, which a table needs: use --format jsonl or csv"))
 			}
-			conn, err := c.dial()
+			conn, err := c.Dial()
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
 			if follow {
-				return c.explain(a.followView(cmd.Context(), conn, change.View(args[0]), format, filter))
+				return c.Explain(followView(a, cmd.Context(), conn, change.View(args[0]), format, filter))
 			}
 			stamp := format == "jsonl"
 			if stamp {
 				s = s.stamped()
 			}
-			p, err := newPrinter(a.out, format, s)
+			p, err := client.NewPrinter(a.out, format, s.Columns)
 			if err != nil {
 				return err
 			}
-			return c.explain(printView(cmd.Context(), conn, s, filter, stamp, p))
+			return c.Explain(printView(cmd.Context(), conn, s, filter, stamp, p))
 		},
 	}
-	c = addClientFlags(cmd)
+	c = client.Flags(cmd, version)
 	cmd.Flags().StringVarP(&format, "format", "f", "table", "`FORM`: table, jsonl or csv")
 	cmd.Flags().BoolVar(&follow, "follow", false, "print every change as it happens")
 	cmd.Flags().StringVar(&filter, "filter", "", "only rows of this country (projects), source (news) or ticker (finance)")
@@ -110,7 +109,7 @@ func (a *app) cmdView() *cobra.Command {
 
 // printView prints the rows of a view as it is, and with stamp behind each one the
 // diff 1 and the time, in ms, at which the rows are known to have stood so.
-func printView(ctx context.Context, conn grpc.ClientConnInterface, s shape, filter string, stamp bool, p printer) error {
+func printView(ctx context.Context, conn grpc.ClientConnInterface, s shape, filter string, stamp bool, p client.Printer) error {
 	api, token := pb.NewCarbonServiceClient(conn), ""
 	var at int64
 	for {
@@ -127,13 +126,13 @@ func printView(ctx context.Context, conn grpc.ClientConnInterface, s shape, filt
 			if stamp {
 				r = append(r, 1, at)
 			}
-			if err := p.row(r); err != nil {
-				return outputError{err}
+			if err := p.Row(r); err != nil {
+				return client.Output(err)
 			}
 		}
 		if next == "" {
-			if err := p.end(); err != nil {
-				return outputError{err}
+			if err := p.End(); err != nil {
+				return client.Output(err)
 			}
 			return nil
 		}
@@ -153,11 +152,6 @@ func ageOf(header metadata.MD) time.Duration {
 	}
 	return time.Duration(n) * time.Millisecond
 }
-
-// outputError is a failure of standard output, not of the daemon.
-type outputError struct{ error }
-
-func (e outputError) Unwrap() error { return e.error }
 
 func fetchProjects(ctx context.Context, c pb.CarbonServiceClient, filter, token string, opt ...grpc.CallOption) (rows [][]any, next string, err error) {
 	r, err := c.GetProjects(ctx, &pb.ProjectQuery{Country: filter, PageSize: page, PageToken: token}, opt...)
@@ -181,14 +175,4 @@ func fetchFinance(ctx context.Context, c pb.CarbonServiceClient, filter, token s
 		rows = append(rows, []any{i.GetTicker(), i.GetPrice(), i.GetVolume(), i.GetMarketCap(), i.GetChangePercent(), i.GetTimestamp()})
 	}
 	return rows, r.GetNextPageToken(), err
-}
-
-// plain makes foreign text safe for a terminal: one line, no control characters.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || (r >= 0x7f && r < 0xa0) || r == 0x2028 || r == 0x2029 || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069) {
-			return ' '
-		}
-		return r
-	}, s)
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
 	"carbond/rpc"
 	"carbond/store/change"
@@ -84,7 +85,7 @@ type viewer struct {
 	api    pb.CarbonServiceClient
 	open   opener
 	filter string
-	p      printer
+	p      client.Printer
 
 	token string // continues behind what is printed, save since
 	since int    // rows printed since the token's message
@@ -97,27 +98,27 @@ type viewer struct {
 func (v *viewer) run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	defer watchPipe(ctx, v.out, func() { stop(errEnough) })()
-	show := newProgress(v.app)
+	defer client.WatchPipe(ctx, v.out, func() { stop(errEnough) })()
+	show := v.progress()
 	for {
 		err := v.stream(ctx)
 		switch code := status.Code(err); {
 		case ctx.Err() != nil:
 			return nil // a signal, or head has enough
-		case isOutput(err), !v.full:
+		case client.IsOutput(err), !v.full:
 			return err
 		case code == codes.Unavailable, code == codes.ResourceExhausted:
-			show.note(status.Convert(err).Message() + "; going on from there")
+			show.Note(status.Convert(err).Message() + "; going on from there")
 			v.skip, v.since = v.since, 0
-		case code == codes.OutOfRange && reason(err) == rpc.ReasonOtherHistory:
+		case code == codes.OutOfRange && client.Reason(err) == rpc.ReasonOtherHistory:
 			return fmt.Errorf("rows that were printed may never have been there: %w", err)
 		case code == codes.OutOfRange:
-			show.note("the history since the last row is gone; every row follows once more")
+			show.Note("the history since the last row is gone; every row follows once more")
 			v.token, v.skip, v.since = "", 0, 0
 		default:
 			return err
 		}
-		pause(ctx, comeBack)
+		client.Pause(ctx, comeBack)
 	}
 }
 
@@ -140,12 +141,12 @@ func (v *viewer) stream(ctx context.Context) error {
 				v.skip--
 				continue
 			}
-			if err := v.p.row(append(r, d.head.GetCommitTimeMs())); err != nil {
-				return outputError{err}
+			if err := v.p.Row(append(r, d.head.GetCommitTimeMs())); err != nil {
+				return client.Output(err)
 			}
 		}
-		if err := v.p.end(); err != nil {
-			return outputError{err}
+		if err := v.p.End(); err != nil {
+			return client.Output(err)
 		}
 		if t := d.head.GetResumeToken(); t != "" {
 			v.token, v.since, v.skip, v.full = t, 0, 0, true
@@ -154,11 +155,11 @@ func (v *viewer) stream(ctx context.Context) error {
 }
 
 // followView is `carbond view --follow`.
-func (a *app) followView(ctx context.Context, conn grpc.ClientConnInterface, name change.View, format, filter string) error {
+func followView(a *app, ctx context.Context, conn grpc.ClientConnInterface, name change.View, format, filter string) error {
 	s := viewShapes()[name].stamped()
-	p, err := newPrinter(a.out, format, s)
+	p, err := client.NewPrinter(a.out, format, s.Columns)
 	if err != nil {
-		return outputError{err}
+		return client.Output(err)
 	}
 	v := &viewer{app: a, api: pb.NewCarbonServiceClient(conn), open: openers()[name], filter: filter, p: p}
 	return v.run(ctx)

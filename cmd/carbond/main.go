@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"carbond/cmd/carbond/internal/client"
 )
 
 // stdio is the process's surroundings, so that tests can replace them.
@@ -20,8 +22,7 @@ type stdio struct {
 	in       io.Reader
 	out, err io.Writer
 	env      []string
-	tty      bool     // in is a terminal: questions may be asked
-	errFile  *os.File // err as a file, nil in tests; journald is told by it
+	tty      bool // in is a terminal: questions may be asked
 	signals  chan os.Signal
 	pid      int
 }
@@ -37,7 +38,6 @@ func realMain() int {
 	signal.Ignore(syscall.SIGPIPE)
 	return run(context.Background(), os.Args[1:], stdio{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Environ(),
-		tty:     terminal(os.Stdin),
-		errFile: os.Stderr, signals: sig, pid: os.Getpid(),
+		tty: client.Terminal(os.Stdin), signals: sig, pid: os.Getpid(),
 	})
 }

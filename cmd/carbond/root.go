@@ -4,13 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"carbond/cmd/carbond/internal/client"
 	"carbond/cmd/carbond/internal/config"
+	"carbond/cmd/carbond/internal/logging"
 )
 
 // Exit codes of the contract (DESIGN 3.1); 64 and 78 are those of sysexits(3).
@@ -20,11 +22,6 @@ const (
 	exitUsage   = 64
 	exitConfig  = 78
 )
-
-// usageError is a mistake on the command line.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
 
 // errQuiet ends a command with exit code 1 after it has said everything itself.
 var errQuiet = errors.New("failed")
@@ -38,9 +35,7 @@ type app struct {
 	configPath  string
 	showVersion bool
 
-	redactor   sync.RWMutex // guards the two below
-	redactWith func(string) string
-	secretsOf  string
+	secrets config.Redaction
 
 	began bool // the command line was right and its command runs
 }
@@ -58,7 +53,7 @@ func run(ctx context.Context, args []string, std stdio) int {
 
 // exit prints the error, if any, and chooses the exit code.
 func (a *app) exit(cmd *cobra.Command, err error) int {
-	var usage usageError
+	var usage client.UsageError
 	switch {
 	case err == nil:
 		return exitOK
@@ -104,7 +99,28 @@ func (a *app) root() *cobra.Command {
 	root.Flags().BoolVarP(&a.showVersion, "version", "v", false, "print version, revision, build date and Go version")
 	root.PersistentFlags().StringVarP(&a.configPath, "config", "c", "",
 		"configuration file; default $CARBOND_CONFIG or "+config.DefaultPath+" (which may be missing)")
-	root.AddCommand(a.commands()...)
+	root.AddCommand(
+		cmdServe(a),
+		cmdDemo(a),
+		cmdCheckConfig(a),
+		cmdDoctor(a),
+		cmdMigrate(a),
+		cmdTeardown(a),
+		cmdTopics(a),
+		cmdConsume(a),
+		cmdGroups(a),
+		cmdView(a),
+		cmdFeeds(a),
+		cmdVerify(a),
+		cmdFsck(a),
+		cmdBackup(a),
+		cmdRestore(a),
+		cmdBench(a),
+		cmdHealthcheck(a),
+		cmdVersion(a),
+		cmdCompletion(a),
+		cmdMan(a),
+	)
 	a.finish(root)
 	return root
 }
@@ -150,7 +166,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		text += " (did you mean " + strings.Join(near, " or ") + "?)"
 	}
-	return usageError{errors.New(text)}
+	return client.Usage(errors.New(text))
 }
 
 // bare is carbond without a command.
@@ -165,7 +181,7 @@ func (a *app) bare(cmd *cobra.Command, _ []string) error {
 // noArgs refuses any argument.
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("unexpected argument %q", args[0])}
+		return client.Usage(fmt.Errorf("unexpected argument %q", args[0]))
 	}
 	return nil
 }
@@ -179,7 +195,7 @@ func (a *app) helpCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			found, rest, err := cmd.Root().Find(args)
 			if err != nil || found == nil || len(rest) > 0 {
-				return usageError{fmt.Errorf("unknown command %q", strings.Join(args, " "))}
+				return client.Usage(fmt.Errorf("unknown command %q", strings.Join(args, " ")))
 			}
 			found.InitDefaultHelpFlag()
 			return found.Help()
@@ -197,33 +213,27 @@ func (a *app) load(flags map[string]string) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.setRedactor(cfg)
+	a.secrets.Add(cfg)
 	return cfg, nil
 }
 
-// setRedactor hides the secrets of cfg from everything that is printed from now
-// on, besides those of earlier configurations: a rotated password is still one.
-func (a *app) setRedactor(cfg *config.Config) {
-	a.redactor.Lock()
-	defer a.redactor.Unlock()
-	older, newer := a.redactWith, cfg.Redactor()
-	a.redactWith = newer
-	if older != nil && a.secretsOf != cfg.Fingerprint() {
-		a.redactWith = func(s string) string { return newer(older(s)) }
-	}
-	a.secretsOf = cfg.Fingerprint()
+// redact removes known secrets and the passwords of URLs from a text.
+func (a *app) redact(s string) string { return a.secrets.Text(s) }
+
+// logger returns the daemon's logger and the level that a reload may change.
+func (a *app) logger(cfg *config.Config) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(cfg.Log.Slog())
+	return logging.New(a.err, logging.Options{
+		Format:  cfg.Log.Format,
+		Level:   level,
+		Journal: logging.ToJournal(a.err, a.getenv("JOURNAL_STREAM")),
+		Redact:  a.redact,
+	}), level
 }
 
-// redact removes known secrets and the passwords of URLs from a text.
-func (a *app) redact(s string) string {
-	a.redactor.RLock()
-	f := a.redactWith
-	a.redactor.RUnlock()
-	if f == nil {
-		f = config.RedactURL
-	}
-	return f(s)
-}
+// progress shows how far a command is, beside what it prints.
+func (a *app) progress() *client.Progress { return client.NewProgress(a.err, a.out, a.redact) }
 
 // sources says where the configuration of this run comes from.
 func (a *app) sources(flags map[string]string) config.Options {

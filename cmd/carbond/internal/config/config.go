@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"log/slog"
+	"time"
+)
 
 // Config is a complete, valid configuration.
 type Config struct {
@@ -143,6 +146,19 @@ type Cache struct {
 type Log struct {
 	Format string // "text" or "json"
 	Level  string // "debug", "info", "warn" or "error"
+}
+
+// Slog returns the level in the terms of log/slog.
+func (l Log) Slog() slog.Level {
+	switch l.Level {
+	case "debug":
+		return slog.LevelDebug
+	case "warn":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
 }
 
 // Limits says when the daemon calls itself not ready, and what one client may take.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // redacted stands for a secret wherever one would be printed.
@@ -110,4 +111,35 @@ func (c *Config) Fingerprint() string {
 		}
 	}
 	return string(h.Sum(nil))
+}
+
+// Redaction hides the secrets of a configuration and of those before it: a rotated
+// password is still one. The zero Redaction hides passwords in URLs alone.
+type Redaction struct {
+	mu   sync.RWMutex // guards what follows
+	hide func(string) string
+	of   string // the fingerprint of the newest configuration
+}
+
+// Add makes the secrets of cfg known.
+func (r *Redaction) Add(cfg *Config) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	older, newer := r.hide, cfg.Redactor()
+	r.hide = newer
+	if older != nil && r.of != cfg.Fingerprint() {
+		r.hide = func(s string) string { return newer(older(s)) }
+	}
+	r.of = cfg.Fingerprint()
+}
+
+// Text returns s without the secrets.
+func (r *Redaction) Text(s string) string {
+	r.mu.RLock()
+	hide := r.hide
+	r.mu.RUnlock()
+	if hide == nil {
+		hide = RedactURL
+	}
+	return hide(s)
 }

@@ -2,14 +2,16 @@ package logging
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 )
 
-// ToJournal reports whether f is the stream that journald reads, as
+// ToJournal reports whether w is the stream that journald reads, as
 // $JOURNAL_STREAM ("device:inode") says.
-func ToJournal(f *os.File, stream string) bool {
-	if f == nil || stream == "" {
+func ToJournal(w io.Writer, stream string) bool {
+	f, ok := w.(*os.File)
+	if !ok || stream == "" {
 		return false
 	}
 	info, err := f.Stat()

@@ -1,0 +1,180 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	"carbond/cmd/carbond/internal/certs"
+)
+
+// Client is how a command reaches the daemon.
+type Client struct {
+	Addr       string // HOST:PORT of the gRPC listener
+	TLS        bool
+	CA         string // PEM files, as the next two
+	Cert, Key  string
+	ServerName string
+	TokenFile  string
+	Own        bool   // the daemon asks itself: its certificate need not have the listener's name
+	Version    string // of this carbond, for the user agent
+}
+
+// Flags gives a command the flags that every talking command has.
+func Flags(cmd *cobra.Command, version string) *Client {
+	c := &Client{Version: version}
+	f := cmd.Flags()
+	f.StringVar(&c.Addr, "addr", "127.0.0.1:50051", "`HOST:PORT` of the daemon's gRPC listener")
+	f.BoolVar(&c.TLS, "tls", false, "use TLS, trusting the system's authorities; implied by the other TLS flags")
+	f.StringVar(&c.CA, "tls-ca", "", "trust the authorities in this PEM `FILE`")
+	f.StringVar(&c.Cert, "tls-cert", "", "present the client certificate in this PEM `FILE`")
+	f.StringVar(&c.Key, "tls-key", "", "private key `FILE` of --tls-cert")
+	f.StringVar(&c.ServerName, "tls-server-name", "", "`NAME` that the server's certificate must have, when it is not the one in --addr")
+	f.StringVar(&c.TokenFile, "token-file", "", "send the bearer token in this `FILE`")
+	return c
+}
+
+// maxReply allows replies that hold a whole view.
+const maxReply = 1 << 30
+
+// Dial makes a connection; it connects at the first call.
+func (c *Client) Dial() (*grpc.ClientConn, error) {
+	creds, err := c.credentials()
+	if err != nil {
+		return nil, err
+	}
+	opts := []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)),
+		grpc.WithUserAgent("carbond/" + c.Version),
+	}
+	if c.TokenFile != "" {
+		b, err := os.ReadFile(c.TokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the token: %w", err)
+		}
+		token := strings.TrimSpace(string(b))
+		if token == "" {
+			return nil, fmt.Errorf("read the token: %s is empty", c.TokenFile)
+		}
+		opts = append(opts, grpc.WithPerRPCCredentials(bearer(token)))
+	}
+	return grpc.NewClient("passthrough:///"+c.Addr, opts...)
+}
+
+func (c *Client) credentials() (credentials.TransportCredentials, error) {
+	if !c.TLS && c.CA == "" && c.Cert == "" && c.Key == "" && c.ServerName == "" {
+		return insecure.NewCredentials(), nil
+	}
+	if (c.Cert == "") != (c.Key == "") {
+		return nil, UsageError{errors.New("--tls-cert and --tls-key go together")}
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName, InsecureSkipVerify: c.Own} //nolint:gosec // see Own
+	if c.CA != "" {
+		pool, err := certs.Pool(c.CA)
+		if err != nil {
+			return nil, err
+		}
+		conf.RootCAs = pool
+	}
+	if c.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return nil, fmt.Errorf("load the client certificate: %w", err)
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	return credentials.NewTLS(conf), nil
+}
+
+// bearer sends a token with every call. It also does so without TLS: the daemon
+// may listen on loopback only.
+type bearer string
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+func (bearer) RequireTransportSecurity() bool { return false }
+
+// Explain turns a status into a message that says what to do.
+func (c *Client) Explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	var out OutputError
+	if errors.As(err, &out) {
+		return out.error
+	}
+	s := status.Convert(err)
+	switch s.Code() {
+	case codes.Unavailable:
+		if Reason(err) != "" { // the daemon's own word
+			return fmt.Errorf("call the daemon at %s: %s", c.Addr, s.Message())
+		}
+		return fmt.Errorf("reach the daemon at %s: %s (is it running? --addr, --tls and --token-file say how to reach it)", c.Addr, s.Message())
+	case codes.Unauthenticated, codes.PermissionDenied:
+		return fmt.Errorf("call the daemon at %s: %s (give --token-file, or --tls-cert and --tls-key)", c.Addr, s.Message())
+	case codes.DeadlineExceeded:
+		return fmt.Errorf("call the daemon at %s: no answer in time", c.Addr)
+	}
+	return fmt.Errorf("call the daemon at %s: %s: %s", c.Addr, s.Code(), s.Message())
+}
+
+// Reason returns the reason in a status' details, "" for none.
+func Reason(err error) string {
+	for _, d := range status.Convert(err).Details() {
+		if i, ok := d.(*errdetails.ErrorInfo); ok {
+			return i.GetReason()
+		}
+	}
+	return ""
+}
+
+// IsOutput reports whether an error is an OutputError.
+func IsOutput(err error) bool {
+	var out OutputError
+	return errors.As(err, &out)
+}
+
+// OutputError is a failure of standard output, not of the daemon.
+type OutputError struct{ error }
+
+// Unwrap returns the cause.
+func (e OutputError) Unwrap() error { return e.error }
+
+// Output marks a failure of standard output.
+func Output(err error) error { return OutputError{err} }
+
+// UsageError is a mistake on the command line.
+type UsageError struct{ error }
+
+// Unwrap returns the cause.
+func (e UsageError) Unwrap() error { return e.error }
+
+// Usage marks a mistake on the command line.
+func Usage(err error) error { return UsageError{err} }
+
+// Pause waits, and reports false when ctx ended first.
+func Pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

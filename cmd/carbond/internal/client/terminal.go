@@ -1,0 +1,123 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Progress shows on a terminal how far a long command is, in one line of
+// standard error. It shows nothing when that is no terminal, or when standard
+// output is the same one and its lines show enough.
+type Progress struct {
+	w      io.Writer
+	redact func(string) string
+	on     bool
+	began  time.Time
+	last   time.Time
+	shown  bool
+}
+
+// NewProgress shows progress on w, beside a command that prints to out. Texts
+// pass redact.
+func NewProgress(w, out io.Writer, redact func(string) string) *Progress {
+	return &Progress{w: w, redact: redact, on: Terminal(w) && !Terminal(out), began: time.Now()}
+}
+
+// Update shows so many changes and bytes, a few times a second at most.
+func (p *Progress) Update(changes uint64, bytes int64) {
+	if changes == 0 {
+		p.say(fmt.Sprintf("%s  %s/s", Bytes(bytes), p.rate(bytes)))
+		return
+	}
+	p.say(fmt.Sprintf("%d changes  %s  %s/s", changes, Bytes(bytes), p.rate(bytes)))
+}
+
+func (p *Progress) rate(bytes int64) string {
+	return Bytes(int64(float64(bytes) / max(time.Since(p.began).Seconds(), 0.001)))
+}
+
+func (p *Progress) say(text string) {
+	if now := time.Now(); p.on && now.Sub(p.last) >= 200*time.Millisecond && now.Sub(p.began) >= time.Second {
+		p.last, p.shown = now, true
+		fmt.Fprintf(p.w, "\r\x1b[K%s", text)
+	}
+}
+
+// Note prints a line of its own, terminal or not.
+func (p *Progress) Note(text string) {
+	p.End()
+	fmt.Fprintf(p.w, "carbond: %s\n", p.redact(Plain(text)))
+}
+
+// End clears the line.
+func (p *Progress) End() {
+	if p.shown {
+		p.shown = false
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}
+
+// Bytes prints a number of bytes with a binary unit.
+func Bytes(n int64) string {
+	v, units := float64(n), []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	i := 0
+	for ; v >= 1024 && i < len(units)-1; i++ {
+		v /= 1024
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", v, units[i])
+}
+
+// WatchPipe calls gone when the reader of a pipe went away, so that
+// `consume --follow | head -1` ends before the next change. The function that it
+// returns ends the watch.
+func WatchPipe(ctx context.Context, w io.Writer, gone func()) (stop func()) {
+	f, ok := w.(*os.File)
+	if !ok {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		t := time.NewTicker(250 * time.Millisecond)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			if brokenPipe(f) {
+				gone()
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+// Terminal reports whether somebody sits at the end of a reader or writer.
+func Terminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && terminal(f)
+}
+
+// Plain makes foreign text safe for a terminal: one line, no control characters.
+func Plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || (r >= 0x7f && r < 0xa0) || r == 0x2028 || r == 0x2029 || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069) {
+			return ' '
+		}
+		return r
+	}, s)
+}

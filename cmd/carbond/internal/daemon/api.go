@@ -1,0 +1,96 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"carbond/cmd/carbond/internal/client"
+	"carbond/cmd/carbond/internal/config"
+	"carbond/rpc"
+	"carbond/store"
+)
+
+// reader lends the store to rpc, whose Snapshot is an interface of its own.
+type reader struct {
+	*store.Store
+	postgres bool // a Postgres is the source
+}
+
+// Snapshot returns nil before the first copy of a Postgres: an answer without
+// rows would be a wrong one.
+func (r reader) Snapshot() rpc.Snapshot {
+	s := r.Store.Snapshot()
+	if r.postgres && s.Offset() == 0 && !s.Copied() {
+		return nil
+	}
+	return s
+}
+
+func apiOptions(cfg *config.Config) rpc.Options {
+	o := rpc.Options{
+		QueryTimeout:      cfg.Postgres.QueryTimeout,
+		CacheTTL:          cfg.Cache.TTL,
+		CacheMaxBytes:     cfg.Cache.MaxBytes,
+		TokensFile:        cfg.GRPC.TokensFile,
+		RateLimit:         cfg.GRPC.RateLimit,
+		PeerShare:         cfg.Limits.PeerShare,
+		DisableReflection: !cfg.GRPC.Reflection,
+		DrainTimeout:      drainTime,
+	}
+	if t := cfg.GRPC.TLS; t.Enabled() {
+		o.TLS = &rpc.TLSOptions{CertFile: t.Cert, KeyFile: t.Key, ClientCAFile: t.ClientCA}
+	}
+	return o
+}
+
+// drainTime is how long open calls may take when the daemon stops.
+const drainTime = 2500 * time.Millisecond
+
+// buildAPI makes the gRPC server and the connection that the watchdog uses: it
+// is opened once, so that a flood of connections cannot starve the probe.
+func (d *Daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
+	opt := apiOptions(cfg)
+	opt.Log, opt.Registerer = d.log.With("stage", "rpc"), d.met.reg
+	d.updateAge()
+	opt.Age = func() time.Duration { return time.Duration(d.age.Load()) }
+	opt.Changelog, opt.Version = changelog{d.store, d.opt.Version.Version}, d.opt.Version.Version
+	opt.History = history{d.store}
+	if d.pool != nil {
+		opt.Pool = d.pool
+	}
+	if d.api, err = rpc.New(reader{d.store, d.source != nil}, opt); err != nil {
+		return fmt.Errorf("make the gRPC server: %w", err)
+	}
+	self := client.Client{Addr: d.grpcListener.Addr().String(), TLS: cfg.GRPC.TLS.Enabled(), Own: true, Version: d.opt.Version.Version}
+	d.self, err = self.Dial()
+	return err
+}
+
+func (d *Daemon) runAPI(ctx context.Context) error { return d.api.Serve(ctx, d.grpcListener) }
+
+// setServing tells the health service. The name "" is the process, which is
+// well as long as it runs, and so is the changelog: it holds what it holds. The
+// API serves when its data is good.
+func (d *Daemon) setServing(process, api bool) {
+	d.api.SetServing("", process)
+	d.api.SetServing(rpc.ChangelogName, process)
+	d.api.SetServing(rpc.Service, api)
+}
+
+// checkAPI tries the files of the gRPC listener the way serve will.
+func checkAPI(cfg *config.Config) error {
+	opt := apiOptions(cfg)
+	opt.Registerer = prometheus.NewRegistry()
+	_, err := rpc.New(reader{}, opt)
+	return err
+}
+
+// closer is the part of *grpc.ClientConn that release needs.
+type closer interface {
+	grpc.ClientConnInterface
+	Close() error
+}

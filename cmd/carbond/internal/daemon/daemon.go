@@ -1,0 +1,255 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"carbond/cmd/carbond/internal/admin"
+	"carbond/cmd/carbond/internal/certs"
+	"carbond/cmd/carbond/internal/config"
+	"carbond/cmd/carbond/internal/systemd"
+	"carbond/cmd/carbond/internal/viewfile"
+	"carbond/feeds"
+	"carbond/feeds/postgres"
+	"carbond/feeds/sample"
+	"carbond/replicate"
+	"carbond/replicate/pgconf"
+	"carbond/rpc"
+	"carbond/store"
+)
+
+// The modes of DESIGN 1.
+const (
+	modePostgres = "postgres"
+	modeEmbedded = "embedded"
+	modeDemo     = "demo"
+)
+
+// Daemon is the running program: every stage, in flow order.
+type Daemon struct {
+	opt     Options
+	cfg     atomic.Pointer[config.Config]
+	mode    string
+	started time.Time
+	log     *slog.Logger
+	notify  *systemd.Notifier
+	met     *metrics
+	reload  atomic.Pointer[reloadState]
+
+	store       *store.Store
+	storeClosed bool                  // used by stop alone
+	pool        *pgconf.Pool          // nil without Postgres
+	source      *replicate.Replicator // nil without Postgres
+	feeds       *feeds.Runner         // nil when no feed is on
+	sample      *sample.World         // the upstreams of a demo, else nil
+	views       *viewfile.Writer      // nil without views.jsonl_dir
+	api         *rpc.Server
+	admin       *admin.Server
+
+	grpcListener, httpListener net.Listener
+	httpCerts                  *certs.Source // nil for plain text
+	sampleListeners            []net.Listener
+	self                       closer // the watchdog's connection to the own API
+	health                     atomic.Pointer[verdict]
+	console                    console
+	age                        atomic.Int64 // nanoseconds since the views were level with their source
+}
+
+// build makes every stage and binds the listeners, in flow order, and starts
+// nothing. On an error it releases what it has made.
+func build(ctx context.Context, cfg *config.Config, opt Options) (_ *Daemon, err error) {
+	d := &Daemon{opt: opt, mode: modePostgres, started: time.Now(), log: opt.Log, notify: systemd.New(opt.Getenv, opt.PID)}
+	switch {
+	case opt.Sample:
+		d.mode = modeDemo
+	case cfg.Embedded():
+		d.mode = modeEmbedded
+	}
+	d.cfg.Store(cfg)
+	d.met = newMetrics(d.mode, opt.Version, d.started)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.release())
+		}
+	}()
+	for _, step := range []func(context.Context, *config.Config) error{
+		d.buildStore,  // 1. what is known so far, and the lock on it
+		d.bind,        // 2. addresses: a taken port is told before any work is done
+		d.buildSource, // 3. Postgres -> store
+		d.buildFeeds,  // 4. upstreams -> Postgres or store
+		d.buildViews,  // 5. store -> files
+		d.buildAPI,    // 6. store -> clients
+		d.buildAdmin,  // 7. everything -> operators
+	} {
+		if err := step(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	d.met.reloaded(true, d.started)
+	d.reload.Store(&reloadState{at: d.started, ok: true})
+	return d, nil
+}
+
+// release closes what build made and no part owns.
+func (d *Daemon) release() error {
+	var errs []error
+	for _, l := range append([]net.Listener{d.grpcListener, d.httpListener}, d.sampleListeners...) {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if d.store != nil && !d.storeClosed {
+		errs = append(errs, d.store.Close())
+	}
+	if d.pool != nil {
+		d.pool.Close()
+	}
+	if d.self != nil {
+		errs = append(errs, d.self.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (d *Daemon) buildStore(_ context.Context, cfg *config.Config) error {
+	opt := StoreOptions(cfg)
+	opt.Logger, opt.Registerer = d.log.With("stage", "store"), d.met.reg
+	opt.Progress = d.opening()
+	s, err := d.openStore(cfg.DataDir, opt)
+	if err != nil {
+		return err
+	}
+	d.store = s
+	d.met.watchDir(cfg.DataDir)
+	d.met.watchAge(&d.age)
+	pos := s.Position()
+	if cfg.Embedded() && !pos.Source.Embedded() {
+		return config.Problems{{Where: cfg.Origin("data_dir"), Text: fmt.Sprintf(
+			"%s holds the changelog of database %s (cluster %s), but postgres.url is empty: set it, or give embedded mode a data_dir of its own",
+			cfg.DataDir, pos.Source.Database, pos.Source.SystemID)}}
+	}
+	d.log.Info("store opened", "dir", cfg.DataDir, "offset", uint64(pos.Offset), "lsn", pos.LSN.String(), "took", time.Since(d.started).Round(time.Millisecond))
+	return nil
+}
+
+// opening asks the service manager for time while a long replay makes progress.
+func (d *Daemon) opening() func(string, float64) {
+	var last time.Time
+	return func(what string, done float64) {
+		if time.Since(last) < time.Second {
+			return
+		}
+		if !last.IsZero() {
+			d.log.Info("opening the data directory", "doing", what, "percent", int(100*done))
+		}
+		last = time.Now()
+		_ = d.notify.Extend(30*time.Second, fmt.Sprintf("opening the data directory: %s, %.0f%%", what, 100*done))
+	}
+}
+
+func (d *Daemon) bind(ctx context.Context, cfg *config.Config) (err error) {
+	var lc net.ListenConfig
+	if d.grpcListener, err = lc.Listen(ctx, "tcp", cfg.GRPC.Listen); err != nil {
+		return bindError("grpc.listen", "--grpc-listen", err)
+	}
+	if d.httpListener, err = lc.Listen(ctx, "tcp", cfg.HTTP.Listen); err != nil {
+		return bindError("http.listen", "--http-listen", err)
+	}
+	if cfg.HTTP.TLS.Enabled() {
+		if d.httpCerts, err = certs.Load(tlsFiles(cfg.HTTP.TLS), "http/1.1"); err != nil {
+			return fmt.Errorf("http.tls_cert: %w", err)
+		}
+	}
+	d.met.certificate(d.httpCerts)
+	return nil
+}
+
+// bindError says what to do about the one error that everybody meets.
+func bindError(key, flag string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s: %w (is another carbond running? stop it, or choose another address with %s)", key, err, flag)
+	}
+	return fmt.Errorf("%s: %w", key, err)
+}
+
+// buildSource makes the Postgres side. It does not connect: an unreachable
+// server must not keep the last good data from being served.
+func (d *Daemon) buildSource(ctx context.Context, cfg *config.Config) error {
+	if cfg.Embedded() {
+		return nil
+	}
+	opt := ReplicateOptions(cfg)
+	if err := opt.Validate(); err != nil {
+		return config.Problems{{Where: cfg.Origin("postgres.url"), Text: "postgres: " + err.Error()}}
+	}
+	var err error
+	if d.pool, err = OpenPool(ctx, cfg); err != nil {
+		return err
+	}
+	opt.Logger, opt.Registerer = d.log.With("stage", "replicate"), d.met.reg
+	d.source = replicate.New(d.store, opt)
+	if pos := d.store.Position(); pos.Offset > 0 && pos.Source.Embedded() {
+		d.log.Warn("embedded data will be replaced by the first copy of the database", "dir", cfg.DataDir, "offset", uint64(pos.Offset))
+	}
+	return nil
+}
+
+func (d *Daemon) buildFeeds(ctx context.Context, cfg *config.Config) error {
+	if len(cfg.Feeds.Enabled) == 0 {
+		return nil
+	}
+	opt := FeedOptions(cfg, d.opt.Version.Version)
+	opt.Log, opt.Metrics = d.log.With("stage", "feeds"), d.met.reg
+	if d.mode == modeDemo {
+		if err := d.buildSample(ctx, &opt); err != nil {
+			return err
+		}
+	}
+	var w feeds.Writer = d.store
+	if d.pool != nil {
+		w = postgres.New(d.pool)
+	}
+	r, err := feeds.New(opt, w)
+	if errors.Is(err, feeds.ErrOptions) {
+		return checkFeeds(cfg, opt)
+	}
+	if err != nil {
+		return fmt.Errorf("make the feeds: %w", err)
+	}
+	d.feeds = r
+	return nil
+}
+
+// buildViews makes the writer of view files. It touches no file: a directory
+// that cannot be written must not keep the daemon from serving.
+func (d *Daemon) buildViews(_ context.Context, cfg *config.Config) error {
+	v := cfg.Views
+	if v.JSONLDir == "" {
+		return nil
+	}
+	d.views = viewfile.New(v.JSONLDir, d.store, viewfile.Options{
+		Logger: d.log.With("stage", "viewfile"), Registerer: d.met.reg,
+		RotateBytes: v.RotateBytes, Keep: v.Keep, Sync: v.Sync,
+	})
+	return nil
+}
+
+func (d *Daemon) buildAdmin(_ context.Context, _ *config.Config) error {
+	d.admin = admin.New(admin.Options{
+		Logger:   d.log.With("stage", "http"),
+		Gatherer: d.met.reg,
+		Ready:    d.readiness,
+		Status:   d.status,
+		Console:  d.consolePage,
+		Pprof:    func() bool { return d.cfg.Load().HTTP.Pprof },
+	})
+	return nil
+}

@@ -1,0 +1,240 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"carbond/cmd/carbond/internal/admin"
+	"carbond/feeds"
+	"carbond/replicate"
+)
+
+// verdict is the one answer to "is it ready": gRPC health, /readyz, the page and
+// the metrics all show this one, taken every healthEvery.
+type verdict struct {
+	ok     bool
+	reason string // why not, or a remark when ok
+	remedy string
+}
+
+// judge decides whether the views may be used: they hold a complete copy that
+// still stands for its source, were level with it once since the start, and are
+// not further behind than limits.lag_seconds. A short loss of the connection does
+// not matter: taking every replica out of service for a restart of Postgres would
+// make a pause an outage. A long one grows into lag.
+func (d *Daemon) judge() verdict {
+	if d.source == nil {
+		return verdict{ok: true, reason: "embedded: the store is the source"}
+	}
+	return judgeReplication(d.source.Status(), d.store.Position().Copied, d.cfg.Load().Limits.LagSeconds)
+}
+
+func judgeReplication(s replicate.Status, copied bool, limit float64) verdict {
+	state := string(s.Phase)
+	if s.Reason != "" {
+		state += ": " + s.Reason
+	}
+	const see = "The check replication says what it waits for."
+	switch {
+	case !copied:
+		return verdict{reason: "the first copy of the tables is not complete (" + state + ")", remedy: see}
+	case s.Kind.Gap():
+		return verdict{reason: "the views may differ from Postgres, and streaming cannot mend that (" + state + ")"}
+	case s.LastLevel.IsZero():
+		return verdict{reason: "not yet level with Postgres since the start (" + state + ")", remedy: see}
+	case limit > 0 && s.LagSeconds > limit:
+		return verdict{reason: fmt.Sprintf("%.1f s behind Postgres, more than limits.lag_seconds %g (%s)", s.LagSeconds, limit, state), remedy: see}
+	case !s.Connected:
+		return verdict{ok: true, reason: fmt.Sprintf("serving data of %.1f s ago (%s)", s.LagSeconds, state)}
+	}
+	return verdict{ok: true}
+}
+
+// readiness is what /readyz says: the verdict, the age of the data beside it, and
+// what each part of the daemon has to say. Only the verdict decides: old prices
+// are better than none.
+func (d *Daemon) readiness() admin.Readiness {
+	v := d.health.Load()
+	if v == nil {
+		v = &verdict{reason: "starting"}
+	}
+	return admin.Readiness{
+		Ready: v.ok, Reason: v.reason,
+		Fresh:  admin.Fresh{AgeSec: time.Duration(d.age.Load()).Seconds()},
+		Checks: d.checks(v),
+	}
+}
+
+func (d *Daemon) checks(v *verdict) []admin.Check {
+	out := []admin.Check{{Name: "views", OK: v.ok, Reason: v.reason, Remedy: v.remedy}}
+	if d.source != nil {
+		out = append(out, replicationCheck(d.source.Status()))
+	}
+	if n, first := d.store.Snapshot().Unfit(); n > 0 {
+		out = append(out, admin.Check{
+			Name: "values", OK: true, Warning: true,
+			Reason: fmt.Sprintf("%d rows have a value that SQL cannot cast to the type of the view: %s; the view has the nearest value there, NonStreaming calls and verify fail", n, first),
+			Remedy: "Correct the value, or give the column the type that carbond migrate creates it with.",
+		})
+	}
+	out = append(out, d.diskCheck())
+	if d.feeds != nil {
+		out = append(out, d.feedCheck())
+	}
+	if d.views != nil {
+		trouble := d.views.Trouble()
+		out = append(out, admin.Check{Name: "viewfiles", OK: true, Warning: trouble != "", Reason: trouble})
+	}
+	if r := d.reload.Load(); r != nil && !r.ok {
+		out = append(out, admin.Check{Name: "config", OK: true, Warning: true, Remedy: "Correct it, try it with carbond check-config, and send SIGHUP again.", Reason: "the last reload was refused, the old configuration is in force: " + r.reason})
+	}
+	return out
+}
+
+// replicationCheck says what stops the stream, and never that time alone mends
+// what an operator has to.
+func replicationCheck(s replicate.Status) admin.Check {
+	c := admin.Check{Name: "replication", OK: s.Connected && !s.Kind.Gap(), Reason: s.Reason}
+	switch {
+	case s.Kind.Gap():
+		// The reason ends with the remedy of its kind.
+	case !s.Connected:
+		c.Remedy = "It is tried again all the time; carbond doctor looks at Postgres and prints the SQL that repairs it."
+	}
+	if len(s.Warnings) > 0 {
+		c.Warning = true
+		c.Reason = strings.Trim(c.Reason+"; "+strings.Join(s.Warnings, "; "), "; ")
+	}
+	return c
+}
+
+const (
+	lowSpace = 64 << 20 // below it, writes are about to fail
+	noSpace  = 1 << 20  // below it, they do
+)
+
+func (d *Daemon) diskCheck() admin.Check {
+	dir := d.cfg.Load().DataDir
+	free, known := freeBytes(dir)
+	if !known {
+		return admin.Check{Name: "disk", OK: true, Reason: "the free space for " + dir + " is not known"}
+	}
+	return judgeDisk(dir, free)
+}
+
+// judgeDisk says what free space means. On a full disk replication comes back
+// and fails again and again: this check is what stays.
+func judgeDisk(dir string, free uint64) admin.Check {
+	c := admin.Check{Name: "disk", OK: free >= noSpace}
+	if free < lowSpace {
+		c.Warning = c.OK
+		c.Remedy = "Free some space, or keep less: retention.age, retention.bytes, store.compress."
+	}
+	switch {
+	case free < noSpace:
+		c.Reason = fmt.Sprintf("no space left for %s: new changes cannot be kept, none is lost", dir)
+	case free < lowSpace:
+		c.Reason = fmt.Sprintf("only %d MiB free for %s: new changes soon cannot be kept", free>>20, dir)
+	}
+	return c
+}
+
+func (d *Daemon) feedCheck() admin.Check {
+	var said []string
+	for _, f := range d.feeds.Status() {
+		if s := feedTrouble(f); s != "" {
+			said = append(said, s)
+		}
+	}
+	return admin.Check{Name: "feeds", OK: true, Warning: len(said) > 0, Reason: strings.Join(said, "; ")}
+}
+
+// feedTrouble is what is wrong with a feed, "" when nothing is.
+func feedTrouble(f feeds.FeedStatus) string {
+	switch {
+	case f.Disabled != "":
+		return f.Name + " is disabled: " + f.Disabled
+	case f.Stale && f.LastSuccess.IsZero():
+		return f.Name + " has not succeeded yet: " + f.LastError
+	case f.Stale:
+		return fmt.Sprintf("%s is stale since %s: %s", f.Name, f.LastSuccess.UTC().Format(time.RFC3339), f.LastError)
+	case f.Failures > 0:
+		return fmt.Sprintf("%s failed %d times in a row: %s", f.Name, f.Failures, f.LastError)
+	}
+	return ""
+}
+
+const healthEvery = 100 * time.Millisecond
+
+// watchHealth keeps the health service and the gauges in step with judge.
+func (d *Daemon) watchHealth(ctx context.Context) error {
+	t := time.NewTicker(healthEvery)
+	defer t.Stop()
+	for n := 0; ; n++ {
+		d.updateHealth()
+		if n%10 == 0 {
+			d.updateGauges()
+		}
+		if n%int(trendEvery/healthEvery) == 0 {
+			d.sampleTrend()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+func (d *Daemon) updateHealth() {
+	v := d.judge()
+	d.updateAge()
+	old := d.health.Swap(&v)
+	d.met.serving.Set(flag(v.ok))
+	if old != nil && old.ok == v.ok {
+		return
+	}
+	d.setServing(true, v.ok)
+	_ = d.notify.Status(d.statusLine(v))
+	switch {
+	case v.ok:
+		d.log.Info("serving", "took", time.Since(d.started).Round(time.Millisecond), "reason", v.reason)
+	case old == nil:
+		d.log.Info("not serving yet", "reason", v.reason)
+	default:
+		d.log.Warn("not serving", "reason", v.reason)
+	}
+}
+
+func (d *Daemon) updateAge() {
+	if d.source != nil {
+		d.age.Store(int64(sourceAge(d.source.Status(), d.store.Position().CommitTime, time.Now())))
+	}
+}
+
+// sourceAge says how long ago the views were level with Postgres. Until they
+// are again after a start, that is known only of the last commit that they hold.
+func sourceAge(s replicate.Status, commit, now time.Time) time.Duration {
+	lag := time.Duration(s.LagSeconds * float64(time.Second))
+	if !s.LastLevel.IsZero() || commit.IsZero() {
+		return lag
+	}
+	return max(lag, now.Sub(commit))
+}
+
+// updateGauges shows the checks of /readyz as metrics.
+func (d *Daemon) updateGauges() {
+	for _, c := range d.readiness().Checks {
+		d.met.ready.WithLabelValues(c.Name).Set(flag(c.OK))
+	}
+}
+
+// statusLine is what `systemctl status` shows.
+func (d *Daemon) statusLine(v verdict) string {
+	if !v.ok {
+		return "not serving: " + v.reason
+	}
+	return fmt.Sprintf("serving %s mode on %s", d.mode, d.grpcListener.Addr())
+}

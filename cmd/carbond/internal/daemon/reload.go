@@ -1,0 +1,78 @@
+package daemon
+
+import (
+	"fmt"
+	"time"
+
+	"carbond/cmd/carbond/internal/certs"
+	"carbond/cmd/carbond/internal/config"
+)
+
+// reloadState is the outcome of the last reading of the configuration.
+type reloadState struct {
+	at     time.Time // of the last good one
+	ok     bool
+	reason string // why the last one was refused
+}
+
+// onReload follows SIGHUP: it reads the configuration again and applies what
+// can change while running. An invalid one changes nothing.
+func (d *Daemon) onReload() {
+	if err := d.notify.Reloading(); err != nil {
+		d.log.Warn("service manager not told of the reload", "error", err)
+	}
+	now := time.Now()
+	restart, err := d.applyConfig()
+	if err != nil {
+		d.met.reloaded(false, now)
+		d.reload.Store(&reloadState{at: d.reload.Load().at, reason: err.Error()})
+		d.log.Error("reload refused, the old configuration stays in force", "error", err)
+	} else {
+		d.met.reloaded(true, now)
+		d.reload.Store(&reloadState{at: now, ok: true})
+		if len(restart) > 0 {
+			d.log.Warn("changed keys take effect after a restart only", "keys", restart)
+		}
+		d.log.Info("configuration reloaded", "file", d.cfg.Load().File())
+	}
+	if err := d.notify.Ready(d.statusLine(d.judge())); err != nil {
+		d.log.Warn("service manager not told of the reload", "error", err)
+	}
+}
+
+// applyConfig reads and applies the configuration and returns the changed keys
+// that need a restart. The files of certificates and tokens are read again even though their
+// paths stay: that is how they are renewed.
+func (d *Daemon) applyConfig() (restart []string, err error) {
+	cfg, warnings, err := config.Load(d.opt.Sources)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		d.log.Warn("configuration", "warning", w.String())
+	}
+	old := d.cfg.Load()
+	// Everything that can fail comes first, so that a refused reload has
+	// changed nothing.
+	files := tlsFiles(old.HTTP.TLS)
+	if d.httpCerts != nil {
+		if _, err := certs.Load(files); err != nil {
+			return nil, fmt.Errorf("http.tls_cert: %w", err)
+		}
+	}
+	if err := d.api.Reload(); err != nil {
+		return nil, fmt.Errorf("grpc: %w", err)
+	}
+	if d.httpCerts != nil {
+		if err := d.httpCerts.Reload(files); err != nil {
+			return nil, fmt.Errorf("http.tls_cert: %w", err)
+		}
+		d.met.certificate(d.httpCerts)
+	}
+	_, restart = config.Changed(old, cfg)
+	d.opt.Redaction.Add(cfg)
+	d.opt.Level.Set(cfg.Log.Slog())
+	d.store.SetRetention(retention(cfg))
+	d.cfg.Store(old.With(cfg))
+	return restart, nil
+}
