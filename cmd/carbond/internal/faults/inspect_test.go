@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -235,6 +236,8 @@ func (p plan) inspectViews(ctx context.Context, s *store.Store) error {
 	opt := p.viewfiles()
 	reg := prometheus.NewRegistry()
 	opt.Registerer = reg
+	var said bytes.Buffer
+	opt.Logger = slog.New(slog.NewTextHandler(&said, nil))
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- viewfile.New(p.views(), s, opt).Run(ctx) }()
@@ -251,7 +254,7 @@ func (p plan) inspectViews(ctx context.Context, s *store.Store) error {
 		return errors.New("view files do not catch up")
 	}
 	if n := refills(reg); n > 0 && filled {
-		return fmt.Errorf("view files were filled anew %v times", n)
+		return fmt.Errorf("view files were filled again %v times: %s", n, said.String())
 	}
 	for _, v := range change.Views() {
 		got, err := addUp(p.views(), v)

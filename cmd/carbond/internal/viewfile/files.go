@@ -154,28 +154,35 @@ func (d *dir) full(limit int64) bool {
 	return false
 }
 
-// rotate renames the full files and opens new ones. Callers have synced.
+// rotate renames the full files and opens new ones. Callers have synced. The new
+// name of a file is durable before another file takes the old one: a power cut
+// could keep the second alone, and the rows of the first would be gone.
 func (d *dir) rotate(st *state, limit int64) (n int, err error) {
+	var full []change.View
 	for _, v := range change.Views() {
 		f := d.files[v]
 		if f.size < limit {
 			continue
 		}
-		number := st.Files[v].Number
-		if err := os.Rename(d.current(v), d.rotated(v, number)); err != nil {
-			return n, err
+		if err := os.Rename(d.current(v), d.rotated(v, st.Files[v].Number)); err != nil {
+			return 0, err
 		}
 		d.crash("renamed")
 		if err := f.f.Close(); err != nil {
-			return n, err
+			return 0, err
 		}
-		if err := d.openFile(v, 0); err != nil {
-			return n, err
-		}
-		st.Files[v] = place{Number: number + 1}
-		n++
+		full = append(full, v)
 	}
-	return n, d.syncSelf()
+	if err := d.syncSelf(); err != nil {
+		return 0, err
+	}
+	for _, v := range full {
+		if err := d.openFile(v, 0); err != nil {
+			return 0, err
+		}
+		st.Files[v] = place{Number: st.Files[v].Number + 1}
+	}
+	return len(full), d.syncSelf()
 }
 
 // prune removes the oldest rotated files beyond keep.
