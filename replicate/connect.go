@@ -147,7 +147,8 @@ func (o *Options) classify(err error) error {
 	case "55006":
 		return fault(KindSlotInUse, "stop the other process, or SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = "+literal(o.Slot), err, "replication slot %q is in use by another process", o.Slot)
 	case "42501":
-		if strings.Contains(pe.Message, "replication") || strings.Contains(pe.Message, "REPLICATION") {
+		// Which right it is, the text says in the server's language, and differently from 16 on.
+		if pe.Routine == "InitPostgres" || pe.Routine == "CheckSlotPermissions" || strings.Contains(strings.ToLower(pe.Message), "replication") {
 			return o.lacksReplication(err)
 		}
 		return fault(KindSelectRight, "grant what the message names; carbond doctor prints the SQL", err, "Postgres denies a right")

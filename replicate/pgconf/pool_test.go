@@ -24,14 +24,14 @@ func TestPoolSettings(t *testing.T) {
 		"search_path": "pg_catalog, pg_temp", "statement_timeout": "0", "array_nulls": "on",
 		"transaction_read_only": "off", "transaction_isolation": "read committed",
 	}
-	pgtest.Exec(t, url, "CREATE TABLE t (n int)",
-		"ALTER DATABASE "+db+" SET search_path = public, pg_catalog", "ALTER DATABASE "+db+" SET statement_timeout = 77",
-		"ALTER DATABASE "+db+" SET array_nulls = off", "ALTER DATABASE "+db+" SET default_transaction_read_only = on",
-		"ALTER DATABASE "+db+" SET default_transaction_isolation = serializable")
 	modern := len(pgtest.Text(t, url, "SELECT FROM pg_settings WHERE name = 'transaction_timeout'")) > 0
 	if modern {
 		pgtest.Exec(t, url, "ALTER DATABASE "+db+" SET transaction_timeout = '1min'")
 	}
+	pgtest.Exec(t, url, "CREATE TABLE t (n int)",
+		"ALTER DATABASE "+db+" SET search_path = public, pg_catalog", "ALTER DATABASE "+db+" SET statement_timeout = 77",
+		"ALTER DATABASE "+db+" SET array_nulls = off", "ALTER DATABASE "+db+" SET default_transaction_read_only = on",
+		"ALTER DATABASE "+db+" SET default_transaction_isolation = serializable")
 	for name, pooler := range map[string]bool{"direct": false, "pooler": true} {
 		t.Run(name, func(t *testing.T) {
 			if delete(want, "transaction_timeout"); modern && !pooler {
