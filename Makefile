@@ -12,7 +12,7 @@ BUILD_VER  := $(shell packaging/version.sh 2>/dev/null || echo dev)
 LDFLAGS    := -s -w -X main.version=$(BUILD_VER) -X main.revision=$(BUILD_REV) -X main.date=$(BUILD_DATE)
 
 .PHONY: help build run run-postgres test race race-all fuzz bench check verify fmt fmt-check vet lint tidy-check \
-	proto proto-check crash faults soak clean
+	proto proto-check crash faults soak oracle clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,7 +50,11 @@ FAULT_SEED ?=
 faults: ## FAULT_RUNS random runs under faults of disk, process and network; FAULT_SEED resumes
 	packaging/faults.sh $(FAULT_RUNS) $(FAULT_SEED)
 
-soak: ## the oracle against a real Postgres for ten minutes
+SOAK ?= 30m
+soak: ## 200 changes a second with watchers and groups for SOAK: what the daemon holds stays flat
+	$(GO) test ./cmd/carbond/internal/e2e -run '^TestSoak$$' -count=1 -timeout 0 -v -args -soak $(SOAK)
+
+oracle: ## the oracle against a real Postgres for ten minutes
 	$(GO) test ./cmd/carbond/internal/e2e -run Oracle -count=1 -timeout 40m -v -args -long
 
 bench: ## the figures of the README, as ratios within this run

@@ -20,6 +20,7 @@ var (
 	seedFlag  = flag.Uint64("seed", 0, "seed of the oracle test, 0 chooses one")
 	longFlag  = flag.Bool("long", false, "run the oracle test for ten minutes")
 	eventFlag = flag.String("event", "", "the one event that is to happen, again and again")
+	soakFlag  = flag.Duration("soak", 15*time.Second, "measure the soak test for so long")
 	forFlag   = flag.Duration("for", 0, "run the oracle test for so long")
 )
 
