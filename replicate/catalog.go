@@ -34,7 +34,7 @@ type survey struct {
 	since change.LSN
 	// kept is a look that is made durable once the changelog has passed it.
 	kept *catalog.Marks
-	// truncated is where the last TRUNCATE of each partitioned table was committed.
+	// truncated is where the last TRUNCATE of each table was committed that Tells.
 	truncated map[string]change.LSN
 	until     change.LSN // what waits for the stream is decided when it has come so far
 	early     time.Time  // since when something waits for the server's statistics
@@ -219,10 +219,10 @@ func (s *session) keepMarks(v *survey, now *catalog.Marks) error {
 }
 
 // truncates notes that a TRUNCATE of a table is in the stream, before it can be
-// durable in the changelog: it explains why partitions have other files.
+// durable in the changelog: it explains why the table or its partitions have other files.
 func (s *session) truncates(name string, commit change.LSN) error {
 	v := s.survey
-	if v == nil || v.base.Tables[name] == nil || len(v.base.Tables[name].Parts) < 2 {
+	if v == nil || v.base.Tables[name] == nil || !v.base.Tables[name].Tells() {
 		return nil
 	}
 	v.mu.Lock()

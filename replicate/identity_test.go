@@ -14,6 +14,9 @@ const partitioned = `CREATE TABLE finance (ticker text, price double precision, 
 CREATE TABLE early PARTITION OF finance FOR VALUES FROM (0) TO (100);
 CREATE TABLE late PARTITION OF finance FOR VALUES FROM (100) TO (200)`
 
+// toastless is a table whose rows are too short for TOAST.
+const toastless = "CREATE TABLE finance (ticker varchar(20), price double precision, volume bigint, market_cap double precision, change_percent double precision, timestamp bigint, PRIMARY KEY (ticker, timestamp))"
+
 // TestWhichTable does to the tables what the stream tells nothing, little or the
 // wrong thing about, while carbond runs and while it is stopped. Afterwards the
 // rows are those of Postgres: by following the stream, or by a copy anew where it
@@ -43,10 +46,16 @@ func TestWhichTable(t *testing.T) {
 			rows: "DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO pg_monitor', current_database()); END $$",
 			sql:  []string{"ALTER PUBLICATION carbond OWNER TO pg_monitor", "DELETE FROM verra"},
 		},
-		"publication there and back":    {sql: []string{"ALTER PUBLICATION carbond SET (publish = 'insert'); DELETE FROM verra; ALTER PUBLICATION carbond SET (publish = 'insert, update, delete, truncate')"}, copy: true},
-		"USING":                         {sql: []string{"ALTER TABLE verra ALTER supply TYPE double precision USING supply * 10"}, copy: true},
-		"USING, statistics and a grant": {sql: []string{"ALTER TABLE verra ALTER supply TYPE double precision USING supply * 10; ALTER TABLE verra ALTER supply SET STATISTICS 50; GRANT SELECT (supply) ON verra TO PUBLIC"}, copy: true},
-		"unlogged for a while":          {setup: "CREATE PUBLICATION carbond FOR ALL TABLES", sql: []string{"ALTER TABLE verra SET UNLOGGED", "DELETE FROM verra", "ALTER TABLE verra SET LOGGED"}, copy: true},
+		"publication there and back":          {sql: []string{"ALTER PUBLICATION carbond SET (publish = 'insert'); DELETE FROM verra; ALTER PUBLICATION carbond SET (publish = 'insert, update, delete, truncate')"}, copy: true},
+		"USING":                               {sql: []string{"ALTER TABLE verra ALTER supply TYPE double precision USING supply * 10"}, copy: true},
+		"USING, statistics and a grant":       {sql: []string{"ALTER TABLE verra ALTER supply TYPE double precision USING supply * 10; ALTER TABLE verra ALTER supply SET STATISTICS 50; GRANT SELECT (supply) ON verra TO PUBLIC"}, copy: true},
+		"unlogged for a while":                {setup: "CREATE PUBLICATION carbond FOR ALL TABLES", sql: []string{"ALTER TABLE verra SET UNLOGGED", "DELETE FROM verra", "ALTER TABLE verra SET LOGGED"}, copy: true},
+		"unlogged for a while, without TOAST": {setup: "CREATE PUBLICATION carbond FOR ALL TABLES; " + toastless, sql: []string{"ALTER TABLE finance SET UNLOGGED", "DELETE FROM finance", "ALTER TABLE finance SET LOGGED"}, copy: true},
+		"a partition unlogged for a while":    {setup: partitioned, sql: []string{"ALTER TABLE early SET UNLOGGED; DELETE FROM early; ALTER TABLE early SET LOGGED"}, copy: true},
+		"TRUNCATE without TOAST":              {setup: toastless, sql: []string{"TRUNCATE finance", "INSERT INTO finance (ticker, timestamp) VALUES ('m', 50)"}},
+		"VACUUM FULL without TOAST":           {setup: toastless, sql: []string{"VACUUM FULL finance", "DELETE FROM finance"}, copy: true},
+		"columns swapped in steps":            {sql: []string{"ALTER TABLE news RENAME title TO t; INSERT INTO news (guid, t, link) VALUES ('s1', 'is a link', 'is a title'); ALTER TABLE news RENAME link TO title; UPDATE news SET t = t || '!'; ALTER TABLE news RENAME t TO link; INSERT INTO news (guid, title, link) VALUES ('s3', 'title', 'link')"}, copy: true},
+		"a column of many names":              {sql: []string{"ALTER TABLE news RENAME title TO t; INSERT INTO news (guid, t) VALUES ('n1', 'one'); ALTER TABLE news RENAME t TO u; UPDATE news SET u = u || '!'; ALTER TABLE news RENAME u TO title; DELETE FROM news WHERE title = 'title!'"}},
 		"a schema that is published": {
 			setup: "CREATE SCHEMA attic; CREATE PUBLICATION carbond FOR TABLES IN SCHEMA public",
 			sql:   []string{"ALTER TABLE verra SET SCHEMA attic; DELETE FROM attic.verra; ALTER TABLE attic.verra SET SCHEMA public"}, copy: true,

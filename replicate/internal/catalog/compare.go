@@ -155,8 +155,15 @@ func (p *Part) compare(is *Part, full string) []Finding {
 		return []Finding{{Text: "ALTER TABLE changed columns of " + which + ", or where they are kept"}}
 	case p.Parent != 0 && !same && (is.Uncounted || is.Recent || p.Counted != is.Counted):
 		return []Finding{{Truncated: true, Text: fmt.Sprintf("partition %s of %s was truncated", p.Name, full)}}
+	case p.Leaf && !same && p.Toast == 0:
+		return []Finding{{Truncated: true, Text: which + " has another file: it was rewritten, or UNLOGGED for a while"}}
 	}
 	return nil
+}
+
+// Tells reports whether a TRUNCATE of the table explains what a look may find.
+func (t *Table) Tells() bool {
+	return slices.ContainsFunc(t.Parts, func(p Part) bool { return p.Parent != 0 || p.Toast == 0 })
 }
 
 // Lasting returns the marks without what holds for the moment of the look only.
