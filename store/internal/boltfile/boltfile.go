@@ -29,9 +29,6 @@ var (
 type Options struct {
 	ReadOnly bool
 	NoSync   bool // skips fsync: for tests of everything but durability
-	// FreeList stores the list of free pages, which costs every commit a page.
-	// Without it the whole file is read when it is opened for writing.
-	FreeList bool
 	Stats    bool // counts free pages, see Free
 	Map      int  // bytes of address space to begin with; more are taken at need
 	Grow     int  // step in which the file grows, 0 for bbolt's own
@@ -81,7 +78,7 @@ func (f *File) open(fresh bool) error {
 	f.exit = newExit()
 	o := &bolt.Options{
 		Timeout: time.Second, ReadOnly: f.opt.ReadOnly, NoSync: f.opt.NoSync,
-		NoFreelistSync: !f.opt.FreeList, FreelistType: bolt.FreelistMapType,
+		FreelistType:    bolt.FreelistMapType,
 		InitialMmapSize: f.opt.Map, NoStatistics: !f.opt.Stats, Logger: f.exit,
 		OpenFile: func(name string, flag int, mode os.FileMode) (h *os.File, err error) {
 			if !fresh {

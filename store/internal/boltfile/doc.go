@@ -15,7 +15,8 @@
 //  3. A file gets its name when it is whole, and the name is durable before
 //     anything in it counts. So an empty file is damage, never a beginning.
 //
-// A known gap: bbolt walks a file without a stored free list on a goroutine of
-// its own when it opens it for writing. Probe has read every page a moment
-// before; a file that is cut short just then still ends the process.
+// The list of free pages is stored, which costs every commit a page. Without it
+// bbolt walks the file on a goroutine of its own when it opens it for writing,
+// where a page that the disk does not give ends the process. A file of an
+// earlier version has none, and is walked so once.
 package boltfile

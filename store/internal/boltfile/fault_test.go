@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -61,7 +62,7 @@ func put(t *testing.T, path string, content []byte) {
 // reads and who writes, and the file works on when the disk is well.
 func TestFault(t *testing.T) {
 	for name, left := range map[string]int64{"nothing is left": 0, "a meta page is left": 4096, "half is left": 40 << 10} {
-		for kind, o := range map[string]boltfile.Options{"free list": {FreeList: true}, "no free list": {Map: 1 << 20}} {
+		for kind, o := range map[string]boltfile.Options{"small map": {}, "large map": {Map: 1 << 20}} {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				f, path := made(t, o)
 				content, err := os.ReadFile(path)
@@ -100,6 +101,40 @@ func TestFault(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A disk that fails while a file is opened for writing gives an error, wherever
+// bbolt is by then.
+func TestFaultWhileOpening(t *testing.T) {
+	f, path := made(t, boltfile.Options{NoSync: true})
+	if err := errors.Join(write(f, 20), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults := 0
+	for i := range 600 {
+		cut := make(chan error, 1)
+		go func() {
+			for range i % 200 * 50 { // some 10 microseconds at most
+				runtime.Gosched()
+			}
+			cut <- os.Truncate(path, 8192)
+		}()
+		f, err := boltfile.Open(path, boltfile.Options{NoSync: true})
+		if err := <-cut; err != nil {
+			t.Fatal(err)
+		}
+		if err == nil {
+			_ = f.Close()
+		} else if faults++; !errors.As(err, new(*boltfile.Error)) {
+			t.Fatal(err)
+		}
+		put(t, path, content)
+	}
+	t.Logf("%d of 600 opens met the fault", faults)
 }
 
 // The same among readers who begin transactions all the time, so that faults hit

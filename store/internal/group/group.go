@@ -117,7 +117,7 @@ func Open(path string, opt Options) (*File, error) {
 	f := &File{path: path, opt: opt, active: map[string]*Member{}}
 	f.mu.Lock() // for Loaded
 	defer f.mu.Unlock()
-	o := boltfile.Options{NoSync: opt.NoSync, FreeList: true, Loaded: func(tx *bolt.Tx) (err error) {
+	o := boltfile.Options{NoSync: opt.NoSync, Loaded: func(tx *bolt.Tx) (err error) {
 		f.disk, err = read(tx)
 		return err
 	}}
