@@ -51,9 +51,9 @@ func (c columnType) casts(letter string) bool {
 // ordered by a number.
 func (t *tableInfo) checkTypes(opt *Options) []Finding {
 	var out []Finding
-	for _, want := range change.Standard(t.name).Columns {
+	for _, want := range change.TableOf(t.name).Columns {
 		i := slices.Index(t.columns, want.Name)
-		if i < 0 || unread(t.name, want.Name) {
+		if i < 0 || want.Unread {
 			continue
 		}
 		have := t.types[i]
@@ -62,13 +62,13 @@ func (t *tableInfo) checkTypes(opt *Options) []Finding {
 			out = append(out, t.checkEquality(opt, want.Name, have)...)
 			continue
 		}
-		column, sqlType := ident(want.Name), standardType(t.name, want.Name)
+		column, sqlType := ident(want.Name), want.SQLType()
 		f := repairable(KindColumnTypes, false,
 			fmt.Sprintf("column %s of %s.%s is %s, not %s: the NonStreaming calls and verify fail", want.Name, opt.Schema, t.name, have.name, words),
 			"it rewrites the rows: do it before the first copy, or with postgres.on_gap: resnapshot",
 			fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING %s::%s", ident(opt.Schema, t.name), column, sqlType, between(column, have, letter), sqlType))
 		// Digits in a text order rows as well as a number does.
-		f.Warning = letter == "S" || have.category == "S" || !slices.Contains(change.KeyColumns(t.name), want.Name)
+		f.Warning = letter == "S" || have.category == "S" || !want.Key
 		out = append(out, f)
 	}
 	return out
@@ -120,8 +120,8 @@ func between(column string, have columnType, letter string) string {
 // are in the stream from version 18 on only, and when the publication says so.
 func (t *tableInfo) checkGenerated(opt *Options, published []string) []Finding {
 	var out []Finding
-	for _, c := range change.Standard(t.name).Columns {
-		if !slices.Contains(t.generated, c.Name) || unread(t.name, c.Name) || t.version >= 180000 && slices.Contains(published, c.Name) {
+	for _, c := range change.TableOf(t.name).Columns {
+		if !slices.Contains(t.generated, c.Name) || c.Unread || t.version >= 180000 && slices.Contains(published, c.Name) {
 			continue
 		}
 		detail := fmt.Sprintf("column %s of %s.%s is a generated one, which Postgres before 18 does not publish: the views show NULL in its place", c.Name, opt.Schema, t.name)
@@ -133,23 +133,10 @@ func (t *tableInfo) checkGenerated(opt *Options, published []string) []Finding {
 			advice = "a virtual column must be made a stored one for that"
 		}
 		f := repairable(KindColumns, false, detail, advice, sql)
-		f.Warning = !slices.Contains(change.KeyColumns(t.name), c.Name)
+		f.Warning = !c.Key
 		out = append(out, f)
 	}
 	return out
-}
-
-// unread reports whether no view reads a standard column: verra.id is a number
-// for humans, and an offer's vintage and amount are for consumers of the
-// changelog.
-func unread(table, column string) bool {
-	switch table {
-	case change.Verra:
-		return column == "id"
-	case change.Carbonmark:
-		return column == "vintage" || column == "amount"
-	}
-	return false
 }
 
 // checkValues looks for numbers that the queries of the views cannot cast, where
@@ -166,12 +153,12 @@ func checkValues(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 		if t == nil || !t.selects || t.rowsec || t.kind != "r" && t.kind != "p" {
 			continue
 		}
-		for _, want := range change.Standard(name).Columns {
+		for _, want := range change.TableOf(name).Columns {
 			i := slices.Index(t.columns, want.Name)
-			if i < 0 || unread(name, want.Name) {
+			if i < 0 || want.Unread {
 				continue
 			}
-			wrong := uncastable(ident(want.Name), t.types[i].base, want.Type, slices.Contains(change.KeyColumns(name), want.Name))
+			wrong := uncastable(ident(want.Name), t.types[i].base, want.Type, want.Key)
 			if wrong == "" {
 				continue
 			}
@@ -181,9 +168,9 @@ func checkValues(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 				return out, fmt.Errorf("look for values in %s.%s.%s that cannot be cast: %w", opt.Schema, name, want.Name, err)
 			}
 			if n > 0 {
-				f := finding(KindColumnTypes, false, fmt.Sprintf("%d rows of %s.%s have a %s that is no %s: the NonStreaming calls and verify fail", n, opt.Schema, name, want.Name, standardType(name, want.Name)),
+				f := finding(KindColumnTypes, false, fmt.Sprintf("%d rows of %s.%s have a %s that is no %s: the NonStreaming calls and verify fail", n, opt.Schema, name, want.Name, want.SQLType()),
 					"correct the rows: SELECT * FROM "+table+" WHERE "+wrong)
-				f.Warning = !slices.Contains(change.KeyColumns(name), want.Name)
+				f.Warning = !want.Key
 				out = append(out, f)
 			}
 		}

@@ -39,38 +39,15 @@ func indexes() []index {
 // createSQL returns the statement that makes one table.
 func createSQL(schema, table string) string {
 	var cols []string
-	for _, c := range change.Standard(table).Columns {
-		cols = append(cols, ident(c.Name)+" "+standardType(table, c.Name))
+	for _, c := range change.TableOf(table).Columns {
+		cols = append(cols, ident(c.Name)+" "+c.SQLType())
 	}
 	return "CREATE TABLE " + ident(schema, table) + " (" + strings.Join(cols, ", ") + ", PRIMARY KEY (" + strings.Join(change.KeyColumns(table), ", ") + "))"
 }
 
 // addColumnSQL returns the statement that adds a column of ours.
 func addColumnSQL(schema, table, column string) string {
-	return fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", ident(schema, table), ident(column), standardType(table, column))
-}
-
-// standardType returns the SQL type of a column of section 3.4.
-func standardType(table, column string) string {
-	rel := change.Standard(table)
-	i := rel.Index(column)
-	if i < 0 {
-		return "text"
-	}
-	if table == change.Verra && column == "id" {
-		return "bigserial"
-	}
-	switch rel.Columns[i].Type {
-	case change.OIDInt8:
-		return "bigint"
-	case change.OIDInt4:
-		return "int"
-	case change.OIDFloat8:
-		return "double precision"
-	case change.OIDTimestamptz:
-		return "timestamptz"
-	}
-	return "text"
+	return fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", ident(schema, table), ident(column), change.TableOf(table).Column(column).SQLType())
 }
 
 // missing lists the columns of the views that a table lacks.

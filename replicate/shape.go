@@ -39,16 +39,15 @@ func (r *Replicator) shape(rel *change.Relation, kept bool) {
 	}
 }
 
-// missingColumns lists the columns of section 3.4 that rel lacks.
+// missingColumns lists the columns of our tables that rel lacks.
 func missingColumns(rel *change.Relation) []string {
-	want := change.Standard(rel.Name)
-	if want == nil {
+	table := change.TableOf(rel.Name)
+	if table == nil {
 		return nil
 	}
 	var out []string
-	for _, c := range want.Columns {
-		// verra.id is a number for humans; nothing reads it.
-		if rel.Index(c.Name) < 0 && (rel.Name != change.Verra || c.Name != "id") {
+	for _, c := range table.Columns {
+		if rel.Index(c.Name) < 0 && !c.Serial { // a number for people: nothing reads it
 			out = append(out, c.Name)
 		}
 	}

@@ -362,11 +362,11 @@ func checkPublication(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Find
 // listedColumns warns of view columns that exist but are not published.
 func listedColumns(opt *Options, table string, have, published []string) []Finding {
 	var out []Finding
-	for _, c := range change.Standard(table).Columns {
+	for _, c := range change.TableOf(table).Columns {
 		if slices.Contains(have, c.Name) && !slices.Contains(published, c.Name) {
 			f := repairable(KindPublicationTables, false, fmt.Sprintf("publication %q leaves out column %s of %s.%s: the views show NULL in its place", opt.Publication, c.Name, opt.Schema, table), "",
 				opt.dropTable(table), opt.addTable(table))
-			f.Warning = !slices.Contains(change.KeyColumns(table), c.Name)
+			f.Warning = !c.Key
 			out = append(out, f)
 		}
 	}

@@ -42,51 +42,27 @@ func appendBytes(b []byte, field protowire.Number, encode func([]byte) []byte) [
 	return b
 }
 
-func appendProject(b []byte, p *change.Project) []byte {
+// appendRow appends a row of a view as an item.
+func appendRow[R any](b []byte, v *change.ViewOf[R], row *R) []byte {
 	return appendItem(b, func(b []byte) []byte {
-		b = appendString(b, 1, p.ProjectID)
-		b = appendString(b, 2, p.ProjectName)
-		b = appendString(b, 3, p.RegistryStatus)
-		b = appendString(b, 4, p.Country)
-		b = appendInt(b, 5, int64(p.Vintage))
-		return appendDouble(b, 6, p.Supply)
-	})
-}
-
-func appendNews(b []byte, n *change.NewsItem) []byte {
-	return appendItem(b, func(b []byte) []byte {
-		b = appendString(b, 1, n.GUID)
-		b = appendString(b, 2, n.Title)
-		b = appendString(b, 3, n.Link)
-		b = appendString(b, 4, n.Published)
-		b = appendString(b, 5, n.Source)
-		return appendString(b, 6, n.Summary)
-	})
-}
-
-func appendQuote(b []byte, q *change.Quote) []byte {
-	return appendItem(b, func(b []byte) []byte {
-		b = appendString(b, 1, q.Ticker)
-		b = appendDouble(b, 2, q.Price)
-		b = appendInt(b, 3, q.Volume)
-		b = appendDouble(b, 4, q.MarketCap)
-		b = appendDouble(b, 5, q.ChangePercent)
-		return appendInt(b, 6, q.Timestamp)
-	})
-}
-
-// appendDetail appends a whole ProjectDetailResponse.
-func appendDetail(b []byte, d *change.ProjectDetail) []byte {
-	return appendItem(b, func(b []byte) []byte {
-		b = appendString(b, 1, d.ProjectID)
-		b = appendString(b, 2, d.ProjectName)
-		b = appendString(b, 3, d.ProjectLink)
-		b = appendString(b, 4, d.ProjectSummary)
-		b = appendString(b, 5, d.RegistryStatus)
-		b = appendString(b, 6, d.Country)
-		b = appendInt(b, 7, int64(d.Vintage))
-		b = appendDouble(b, 8, d.Supply)
-		return appendString(b, 9, d.Source)
+		for i, value := range v.Values {
+			n := protowire.Number(v.Fields[i].Number)
+			switch x := value(row).(type) {
+			case *string:
+				b = appendString(b, n, *x)
+			case *int32:
+				b = appendInt(b, n, int64(*x))
+			case *int64:
+				b = appendInt(b, n, *x)
+			case *float64:
+				b = appendDouble(b, n, *x)
+			case *bool:
+				if *x {
+					b = appendInt(b, n, 1)
+				}
+			}
+		}
+		return b
 	})
 }
 

@@ -61,24 +61,26 @@ func (e *encoder) room() bool {
 	return e.err == nil
 }
 
-func (e *encoder) project(p *change.Project) bool {
-	if !e.room() {
-		return false
+// rows encodes the rows of a view that are in the order of its key, as many as the
+// page has.
+func rows[R any](e *encoder, v *change.ViewOf[R], key func(*R) string) func(*R) bool {
+	return func(row *R) bool {
+		if !e.room() {
+			return false
+		}
+		e.b = appendRow(e.b, v, row)
+		e.n++
+		e.last = key(row)
+		return true
 	}
-	e.b = appendProject(e.b, p)
-	e.n++
-	e.last = p.ProjectID
-	return true
 }
 
-func (e *encoder) quote(q *change.Quote) bool {
-	if !e.room() {
-		return false
-	}
-	e.b = appendQuote(e.b, q)
-	e.n++
-	e.last = q.Ticker
-	return true
+func (e *encoder) projects() func(*change.Project) bool {
+	return rows(e, &change.Projects, func(p *change.Project) string { return p.ProjectID })
+}
+
+func (e *encoder) quotes() func(*change.Quote) bool {
+	return rows(e, &change.Quotes, func(q *change.Quote) string { return q.Ticker })
 }
 
 // newsPage encodes the asked page of the at most 100 newest items.
@@ -92,7 +94,7 @@ func (e *encoder) newsPage(items []change.NewsItem) {
 		e.next = mark(items, to).encode()
 	}
 	for i := from; i < to; i++ {
-		e.b = appendNews(e.b, &items[i])
+		e.b = appendRow(e.b, &change.NewsItems, &items[i])
 		e.n++
 	}
 }
@@ -108,9 +110,9 @@ const maxScratch = 4 << 20
 func (e *encoder) snapshot(snap Snapshot) {
 	switch e.list.view {
 	case change.ViewProjects:
-		feed(snap.Projects(e.filter, e.from()), e.project)
+		feed(snap.Projects(e.filter, e.from()), e.projects())
 	case change.ViewFinance:
-		feed(snap.Quotes(e.filter, e.from()), e.quote)
+		feed(snap.Quotes(e.filter, e.from()), e.quotes())
 	case change.ViewNews:
 		items := make([]change.NewsItem, 0, change.NewsLimit)
 		for n := range snap.News(e.filter) {
@@ -168,15 +170,15 @@ func (c *core) runSQL(ctx context.Context, e *encoder) error {
 	var err error
 	switch e.list.view {
 	case change.ViewProjects:
-		err = each(qctx, c.opt.Pool, ScanProject, e.project, projectsPageSQL, e.filter, e.page.resume, e.page.after, limit)
+		err = each(qctx, c.opt.Pool, scanner(&change.Projects), e.projects(), pageSQL(&change.Projects.ViewDef), e.filter, e.page.resume, e.page.after, limit)
 	case change.ViewFinance:
-		err = each(qctx, c.opt.Pool, ScanQuote, e.quote, financePageSQL, e.filter, e.page.resume, e.page.after, limit)
+		err = each(qctx, c.opt.Pool, scanner(&change.Quotes), e.quotes(), pageSQL(&change.Quotes.ViewDef), e.filter, e.page.resume, e.page.after, limit)
 	case change.ViewNews:
 		var items []change.NewsItem
-		err = each(qctx, c.opt.Pool, ScanNews, func(n *change.NewsItem) bool {
+		err = each(qctx, c.opt.Pool, scanner(&change.NewsItems), func(n *change.NewsItem) bool {
 			items = append(items, *n)
 			return true
-		}, NewsSQL, e.filter)
+		}, ViewSQL(&change.NewsItems.ViewDef), e.filter)
 		e.newsPage(items)
 	}
 	if err == nil && (e.err == nil || isStatus(e.err)) {

@@ -173,7 +173,7 @@ func (s service) GetProjectDetail(ctx context.Context, q *pb.ProjectDetailQuery)
 	st := stamp{detail: d, supply: math.Float64bits(d.Supply)}
 	st.detail.Supply = 0 // NaN is not equal to itself
 	load := func(context.Context) (cache.Item[proto.Message], error) {
-		raw := appendDetail(nil, &d)
+		raw := appendRow(nil, &change.ProjectDetails, &d)
 		m := new(pb.ProjectDetailResponse)
 		m.ProtoReflect().SetUnknown(raw)
 		// The stamp keeps the texts of the row alive, so they count too.

@@ -3,8 +3,10 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -12,74 +14,108 @@ import (
 	"carbond/store/change"
 )
 
-// The defining queries of the three views, each with the filter as its only
-// parameter ("" = all). They are what the NonStreaming calls run and what the
-// views are compared with: NULL is "" or 0, text order is byte order, columns
-// are cast so that tables with wider or narrower types answer alike.
-const (
-	// ProjectsSQL yields rows for ScanProject, $1 is the country.
-	ProjectsSQL = `SELECT DISTINCT ON (v.project_id COLLATE "C")
-  v.project_id::text AS project_id,
-  COALESCE(c.project_name, v.project_name, '')::text AS project_name,
-  COALESCE(v.registry_status, '')::text AS registry_status,
-  COALESCE(v.country, '')::text AS country,
-  COALESCE(v.vintage, 0)::int4 AS vintage,
-  COALESCE(v.supply, 0)::float8 AS supply
-FROM public.verra v LEFT JOIN public.carbonmark c ON c.project_id = v.project_id
-WHERE ($1::text = '' OR v.country = $1::text)
-ORDER BY v.project_id COLLATE "C", v.updated_at DESC, c.updated_at DESC NULLS LAST, c.id COLLATE "C" DESC`
+// ViewSQL returns the defining query of a view, with the filter as its only
+// parameter ("" = all). It is what the NonStreaming calls run and what the views
+// are compared with: NULL is "" or 0, text order is byte order, and columns are
+// cast, so that tables with wider or narrower types answer alike. A table that
+// lacks a column which came later than the table has NULL there.
+func ViewSQL(d *change.ViewDef) string {
+	fields := make([]string, len(d.Fields))
+	for i, f := range d.Fields {
+		fields[i] = fmt.Sprintf("%s::%s AS %s", notNull(d, &f), castNames[f.Type], quoted(f.Name))
+	}
+	key := column(d.Field(d.Key).From[0]) + ` COLLATE "C"`
+	filter := column(d.Field(d.Filter).From[0])
+	sql, order := "SELECT ", d.Order
+	if d.Latest {
+		sql, order = "SELECT DISTINCT ON ("+key+") ", key+", "+d.Order
+	}
+	sql += strings.Join(fields, ", ") + "\nFROM " + d.From + added(d.Tables) +
+		"\nWHERE ($1::text = '' OR " + filter + " = $1::text)\nORDER BY " + order
+	if d.Limit > 0 {
+		sql += fmt.Sprintf(" LIMIT %d", d.Limit)
+	}
+	return sql
+}
 
-	// NewsSQL yields rows for ScanNews, newest first, $1 is the source.
-	NewsSQL = `SELECT guid::text,
-  COALESCE(title, '')::text, COALESCE(link, '')::text, COALESCE(published, '')::text,
-  COALESCE(source, '')::text, COALESCE(summary, '')::text
-FROM public.news
-WHERE ($1::text = '' OR source = $1::text)
-ORDER BY published_at DESC NULLS LAST, guid COLLATE "C" LIMIT 100`
+// pageSQL is the paged form: $2 says whether to begin after the key $3, $4 is the
+// largest number of rows or NULL.
+func pageSQL(d *change.ViewDef) string {
+	key := "q." + quoted(d.Key) + ` COLLATE "C"`
+	return "SELECT * FROM (" + ViewSQL(d) + ") q\nWHERE (NOT $2::bool OR " + key + " > $3::text) ORDER BY " + key + " LIMIT $4::int8"
+}
 
-	// FinanceSQL yields rows for ScanQuote, $1 is the ticker.
-	FinanceSQL = `SELECT DISTINCT ON (ticker COLLATE "C")
-  ticker::text AS ticker,
-  COALESCE(price, 0)::float8 AS price,
-  COALESCE(volume, 0)::int8 AS volume,
-  COALESCE(market_cap, 0)::float8 AS market_cap,
-  COALESCE(change_percent, 0)::float8 AS change_percent,
-  COALESCE("timestamp", 0)::int8 AS "timestamp"
-FROM public.finance
-WHERE ($1::text = '' OR ticker = $1::text)
-ORDER BY ticker COLLATE "C", "timestamp" DESC`
-)
+var castNames = map[uint32]string{
+	change.OIDText: "text", change.OIDInt4: "int4", change.OIDInt8: "int8", change.OIDFloat8: "float8", change.OIDBool: "bool",
+}
 
-// The paged forms: $2 says whether to begin after the key $3, $4 is the largest
-// number of rows or NULL.
-const (
-	projectsPageSQL = `SELECT * FROM (` + ProjectsSQL + `) q
-WHERE (NOT $2::bool OR q.project_id COLLATE "C" > $3::text) ORDER BY q.project_id COLLATE "C" LIMIT $4::int8`
-	financePageSQL = `SELECT * FROM (` + FinanceSQL + `) q
-WHERE (NOT $2::bool OR q.ticker COLLATE "C" > $3::text) ORDER BY q.ticker COLLATE "C" LIMIT $4::int8`
-)
+// notNull is a field as an expression: a key is never NULL.
+func notNull(d *change.ViewDef, f *change.ViewField) string {
+	from := make([]string, len(f.From), len(f.From)+1)
+	for i, c := range f.From {
+		from[i] = column(c)
+	}
+	if f.Name == d.Key {
+		return from[0]
+	}
+	zero := "0"
+	switch f.Type {
+	case change.OIDText:
+		zero = "''"
+	case change.OIDBool:
+		zero = "false"
+	}
+	return "COALESCE(" + strings.Join(append(from, zero), ", ") + ")"
+}
+
+// column quotes a column of a table. One that the table may lack is taken from
+// the row that added makes.
+func column(name string) string {
+	table, c, _ := strings.Cut(name, ".")
+	if change.TableOf(table).Column(c).Added {
+		table = later(table)
+	}
+	return table + "." + quoted(c)
+}
+
+func quoted(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+func later(table string) string { return table + "_later" }
+
+// added joins to each table a row of the columns that it may lack. A name that is
+// no column of the table is looked for outside of the inner query, where it is
+// NULL. The planner makes plain columns of it.
+func added(tables []string) (sql string) {
+	for _, table := range tables {
+		var names, nulls []string
+		for _, c := range change.TableOf(table).Columns {
+			if c.Added {
+				names = append(names, quoted(c.Name))
+				nulls = append(nulls, "NULL::"+castNames[c.Type]+" AS "+quoted(c.Name))
+			}
+		}
+		if names != nil {
+			sql += fmt.Sprintf("\n  CROSS JOIN (SELECT %s) AS %s_lacks CROSS JOIN LATERAL (SELECT %s FROM (SELECT %s.*) AS has) AS %s",
+				strings.Join(nulls, ", "), table, strings.Join(names, ", "), table, later(table))
+		}
+	}
+	return sql
+}
 
 // Querier runs SQL; *pgxpool.Pool is one.
 type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// ScanProject reads a row of ProjectsSQL, for pgx.CollectRows and the like.
-func ScanProject(row pgx.CollectableRow) (p change.Project, err error) {
-	err = row.Scan(&p.ProjectID, &p.ProjectName, &p.RegistryStatus, &p.Country, &p.Vintage, &p.Supply)
-	return p, err
-}
-
-// ScanNews reads a row of NewsSQL.
-func ScanNews(row pgx.CollectableRow) (n change.NewsItem, err error) {
-	err = row.Scan(&n.GUID, &n.Title, &n.Link, &n.Published, &n.Source, &n.Summary)
-	return n, err
-}
-
-// ScanQuote reads a row of FinanceSQL.
-func ScanQuote(row pgx.CollectableRow) (q change.Quote, err error) {
-	err = row.Scan(&q.Ticker, &q.Price, &q.Volume, &q.MarketCap, &q.ChangePercent, &q.Timestamp)
-	return q, err
+// scanner returns what reads a row of a view's SQL.
+func scanner[R any](v *change.ViewOf[R]) pgx.RowToFunc[R] {
+	return func(row pgx.CollectableRow) (r R, err error) {
+		to := make([]any, len(v.Values))
+		for i, value := range v.Values {
+			to[i] = value(&r)
+		}
+		return r, row.Scan(to...)
+	}
 }
 
 // each runs sql and hands every row to use, until use says that it is enough.

@@ -18,6 +18,7 @@ import (
 	pb "carbond/proto/carbon"
 	"carbond/replicate/pgtest"
 	"carbond/rpc"
+	"carbond/store/change"
 )
 
 // The tables of the contract, in a database whose own text order is not that of
@@ -105,13 +106,13 @@ func TestSQL(t *testing.T) {
 		t.Errorf("quote of b: %v %v", q, err)
 	}
 
-	// The exported texts and scanners are for verify.
-	rows, err := pool.Query(t.Context(), rpc.ProjectsSQL, "Brazil")
+	// The exported text is for verify.
+	rows, err := pool.Query(t.Context(), rpc.ViewSQL(change.ViewProjects.Def()), "Brazil")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ps, err := pgx.CollectRows(rows, rpc.ScanProject); err != nil || len(ps) != 2 || ps[1].ProjectName != "newest" {
-		t.Errorf("ProjectsSQL: %v %v", ps, err)
+	if ps, err := pgx.CollectRows(rows, pgx.RowToMap); err != nil || len(ps) != 2 || ps[1]["project_name"] != "newest" {
+		t.Errorf("ViewSQL: %v %v", ps, err)
 	}
 
 	// Cached until the store has seen a change of the tables.

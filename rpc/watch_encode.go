@@ -24,11 +24,11 @@ func appendDelta(b []byte, d *change.Delta) []byte {
 		at := len(b)
 		switch {
 		case d.Project != nil:
-			b = appendProject(b, d.Project)
+			b = appendRow(b, &change.Projects, d.Project)
 		case d.News != nil:
-			b = appendNews(b, d.News)
+			b = appendRow(b, &change.NewsItems, d.News)
 		default:
-			b = appendQuote(b, d.Quote)
+			b = appendRow(b, &change.Quotes, d.Quote)
 		}
 		// The encoders write the field items = 1; here the item is field 2. Both
 		// tags are one byte.

@@ -7,9 +7,9 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/metadata"
 
@@ -142,7 +142,7 @@ func (v *verifier) inSQL(ctx context.Context) (lsn change.LSN, rows rowsByView, 
 	defer func() { err = errors.Join(err, snap.Close(ctx)) }()
 	rows = rowsByView{}
 	for _, view := range change.Views() {
-		if rows[view], err = sqlRows(ctx, snap, view); err != nil {
+		if rows[view], err = sqlRows(ctx, snap, view.Def()); err != nil {
 			return 0, nil, fmt.Errorf("run the SQL of view %s: %w", view, err)
 		}
 	}
@@ -154,7 +154,7 @@ func (v *verifier) inDaemon(ctx context.Context, lsn change.LSN) (rowsByView, er
 	rows := rowsByView{}
 	for _, view := range change.Views() {
 		var err error
-		if rows[view], err = v.daemonRows(ctx, view, lsn); err != nil {
+		if rows[view], err = v.daemonRows(ctx, view.Def(), lsn); err != nil {
 			return nil, err
 		}
 	}
@@ -177,29 +177,50 @@ func compareRows(daemon, sql map[string]string) map[string]difference {
 }
 
 // sqlRows runs the defining query of a view inside the snapshot. Rows are by
-// key, in a printable form in which equal rows have equal texts; news carry
-// their rank, since their order is part of the view.
-func sqlRows(ctx context.Context, s *replicate.Exported, view change.View) (map[string]string, error) {
-	out := map[string]string{}
-	switch view {
-	case change.ViewProjects:
-		return out, eachSQL(ctx, s, rpc.ProjectsSQL, rpc.ScanProject, func(p change.Project) { out[p.ProjectID] = projectText(p) })
-	case change.ViewNews:
-		return out, eachSQL(ctx, s, rpc.NewsSQL, rpc.ScanNews, func(n change.NewsItem) { out[n.GUID] = newsText(len(out), n) })
+// key, in a printable form in which equal rows have equal texts.
+func sqlRows(ctx context.Context, s *replicate.Exported, view *change.ViewDef) (map[string]string, error) {
+	rows, err := s.Query(ctx, rpc.ViewSQL(view), "")
+	if err != nil {
+		return nil, err
 	}
-	return out, eachSQL(ctx, s, rpc.FinanceSQL, rpc.ScanQuote, func(q change.Quote) { out[q.Ticker] = quoteText(q) })
+	defer rows.Close()
+	out := map[string]string{}
+	for rows.Next() {
+		values, err := rows.Values()
+		if err != nil {
+			return nil, err
+		}
+		addRow(out, view, values)
+	}
+	return out, rows.Err()
 }
 
-func eachSQL[T any](ctx context.Context, s *replicate.Exported, sql string, scan pgx.RowToFunc[T], use func(T)) error {
-	rows, err := s.Query(ctx, sql, "")
-	if err != nil {
-		return err
+// addRow adds a row by its key. Where the order of rows is part of the view, they
+// carry their rank.
+func addRow(out map[string]string, view *change.ViewDef, values []any) {
+	key, text := "", make([]string, 0, len(values))
+	if view.Limit > 0 {
+		text = append(text, fmt.Sprintf("#%d", len(out)+1))
 	}
-	list, err := pgx.CollectRows(rows, scan)
-	for _, v := range list {
-		use(v)
+	for i, v := range values {
+		switch s, ok := v.(string); {
+		case view.Fields[i].Name == view.Key:
+			key = s
+		case ok:
+			text = append(text, strconv.Quote(s))
+		default:
+			text = append(text, exact(v))
+		}
 	}
-	return err
+	out[key] = strings.Join(text, " ")
+}
+
+// exact prints a number with the shortest text that reads back as the same one.
+func exact(v any) string {
+	if f, ok := v.(float64); ok {
+		return strconv.FormatFloat(f, 'g', -1, 64)
+	}
+	return fmt.Sprint(v)
 }
 
 // verifyPage is the number of rows asked for at once: the daemon keeps the
@@ -207,7 +228,7 @@ func eachSQL[T any](ctx context.Context, s *replicate.Exported, sql string, scan
 const verifyPage = 10_000
 
 // daemonRows fetches a whole view as it was at lsn.
-func (v *verifier) daemonRows(ctx context.Context, view change.View, lsn change.LSN) (map[string]string, error) {
+func (v *verifier) daemonRows(ctx context.Context, view *change.ViewDef, lsn change.LSN) (map[string]string, error) {
 	ctx = metadata.AppendToOutgoingContext(ctx, rpc.HeaderAtLSN, lsn.String())
 	out := map[string]string{}
 	for token := ""; ; {
@@ -223,34 +244,12 @@ func (v *verifier) daemonRows(ctx context.Context, view change.View, lsn change.
 }
 
 // page adds one page of a view to out and returns the token of the next one.
-func (v *verifier) page(ctx context.Context, view change.View, token string, out map[string]string) (string, error) {
-	switch view {
-	case change.ViewProjects:
-		r, err := v.api.GetProjects(ctx, &pb.ProjectQuery{PageSize: verifyPage, PageToken: token})
-		for _, i := range r.GetItems() {
-			out[i.GetProjectId()] = projectText(change.Project{
-				ProjectID: i.GetProjectId(), ProjectName: i.GetProjectName(), RegistryStatus: i.GetRegistryStatus(),
-				Country: i.GetCountry(), Vintage: i.GetVintage(), Supply: i.GetSupply(),
-			})
-		}
-		return r.GetNextPageToken(), err
-	case change.ViewNews:
-		r, err := v.api.GetNews(ctx, &pb.NewsQuery{PageSize: verifyPage, PageToken: token})
-		for _, i := range r.GetItems() {
-			out[i.GetGuid()] = newsText(len(out), change.NewsItem{
-				GUID: i.GetGuid(), Title: i.GetTitle(), Link: i.GetLink(), Published: i.GetPublished(), Source: i.GetSource(), Summary: i.GetSummary(),
-			})
-		}
-		return r.GetNextPageToken(), err
+func (v *verifier) page(ctx context.Context, view *change.ViewDef, token string, out map[string]string) (string, error) {
+	rows, next, err := client.ViewPage(ctx, v.api, view, verifyPage, "", token)
+	for _, r := range rows {
+		addRow(out, view, r)
 	}
-	r, err := v.api.GetFinanceData(ctx, &pb.FinanceQuery{PageSize: verifyPage, PageToken: token})
-	for _, i := range r.GetItems() {
-		out[i.GetTicker()] = quoteText(change.Quote{
-			Ticker: i.GetTicker(), Price: i.GetPrice(), Volume: i.GetVolume(), MarketCap: i.GetMarketCap(),
-			ChangePercent: i.GetChangePercent(), Timestamp: i.GetTimestamp(),
-		})
-	}
-	return r.GetNextPageToken(), err
+	return next, err
 }
 
 // waitCopied waits for the first copy, which gives the first position.
@@ -280,18 +279,3 @@ func patiently(ctx context.Context, call func(context.Context) error) error {
 
 // isGone reports whether history does not reach back to what was asked for.
 func isGone(err error) bool { return client.Reason(err) == rpc.ReasonCompacted }
-
-func projectText(p change.Project) string {
-	return fmt.Sprintf("%q %q %q %d %s", p.ProjectName, p.RegistryStatus, p.Country, p.Vintage, floatText(p.Supply))
-}
-
-func newsText(rank int, n change.NewsItem) string {
-	return fmt.Sprintf("#%d %q %q %q %q %q", rank+1, n.Title, n.Link, n.Published, n.Source, n.Summary)
-}
-
-func quoteText(q change.Quote) string {
-	return fmt.Sprintf("%s %d %s %s %d", floatText(q.Price), q.Volume, floatText(q.MarketCap), floatText(q.ChangePercent), q.Timestamp)
-}
-
-// floatText is exact: shortest text that reads back as the same number.
-func floatText(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }

@@ -20,37 +20,11 @@ import (
 // page is how many rows one call fetches: replies stay small whatever the view.
 const page = 1000
 
-// A fetcher yields the rows of a view, page by page.
-type fetcher func(ctx context.Context, c pb.CarbonServiceClient, filter, token string, opt ...grpc.CallOption) (rows [][]any, next string, err error)
-
-// shape says how a view is fetched and shown.
-type shape struct {
-	client.Columns
-	filter string
-	fetch  fetcher
-}
-
-func viewShapes() map[change.View]shape {
-	return map[change.View]shape{
-		change.ViewProjects: {
-			Columns: client.Columns{Names: []string{"project_id", "project_name", "registry_status", "country", "vintage", "supply"}, Brief: []int{0, 1, 2, 3, 4, 5}},
-			filter:  "country", fetch: fetchProjects,
-		},
-		change.ViewNews: {
-			Columns: client.Columns{Names: []string{"guid", "title", "link", "published", "source", "summary"}, Brief: []int{3, 4, 1}},
-			filter:  "source", fetch: fetchNews,
-		},
-		change.ViewFinance: {
-			Columns: client.Columns{Names: []string{"ticker", "price", "volume", "market_cap", "change_percent", "timestamp"}, Brief: []int{0, 1, 2, 3, 4, 5}},
-			filter:  "ticker", fetch: fetchFinance,
-		},
-	}
-}
-
-// stamped is the shape with the columns of a delta.
-func (s shape) stamped() shape {
-	s.Names = append(s.Names[:len(s.Names):len(s.Names)], "diff", "time")
-	return s
+// stamped are the columns of a delta.
+func stamped(view *change.ViewDef) client.Columns {
+	c := client.ViewColumns(view)
+	c.Names = append(c.Names, "diff", "time")
+	return c
 }
 
 func cmdView(a *app) *cobra.Command {
@@ -71,8 +45,8 @@ func cmdView(a *app) *cobra.Command {
 		ValidArgs: []string{"projects", "news", "finance"},
 		Args:      oneArg("view (projects, news or finance)"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, ok := viewShapes()[change.View(args[0])]
-			if !ok {
+			view := change.View(args[0]).Def()
+			if view == nil {
 				return client.Usage(fmt.Errorf("unknown view %q: want projects, news or finance", args[0]))
 			}
 			if follow && !cmd.Flags().Changed("format") {
@@ -87,17 +61,17 @@ func cmdView(a *app) *cobra.Command {
 			}
 			defer conn.Close()
 			if follow {
-				return c.Explain(followView(a, cmd.Context(), conn, change.View(args[0]), format, filter))
+				return c.Explain(followView(a, cmd.Context(), conn, view, format, filter))
 			}
-			stamp := format == "jsonl"
+			columns, stamp := client.ViewColumns(view), format == "jsonl"
 			if stamp {
-				s = s.stamped()
+				columns = stamped(view)
 			}
-			p, err := client.NewPrinter(a.out, format, s.Columns)
+			p, err := client.NewPrinter(a.out, format, columns)
 			if err != nil {
 				return err
 			}
-			return c.Explain(printView(cmd.Context(), conn, s, filter, stamp, p))
+			return c.Explain(printView(cmd.Context(), conn, view, filter, stamp, p))
 		},
 	}
 	c = client.Flags(cmd, version)
@@ -109,13 +83,13 @@ func cmdView(a *app) *cobra.Command {
 
 // printView prints the rows of a view as it is, and with stamp behind each one the
 // diff 1 and the time, in ms, at which the rows are known to have stood so.
-func printView(ctx context.Context, conn grpc.ClientConnInterface, s shape, filter string, stamp bool, p client.Printer) error {
+func printView(ctx context.Context, conn grpc.ClientConnInterface, view *change.ViewDef, filter string, stamp bool, p client.Printer) error {
 	api, token := pb.NewCarbonServiceClient(conn), ""
 	var at int64
 	for {
 		var header metadata.MD
 		asked := time.Now()
-		rows, next, err := s.fetch(ctx, api, filter, token, grpc.Header(&header))
+		rows, next, err := client.ViewPage(ctx, api, view, page, filter, token, grpc.Header(&header))
 		if err != nil {
 			return err
 		}
@@ -151,28 +125,4 @@ func ageOf(header metadata.MD) time.Duration {
 		return 0
 	}
 	return time.Duration(n) * time.Millisecond
-}
-
-func fetchProjects(ctx context.Context, c pb.CarbonServiceClient, filter, token string, opt ...grpc.CallOption) (rows [][]any, next string, err error) {
-	r, err := c.GetProjects(ctx, &pb.ProjectQuery{Country: filter, PageSize: page, PageToken: token}, opt...)
-	for _, i := range r.GetItems() {
-		rows = append(rows, []any{i.GetProjectId(), i.GetProjectName(), i.GetRegistryStatus(), i.GetCountry(), i.GetVintage(), i.GetSupply()})
-	}
-	return rows, r.GetNextPageToken(), err
-}
-
-func fetchNews(ctx context.Context, c pb.CarbonServiceClient, filter, token string, opt ...grpc.CallOption) (rows [][]any, next string, err error) {
-	r, err := c.GetNews(ctx, &pb.NewsQuery{Source: filter, PageSize: page, PageToken: token}, opt...)
-	for _, i := range r.GetItems() {
-		rows = append(rows, []any{i.GetGuid(), i.GetTitle(), i.GetLink(), i.GetPublished(), i.GetSource(), i.GetSummary()})
-	}
-	return rows, r.GetNextPageToken(), err
-}
-
-func fetchFinance(ctx context.Context, c pb.CarbonServiceClient, filter, token string, opt ...grpc.CallOption) (rows [][]any, next string, err error) {
-	r, err := c.GetFinanceData(ctx, &pb.FinanceQuery{Ticker: filter, PageSize: page, PageToken: token}, opt...)
-	for _, i := range r.GetItems() {
-		rows = append(rows, []any{i.GetTicker(), i.GetPrice(), i.GetVolume(), i.GetMarketCap(), i.GetChangePercent(), i.GetTimestamp()})
-	}
-	return rows, r.GetNextPageToken(), err
 }

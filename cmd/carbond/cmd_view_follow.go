@@ -14,76 +14,11 @@ import (
 	"carbond/store/change"
 )
 
-// deltas is one message of a Watch stream.
-type deltas struct {
-	head *pb.WatchHead
-	rows [][]any // columns of the view, then diff
-}
-
-// An opener opens a Watch stream and returns what receives from it.
-type opener func(ctx context.Context, c pb.CarbonServiceClient, filter, token string) (func() (deltas, error), error)
-
-func openers() map[change.View]opener {
-	return map[change.View]opener{
-		change.ViewProjects: followProjects,
-		change.ViewNews:     followNews,
-		change.ViewFinance:  followFinance,
-	}
-}
-
-func followProjects(ctx context.Context, c pb.CarbonServiceClient, filter, token string) (func() (deltas, error), error) {
-	s, err := c.WatchProjects(ctx, &pb.WatchProjectsRequest{Country: filter, ResumeToken: token})
-	if err != nil {
-		return nil, err
-	}
-	return func() (deltas, error) {
-		m, err := s.Recv()
-		d := deltas{head: m.GetHead()}
-		for _, x := range m.GetDeltas() {
-			i := x.GetItem()
-			d.rows = append(d.rows, []any{i.GetProjectId(), i.GetProjectName(), i.GetRegistryStatus(), i.GetCountry(), i.GetVintage(), i.GetSupply(), x.GetDiff()})
-		}
-		return d, err
-	}, nil
-}
-
-func followNews(ctx context.Context, c pb.CarbonServiceClient, filter, token string) (func() (deltas, error), error) {
-	s, err := c.WatchNews(ctx, &pb.WatchNewsRequest{Source: filter, ResumeToken: token})
-	if err != nil {
-		return nil, err
-	}
-	return func() (deltas, error) {
-		m, err := s.Recv()
-		d := deltas{head: m.GetHead()}
-		for _, x := range m.GetDeltas() {
-			i := x.GetItem()
-			d.rows = append(d.rows, []any{i.GetGuid(), i.GetTitle(), i.GetLink(), i.GetPublished(), i.GetSource(), i.GetSummary(), x.GetDiff()})
-		}
-		return d, err
-	}, nil
-}
-
-func followFinance(ctx context.Context, c pb.CarbonServiceClient, filter, token string) (func() (deltas, error), error) {
-	s, err := c.WatchFinanceData(ctx, &pb.WatchFinanceDataRequest{Ticker: filter, ResumeToken: token})
-	if err != nil {
-		return nil, err
-	}
-	return func() (deltas, error) {
-		m, err := s.Recv()
-		d := deltas{head: m.GetHead()}
-		for _, x := range m.GetDeltas() {
-			i := x.GetItem()
-			d.rows = append(d.rows, []any{i.GetTicker(), i.GetPrice(), i.GetVolume(), i.GetMarketCap(), i.GetChangePercent(), i.GetTimestamp(), x.GetDiff()})
-		}
-		return d, err
-	}, nil
-}
-
 // viewer prints the deltas of a view.
 type viewer struct {
 	*app
 	api    pb.CarbonServiceClient
-	open   opener
+	view   *change.ViewDef
 	filter string
 	p      client.Printer
 
@@ -126,7 +61,7 @@ func (v *viewer) run(ctx context.Context) error {
 func (v *viewer) stream(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	next, err := v.open(ctx, v.api, v.filter, v.token)
+	next, err := client.WatchView(ctx, v.api, v.view, v.filter, v.token)
 	if err != nil {
 		return err
 	}
@@ -135,32 +70,31 @@ func (v *viewer) stream(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, r := range d.rows {
+		for _, r := range d.Rows {
 			v.since++
 			if v.skip > 0 {
 				v.skip--
 				continue
 			}
-			if err := v.p.Row(append(r, d.head.GetCommitTimeMs())); err != nil {
+			if err := v.p.Row(append(r, d.Head.GetCommitTimeMs())); err != nil {
 				return client.Output(err)
 			}
 		}
 		if err := v.p.End(); err != nil {
 			return client.Output(err)
 		}
-		if t := d.head.GetResumeToken(); t != "" {
+		if t := d.Head.GetResumeToken(); t != "" {
 			v.token, v.since, v.skip, v.full = t, 0, 0, true
 		}
 	}
 }
 
 // followView is `carbond view --follow`.
-func followView(a *app, ctx context.Context, conn grpc.ClientConnInterface, name change.View, format, filter string) error {
-	s := viewShapes()[name].stamped()
-	p, err := client.NewPrinter(a.out, format, s.Columns)
+func followView(a *app, ctx context.Context, conn grpc.ClientConnInterface, view *change.ViewDef, format, filter string) error {
+	p, err := client.NewPrinter(a.out, format, stamped(view))
 	if err != nil {
 		return client.Output(err)
 	}
-	v := &viewer{app: a, api: pb.NewCarbonServiceClient(conn), open: openers()[name], filter: filter, p: p}
+	v := &viewer{app: a, api: pb.NewCarbonServiceClient(conn), view: view, filter: filter, p: p}
 	return v.run(ctx)
 }

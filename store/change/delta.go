@@ -15,6 +15,17 @@ type Delta struct {
 	Window string
 }
 
+// View returns the view that the delta is of.
+func (d *Delta) View() View {
+	switch {
+	case d.Project != nil:
+		return ViewProjects
+	case d.News != nil:
+		return ViewNews
+	}
+	return ViewFinance
+}
+
 // ViewTxn is what one source transaction did to the views. Deltas are ordered
 // by view, then by key.
 type ViewTxn struct {

@@ -15,4 +15,8 @@
 //     that carbond has never heard of survive unharmed.
 //  3. A Txn with Final set ends at EndLSN; only EndLSN (the commit end, not the
 //     commit record) is a position that may be acknowledged to Postgres.
+//  4. Tables and views are described here once (tables, Projects, NewsItems,
+//     Quotes). A column is one line of a table, one field and one line of a view,
+//     and one field of the proto file: SQL, messages, view files, commands,
+//     migrations and the rows of the state follow from that.
 package change

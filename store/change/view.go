@@ -1,5 +1,7 @@
 package change
 
+import "fmt"
+
 // View names one of the three materialised views.
 type View string
 
@@ -13,44 +15,129 @@ const (
 // Views lists the views in display order.
 func Views() []View { return []View{ViewProjects, ViewNews, ViewFinance} }
 
-// NewsLimit is the number of rows that the news view holds for each filter.
-const NewsLimit = 100
-
-// Project is a row of the projects view: a Verra project joined with its newest
-// Carbonmark row. NULL is "" or 0.
-type Project struct {
-	ProjectID      string
-	ProjectName    string
-	RegistryStatus string
-	Country        string
-	Vintage        int32
-	Supply         float64 // tonnes of CO2 equivalent
+// Def returns the definition of a view, nil for an unknown name.
+func (v View) Def() *ViewDef {
+	switch v {
+	case ViewProjects:
+		return &Projects.ViewDef
+	case ViewNews:
+		return &NewsItems.ViewDef
+	case ViewFinance:
+		return &Quotes.ViewDef
+	}
+	return nil
 }
 
-// ProjectDetail is all that is known of one project.
-type ProjectDetail struct {
-	Project
-	ProjectLink    string
-	ProjectSummary string
-	Source         string // "verra" or "verra+carbonmark"
+// ViewDef says what a view is, whatever the Go type of its rows: everything that
+// stores, encodes, queries or prints rows follows from it and from nothing else.
+// Nobody changes a definition.
+type ViewDef struct {
+	Name   View
+	Fields []ViewField
+	Tables []string // that it reads; the rows of the first are its rows, or those of which it picks
+	From   string   // FROM of its SQL, in which each table goes by its own name
+	Key    string   // name of the field that no two rows have in common
+	Filter string   // name of the field by which a query may select rows
+	Latest bool     // of the rows of one key, it has the first by Order alone
+	Order  string   // ORDER BY of its SQL
+	Limit  int      // rows that it has for each filter, 0 for all
 }
 
-// NewsItem is a row of the news view.
-type NewsItem struct {
-	GUID      string
-	Title     string
-	Link      string
-	Published string // RFC 822
-	Source    string
-	Summary   string
+// ViewField is one column of a view.
+type ViewField struct {
+	Name   string // in SQL, JSON, CSV and on the terminal
+	Number int32  // of the field in the protobuf message of a row
+	Type   uint32 // OID of the type that the SQL gives, which is that of the table column
+	// From are the columns that it is read from, as "table.column": the first
+	// that is not NULL. It is empty for what no single column says.
+	From []string
 }
 
-// Quote is a row of the finance view: the latest figures of one ticker.
-type Quote struct {
-	Ticker        string
-	Price         float64
-	Volume        int64
-	MarketCap     float64
-	ChangePercent float64
-	Timestamp     int64 // unix seconds
+// ViewOf is the definition of a view whose rows are Rs.
+type ViewOf[R any] struct {
+	ViewDef
+	// Values yield, in the order of Fields, a pointer to the value in a row:
+	// *string, *int32, *int64, *float64 or *bool.
+	Values []func(*R) any
+}
+
+// Field returns the named field, nil for none.
+func (d *ViewDef) Field(name string) *ViewField {
+	for i := range d.Fields {
+		if d.Fields[i].Name == name {
+			return &d.Fields[i]
+		}
+	}
+	return nil
+}
+
+// Names lists the fields.
+func (d *ViewDef) Names() []string {
+	names := make([]string, len(d.Fields))
+	for i := range d.Fields {
+		names[i] = d.Fields[i].Name
+	}
+	return names
+}
+
+// Same reports whether two rows are equal; NaN is equal to itself.
+func (v *ViewOf[R]) Same(a, b *R) bool {
+	for _, value := range v.Values {
+		switch x := value(a).(type) {
+		case *string:
+			if *x != *value(b).(*string) {
+				return false
+			}
+		case *int32:
+			if *x != *value(b).(*int32) {
+				return false
+			}
+		case *int64:
+			if *x != *value(b).(*int64) {
+				return false
+			}
+		case *float64:
+			if y := *value(b).(*float64); *x != y && (*x == *x || y == y) {
+				return false
+			}
+		case *bool:
+			if *x != *value(b).(*bool) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// viewField is a ViewField with the place of its value in a row.
+type viewField[R any] struct {
+	ViewField
+	value func(*R) any
+}
+
+func field[R any](name string, number int32, value func(*R) any, from ...string) viewField[R] {
+	f := viewField[R]{ViewField{Name: name, Number: number, From: from}, value}
+	switch p := value(new(R)).(type) {
+	case *string:
+		f.Type = OIDText
+	case *int32:
+		f.Type = OIDInt4
+	case *int64:
+		f.Type = OIDInt8
+	case *float64:
+		f.Type = OIDFloat8
+	case *bool:
+		f.Type = OIDBool
+	default:
+		panic(fmt.Sprintf("change: field %s is a %T", name, p))
+	}
+	return f
+}
+
+func viewOf[R any](d ViewDef, fields ...viewField[R]) ViewOf[R] {
+	v := ViewOf[R]{ViewDef: d}
+	for _, f := range fields {
+		v.Fields, v.Values = append(v.Fields, f.ViewField), append(v.Values, f.value)
+	}
+	return v
 }

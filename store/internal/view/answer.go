@@ -11,9 +11,14 @@ import (
 // the id after; country "" means all.
 func (s *State) Projects(country, after string) iter.Seq[change.Project] {
 	return func(yield func(change.Project) bool) {
+		var p change.Project
+		show := func(e Entry) bool {
+			s.project(&p, e)
+			return yield(p)
+		}
 		if country == "" {
 			s.rows[Verra].Ascend(Entry{Key: after}, func(e Entry) bool {
-				return e.Key == after && after != "" || yield(s.project(e))
+				return e.Key == after && after != "" || show(e)
 			})
 			return
 		}
@@ -27,28 +32,19 @@ func (s *State) Projects(country, after string) iter.Seq[change.Project] {
 				return true
 			}
 			e, ok := s.rows[Verra].Get(Entry{Key: id})
-			return !ok || yield(s.project(e))
+			return !ok || show(e)
 		})
 	}
 }
 
 // project joins a Verra row with the Carbonmark row that SQL would pick.
-func (s *State) project(e Entry) change.Project {
+func (s *State) project(p *change.Project, e Entry) {
 	f := e.Shape.read(e.Row)
-	p := change.Project{
-		ProjectID:      e.Key,
-		ProjectName:    f[vName].Text,
-		RegistryStatus: f[vStatus].Text,
-		Country:        f[vCountry].Text,
-		Vintage:        integer4(f[vVintage]),
-		Supply:         number(f[vSupply]),
-	}
 	if c, ok := s.partner(e.Key); ok {
-		if name := c[cName]; name.Kind == change.Text {
-			p.ProjectName = name.Text
-		}
+		projectRows.read(p, &f, &c)
+	} else {
+		projectRows.read(p, &f)
 	}
-	return p
 }
 
 // partner returns the fields of the best Carbonmark row of a project.
@@ -68,15 +64,14 @@ func (s *State) Project(id string) (change.ProjectDetail, bool) {
 	if !ok {
 		return change.ProjectDetail{}, false
 	}
+	var d change.ProjectDetail
 	f := e.Shape.read(e.Row)
-	d := change.ProjectDetail{
-		Project:        s.project(e),
-		ProjectLink:    f[vLink].Text,
-		ProjectSummary: f[vSummary].Text,
-		Source:         "verra",
-	}
-	if _, ok := s.partner(id); ok {
+	if c, ok := s.partner(id); ok {
+		detailRows.read(&d, &f, &c)
 		d.Source = "verra+carbonmark"
+	} else {
+		detailRows.read(&d, &f)
+		d.Source = "verra"
 	}
 	return d, true
 }
@@ -85,9 +80,14 @@ func (s *State) Project(id string) (change.ProjectDetail, bool) {
 // ticker after; ticker "" means all.
 func (s *State) Quotes(ticker, after string) iter.Seq[change.Quote] {
 	return func(yield func(change.Quote) bool) {
+		var q change.Quote
+		show := func(e Entry) bool {
+			quoteRows.of(&q, e)
+			return yield(q)
+		}
 		if ticker != "" {
 			if e, ok := s.latest(ticker); ok && ticker > after {
-				yield(quote(e))
+				show(e)
 			}
 			return
 		}
@@ -108,7 +108,7 @@ func (s *State) Quotes(ticker, after string) iter.Seq[change.Quote] {
 			if !found {
 				return
 			}
-			if e, ok := s.latest(next); ok && !yield(quote(e)) {
+			if e, ok := s.latest(next); ok && !show(e) {
 				return
 			}
 			from = next + "\x01"
@@ -127,25 +127,15 @@ func (s *State) latest(ticker string) (out Entry, ok bool) {
 	return out, ok
 }
 
-func quote(e Entry) change.Quote {
-	f := e.Shape.read(e.Row)
-	return change.Quote{
-		Ticker:        f[fTicker].Text,
-		Price:         number(f[fPrice]),
-		Volume:        integer(f[fVolume]),
-		MarketCap:     number(f[fMarketCap]),
-		ChangePercent: number(f[fChange]),
-		Timestamp:     integer(f[fTimestamp]),
-	}
-}
-
 // News yields the newest NewsLimit items, newest first; source "" means all.
 func (s *State) News(source string) iter.Seq[change.NewsItem] {
 	return func(yield func(change.NewsItem) bool) {
 		n := 0
+		var item change.NewsItem
 		s.newsWindow(source, func(e Entry) bool {
 			n++
-			return yield(newsItem(e)) && n < change.NewsLimit
+			newsRows.of(&item, e)
+			return yield(item) && n < change.NewsLimit
 		})
 	}
 }
@@ -160,16 +150,4 @@ func (s *State) newsWindow(source string, yield func(Entry) bool) {
 	s.newsSource.Ascend(Entry{Key: prefix}, func(e Entry) bool {
 		return strings.HasPrefix(e.Key, prefix) && yield(e)
 	})
-}
-
-func newsItem(e Entry) change.NewsItem {
-	f := e.Shape.read(e.Row)
-	return change.NewsItem{
-		GUID:      f[nGUID].Text,
-		Title:     f[nTitle].Text,
-		Link:      f[nLink].Text,
-		Published: f[nPublished].Text,
-		Source:    f[nSource].Text,
-		Summary:   f[nSummary].Text,
-	}
 }

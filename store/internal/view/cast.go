@@ -30,17 +30,6 @@ const (
 // strict reports whether SQL refuses the cast for some values.
 func (c cast) strict() bool { return c != asIs && c != trim && c != widen && c != exact }
 
-// targets are the types that the views' queries cast the fields to.
-var targets = func() (out [tableCount][]uint32) {
-	for t, names := range fieldNames {
-		std := change.Standard(change.Tables()[t])
-		for _, name := range names {
-			out[t] = append(out[t], std.Columns[std.Index(name)].Type)
-		}
-	}
-	return out
-}()
-
 // castOf returns the cast of a type to another.
 func castOf(from, to uint32) cast {
 	switch to {

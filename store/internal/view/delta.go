@@ -59,9 +59,7 @@ func (t *Touched) Reset() { *t = Touched{} }
 func Deltas(before, after *State, t *Touched) []change.Delta {
 	var out []change.Delta
 	for _, id := range slices.Sorted(maps.Keys(t.projects)) {
-		old, had := before.projectByID(id)
-		cur, has := after.projectByID(id)
-		out = appendProject(out, old, had, cur, has)
+		out = appendProject(out, before.projectByID(id), after.projectByID(id))
 	}
 	if t.news {
 		out = appendWindow(out, before, after, "")
@@ -77,33 +75,33 @@ func Deltas(before, after *State, t *Touched) []change.Delta {
 	return out
 }
 
-func (s *State) projectByID(id string) (change.Project, bool) {
+// projectByID returns the row of a project, nil for none.
+func (s *State) projectByID(id string) *change.Project {
 	e, ok := s.rows[Verra].Get(Entry{Key: id})
 	if !ok {
-		return change.Project{}, false
+		return nil
 	}
-	return s.project(e), true
+	return s.newProject(e)
 }
 
-func appendProject(out []change.Delta, old change.Project, had bool, cur change.Project, has bool) []change.Delta {
-	if had && has && sameProject(old, cur) {
+func (s *State) newProject(e Entry) *change.Project {
+	p := new(change.Project)
+	s.project(p, e)
+	return p
+}
+
+// appendProject appends what turns one row into the other; nil is no row.
+func appendProject(out []change.Delta, old, cur *change.Project) []change.Delta {
+	if old != nil && cur != nil && change.Projects.Same(old, cur) {
 		return out
 	}
-	if had {
-		out = append(out, change.Delta{Diff: -1, Project: &old})
+	if old != nil {
+		out = append(out, change.Delta{Diff: -1, Project: old})
 	}
-	if has {
-		out = append(out, change.Delta{Diff: 1, Project: &cur})
+	if cur != nil {
+		out = append(out, change.Delta{Diff: 1, Project: cur})
 	}
 	return out
-}
-
-// sameProject is == with NaN equal to itself.
-func sameProject(a, b change.Project) bool {
-	if a.Supply != a.Supply && b.Supply != b.Supply {
-		a.Supply, b.Supply = 0, 0
-	}
-	return a == b
 }
 
 func appendQuote(out []change.Delta, old Entry, had bool, cur Entry, has bool) []change.Delta {
@@ -112,12 +110,12 @@ func appendQuote(out []change.Delta, old Entry, had bool, cur Entry, has bool) [
 	}
 	var was, is change.Quote
 	if had {
-		was = quote(old)
+		quoteRows.of(&was, old)
 	}
 	if has {
-		is = quote(cur)
+		quoteRows.of(&is, cur)
 	}
-	if had && has && sameQuote(was, is) { // a column that the view does not read
+	if had && has && change.Quotes.Same(&was, &is) { // a column that the view does not read
 		return out
 	}
 	if had {
@@ -127,16 +125,6 @@ func appendQuote(out []change.Delta, old Entry, had bool, cur Entry, has bool) [
 		out = append(out, change.Delta{Diff: 1, Quote: &is})
 	}
 	return out
-}
-
-// sameQuote is == with NaN equal to itself.
-func sameQuote(a, b change.Quote) bool {
-	for _, p := range [][2]*float64{{&a.Price, &b.Price}, {&a.MarketCap, &b.MarketCap}, {&a.ChangePercent, &b.ChangePercent}} {
-		if *p[0] != *p[0] && *p[1] != *p[1] {
-			*p[0], *p[1] = 0, 0
-		}
-	}
-	return a == b
 }
 
 // appendWindow compares the newest NewsLimit items of a source: rows that fall
@@ -194,8 +182,8 @@ func BulkDeltas(before, after *State, yield func(change.Delta) bool) {
 
 // bulkProjects merges the projects of both states by key.
 func bulkProjects(before, after *State, yield func(change.Delta) bool) bool {
-	emit := func(old change.Project, had bool, cur change.Project, has bool) bool {
-		for _, d := range appendProject(nil, old, had, cur, has) {
+	emit := func(old, cur *change.Project) bool {
+		for _, d := range appendProject(nil, old, cur) {
 			if !yield(d) {
 				return false
 			}
@@ -205,22 +193,19 @@ func bulkProjects(before, after *State, yield func(change.Delta) bool) bool {
 	a, b := before.rows[Verra].Iter(), after.rows[Verra].Iter()
 	okA, okB := a.First(), b.First()
 	for okA || okB {
-		switch {
-		case !okB || okA && a.Item().Key < b.Item().Key:
-			if !emit(before.project(a.Item()), true, change.Project{}, false) {
-				return false
-			}
+		var old, cur *change.Project
+		fromA := okA && (!okB || a.Item().Key <= b.Item().Key)
+		fromB := okB && (!okA || b.Item().Key <= a.Item().Key)
+		if fromA {
+			old = before.newProject(a.Item())
 			okA = a.Next()
-		case !okA || b.Item().Key < a.Item().Key:
-			if !emit(change.Project{}, false, after.project(b.Item()), true) {
-				return false
-			}
+		}
+		if fromB {
+			cur = after.newProject(b.Item())
 			okB = b.Next()
-		default:
-			if !emit(before.project(a.Item()), true, after.project(b.Item()), true) {
-				return false
-			}
-			okA, okB = a.Next(), b.Next()
+		}
+		if !emit(old, cur) {
+			return false
 		}
 	}
 	return true

@@ -40,6 +40,9 @@ func integer4(v change.Value) int32 {
 	return int32(min(max(integer(v), math.MinInt32), math.MaxInt32))
 }
 
+// truth reads a boolean; NULL and foreign text are false.
+func truth(v change.Value) bool { return v.Text == "t" || v.Text == "true" }
+
 // Instant is a moment or a date of Postgres. Dates reach further than 64 bits of
 // microseconds.
 type Instant struct {

@@ -3,6 +3,7 @@ package view
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"carbond/store/change"
@@ -30,53 +31,49 @@ func TableOf(name string) (Table, bool) {
 	return 0, false
 }
 
-// Fields of each table that the views read, in the order of a fields array.
-var fieldNames = [tableCount][]string{
-	Verra:      {"project_id", "project_name", "registry_status", "country", "vintage", "supply", "project_link", "project_summary"},
-	Carbonmark: {"id", "project_id", "project_name", "updated_at"},
-	Finance:    {"ticker", "timestamp", "price", "volume", "market_cap", "change_percent"},
-	News:       {"guid", "title", "link", "published", "source", "summary", "published_at"},
+// readColumns are the columns of each table that the views read. The place of a
+// column in them is its field.
+var readColumns = func() (out [tableCount][]change.TableColumn) {
+	for t, name := range change.Tables() {
+		for _, c := range change.TableOf(name).Columns {
+			if !c.Unread {
+				out[t] = append(out[t], c)
+			}
+		}
+	}
+	return out
+}()
+
+// fieldOf returns the field of a column that the views read.
+func fieldOf(t Table, column string) int {
+	i := slices.IndexFunc(readColumns[t], func(c change.TableColumn) bool { return c.Name == column })
+	if i < 0 || i >= maxFields {
+		panic(fmt.Sprintf("view: column %s of %s is not read", column, change.Tables()[t]))
+	}
+	return i
 }
 
-// Indexes into a fields array.
-const (
-	vProjectID = iota
-	vName
-	vStatus
-	vCountry
-	vVintage
-	vSupply
-	vLink
-	vSummary
+// The fields that the rules of the views name: keys, joins, filters and order.
+var (
+	vProjectID = fieldOf(Verra, "project_id")
+	vCountry   = fieldOf(Verra, "country")
+
+	cID        = fieldOf(Carbonmark, "id")
+	cProjectID = fieldOf(Carbonmark, "project_id")
+	cUpdated   = fieldOf(Carbonmark, "updated_at")
+
+	fTicker    = fieldOf(Finance, "ticker")
+	fTimestamp = fieldOf(Finance, "timestamp")
+
+	nGUID        = fieldOf(News, "guid")
+	nSource      = fieldOf(News, "source")
+	nPublishedAt = fieldOf(News, "published_at")
+
+	keyFields = [tableCount]int{Verra: vProjectID, Carbonmark: cID, Finance: fTicker, News: nGUID}
 )
 
-const (
-	cID = iota
-	cProjectID
-	cName
-	cUpdated
-)
-
-const (
-	fTicker = iota
-	fTimestamp
-	fPrice
-	fVolume
-	fMarketCap
-	fChange
-)
-
-const (
-	nGUID = iota
-	nTitle
-	nLink
-	nPublished
-	nSource
-	nSummary
-	nPublishedAt
-)
-
-const maxFields = 8
+// maxFields is the largest number of columns that the views read of one table.
+const maxFields = 9
 
 // fields are the values that the views read of one row. A column that the
 // relation lacks is NULL.
@@ -91,7 +88,6 @@ type Shape struct {
 	field    []int8 // column -> field, -1 for columns that the views do not read
 	cast     []cast // column -> what SQL makes of its values, nil when nothing is cast
 	strict   bool   // a cast may fail in SQL
-	missing  []string
 }
 
 // NewShape prepares a relation. It fails for a table that carbond does not keep
@@ -105,14 +101,13 @@ func NewShape(r *change.Relation, number uint32) (*Shape, error) {
 	for i := range s.field {
 		s.field[i] = -1
 	}
-	for f, name := range fieldNames[t] {
-		i := r.Index(name)
+	for f, column := range readColumns[t] {
+		i := r.Index(column.Name)
 		if i < 0 {
-			s.missing = append(s.missing, name)
 			continue
 		}
 		s.field[i] = int8(f)
-		c := castOf(r.Columns[i].Type, targets[t][f])
+		c := castOf(r.Columns[i].Type, column.Type)
 		if c == asIs {
 			continue
 		}
@@ -135,9 +130,6 @@ func NewShape(r *change.Relation, number uint32) (*Shape, error) {
 	}
 	return s, nil
 }
-
-// Missing lists the columns that the views read and the relation lacks.
-func (s *Shape) Missing() []string { return s.missing }
 
 func (s *Shape) read(r change.Row) (f fields) {
 	for i, v := range r.All() {
@@ -174,11 +166,12 @@ func (s *Shape) unfit(r change.Row) int {
 // sign flipped. The text shares memory with the row.
 func (s *Shape) Key(r change.Row) (string, error) {
 	f := s.read(r)
-	if f[0].Kind != change.Text {
-		return "", s.unkeyed(fieldNames[s.Table][0], "NULL")
+	key := keyFields[s.Table]
+	if f[key].Kind != change.Text {
+		return "", s.unkeyed(readColumns[s.Table][key].Name, "NULL")
 	}
 	if s.Table != Finance {
-		return f[0].Text, nil
+		return f[key].Text, nil
 	}
 	if f[fTimestamp].Kind != change.Text {
 		return "", s.unkeyed("timestamp", "NULL")

@@ -78,22 +78,12 @@ func (d *dir) append(t *change.ViewTxn) (n int, err error) {
 
 // put writes one line.
 func (d *dir) put(x *change.Delta, ms int64) (int, error) {
-	f := d.files[viewOf(x)]
+	f := d.files[x.View()]
 	line := d.line.delta(x, ms)
 	n, err := f.w.Write(line)
 	f.size += int64(n)
 	f.dirty = true
 	return n, err
-}
-
-func viewOf(x *change.Delta) change.View {
-	switch {
-	case x.Project != nil:
-		return change.ViewProjects
-	case x.News != nil:
-		return change.ViewNews
-	}
-	return change.ViewFinance
 }
 
 // flush hands what is buffered to the system, where readers see it.

@@ -22,34 +22,36 @@ func (l *liner) delta(x *change.Delta, ms int64) []byte {
 	l.b = append(l.b[:0], '{')
 	switch {
 	case x.Project != nil:
-		p := x.Project
-		l.text("project_id", p.ProjectID)
-		l.text("project_name", p.ProjectName)
-		l.text("registry_status", p.RegistryStatus)
-		l.text("country", p.Country)
-		l.integer("vintage", int64(p.Vintage))
-		l.number("supply", p.Supply)
+		fields(l, &change.Projects, x.Project)
 	case x.News != nil:
-		n := x.News
-		l.text("guid", n.GUID)
-		l.text("title", n.Title)
-		l.text("link", n.Link)
-		l.text("published", n.Published)
-		l.text("source", n.Source)
-		l.text("summary", n.Summary)
+		fields(l, &change.NewsItems, x.News)
 	case x.Quote != nil:
-		q := x.Quote
-		l.text("ticker", q.Ticker)
-		l.number("price", q.Price)
-		l.integer("volume", q.Volume)
-		l.number("market_cap", q.MarketCap)
-		l.number("change_percent", q.ChangePercent)
-		l.integer("timestamp", q.Timestamp)
+		fields(l, &change.Quotes, x.Quote)
 	}
 	l.integer("diff", int64(x.Diff))
 	l.integer("time", ms)
 	l.b = append(l.b, "}\n"...)
 	return l.b
+}
+
+// fields writes the fields of a row.
+func fields[R any](l *liner, v *change.ViewOf[R], row *R) {
+	for i, value := range v.Values {
+		name := v.Fields[i].Name
+		switch x := value(row).(type) {
+		case *string:
+			l.text(name, *x)
+		case *int32:
+			l.integer(name, int64(*x))
+		case *int64:
+			l.integer(name, *x)
+		case *float64:
+			l.number(name, *x)
+		case *bool:
+			l.name(name)
+			l.b = strconv.AppendBool(l.b, *x)
+		}
+	}
 }
 
 func (l *liner) name(s string) {

@@ -1,0 +1,99 @@
+package change
+
+// NewsLimit is the number of rows that the news view holds for each filter.
+const NewsLimit = 100
+
+// Project is a row of the projects view: a Verra project joined with its newest
+// Carbonmark row. NULL is "" or 0.
+type Project struct {
+	ProjectID      string
+	ProjectName    string
+	RegistryStatus string
+	Country        string
+	Vintage        int32
+	Supply         float64 // tonnes of CO2 equivalent
+}
+
+// Projects defines the projects view.
+var Projects = viewOf(ViewDef{
+	Name: ViewProjects, Tables: []string{Verra, Carbonmark}, Key: "project_id", Filter: "country", Latest: true,
+	From:  "public.verra LEFT JOIN public.carbonmark ON carbonmark.project_id = verra.project_id",
+	Order: `verra.updated_at DESC, carbonmark.updated_at DESC NULLS LAST, carbonmark.id COLLATE "C" DESC`,
+},
+	field("project_id", 1, func(p *Project) any { return &p.ProjectID }, "verra.project_id"),
+	field("project_name", 2, func(p *Project) any { return &p.ProjectName }, "carbonmark.project_name", "verra.project_name"),
+	field("registry_status", 3, func(p *Project) any { return &p.RegistryStatus }, "verra.registry_status"),
+	field("country", 4, func(p *Project) any { return &p.Country }, "verra.country"),
+	field("vintage", 5, func(p *Project) any { return &p.Vintage }, "verra.vintage"),
+	field("supply", 6, func(p *Project) any { return &p.Supply }, "verra.supply"),
+)
+
+// ProjectDetail is all that is known of one project.
+type ProjectDetail struct {
+	Project
+	ProjectLink    string
+	ProjectSummary string
+	Source         string // "verra" or "verra+carbonmark"
+}
+
+// ProjectDetails defines what GetProjectDetail answers: a row of the projects
+// view with more fields.
+var ProjectDetails = viewOf(ViewDef{Name: "project", Tables: Projects.Tables, Key: "project_id"},
+	field("project_id", 1, func(p *ProjectDetail) any { return &p.ProjectID }, "verra.project_id"),
+	field("project_name", 2, func(p *ProjectDetail) any { return &p.ProjectName }, "carbonmark.project_name", "verra.project_name"),
+	field("project_link", 3, func(p *ProjectDetail) any { return &p.ProjectLink }, "verra.project_link"),
+	field("project_summary", 4, func(p *ProjectDetail) any { return &p.ProjectSummary }, "verra.project_summary"),
+	field("registry_status", 5, func(p *ProjectDetail) any { return &p.RegistryStatus }, "verra.registry_status"),
+	field("country", 6, func(p *ProjectDetail) any { return &p.Country }, "verra.country"),
+	field("vintage", 7, func(p *ProjectDetail) any { return &p.Vintage }, "verra.vintage"),
+	field("supply", 8, func(p *ProjectDetail) any { return &p.Supply }, "verra.supply"),
+	field("source", 9, func(p *ProjectDetail) any { return &p.Source }),
+)
+
+// NewsItem is a row of the news view.
+type NewsItem struct {
+	GUID      string
+	Title     string
+	Link      string
+	Published string // RFC 822
+	Source    string
+	Summary   string
+}
+
+// NewsItems defines the news view.
+var NewsItems = viewOf(ViewDef{
+	Name: ViewNews, Tables: []string{News}, Key: "guid", Filter: "source", Limit: NewsLimit,
+	From:  "public.news",
+	Order: `news.published_at DESC NULLS LAST, news.guid COLLATE "C"`,
+},
+	field("guid", 1, func(n *NewsItem) any { return &n.GUID }, "news.guid"),
+	field("title", 2, func(n *NewsItem) any { return &n.Title }, "news.title"),
+	field("link", 3, func(n *NewsItem) any { return &n.Link }, "news.link"),
+	field("published", 4, func(n *NewsItem) any { return &n.Published }, "news.published"),
+	field("source", 5, func(n *NewsItem) any { return &n.Source }, "news.source"),
+	field("summary", 6, func(n *NewsItem) any { return &n.Summary }, "news.summary"),
+)
+
+// Quote is a row of the finance view: the latest figures of one ticker.
+type Quote struct {
+	Ticker        string
+	Price         float64
+	Volume        int64
+	MarketCap     float64
+	ChangePercent float64
+	Timestamp     int64 // unix seconds
+}
+
+// Quotes defines the finance view.
+var Quotes = viewOf(ViewDef{
+	Name: ViewFinance, Tables: []string{Finance}, Key: "ticker", Filter: "ticker", Latest: true,
+	From:  "public.finance",
+	Order: `finance."timestamp" DESC`,
+},
+	field("ticker", 1, func(q *Quote) any { return &q.Ticker }, "finance.ticker"),
+	field("price", 2, func(q *Quote) any { return &q.Price }, "finance.price"),
+	field("volume", 3, func(q *Quote) any { return &q.Volume }, "finance.volume"),
+	field("market_cap", 4, func(q *Quote) any { return &q.MarketCap }, "finance.market_cap"),
+	field("change_percent", 5, func(q *Quote) any { return &q.ChangePercent }, "finance.change_percent"),
+	field("timestamp", 6, func(q *Quote) any { return &q.Timestamp }, "finance.timestamp"),
+)

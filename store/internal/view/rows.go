@@ -1,0 +1,71 @@
+package view
+
+import (
+	"slices"
+	"strings"
+
+	"carbond/store/change"
+)
+
+// rowReader makes rows of a view from the fields of table rows.
+type rowReader[R any] struct {
+	values []func(*R) any
+	from   [][]source // for each value
+}
+
+// source is a field of one of the rows that are joined.
+type source struct{ row, field int }
+
+func readerOf[R any](v *change.ViewOf[R]) rowReader[R] {
+	r := rowReader[R]{v.Values, make([][]source, len(v.Values))}
+	for i, f := range v.Fields {
+		for _, from := range f.From {
+			name, column, _ := strings.Cut(from, ".")
+			t, _ := TableOf(name)
+			r.from[i] = append(r.from[i], source{slices.Index(v.Tables, name), fieldOf(t, column)})
+		}
+	}
+	return r
+}
+
+var (
+	projectRows = readerOf(&change.Projects)
+	detailRows  = readerOf(&change.ProjectDetails)
+	newsRows    = readerOf(&change.NewsItems)
+	quoteRows   = readerOf(&change.Quotes)
+)
+
+// of reads the view row that a row of the view's only table is.
+func (r *rowReader[R]) of(out *R, e Entry) {
+	f := e.Shape.read(e.Row)
+	r.read(out, &f)
+}
+
+// read sets what the fields say. joined are the fields of the rows of the view's
+// tables, in their order; a row that is not there may be left out at the end.
+func (r *rowReader[R]) read(out *R, joined ...*fields) {
+	for i, value := range r.values {
+		if r.from[i] == nil {
+			continue
+		}
+		var v change.Value
+		for _, s := range r.from[i] {
+			if s.row < len(joined) && joined[s.row][s.field].Kind == change.Text {
+				v = joined[s.row][s.field]
+				break
+			}
+		}
+		switch p := value(out).(type) {
+		case *string:
+			*p = v.Text
+		case *int32:
+			*p = integer4(v)
+		case *int64:
+			*p = integer(v)
+		case *float64:
+			*p = number(v)
+		case *bool:
+			*p = truth(v)
+		}
+	}
+}
