@@ -13,8 +13,8 @@ import (
 
 func cmdGroups(a *app) *cobra.Command {
 	var (
-		c      *client.Client
-		format string
+		c    *client.Client
+		form *client.Form
 	)
 	cmd := &cobra.Command{
 		Use:   "groups",
@@ -24,7 +24,7 @@ func cmdGroups(a *app) *cobra.Command {
 		Example: "  carbond groups\n  carbond groups reset desk --to earliest",
 		Args:    unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := groupPrinter(a, format)
+			p, err := groupPrinter(a, form)
 			if err != nil {
 				return err
 			}
@@ -46,30 +46,30 @@ func cmdGroups(a *app) *cobra.Command {
 		},
 	}
 	c = client.Flags(cmd, version)
-	cmd.Flags().StringVarP(&format, "format", "f", "table", "`FORM`: table, jsonl or csv")
+	form = client.FormFlags(cmd, a.getenv)
 	cmd.AddCommand(cmdGroupsReset(a))
 	return cmd
 }
 
-func groupPrinter(a *app, format string) (client.Printer, error) {
-	return client.NewPrinter(a.out, format, client.Columns{
+func groupPrinter(a *app, form *client.Form) (client.Printer, error) {
+	return client.NewPrinter(a.out, form, client.Columns{
 		Names: []string{"group", "generation", "member", "topic", "committed", "lag", "lag_seconds", "committed_at", "history"},
 		Brief: []int{0, 2, 3, 4, 5, 6, 7},
 	})
 }
 
 func printGroup(p client.Printer, g *pb.Group, history string) error {
-	member := g.GetActiveMember()
-	if member == "" {
-		member = "-"
+	var member any // nil for none
+	if m := g.GetActiveMember(); m != "" {
+		member = m
 	}
 	if len(g.GetTopics()) == 0 {
-		return p.Row([]any{g.GetName(), g.GetGeneration(), member, "-", uint64(0), uint64(0), 0.0, "-", history})
+		return p.Row([]any{client.Key(g.GetName()), g.GetGeneration(), member, nil, nil, nil, nil, nil, history})
 	}
 	for _, t := range g.GetTopics() {
 		// Tenths of a second are enough to look at.
 		lag := time.Duration(t.GetLagSeconds() * float64(time.Second)).Round(100 * time.Millisecond).Seconds()
-		err := p.Row([]any{g.GetName(), g.GetGeneration(), member, t.GetTopic(), t.GetCommitted(), t.GetLagRecords(), lag, moment(t.GetCommittedMs()), history})
+		err := p.Row([]any{client.Key(g.GetName()), g.GetGeneration(), member, t.GetTopic(), client.Offset(t.GetCommitted()), t.GetLagRecords(), lag, moment(t.GetCommittedMs()), history})
 		if err != nil {
 			return err
 		}
@@ -80,6 +80,7 @@ func printGroup(p client.Printer, g *pb.Group, history string) error {
 func cmdGroupsReset(a *app) *cobra.Command {
 	var (
 		c      *client.Client
+		form   *client.Form
 		to     string
 		forget bool
 	)
@@ -116,7 +117,7 @@ func cmdGroupsReset(a *app) *cobra.Command {
 				_, err := fmt.Fprintf(a.out, "group %s is forgotten\n", client.Plain(args[0]))
 				return err
 			}
-			p, err := groupPrinter(a, "table")
+			p, err := groupPrinter(a, form)
 			if err != nil {
 				return err
 			}
@@ -127,6 +128,7 @@ func cmdGroupsReset(a *app) *cobra.Command {
 		},
 	}
 	c = client.Flags(cmd, version)
+	form = client.FormFlags(cmd, a.getenv)
 	cmd.Flags().StringVar(&to, "to", "", "`PLACE`: earliest, latest, an OFFSET, a TIME (RFC 3339 or a date) or an age such as -1h")
 	cmd.Flags().BoolVar(&forget, "delete", false, "forget the group")
 	return cmd

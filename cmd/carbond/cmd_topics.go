@@ -11,8 +11,8 @@ import (
 
 func cmdTopics(a *app) *cobra.Command {
 	var (
-		c      *client.Client
-		format string
+		c    *client.Client
+		form *client.Form
 	)
 	cmd := &cobra.Command{
 		Use:   "topics",
@@ -20,12 +20,12 @@ func cmdTopics(a *app) *cobra.Command {
 		Long: "Lists the topics of the running daemon's changelog. FIRST is the oldest offset that is kept and\n" +
 			"NEXT one past the topic's last change; offsets count over all topics, so those of one are not\n" +
 			"dense. RECORDS and BYTES are of everything ever written, LAST is the last change's commit time.\n" +
-			"jsonl and csv have the id of the changelog's history too: a consumer that keeps offsets of its own\n" +
+			"The other formats have the id of the changelog's history too: a consumer that keeps offsets of its own\n" +
 			"keeps it beside them (consume --history), to be told when the data directory was restored.",
 		Example: "  carbond topics\n  carbond topics --format jsonl | jq .next",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := client.NewPrinter(a.out, format, client.Columns{
+			p, err := client.NewPrinter(a.out, form, client.Columns{
 				Names: []string{"topic", "first", "next", "records", "bytes", "last", "history"}, Brief: []int{0, 1, 2, 3, 4, 5},
 			})
 			if err != nil {
@@ -41,7 +41,7 @@ func cmdTopics(a *app) *cobra.Command {
 				return c.Explain(err)
 			}
 			for _, t := range r.GetTopics() {
-				if err := p.Row([]any{t.GetName(), t.GetFirst(), t.GetNext(), t.GetRecords(), t.GetBytes(), moment(t.GetLastChangeMs()), r.GetHistory().GetId()}); err != nil {
+				if err := p.Row([]any{client.Key(t.GetName()), client.Offset(t.GetFirst()), client.Offset(t.GetNext()), t.GetRecords(), t.GetBytes(), moment(t.GetLastChangeMs()), r.GetHistory().GetId()}); err != nil {
 					return err
 				}
 			}
@@ -49,14 +49,14 @@ func cmdTopics(a *app) *cobra.Command {
 		},
 	}
 	c = client.Flags(cmd, version)
-	cmd.Flags().StringVarP(&format, "format", "f", "table", "`FORM`: table, jsonl or csv")
+	form = client.FormFlags(cmd, a.getenv)
 	return cmd
 }
 
-// moment prints a time in milliseconds since 1970, "-" for none.
-func moment(ms int64) string {
-	if ms == 0 {
-		return "-"
+// moment is a time in milliseconds since 1970, 0 for none.
+func moment(ms int64) (t time.Time) {
+	if ms != 0 {
+		t = time.UnixMilli(ms)
 	}
-	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
+	return t
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -30,7 +29,7 @@ func stamped(view *change.ViewDef) client.Columns {
 func cmdView(a *app) *cobra.Command {
 	var (
 		c      *client.Client
-		format string
+		form   *client.Form
 		filter string
 		follow bool
 	)
@@ -49,11 +48,11 @@ func cmdView(a *app) *cobra.Command {
 			if view == nil {
 				return client.Usage(fmt.Errorf("unknown view %q: want projects, news or finance", args[0]))
 			}
-			if follow && !cmd.Flags().Changed("format") {
-				format = "jsonl"
-			}
-			if follow && format == "table" {
-				return client.Usage(errors.New("--follow has no end, which a table needs: use --format jsonl or csv"))
+			switch {
+			case follow && !cmd.Flags().Changed("format") && !client.Terminal(a.out):
+				form.Format = "jsonl"
+			case follow && (form.Format == "json" || form.Format == "table" && !client.Terminal(a.out)):
+				return client.Usage(fmt.Errorf("--follow has no end, which a %s needs: use --format jsonl or csv", form.Format))
 			}
 			conn, err := c.Dial()
 			if err != nil {
@@ -61,13 +60,13 @@ func cmdView(a *app) *cobra.Command {
 			}
 			defer conn.Close()
 			if follow {
-				return c.Explain(followView(a, cmd.Context(), conn, view, format, filter))
+				return c.Explain(followView(a, cmd.Context(), conn, view, form, filter))
 			}
-			columns, stamp := client.ViewColumns(view), format == "jsonl"
+			columns, stamp := client.ViewColumns(view), form.Format == "jsonl" || form.Format == "json"
 			if stamp {
 				columns = stamped(view)
 			}
-			p, err := client.NewPrinter(a.out, format, columns)
+			p, err := client.NewPrinter(a.out, form, columns)
 			if err != nil {
 				return err
 			}
@@ -75,7 +74,7 @@ func cmdView(a *app) *cobra.Command {
 		},
 	}
 	c = client.Flags(cmd, version)
-	cmd.Flags().StringVarP(&format, "format", "f", "table", "`FORM`: table, jsonl or csv")
+	form = client.FormFlags(cmd, a.getenv)
 	cmd.Flags().BoolVar(&follow, "follow", false, "print every change as it happens")
 	cmd.Flags().StringVar(&filter, "filter", "", "only rows of this country (projects), source (news) or ticker (finance)")
 	return cmd

@@ -90,8 +90,8 @@ func (v *viewer) stream(ctx context.Context) error {
 }
 
 // followView is `carbond view --follow`.
-func followView(a *app, ctx context.Context, conn grpc.ClientConnInterface, view *change.ViewDef, format, filter string) error {
-	p, err := client.NewPrinter(a.out, format, stamped(view))
+func followView(a *app, ctx context.Context, conn grpc.ClientConnInterface, view *change.ViewDef, form *client.Form, filter string) error {
+	p, err := client.NewPrinter(a.out, form, stamped(view))
 	if err != nil {
 		return client.Output(err)
 	}

@@ -37,7 +37,7 @@ func realMain() int {
 	// what was written before is committed, and the exit code is 0.
 	signal.Ignore(syscall.SIGPIPE)
 	return run(context.Background(), os.Args[1:], stdio{
-		in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Environ(),
+		in: os.Stdin, out: client.Guard(os.Stdout), err: client.Guard(os.Stderr), env: os.Environ(),
 		tty: client.Terminal(os.Stdin), signals: sig, pid: os.Getpid(),
 	})
 }

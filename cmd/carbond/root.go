@@ -62,16 +62,16 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 	case errors.Is(err, syscall.EPIPE):
 		return exitOK // the reader of a pipe (head) has enough
 	case !a.began || errors.As(err, &usage):
-		fmt.Fprintf(a.err, "%s: %s\nSee '%s --help'.\n", cmd.CommandPath(), a.redact(err.Error()), cmd.CommandPath())
+		fmt.Fprintf(a.err, "%s: %s\nSee '%s --help'.\n", cmd.CommandPath(), a.printable(err.Error()), cmd.CommandPath())
 		return exitUsage
 	case errors.Is(err, config.ErrInvalid):
 		fmt.Fprintf(a.err, "%s: invalid configuration:\n", cmd.CommandPath())
 		for line := range strings.SplitSeq(err.Error(), "\n") {
-			fmt.Fprintf(a.err, "  %s\n", a.redact(line))
+			fmt.Fprintf(a.err, "  %s\n", a.printable(line))
 		}
 		return exitConfig
 	}
-	fmt.Fprintf(a.err, "%s: %s\n", cmd.CommandPath(), a.redact(err.Error()))
+	fmt.Fprintf(a.err, "%s: %s\n", cmd.CommandPath(), a.printable(err.Error()))
 	return exitFailure
 }
 
@@ -219,6 +219,9 @@ func (a *app) load(flags map[string]string) (*config.Config, error) {
 
 // redact removes known secrets and the passwords of URLs from a text.
 func (a *app) redact(s string) string { return a.secrets.Text(s) }
+
+// printable is a text for a terminal, without secrets.
+func (a *app) printable(s string) string { return client.Lines(a.redact(s)) }
 
 // logger returns the daemon's logger and the level that a reload may change.
 func (a *app) logger(cfg *config.Config) (*slog.Logger, *slog.LevelVar) {

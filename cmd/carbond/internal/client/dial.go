@@ -119,18 +119,19 @@ func (c *Client) Explain(err error) error {
 		return out.error
 	}
 	s := status.Convert(err)
+	said := Plain(s.Message()) // by whoever listens there
 	switch s.Code() {
 	case codes.Unavailable:
 		if Reason(err) != "" { // the daemon's own word
-			return fmt.Errorf("call the daemon at %s: %s", c.Addr, s.Message())
+			return fmt.Errorf("call the daemon at %s: %s", c.Addr, said)
 		}
-		return fmt.Errorf("reach the daemon at %s: %s (is it running? --addr, --tls and --token-file say how to reach it)", c.Addr, s.Message())
+		return fmt.Errorf("reach the daemon at %s: %s (is it running? --addr, --tls and --token-file say how to reach it)", c.Addr, said)
 	case codes.Unauthenticated, codes.PermissionDenied:
-		return fmt.Errorf("call the daemon at %s: %s (give --token-file, or --tls-cert and --tls-key)", c.Addr, s.Message())
+		return fmt.Errorf("call the daemon at %s: %s (give --token-file, or --tls-cert and --tls-key)", c.Addr, said)
 	case codes.DeadlineExceeded:
 		return fmt.Errorf("call the daemon at %s: no answer in time", c.Addr)
 	}
-	return fmt.Errorf("call the daemon at %s: %s: %s", c.Addr, s.Code(), s.Message())
+	return fmt.Errorf("call the daemon at %s: %s: %s", c.Addr, s.Code(), said)
 }
 
 // Reason returns the reason in a status' details, "" for none.

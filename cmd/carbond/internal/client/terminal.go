@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -25,7 +25,7 @@ type Progress struct {
 // NewProgress shows progress on w, beside a command that prints to out. Texts
 // pass redact.
 func NewProgress(w, out io.Writer, redact func(string) string) *Progress {
-	return &Progress{w: w, redact: redact, on: Terminal(w) && !Terminal(out), began: time.Now()}
+	return &Progress{w: Bare(w), redact: redact, on: Terminal(w) && !Terminal(out), began: time.Now()}
 }
 
 // Update shows so many changes and bytes, a few times a second at most.
@@ -51,7 +51,7 @@ func (p *Progress) say(text string) {
 // Note prints a line of its own, terminal or not.
 func (p *Progress) Note(text string) {
 	p.End()
-	fmt.Fprintf(p.w, "carbond: %s\n", p.redact(Plain(text)))
+	fmt.Fprintf(p.w, "carbond: %s\n", Plain(p.redact(text)))
 }
 
 // End clears the line.
@@ -108,16 +108,39 @@ func WatchPipe(ctx context.Context, w io.Writer, gone func()) (stop func()) {
 
 // Terminal reports whether somebody sits at the end of a reader or writer.
 func Terminal(stream any) bool {
+	if g, ok := stream.(*guard); ok {
+		stream = g.w
+	}
 	f, ok := stream.(*os.File)
 	return ok && terminal(f)
 }
 
-// Plain makes foreign text safe for a terminal: one line, no control characters.
-func Plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || (r >= 0x7f && r < 0xa0) || r == 0x2028 || r == 0x2029 || (r >= 0x202a && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069) {
-			return ' '
+// Width returns the columns of the terminal at the end of w, 80 when it does not
+// say; 0 for no limit. $COLUMNS wins.
+func Width(w io.Writer, getenv func(string) string) int {
+	if n, err := strconv.Atoi(getenv("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	if !Terminal(w) {
+		return 0
+	}
+	if n, _ := size(Bare(w).(*os.File)); n > 0 {
+		return n
+	}
+	return 80
+}
+
+// Height returns the lines of the terminal at the end of w, 24 when it does not say.
+func Height(w io.Writer) int {
+	if f, ok := Bare(w).(*os.File); ok {
+		if _, n := size(f); n > 0 {
+			return n
 		}
-		return r
-	}, s)
+	}
+	return 24
+}
+
+// Colour reports whether a text on w may have colours.
+func Colour(w io.Writer, getenv func(string) string) bool {
+	return Terminal(w) && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 }

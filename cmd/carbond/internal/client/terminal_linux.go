@@ -27,3 +27,12 @@ func brokenPipe(f *os.File) bool {
 	})
 	return broken
 }
+
+// size returns the columns and lines of a terminal, 0 when it does not say.
+func size(f *os.File) (columns, lines int) {
+	ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0, 0
+	}
+	return int(ws.Col), int(ws.Row)
+}

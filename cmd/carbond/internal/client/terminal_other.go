@@ -12,3 +12,6 @@ func terminal(f *os.File) bool {
 
 // brokenPipe cannot tell here; the next write will.
 func brokenPipe(*os.File) bool { return false }
+
+// size is not known here.
+func size(*os.File) (columns, lines int) { return 0, 0 }

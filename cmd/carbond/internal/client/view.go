@@ -22,7 +22,25 @@ func ViewColumns(view *change.ViewDef) Columns {
 	for _, name := range short {
 		c.Brief = append(c.Brief, slices.Index(c.Names, name))
 	}
+	for _, name := range c.Names {
+		c.Show = append(c.Show, shown(view, name))
+	}
 	return c
+}
+
+// shown says what a field means to people where its type does not.
+func shown(view *change.ViewDef, name string) func(any) any {
+	switch name {
+	case view.Key:
+		return func(v any) any { return Key(v.(string)) }
+	case "vintage":
+		return func(v any) any { return Year(v.(int32)) }
+	case "timestamp":
+		return func(v any) any { return Unix(v.(int64)) }
+	case "published":
+		return func(v any) any { return Mail(v.(string)) }
+	}
+	return nil
 }
 
 // ViewPage fetches one page of a view, and the token of the next one. Each row is
