@@ -15,6 +15,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"carbond/rpc/internal/cache"
+	"carbond/rpc/internal/wire"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -69,7 +71,7 @@ type past struct {
 }
 
 type keptVersion struct {
-	snap  Snapshot
+	snap  change.ViewSnapshot
 	until time.Time
 }
 
@@ -90,7 +92,7 @@ func (p *past) enter(ctx context.Context) (func(), error) {
 }
 
 // follow is History.Follow inside a slot: the start reads the changelog.
-func (p *past) follow(ctx context.Context, at change.Offset) (Follower, error) {
+func (p *past) follow(ctx context.Context, at change.Offset) (change.Follower, error) {
 	leave, err := p.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -101,7 +103,7 @@ func (p *past) follow(ctx context.Context, at change.Offset) (Follower, error) {
 
 // at returns the version that a query asks for, or that a page token goes on
 // with.
-func (p *past) at(ctx context.Context, a asOf, resumed *change.Offset) (Snapshot, error) {
+func (p *past) at(ctx context.Context, a asOf, resumed *change.Offset) (change.ViewSnapshot, error) {
 	leave, err := p.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -118,10 +120,10 @@ func (p *past) at(ctx context.Context, a asOf, resumed *change.Offset) (Snapshot
 	case a.time != "":
 		t, err := time.Parse(time.RFC3339Nano, a.time)
 		if err != nil {
-			return nil, badField("as_of_time", "is not a time like 2024-01-31T12:00:00Z")
+			return nil, rpcerr.BadField("as_of_time", "is not a time like 2024-01-31T12:00:00Z")
 		}
 		if t.After(p.now()) {
-			return nil, statusError(codes.OutOfRange, "as_of_time lies in the future", info(ReasonFuture))
+			return nil, rpcerr.New(codes.OutOfRange, "as_of_time lies in the future", rpcerr.Info(rpcerr.ReasonFuture))
 		}
 		if at, err = p.src.AtTime(ctx, t); err != nil {
 			return nil, err
@@ -142,7 +144,7 @@ func (p *past) at(ctx context.Context, a asOf, resumed *change.Offset) (Snapshot
 
 // known returns a kept version. Old ones go: they keep rows in memory that
 // nothing else needs.
-func (p *past) known(at change.Offset) Snapshot {
+func (p *past) known(at change.Offset) change.ViewSnapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
@@ -160,14 +162,14 @@ func (p *past) known(at change.Offset) Snapshot {
 func (s service) listAsOf(ctx context.Context, l list, filter string, q listQuery, a asOf) (proto.Message, error) {
 	switch {
 	case l.sql:
-		return nil, badField(a.field(), "is not for NonStreaming calls: Postgres answers for now only")
+		return nil, rpcerr.BadField(a.field(), "is not for NonStreaming calls: Postgres answers for now only")
 	case a.offset != 0 && a.time != "":
-		return nil, badField("as_of_time", "cannot be given with as_of_offset")
+		return nil, rpcerr.BadField("as_of_time", "cannot be given with as_of_offset")
 	case a.lsn > 0 && (a.offset != 0 || a.time != ""):
-		return nil, badField(HeaderAtLSN, "cannot be given with as_of_offset or as_of_time")
+		return nil, rpcerr.BadField(HeaderAtLSN, "cannot be given with as_of_offset or as_of_time")
 	case s.opt.History == nil:
 		// An answer as of now would look like one of the past.
-		return nil, statusError(codes.Unimplemented, "this server answers as of now only; leave out as_of_offset and as_of_time", info(ReasonAsOf))
+		return nil, rpcerr.New(codes.Unimplemented, "this server answers as of now only; leave out as_of_offset and as_of_time", rpcerr.Info(rpcerr.ReasonAsOf))
 	}
 	pg, err := s.checkQuery(l, filter, q.GetPageSize(), q.GetPageToken(), a)
 	if err != nil {
@@ -183,7 +185,7 @@ func (s service) listAsOf(ctx context.Context, l list, filter string, q listQuer
 		}
 	}
 	if s.reader.Snapshot() == nil {
-		return nil, errNotLoaded()
+		return nil, rpcerr.NotLoaded()
 	}
 	snap, err := s.history.at(ctx, a, pg.version)
 	if err != nil {
@@ -204,31 +206,18 @@ func (s service) listAsOf(ctx context.Context, l list, filter string, q listQuer
 }
 
 func asOfError(err error, newest change.Offset) error {
-	var gone *GoneError
+	var gone *change.CompactedError
 	var other *change.HistoryError
 	switch {
 	case errors.As(err, &other):
-		return statusError(codes.OutOfRange, "as_of_"+other.Error(), info(ReasonOtherHistory))
+		return rpcerr.New(codes.OutOfRange, "as_of_"+other.Error(), rpcerr.Info(rpcerr.ReasonOtherHistory))
 	case errors.As(err, &gone):
-		return goneStatus("retention has passed the version that was asked for", gone)
-	case errors.Is(err, ErrAhead):
-		n := decimal(newest)
-		return statusError(codes.OutOfRange, "as_of_offset is not reached yet; the newest is "+n, info(ReasonFuture, "newest_offset", n))
+		return rpcerr.Compacted("retention has passed the version that was asked for", gone)
+	case errors.Is(err, change.ErrFuture):
+		n := rpcerr.Offset(newest)
+		return rpcerr.New(codes.OutOfRange, "as_of_offset is not reached yet; the newest is "+n, rpcerr.Info(rpcerr.ReasonFuture, "newest_offset", n))
 	}
 	return err
-}
-
-// goneStatus is OUT_OF_RANGE with the oldest place that can be asked for.
-func goneStatus(msg string, g *GoneError) error {
-	off := decimal(g.Oldest)
-	kv := []string{"oldest_offset", off}
-	msg += "; the oldest offset is " + off
-	if !g.OldestTime.IsZero() {
-		t := g.OldestTime.UTC().Format(time.RFC3339Nano)
-		kv = append(kv, "oldest_time", t)
-		msg += " of " + t
-	}
-	return statusError(codes.OutOfRange, msg, info(ReasonCompacted, kv...))
 }
 
 // putVersion puts the version before the body of a page token.
@@ -241,7 +230,7 @@ func (p *page) putVersion(body []byte) []byte {
 
 func cutVersion(body []byte) (*change.Offset, []byte, error) {
 	if len(body) < 8 {
-		return nil, nil, errToken
+		return nil, nil, wire.ErrToken
 	}
 	at := change.Offset(binary.BigEndian.Uint64(body))
 	return &at, body[8:], nil

@@ -12,24 +12,28 @@ import (
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
+// history is embedded under a name that is not one of its methods.
+type history = rpc.History
+
 // byLSN is a history whose offset n is the transaction that ends at LSN 10 n.
 type byLSN struct {
-	rpc.History
+	history
 	oldest change.Offset
 }
 
 func (h byLSN) AtLSN(_ context.Context, lsn change.LSN) (change.Offset, error) {
 	at := change.Offset(lsn / 10)
 	if at < h.oldest {
-		return 0, &rpc.GoneError{Oldest: h.oldest}
+		return 0, &change.CompactedError{Oldest: h.oldest}
 	}
 	return at, nil
 }
 
-func (h byLSN) AsOf(_ context.Context, at change.Offset) (rpc.Snapshot, error) {
+func (h byLSN) AsOf(_ context.Context, at change.Offset) (change.ViewSnapshot, error) {
 	d := &data{offset: at, lsn: change.LSN(10 * at)}
 	for i := range at {
 		d.projects = append(d.projects, change.ProjectDetail{Project: change.Project{ProjectID: string(rune('a' + i))}})
@@ -69,11 +73,11 @@ func TestAtLSN(t *testing.T) {
 		"not reached": {func() error {
 			_, err := c.GetProjects(at("0/3D"), new(pb.ProjectQuery))
 			return err
-		}, codes.Unavailable, rpc.ReasonMinLSN},
+		}, codes.Unavailable, rpcerr.ReasonMinLSN},
 		"gone": {func() error {
 			_, err := c.GetProjects(at("0/13"), new(pb.ProjectQuery))
 			return err
-		}, codes.OutOfRange, rpc.ReasonCompacted},
+		}, codes.OutOfRange, rpcerr.ReasonCompacted},
 		"no position": {func() error {
 			_, err := c.GetProjects(at("now"), new(pb.ProjectQuery))
 			return err
@@ -95,7 +99,7 @@ func TestAtLSN(t *testing.T) {
 	}
 	embedded, _ := serve(t, r, rpc.Options{History: byLSN{}})
 	_, err = embedded.GetProjects(at("0/1"), new(pb.ProjectQuery))
-	wantStatus(t, err, codes.FailedPrecondition, rpc.ReasonEmbedded)
+	wantStatus(t, err, codes.FailedPrecondition, rpcerr.ReasonEmbedded)
 }
 
 func TestAtLSNWaits(t *testing.T) {

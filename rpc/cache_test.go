@@ -19,6 +19,7 @@ import (
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -64,7 +65,7 @@ func TestReplyTooLarge(t *testing.T) {
 	d := &data{base: 1, projects: manyProjects(1000)}
 	c, _ := serve(t, newReader(d), rpc.Options{MaxSendBytes: 20 << 10})
 	_, err := c.GetProjects(t.Context(), new(pb.ProjectQuery))
-	wantStatus(t, err, codes.ResourceExhausted, rpc.ReasonTooLarge)
+	wantStatus(t, err, codes.ResourceExhausted, rpcerr.ReasonTooLarge)
 	if ids, _ := pages(t, 100, projectPages(t, c, "", false)); len(ids) != 1000 {
 		t.Fatalf("%d projects by pages", len(ids))
 	}
@@ -184,7 +185,7 @@ func TestMinLSN(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
 		c, _ := serve(t, newReader(sample()), rpc.Options{})
 		_, err := c.GetNews(at(t.Context(), "0/1"), new(pb.NewsQuery))
-		wantStatus(t, err, codes.FailedPrecondition, rpc.ReasonEmbedded)
+		wantStatus(t, err, codes.FailedPrecondition, rpcerr.ReasonEmbedded)
 	})
 	t.Run("reached", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -209,7 +210,7 @@ func TestMinLSN(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), limit)
 				begin := time.Now()
 				_, err := c.GetNews(at(ctx, "0/101"), new(pb.NewsQuery))
-				wantStatus(t, err, codes.Unavailable, rpc.ReasonMinLSN)
+				wantStatus(t, err, codes.Unavailable, rpcerr.ReasonMinLSN)
 				if retryInfo(err) <= 0 {
 					t.Error("no RetryInfo")
 				}

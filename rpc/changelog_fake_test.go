@@ -2,7 +2,6 @@ package rpc_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"carbond/rpc"
 	"carbond/store/change"
 )
 
@@ -153,12 +151,12 @@ func (l *fakeLog) Gone() (change.Offset, map[string]change.Offset, error) {
 	return l.oldest, last, nil
 }
 
-func (l *fakeLog) Topics() []rpc.LogTopic {
+func (l *fakeLog) Topics() []change.Topic {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var out []rpc.LogTopic
+	var out []change.Topic
 	for _, table := range change.Tables() {
-		t := rpc.LogTopic{Name: change.Topic(table), First: l.oldest, Next: 1}
+		t := change.Topic{Name: change.TopicName(table), Table: table, First: l.oldest, Next: 1}
 		for i := range l.recs {
 			if r := &l.recs[i]; r.Relation.Name == table {
 				t.Next, t.Last = r.Offset+1, r.CommitTime
@@ -171,13 +169,17 @@ func (l *fakeLog) Topics() []rpc.LogTopic {
 	return out
 }
 
-func (l *fakeLog) Bounds() (oldest, newest change.Offset) {
+func (l *fakeLog) Oldest() change.Offset {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.oldest, change.Offset(len(l.recs))
+	return l.oldest
 }
 
-func (l *fakeLog) Source() change.Source { return change.Source{SystemID: "1", Database: "market"} }
+func (l *fakeLog) Position() change.Position {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return change.Position{Offset: change.Offset(len(l.recs)), Source: change.Source{SystemID: "1", Database: "market"}}
+}
 
 func (l *fakeLog) Changed() (<-chan struct{}, bool) {
 	l.mu.Lock()
@@ -191,7 +193,7 @@ type fakeReader struct {
 	n    int // in furthest
 }
 
-func (l *fakeLog) NewReader(from change.Offset) rpc.LogReader {
+func (l *fakeLog) NewReader(from change.Offset) change.RecordReader {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.furthest = append(l.furthest, from)
@@ -204,7 +206,7 @@ func (r *fakeReader) Read(int) ([]change.Record, error) {
 	r.l.mu.Lock()
 	defer r.l.mu.Unlock()
 	if r.next < r.l.oldest {
-		return nil, &rpc.LogError{Kind: rpc.FaultCompacted, Oldest: r.l.oldest, Err: fmt.Errorf("offset %d is gone", r.next)}
+		return nil, &change.CompactedError{Wanted: r.next, Oldest: r.l.oldest}
 	}
 	var out []change.Record
 	if r.l.held {
@@ -218,13 +220,13 @@ func (r *fakeReader) Read(int) ([]change.Record, error) {
 	return out, nil
 }
 
-func (l *fakeLog) AtTime(_ context.Context, t time.Time) (change.Offset, error) {
+func (l *fakeLog) FirstAfter(_ context.Context, t time.Time) (change.Offset, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range l.recs {
 		if l.recs[i].CommitTime.After(t) {
 			if l.recs[i].Offset < l.oldest {
-				return 0, &rpc.LogError{Kind: rpc.FaultCompacted, Oldest: l.oldest, Err: errors.New("gone")}
+				return 0, &change.CompactedError{Oldest: l.oldest}
 			}
 			return change.Offset(i), nil
 		}
@@ -232,15 +234,15 @@ func (l *fakeLog) AtTime(_ context.Context, t time.Time) (change.Offset, error) 
 	return change.Offset(len(l.recs)), nil
 }
 
-func (l *fakeLog) Join(group, member string) (rpc.LogMember, error) {
+func (l *fakeLog) Join(group, member string) (change.Member, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if group == "" || member == "" {
-		return rpc.LogMember{}, &rpc.LogError{Kind: rpc.FaultName, Err: errors.New("a name is missing")}
+		return change.Member{}, change.ErrGroupName
 	}
 	g := l.group(group)
 	if g.active == member {
-		return rpc.LogMember{}, &rpc.LogError{Kind: rpc.FaultActive, Err: errors.New("consuming already")}
+		return change.Member{}, change.ErrMemberActive
 	}
 	if g.active != "" {
 		close(g.fenced)
@@ -249,7 +251,7 @@ func (l *fakeLog) Join(group, member string) (rpc.LogMember, error) {
 	g.member = member
 	g.active, g.fenced = member, make(chan struct{})
 	mine := g.fenced
-	return rpc.LogMember{Generation: g.generation, Fenced: mine, Leave: func() {
+	return change.Member{Generation: g.generation, Fenced: mine, Leave: func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if g.fenced == mine {
@@ -264,34 +266,34 @@ func (l *fakeLog) Committed(group, topic string) change.Offset {
 	return l.group(group).at[topic]
 }
 
-func (l *fakeLog) CommitOffset(_ context.Context, c rpc.LogCommit) error {
+func (l *fakeLog) CommitOffset(_ context.Context, c change.GroupCommit) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g := l.groups[c.Group]
 	switch {
 	case g == nil:
-		return &rpc.LogError{Kind: rpc.FaultGroup, Err: errors.New("no such group")}
+		return change.ErrGroupUnknown
 	case g.generation != c.Generation, c.Member != "" && c.Member != g.member:
-		return &rpc.LogError{Kind: rpc.FaultStale, Err: errors.New("stale")}
+		return change.ErrStaleGeneration
 	case c.Offset < g.at[c.Topic]:
-		return &rpc.LogError{Kind: rpc.FaultBackwards, Err: errors.New("backwards")}
+		return change.ErrCommitBackwards
 	case int(c.Offset) > len(l.recs):
-		return &rpc.LogError{Kind: rpc.FaultFuture, Err: errors.New("not reached")}
+		return change.ErrFuture
 	}
 	g.at[c.Topic] = c.Offset
 	return nil
 }
 
-func (l *fakeLog) Groups() []rpc.LogGroup {
+func (l *fakeLog) Groups() []change.Group {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var out []rpc.LogGroup
+	var out []change.Group
 	for _, name := range l.names {
 		g := l.groups[name]
-		o := rpc.LogGroup{Name: name, Generation: g.generation, Active: g.active}
+		o := change.Group{Name: name, Generation: g.generation, Active: g.active}
 		for _, table := range change.Tables() {
-			if at, ok := g.at[change.Topic(table)]; ok {
-				o.Topics = append(o.Topics, rpc.LogGroupTopic{Topic: change.Topic(table), Committed: at, Lag: uint64(len(l.recs)) - uint64(at), LagTime: 1500 * time.Millisecond})
+			if at, ok := g.at[change.TopicName(table)]; ok {
+				o.Topics = append(o.Topics, change.GroupTopic{Topic: change.TopicName(table), Committed: at, Lag: uint64(len(l.recs)) - uint64(at), LagTime: 1500 * time.Millisecond})
 			}
 		}
 		out = append(out, o)
@@ -304,7 +306,7 @@ func (l *fakeLog) ResetGroup(_ context.Context, group string, topics []string, a
 	defer l.mu.Unlock()
 	g := l.group(group)
 	if g.active != "" {
-		return &rpc.LogError{Kind: rpc.FaultBusy, Err: errors.New("the group has a consumer")}
+		return change.ErrGroupBusy
 	}
 	for _, t := range topics {
 		g.at[t] = at
@@ -316,7 +318,7 @@ func (l *fakeLog) DeleteGroup(group string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.groups[group] == nil {
-		return &rpc.LogError{Kind: rpc.FaultGroup, Err: errors.New("no such group")}
+		return change.ErrGroupUnknown
 	}
 	delete(l.groups, group)
 	for i, n := range l.names {
@@ -328,7 +330,7 @@ func (l *fakeLog) DeleteGroup(group string) error {
 	return nil
 }
 
-func (l *fakeLog) Backup(ctx context.Context, w io.Writer) error {
+func (l *fakeLog) Backup(ctx context.Context, w io.Writer, _ string) error {
 	if l.backup == nil {
 		return nil
 	}

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	"carbond/rpc/internal/cache"
+	"carbond/rpc/internal/throttle"
+	"carbond/rpc/internal/watch"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -23,11 +25,10 @@ type core struct {
 	metrics *metrics
 	loads   chan struct{} // one slot for each uncached reply being computed
 	history *past
-	watches *watches
+	watches *watch.Service
 
-	sqlLog   throttle
-	watchLog throttle
-	headers  headerTexts
+	sqlLog  throttle.Throttle
+	headers headerTexts
 }
 
 // stamp is what an answer was computed from: equal stamps, equal answers. Lists
@@ -48,11 +49,6 @@ const (
 	shared how = "shared" // computed by another call at the same time; "miss" in the header
 	bypass how = "bypass"
 )
-
-func errNotLoaded() error {
-	return statusError(codes.Unavailable, "the views are not loaded yet; try again in a moment",
-		info(ReasonNotLoaded), retryAfter(time.Second))
-}
 
 // get returns a reply from the cache, or computes it.
 func (c *core) get(ctx context.Context, key cache.Key, st stamp, load cache.Load[proto.Message], skip bool) (proto.Message, how, error) {
@@ -96,25 +92,25 @@ func (c *core) guarded(load cache.Load[proto.Message]) cache.Load[proto.Message]
 func (c *core) panicked(where string, p any) error {
 	c.metrics.panics.Inc()
 	c.opt.Log.Error("call panicked", "where", where, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-	return statusError(codes.Internal, "a defect of carbond ended the call; its log has the details")
+	return rpcerr.New(codes.Internal, "a defect of carbond ended the call; its log has the details")
 }
 
 // callError turns the error of a load into a status.
 func (c *core) callError(ctx context.Context, err error) error {
 	switch {
-	case isStatus(err):
+	case rpcerr.Is(err):
 		return err
 	case ctx.Err() != nil:
-		return ctxError(ctx.Err())
+		return rpcerr.FromContext(ctx.Err())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return ctxError(err)
+		return rpcerr.FromContext(err)
 	}
 	c.opt.Log.Error("answer a call", "error", err)
-	return statusError(codes.Internal, "a defect of carbond ended the call; its log has the details")
+	return rpcerr.New(codes.Internal, "a defect of carbond ended the call; its log has the details")
 }
 
 // load computes a list reply from the snapshot, or by SQL.
-func (c *core) load(ctx context.Context, l list, snap Snapshot, filter string, pg page, direct bool) (cache.Item[proto.Message], error) {
+func (c *core) load(ctx context.Context, l list, snap change.ViewSnapshot, filter string, pg page, direct bool) (cache.Item[proto.Message], error) {
 	var none cache.Item[proto.Message]
 	begin := c.opt.Now()
 	buf := scratch.Get().(*[]byte)

@@ -1,11 +1,7 @@
 package rpc
 
-import "carbond/store/change"
-
-// For fuzzing and tests of opaque tokens.
-var (
-	EncodeToken = encodeToken
-	DecodeToken = decodeToken
+import (
+	"carbond/store/change"
 )
 
 // MarkAfter returns the token body after some guids, and StartOf the position in

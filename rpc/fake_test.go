@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"carbond/rpc"
 	"carbond/store/change"
 )
 
@@ -117,7 +116,7 @@ func (r *reader) set(d *data) {
 	r.ch = make(chan struct{})
 }
 
-func (r *reader) Snapshot() rpc.Snapshot {
+func (r *reader) Snapshot() change.ViewSnapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cur == nil {

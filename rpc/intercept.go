@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"carbond/rpc/internal/admission"
+
 	"google.golang.org/grpc"
 )
 
@@ -12,8 +14,8 @@ import (
 // with its panics caught; so what is refused and what panics is counted too.
 type guard struct {
 	core  *core
-	auth  *auth
-	limit *limiter
+	auth  *admission.Tokens
+	limit *admission.RateLimit
 }
 
 func (g *guard) unary(ctx context.Context, req any, i *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
@@ -63,11 +65,11 @@ func (g *guard) handleStream(srv any, ss grpc.ServerStream, i *grpc.StreamServer
 }
 
 func (g *guard) admit(ctx context.Context, method string) error {
-	if err := g.limit.check(ctx, method); err != nil {
-		g.core.metrics.refused.WithLabelValues(refusedRate).Inc()
+	if err := g.limit.Check(ctx, method); err != nil {
+		g.core.metrics.refused.WithLabelValues(admission.RefusedRate).Inc()
 		return err
 	}
-	if reason, err := g.auth.check(ctx, method); err != nil {
+	if reason, err := g.auth.Check(ctx, method); err != nil {
 		g.core.metrics.refused.WithLabelValues(reason).Inc()
 		return err
 	}

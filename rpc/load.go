@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"google.golang.org/grpc/codes"
 
+	"carbond/rpc/internal/wire"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -55,8 +57,8 @@ func (e *encoder) room() bool {
 		e.err = e.ctx.Err()
 	}
 	if len(e.b) > e.max {
-		e.err = statusError(codes.ResourceExhausted,
-			fmt.Sprintf("the reply is larger than %d bytes; set page_size", e.max), info(ReasonTooLarge))
+		e.err = rpcerr.New(codes.ResourceExhausted,
+			fmt.Sprintf("the reply is larger than %d bytes; set page_size", e.max), rpcerr.Info(rpcerr.ReasonTooLarge))
 	}
 	return e.err == nil
 }
@@ -68,7 +70,7 @@ func rows[R any](e *encoder, v *change.ViewOf[R], key func(*R) string) func(*R) 
 		if !e.room() {
 			return false
 		}
-		e.b = appendRow(e.b, v, row)
+		e.b = wire.AppendRow(e.b, v, row)
 		e.n++
 		e.last = key(row)
 		return true
@@ -94,7 +96,7 @@ func (e *encoder) newsPage(items []change.NewsItem) {
 		e.next = mark(items, to).encode()
 	}
 	for i := from; i < to; i++ {
-		e.b = appendRow(e.b, &change.NewsItems, &items[i])
+		e.b = wire.AppendRow(e.b, &change.NewsItems, &items[i])
 		e.n++
 	}
 }
@@ -107,7 +109,7 @@ var scratch = sync.Pool{New: func() any { return new([]byte) }}
 const maxScratch = 4 << 20
 
 // snapshot encodes from a snapshot.
-func (e *encoder) snapshot(snap Snapshot) {
+func (e *encoder) snapshot(snap change.ViewSnapshot) {
 	switch e.list.view {
 	case change.ViewProjects:
 		feed(snap.Projects(e.filter, e.from()), e.projects())
@@ -146,14 +148,14 @@ func (e *encoder) finish() ([]byte, error) {
 		return nil, e.err
 	}
 	if e.list.view == change.ViewFinance {
-		e.b = appendInt(e.b, fieldCount, int64(e.n))
+		e.b = wire.AppendInt(e.b, wire.FieldCount, int64(e.n))
 	}
 	if e.next != nil {
-		e.b = appendString(e.b, fieldNextToken, encodeToken(e.list.key+e.page.scope, e.filter, e.page.putVersion(e.next)))
+		e.b = wire.AppendString(e.b, wire.FieldNextToken, wire.EncodeToken(e.list.key+e.page.scope, e.filter, e.page.putVersion(e.next)))
 	}
 	if len(e.b) > e.max {
-		return nil, statusError(codes.ResourceExhausted,
-			fmt.Sprintf("the reply is larger than %d bytes; set page_size", e.max), info(ReasonTooLarge))
+		return nil, rpcerr.New(codes.ResourceExhausted,
+			fmt.Sprintf("the reply is larger than %d bytes; set page_size", e.max), rpcerr.Info(rpcerr.ReasonTooLarge))
 	}
 	return e.b, nil
 }
@@ -181,7 +183,7 @@ func (c *core) runSQL(ctx context.Context, e *encoder) error {
 		}, ViewSQL(&change.NewsItems.ViewDef), e.filter)
 		e.newsPage(items)
 	}
-	if err == nil && (e.err == nil || isStatus(e.err)) {
+	if err == nil && (e.err == nil || rpcerr.Is(e.err)) {
 		return nil // finish reports e.err
 	}
 	if ctx.Err() != nil {
@@ -194,7 +196,7 @@ func (c *core) runSQL(ctx context.Context, e *encoder) error {
 // more than the SQLSTATE: the whole text may name hosts, users and values.
 func (c *core) sqlError(l list, err error) error {
 	c.metrics.sqlErrors.Inc()
-	if n, ok := c.sqlLog.allow(c.opt.Now()); ok {
+	if n, ok := c.sqlLog.Allow(c.opt.Now()); ok {
 		c.opt.Log.Warn("run the SQL of a call", "view", l.key, "error", err, "suppressed", n)
 	}
 	msg, kv := "Postgres cannot be reached for a NonStreaming call", []string(nil)
@@ -206,28 +208,6 @@ func (c *core) sqlError(l list, err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		msg = "Postgres did not answer a NonStreaming call within " + c.opt.QueryTimeout.String()
 	}
-	return statusError(codes.Unavailable, msg+"; the log has the details, and the streaming calls are served from memory",
-		info(ReasonSQL, kv...), retryAfter(2*time.Second))
-}
-
-// throttle lets one log line through in a while.
-type throttle struct {
-	mu         sync.Mutex // guards what follows
-	next       time.Time
-	suppressed int
-}
-
-// throttlePause is the time between two lines.
-const throttlePause = 10 * time.Second
-
-// allow reports whether to log now, and how many were not since the last time.
-func (t *throttle) allow(now time.Time) (suppressed int, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if now.Before(t.next) {
-		t.suppressed++
-		return 0, false
-	}
-	suppressed, t.suppressed, t.next = t.suppressed, 0, now.Add(throttlePause)
-	return suppressed, true
+	return rpcerr.New(codes.Unavailable, msg+"; the log has the details, and the streaming calls are served from memory",
+		rpcerr.Info(rpcerr.ReasonSQL, kv...), rpcerr.RetryAfter(2*time.Second))
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
+	"carbond/rpc/internal/admission"
 	"carbond/rpc/internal/cache"
 )
 
@@ -29,13 +30,6 @@ type viewMetrics struct {
 	load    prometheus.Observer
 }
 
-// Reasons in carbond_rpc_refused_total.
-const (
-	refusedRate  = "rate_limit"
-	refusedToken = "token"
-	refusedScope = "scope"
-)
-
 func newMetrics() *metrics {
 	buckets := []float64{.00001, .00003, .0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10}
 	m := &metrics{
@@ -57,7 +51,7 @@ func newMetrics() *metrics {
 		}, []string{"result"}),
 		byView: make(map[string]viewMetrics),
 	}
-	for _, r := range []string{refusedRate, refusedToken, refusedScope} {
+	for _, r := range []string{admission.RefusedRate, admission.RefusedToken, admission.RefusedScope} {
 		m.refused.WithLabelValues(r)
 	}
 	for _, r := range []string{"ok", "error"} {

@@ -10,6 +10,7 @@ import (
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc"
+	"carbond/rpc/internal/wire"
 	"carbond/store/change"
 )
 
@@ -192,25 +193,25 @@ func TestNewsMoves(t *testing.T) {
 }
 
 func FuzzToken(f *testing.F) {
-	f.Add("projects", "Brazil", rpc.EncodeToken("projects", "Brazil", []byte("VCS-1")), []byte("VCS-1"))
-	f.Add("news", "", rpc.EncodeToken("news", "", rpc.MarkAfter([]string{"a", "b"})), rpc.MarkAfter([]string{"a"}))
+	f.Add("projects", "Brazil", wire.EncodeToken("projects", "Brazil", []byte("VCS-1")), []byte("VCS-1"))
+	f.Add("news", "", wire.EncodeToken("news", "", rpc.MarkAfter([]string{"a", "b"})), rpc.MarkAfter([]string{"a"}))
 	f.Add("finance", "KRBN", "AQ", []byte{})
 	f.Fuzz(func(t *testing.T, call, filter, token string, body []byte) {
-		if b, err := rpc.DecodeToken(call, filter, token); err == nil {
+		if b, err := wire.DecodeToken(call, filter, token); err == nil {
 			// Only what this server makes is a token.
-			if again := rpc.EncodeToken(call, filter, b); again != token {
+			if again := wire.EncodeToken(call, filter, b); again != token {
 				t.Fatalf("token %q is accepted, %q is made", token, again)
 			}
 			if at, ok := rpc.StartOf(b, []string{"a", "b"}); ok && (at < 0 || at > 2) {
 				t.Fatalf("start %d", at)
 			}
 		}
-		made := rpc.EncodeToken(call, filter, body)
-		b, err := rpc.DecodeToken(call, filter, made)
+		made := wire.EncodeToken(call, filter, body)
+		b, err := wire.DecodeToken(call, filter, made)
 		if len(made) <= 16<<10 && (err != nil || string(b) != string(body)) {
 			t.Fatalf("round trip: %q, %v", b, err)
 		}
-		if _, err := rpc.DecodeToken(call, filter+"x", made); err == nil {
+		if _, err := wire.DecodeToken(call, filter+"x", made); err == nil {
 			t.Fatal("a token of another filter is accepted")
 		}
 		if at, ok := rpc.StartOf(body, []string{"a", "b", "c"}); ok && (at < 0 || at > 3) {

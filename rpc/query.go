@@ -6,12 +6,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
+	"carbond/rpc/internal/wire"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -29,29 +30,13 @@ const (
 	HeaderCache        = "carbond-cache"
 )
 
-// maxFilter bounds a filter or a project_id, in bytes.
-const maxFilter = 1 << 10
-
-// checkText checks a text field of a query.
-func checkText(field, s string, limit int) error {
-	switch {
-	case len(s) > limit:
-		return badField(field, "is longer than "+strconv.Itoa(limit)+" bytes")
-	case !utf8.ValidString(s):
-		return badField(field, "is not valid UTF-8")
-	case strings.IndexByte(s, 0) >= 0:
-		return badField(field, "holds a zero byte, which no text of Postgres does")
-	}
-	return nil
-}
-
 // checkQuery checks a list query and resolves its page.
 func (c *core) checkQuery(l list, filter string, size int32, token string, at asOf) (page, error) {
-	if err := checkText(l.field, filter, maxFilter); err != nil {
+	if err := rpcerr.CheckText(l.field, filter); err != nil {
 		return page{}, err
 	}
 	if size < 0 {
-		return page{}, badField("page_size", "is negative; 0 means everything")
+		return page{}, rpcerr.BadField("page_size", "is negative; 0 means everything")
 	}
 	pg := page{size: min(int(size), c.opt.MaxPageSize)}
 	if at.set() {
@@ -60,7 +45,7 @@ func (c *core) checkQuery(l list, filter string, size int32, token string, at as
 	if token == "" {
 		return pg, nil
 	}
-	body, err := decodeToken(l.key+pg.scope, filter, token)
+	body, err := wire.DecodeToken(l.key+pg.scope, filter, token)
 	if err == nil && at.set() {
 		pg.version, body, err = cutVersion(body)
 	}
@@ -68,7 +53,7 @@ func (c *core) checkQuery(l list, filter string, size int32, token string, at as
 		pg.mark, err = decodeMark(body)
 	}
 	if err != nil {
-		return page{}, badField("page_token", err.Error())
+		return page{}, rpcerr.BadField("page_token", err.Error())
 	}
 	pg.resume = true
 	if l.view != change.ViewNews {
@@ -81,7 +66,7 @@ func (c *core) checkQuery(l list, filter string, size int32, token string, at as
 // reports whether the caller wants no cached answer.
 func (c *core) conditions(ctx context.Context) (noCache bool, err error) {
 	if err := ctx.Err(); err != nil {
-		return false, ctxError(err)
+		return false, rpcerr.FromContext(err)
 	}
 	for _, v := range metadata.ValueFromIncomingContext(ctx, HeaderCacheControl) {
 		for d := range strings.SplitSeq(v, ",") {
@@ -104,7 +89,7 @@ func wantedLSN(ctx context.Context, header string) (want change.LSN, err error) 
 	for _, t := range metadata.ValueFromIncomingContext(ctx, header) {
 		lsn, err := change.ParseLSN(strings.TrimSpace(t))
 		if err != nil || lsn == 0 && header == HeaderAtLSN {
-			return 0, badField(header, "is not a position like 16/B374D848")
+			return 0, rpcerr.BadField(header, "is not a position like 16/B374D848")
 		}
 		want = max(want, lsn)
 	}
@@ -113,8 +98,8 @@ func wantedLSN(ctx context.Context, header string) (want change.LSN, err error) 
 
 func (c *core) waitLSN(ctx context.Context, want change.LSN) error {
 	if c.opt.Pool == nil {
-		return statusError(codes.FailedPrecondition,
-			"a position of the WAL needs a Postgres behind carbond; in embedded mode an answer reflects every acknowledged write", info(ReasonEmbedded))
+		return rpcerr.New(codes.FailedPrecondition,
+			"a position of the WAL needs a Postgres behind carbond; in embedded mode an answer reflects every acknowledged write", rpcerr.Info(rpcerr.ReasonEmbedded))
 	}
 	// Most callers ask for what is long there.
 	if s := c.reader.Snapshot(); s != nil && s.LSN() >= want {
@@ -136,14 +121,14 @@ func (c *core) waitLSN(ctx context.Context, want change.LSN) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return ctxError(ctx.Err())
+		return rpcerr.FromContext(ctx.Err())
 	}
 	have := change.LSN(0)
 	if s := c.reader.Snapshot(); s != nil {
 		have = s.LSN()
 	}
-	return statusError(codes.Unavailable, "the views have reached "+have.String()+", not yet "+want.String(),
-		info(ReasonMinLSN, "have", have.String(), "want", want.String()), retryAfter(200*time.Millisecond))
+	return rpcerr.New(codes.Unavailable, "the views have reached "+have.String()+", not yet "+want.String(),
+		rpcerr.Info(rpcerr.ReasonMinLSN, "have", have.String(), "want", want.String()), rpcerr.RetryAfter(200*time.Millisecond))
 }
 
 // headerTexts remembers the texts of the last position sent: many calls are
@@ -157,7 +142,7 @@ type headerText struct {
 	lsnText    []string
 }
 
-func (h *headerTexts) of(s Snapshot) *headerText {
+func (h *headerTexts) of(s change.ViewSnapshot) *headerText {
 	off, lsn := s.Offset(), s.LSN()
 	if t := h.last.Load(); t != nil && t.offset == off && t.lsn == lsn {
 		return t
@@ -172,7 +157,7 @@ var cacheTexts = map[how][]string{hit: {"hit"}, miss: {"miss"}, shared: {"miss"}
 
 // header sets the reply headers. A snapshot's position is at least that of the
 // data sent, and a cached reply equals what the snapshot would give.
-func (c *core) header(ctx context.Context, s Snapshot, h how) {
+func (c *core) header(ctx context.Context, s change.ViewSnapshot, h how) {
 	t := c.headers.of(s)
 	age := max(0, c.opt.Age().Milliseconds())
 	// The error says that the headers are out already, which cannot be here.

@@ -29,6 +29,7 @@ import (
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc"
+	"carbond/rpc/rpcerr"
 )
 
 // authority signs certificates for tests.
@@ -170,16 +171,16 @@ func TestTokens(t *testing.T) {
 		code   codes.Code
 		reason string
 	}{
-		"none":          {t.Context(), projects, codes.Unauthenticated, rpc.ReasonTokenMissing},
-		"basic":         {metadata.AppendToOutgoingContext(t.Context(), "authorization", "Basic eDp5"), projects, codes.Unauthenticated, rpc.ReasonTokenMissing},
-		"wrong":         {as("wrong"), projects, codes.Unauthenticated, rpc.ReasonTokenUnknown},
-		"hash as token": {as(hex.EncodeToString(sum[:])), projects, codes.Unauthenticated, rpc.ReasonTokenUnknown},
+		"none":          {t.Context(), projects, codes.Unauthenticated, rpcerr.ReasonTokenMissing},
+		"basic":         {metadata.AppendToOutgoingContext(t.Context(), "authorization", "Basic eDp5"), projects, codes.Unauthenticated, rpcerr.ReasonTokenMissing},
+		"wrong":         {as("wrong"), projects, codes.Unauthenticated, rpcerr.ReasonTokenUnknown},
+		"hash as token": {as(hex.EncodeToString(sum[:])), projects, codes.Unauthenticated, rpcerr.ReasonTokenUnknown},
 		"read":          {as("read-secret-0123456"), projects, codes.OK, ""},
 		"admin reads":   {as("the-admin-secret"), projects, codes.OK, ""},
 		"read opens":    {as("read-secret-0123456"), other("Open"), codes.OK, ""},
-		"read unnamed":  {as("read-secret-0123456"), other("Closed"), codes.PermissionDenied, rpc.ReasonScopeMissing},
+		"read unnamed":  {as("read-secret-0123456"), other("Closed"), codes.PermissionDenied, rpcerr.ReasonScopeMissing},
 		"admin unnamed": {as("the-admin-secret"), other("Closed"), codes.OK, ""},
-		"unnamed, none": {t.Context(), other("Closed"), codes.Unauthenticated, rpc.ReasonTokenMissing},
+		"unnamed, none": {t.Context(), other("Closed"), codes.Unauthenticated, rpcerr.ReasonTokenMissing},
 		"health is open": {t.Context(), func(ctx context.Context) error {
 			_, err := healthpb.NewHealthClient(conn).Check(ctx, new(healthpb.HealthCheckRequest))
 			return err
@@ -204,7 +205,7 @@ func TestTokens(t *testing.T) {
 	if err := s.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	wantStatus(t, projects(as("read-secret-0123456")), codes.Unauthenticated, rpc.ReasonTokenUnknown)
+	wantStatus(t, projects(as("read-secret-0123456")), codes.Unauthenticated, rpcerr.ReasonTokenUnknown)
 	if err := projects(as("another-secret-01")); err != nil {
 		t.Error(err)
 	}
@@ -262,7 +263,7 @@ func TestRateLimit(t *testing.T) {
 		var err error
 		for range 5 { // refused calls cost nothing
 			err = call()
-			wantStatus(t, err, codes.ResourceExhausted, rpc.ReasonRateLimit)
+			wantStatus(t, err, codes.ResourceExhausted, rpcerr.ReasonRateLimit)
 		}
 		wait := retryInfo(err)
 		if wait <= 0 || wait > 500*time.Millisecond {

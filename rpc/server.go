@@ -18,12 +18,19 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	pb "carbond/proto/carbon"
+	"carbond/rpc/internal/admission"
 	"carbond/rpc/internal/cache"
+	"carbond/rpc/internal/changelog"
+	"carbond/rpc/internal/watch"
+	"carbond/rpc/internal/wire"
 )
 
 // Service is the health service name of carbon.CarbonService. The name "" is
 // the process as a whole.
 const Service = "carbon.CarbonService"
+
+// ChangelogName is the health service name of carbon.ChangelogService.
+const ChangelogName = "carbon.ChangelogService"
 
 // streamWorkers is the number of goroutines that wait for calls.
 const streamWorkers = 32
@@ -34,9 +41,9 @@ type Server struct {
 	core   *core
 	health *health.Server
 	tls    *tlsFiles // nil = plain text
-	auth   *auth
-	events *changelog // nil without Options.Changelog
-	conns  *connLimit
+	auth   *admission.Tokens
+	events *changelog.Service // nil without Options.Changelog
+	conns  *admission.ConnLimit
 
 	draining chan struct{} // closed when Shutdown begins
 
@@ -54,7 +61,7 @@ func New(r Reader, opt Options) (*Server, error) {
 	opt = opt.withDefaults()
 	s := &Server{opt: opt, health: health.NewServer(), draining: make(chan struct{})}
 	var err error
-	if s.auth, err = newAuth(&s.opt); err != nil {
+	if s.auth, err = admission.ReadTokens(opt.TokensFile, opt.ReadMethods); err != nil {
 		return nil, err
 	}
 	if opt.TLS != nil {
@@ -67,7 +74,7 @@ func New(r Reader, opt Options) (*Server, error) {
 		cache: cache.New[stamp, proto.Message](cache.Options{MaxBytes: opt.CacheMaxBytes, TTL: opt.CacheTTL, Now: opt.Now}),
 	}
 	s.core.history = newPast(&s.core.opt)
-	s.core.watches = newWatches(s.core, s.draining)
+	s.core.watches = watch.New(s.watchOptions())
 	var expiry func() (time.Time, bool)
 	if s.tls != nil {
 		expiry = s.CertificateExpiry
@@ -75,17 +82,23 @@ func New(r Reader, opt Options) (*Server, error) {
 	if err := s.core.metrics.register(opt.Registerer, s.core.cache, expiry); err != nil {
 		return nil, fmt.Errorf("register gRPC metrics: %w", err)
 	}
-	if err := s.core.watches.register(opt.Registerer); err != nil {
+	if err := s.core.watches.Register(opt.Registerer); err != nil {
 		return nil, fmt.Errorf("register watch metrics: %w", err)
 	}
-	s.conns = newConnLimit(&s.opt)
-	for _, c := range []prometheus.Collector{s.conns.open, s.conns.refused} {
+	s.conns = admission.NewConnLimit(opt.MaxConnections, opt.PeerShare, opt.Log, opt.Now)
+	for _, c := range []prometheus.Collector{s.conns.Open, s.conns.Refused} {
 		if err := opt.Registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register connection metrics: %w", err)
 		}
 	}
-	if s.events, err = newChangelog(s.core, s.draining); err != nil {
-		return nil, err
+	if opt.Changelog != nil {
+		s.events, err = changelog.New(opt.Changelog, changelog.Options{
+			Draining: s.draining, Failed: s.core.callError, Registerer: opt.Registerer, Now: opt.Now,
+			Version: opt.Version, MaxConsumers: opt.MaxConsumers, PeerShare: opt.PeerShare, BackupStall: opt.BackupStall,
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	s.SetServing("", false)
 	s.SetServing(Service, false)
@@ -95,10 +108,24 @@ func New(r Reader, opt Options) (*Server, error) {
 	return s, nil
 }
 
+func (s *Server) watchOptions() watch.Options {
+	o := watch.Options{
+		Snapshot: s.core.reader.Snapshot, CatchUp: s.core.history.follow,
+		Draining: s.draining, Panicked: s.core.panicked, Log: s.opt.Log, Now: s.opt.Now,
+		MaxWatchers: s.opt.MaxWatchers, PeerShare: s.opt.PeerShare, MaxCatchUps: s.opt.MaxCatchUps,
+		RingBytes: s.opt.WatchRingBytes, Wakeups: s.opt.WatchWakeups,
+		Progress: s.opt.WatchProgress, SendTimeout: s.opt.WatchSendTimeout,
+	}
+	if s.opt.History != nil {
+		o.History = s.opt.History
+	}
+	return o
+}
+
 func (s *Server) options() []grpc.ServerOption {
-	g := &guard{s.core, s.auth, newLimiter(s.opt.RateLimit, s.opt.RateBurst, s.opt.Now)}
+	g := &guard{s.core, s.auth, admission.NewRateLimit(s.opt.RateLimit, s.opt.RateBurst, s.opt.Now)}
 	opts := []grpc.ServerOption{
-		grpc.ForceServerCodecV2(newCodec()),
+		grpc.ForceServerCodecV2(wire.NewCodec()),
 		grpc.UnaryInterceptor(g.unary),
 		grpc.StreamInterceptor(g.stream),
 		grpc.MaxRecvMsgSize(s.opt.MaxRecvBytes),
@@ -106,7 +133,7 @@ func (s *Server) options() []grpc.ServerOption {
 		grpc.MaxConcurrentStreams(s.opt.MaxConcurrentStreams),
 		// Beyond it the library ends the whole connection, with everybody's calls.
 		grpc.MaxHeaderListSize(1 << 20),
-		grpc.StatsHandler(connEnds{}),
+		grpc.StatsHandler(admission.ConnEnds{}),
 		grpc.ConnectionTimeout(s.opt.ConnectionTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 30 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
@@ -119,7 +146,7 @@ func (s *Server) options() []grpc.ServerOption {
 	// A new goroutine for each call grows its stack anew each time; workers keep
 	// theirs. With all of them busy, calls get goroutines as usual.
 	opts = append(opts, grpc.NumStreamWorkers(streamWorkers))
-	creds := bareCreds{}
+	creds := admission.Credentials{}
 	if s.tls != nil {
 		creds.TransportCredentials = credentials.NewTLS(s.tls.serverConfig())
 		opts = append(opts, grpc.ReadBufferSize(4<<10)) // TLS has a buffer of its own
@@ -137,7 +164,9 @@ func (s *Server) server() *grpc.Server {
 	g := grpc.NewServer(s.options()...)
 	pb.RegisterCarbonServiceServer(g, service{core: s.core})
 	healthpb.RegisterHealthServer(g, watchedHealth{s.health, s.draining})
-	s.events.register(g)
+	if s.events != nil {
+		s.events.Register(g)
+	}
 	for _, f := range s.opt.Register {
 		f(g)
 	}
@@ -170,7 +199,7 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 			_ = s.Shutdown(dctx)
 		}
 	})
-	err := g.Serve(s.conns.listen(lis))
+	err := g.Serve(s.conns.Listen(lis))
 	close(done)
 	wg.Wait()
 	select {
@@ -224,7 +253,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		g.Stop()
 		<-done
 	}
-	s.core.watches.close()
+	s.core.watches.Close()
 	s.core.cache.Wait()
 	return err
 }
@@ -241,24 +270,16 @@ func (s *Server) Reload() (err error) {
 		s.core.metrics.reloads.WithLabelValues(result).Inc()
 	}()
 	var st *tlsState
-	var tokens []bearer
-	var errs []error
 	if s.tls != nil {
-		st, err = s.tls.read()
-		errs = append(errs, err)
+		if st, err = s.tls.read(); err != nil {
+			return err
+		}
 	}
-	if s.auth.path != "" {
-		tokens, err = readTokens(s.auth.path)
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := s.auth.Reload(); err != nil {
 		return err
 	}
 	if st != nil {
 		s.tls.current.Store(st)
-	}
-	if tokens != nil {
-		s.auth.current.Store(&tokens)
 	}
 	return nil
 }

@@ -4,11 +4,15 @@ import (
 	"context"
 	"math"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc/internal/cache"
+	"carbond/rpc/internal/watch"
+	"carbond/rpc/internal/wire"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -128,7 +132,7 @@ func (s service) list(ctx context.Context, l list, filter string, q listQuery) (
 		snap, noCache = nothing{}, true // SQL needs no view, but a cached answer does
 	}
 	if snap == nil {
-		return nil, errNotLoaded()
+		return nil, rpcerr.NotLoaded()
 	}
 	// The version is read before any SQL runs: what the SQL sees is then at
 	// least as new as the version says, and the first change after it ends the
@@ -147,13 +151,28 @@ func (s service) list(ctx context.Context, l list, filter string, q listQuery) (
 	return m, err
 }
 
+// WatchProjects implements carbon.CarbonService.
+func (s service) WatchProjects(q *pb.WatchProjectsRequest, ss grpc.ServerStreamingServer[pb.WatchProjectsResponse]) error {
+	return s.watches.Serve(ss, watch.Query{View: projects.view, Field: projects.field, Filter: q.Country, Token: q.ResumeToken})
+}
+
+// WatchNews implements carbon.CarbonService.
+func (s service) WatchNews(q *pb.WatchNewsRequest, ss grpc.ServerStreamingServer[pb.WatchNewsResponse]) error {
+	return s.watches.Serve(ss, watch.Query{View: news.view, Field: news.field, Filter: q.Source, Token: q.ResumeToken})
+}
+
+// WatchFinanceData implements carbon.CarbonService.
+func (s service) WatchFinanceData(q *pb.WatchFinanceDataRequest, ss grpc.ServerStreamingServer[pb.WatchFinanceDataResponse]) error {
+	return s.watches.Serve(ss, watch.Query{View: finance.view, Field: finance.field, Filter: q.Ticker, Token: q.ResumeToken})
+}
+
 // GetProjectDetail implements carbon.CarbonService. The row itself is the stamp
 // of its encoded form: that is exact, however much the rest of the view moves.
 func (s service) GetProjectDetail(ctx context.Context, q *pb.ProjectDetailQuery) (*pb.ProjectDetailResponse, error) {
 	if q.ProjectId == "" {
-		return nil, badField("project_id", "is empty")
+		return nil, rpcerr.BadField("project_id", "is empty")
 	}
-	if err := checkText("project_id", q.ProjectId, maxFilter); err != nil {
+	if err := rpcerr.CheckText("project_id", q.ProjectId); err != nil {
 		return nil, err
 	}
 	noCache, err := s.conditions(ctx)
@@ -162,18 +181,18 @@ func (s service) GetProjectDetail(ctx context.Context, q *pb.ProjectDetailQuery)
 	}
 	snap := s.reader.Snapshot()
 	if snap == nil {
-		return nil, errNotLoaded()
+		return nil, rpcerr.NotLoaded()
 	}
 	d, ok := snap.Project(q.ProjectId)
 	if !ok {
 		// Not cached: a client could fill the cache with names of nothing.
 		s.header(ctx, snap, bypass)
-		return nil, statusError(codes.NotFound, "no project has this project_id", info(ReasonNoSuchProject))
+		return nil, rpcerr.New(codes.NotFound, "no project has this project_id", rpcerr.Info(rpcerr.ReasonNoSuchProject))
 	}
 	st := stamp{detail: d, supply: math.Float64bits(d.Supply)}
 	st.detail.Supply = 0 // NaN is not equal to itself
 	load := func(context.Context) (cache.Item[proto.Message], error) {
-		raw := appendRow(nil, &change.ProjectDetails, &d)
+		raw := wire.AppendRow(nil, &change.ProjectDetails, &d)
 		m := new(pb.ProjectDetailResponse)
 		m.ProtoReflect().SetUnknown(raw)
 		// The stamp keeps the texts of the row alive, so they count too.

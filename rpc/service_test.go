@@ -20,6 +20,7 @@ import (
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -227,7 +228,7 @@ func wantStatus(t *testing.T, err error, code codes.Code, detail string) {
 				return
 			}
 		case *errdetails.ErrorInfo:
-			if d.Reason == detail && d.Domain == rpc.ErrorDomain {
+			if d.Reason == detail && d.Domain == rpcerr.Domain {
 				return
 			}
 		}
@@ -276,13 +277,13 @@ func TestBadQueries(t *testing.T) {
 		t.Run(name, func(t *testing.T) { wantStatus(t, tc.call(), codes.InvalidArgument, tc.field) })
 	}
 	_, err := c.GetProjectDetail(t.Context(), &pb.ProjectDetailQuery{ProjectId: "nope"})
-	wantStatus(t, err, codes.NotFound, rpc.ReasonNoSuchProject)
+	wantStatus(t, err, codes.NotFound, rpcerr.ReasonNoSuchProject)
 }
 
 func TestAsOf(t *testing.T) {
 	c, _ := serve(t, newReader(sample()), rpc.Options{})
 	_, err := c.GetProjects(t.Context(), &pb.ProjectQuery{AsOfOffset: 1})
-	wantStatus(t, err, codes.Unimplemented, rpc.ReasonAsOf)
+	wantStatus(t, err, codes.Unimplemented, rpcerr.ReasonAsOf)
 	_, err = c.GetNonStreamingNews(t.Context(), &pb.NewsQuery{AsOfTime: "2026-01-01T00:00:00Z"})
 	wantStatus(t, err, codes.InvalidArgument, "as_of_time")
 }
@@ -291,10 +292,10 @@ func TestNotLoaded(t *testing.T) {
 	r := newReader(nil)
 	c, _ := serve(t, r, rpc.Options{})
 	_, err := c.GetProjects(t.Context(), new(pb.ProjectQuery))
-	wantStatus(t, err, codes.Unavailable, rpc.ReasonNotLoaded)
+	wantStatus(t, err, codes.Unavailable, rpcerr.ReasonNotLoaded)
 	if retryInfo(err) <= 0 {
 		t.Error("no RetryInfo")
 	}
 	_, err = c.GetProjectDetail(t.Context(), &pb.ProjectDetailQuery{ProjectId: "x"})
-	wantStatus(t, err, codes.Unavailable, rpc.ReasonNotLoaded)
+	wantStatus(t, err, codes.Unavailable, rpcerr.ReasonNotLoaded)
 }

@@ -18,6 +18,7 @@ import (
 	pb "carbond/proto/carbon"
 	"carbond/replicate/pgtest"
 	"carbond/rpc"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -153,7 +154,7 @@ func TestSQLFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = call(hasty)
-	wantStatus(t, err, codes.Unavailable, rpc.ReasonSQL)
+	wantStatus(t, err, codes.Unavailable, rpcerr.ReasonSQL)
 	if !strings.Contains(err.Error(), "200ms") || retryInfo(err) <= 0 {
 		t.Errorf("timeout: %v", err)
 	}
@@ -161,7 +162,7 @@ func TestSQLFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = call(c)
-	wantStatus(t, err, codes.Unavailable, rpc.ReasonSQL)
+	wantStatus(t, err, codes.Unavailable, rpcerr.ReasonSQL)
 	if !strings.Contains(err.Error(), "42P01") {
 		t.Errorf("missing table: %v", err)
 	}
@@ -175,7 +176,7 @@ func TestSQLFailures(t *testing.T) {
 func TestSQLSecrets(t *testing.T) {
 	c, _ := serve(t, newReader(&data{base: 1}), rpc.Options{Pool: noSQL{}})
 	_, err := c.GetNonStreamingNews(t.Context(), new(pb.NewsQuery))
-	wantStatus(t, err, codes.Unavailable, rpc.ReasonSQL)
+	wantStatus(t, err, codes.Unavailable, rpcerr.ReasonSQL)
 	for _, secret := range []string{"hunter2", "10.0.0.1", "user="} {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("the caller is told %q: %v", secret, err)

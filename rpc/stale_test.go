@@ -15,6 +15,7 @@ import (
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc"
+	"carbond/rpc/rpcerr"
 )
 
 // TestStaleConnections ends every connection of the pool on the server's side, as
@@ -66,7 +67,7 @@ func TestRetry(t *testing.T) {
 			q := &failing{err: tt.err}
 			c, _ := serve(t, newReader(&data{base: 1}), rpc.Options{Pool: q})
 			_, err := c.GetNonStreamingNews(t.Context(), &pb.NewsQuery{})
-			wantStatus(t, err, codes.Unavailable, rpc.ReasonSQL)
+			wantStatus(t, err, codes.Unavailable, rpcerr.ReasonSQL)
 			if q.tries != tt.tries {
 				t.Errorf("%d tries, want %d", q.tries, tt.tries)
 			}

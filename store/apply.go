@@ -26,7 +26,7 @@ func (s *Store) Apply(ctx context.Context, txns []change.Txn) error {
 	s.writer.Lock()
 	defer s.writer.Unlock()
 	if s.closed {
-		return ErrClosed
+		return change.ErrClosed
 	}
 	if err := s.settle(); err != nil {
 		return fmt.Errorf("apply: %w", err)
@@ -51,7 +51,7 @@ func (s *Store) Advance(_ context.Context, lsn change.LSN) error {
 	s.writer.Lock()
 	defer s.writer.Unlock()
 	if s.closed {
-		return ErrClosed
+		return change.ErrClosed
 	}
 	if err := s.settle(); err != nil {
 		return fmt.Errorf("advance to %s: %w", lsn, err)

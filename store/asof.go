@@ -14,9 +14,6 @@ import (
 	"carbond/store/internal/view"
 )
 
-// ErrFuture means that a wanted position is not reached yet.
-var ErrFuture = errors.New("position is not reached yet")
-
 // AsOf returns the views as they were at offset at, inside retention. A record
 // holds the row before it, so the state at an offset is the newest state with
 // the changes since undone, last change first. The cost is that of reading
@@ -27,7 +24,7 @@ var ErrFuture = errors.New("position is not reached yet")
 func (s *Store) AsOf(ctx context.Context, at change.Offset) (*Snapshot, error) {
 	newest := s.Snapshot()
 	if at > newest.Offset() {
-		return nil, fmt.Errorf("offset %d: %w, the newest is %d", at, ErrFuture, newest.Offset())
+		return nil, fmt.Errorf("offset %d: %w, the newest is %d", at, change.ErrFuture, newest.Offset())
 	}
 	h := s.History()
 	from, err := h.From(at + 1)
@@ -36,9 +33,9 @@ func (s *Store) AsOf(ctx context.Context, at change.Offset) (*Snapshot, error) {
 	}
 	at = h.Before(from)
 	if from < s.changelog.Oldest() {
-		return nil, &CompactedError{Wanted: at, Oldest: s.changelog.Oldest()}
+		return nil, &change.CompactedError{Wanted: at, Oldest: s.changelog.Oldest()}
 	}
-	b := &backdater{reader: s.NewReader(from), state: newest.fork(), until: newest.Offset()}
+	b := &backdater{reader: s.newReader(from), state: newest.fork(), until: newest.Offset()}
 	err = s.back(ctx, newest.Offset(), at, func(bl changelog.Block) error {
 		b.at = bl.First
 		if err := record.Decode(bl.Data, b); err != nil {
@@ -84,7 +81,7 @@ func (s *Store) back(ctx context.Context, last, until change.Offset, f func(chan
 
 // backdater takes a state back in time, one block after the other.
 type backdater struct {
-	reader *Reader
+	reader *reader
 	state  *view.State
 	at     change.Offset
 	until  change.Offset
@@ -137,11 +134,11 @@ func (b *backdater) End(record.Txn, change.LSN) error { return nil }
 func (s *Store) AtLSN(ctx context.Context, lsn change.LSN) (change.Offset, error) {
 	now := s.Snapshot()
 	if lsn > now.LSN() {
-		return 0, fmt.Errorf("LSN %s: %w, the newest is %s", lsn, ErrFuture, now.LSN())
+		return 0, fmt.Errorf("LSN %s: %w, the newest is %s", lsn, change.ErrFuture, now.LSN())
 	}
 	copied := now.tail.CopyAt
 	if lsn < now.tail.CopyLSN {
-		return 0, &CompactedError{Wanted: max(copied, 1) - 1, Oldest: copied}
+		return 0, &change.CompactedError{Wanted: max(copied, 1) - 1, Oldest: copied}
 	}
 	return s.newest(ctx, now, copied, func(t tailState) bool { return t.LSN <= lsn })
 }
@@ -176,7 +173,7 @@ func (s *Store) newest(ctx context.Context, now *Snapshot, floor change.Offset, 
 		}
 		end, last = birth, births[i].Visible
 	}
-	return 0, &CompactedError{Wanted: births[0].Visible, Oldest: births[0].Next}
+	return 0, &change.CompactedError{Wanted: births[0].Visible, Oldest: births[0].Next}
 }
 
 // newestIn is newest among the offsets from last down to floor.
@@ -270,7 +267,7 @@ func (s *Store) boundary(ctx context.Context, born func(tailState) bool, after f
 		}
 	}
 	if from < births[0].Visible+1 {
-		return 0, &CompactedError{Wanted: births[0].Visible, Oldest: births[0].Next}
+		return 0, &change.CompactedError{Wanted: births[0].Visible, Oldest: births[0].Next}
 	}
 	f := &finder{after: after, found: from - 1}
 	end := s.Position().Offset

@@ -34,7 +34,7 @@ func TestBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CommitOffset(context.Background(), store.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: change.Topic(change.News), Offset: 5}); err != nil {
+	if err := s.CommitOffset(context.Background(), change.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: change.TopicName(change.News), Offset: 5}); err != nil {
 		t.Fatal(err)
 	}
 	var tarball bytes.Buffer
@@ -63,7 +63,7 @@ func TestBackup(t *testing.T) {
 	if d := then.Model.Diff(r.Snapshot()); d != "" {
 		t.Fatal(d)
 	}
-	if got := r.Committed("desk", change.Topic(change.News)); got != 5 {
+	if got := r.Committed("desk", change.TopicName(change.News)); got != 5 {
 		t.Fatalf("committed offset %d, want 5", got)
 	}
 	// A member that the group got since the backup is none of the copy's, whose next

@@ -81,7 +81,7 @@ func (c *checkpointer) copyTo(dir string, open func(int64) (io.Writer, error)) e
 		c.busy.Lock()
 		defer c.busy.Unlock()
 		if c.file == nil {
-			return ErrClosed
+			return change.ErrClosed
 		}
 		return c.file.CopyTo(func(n int64) (io.Writer, error) {
 			size = n

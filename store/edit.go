@@ -33,7 +33,7 @@ func (s *Store) edit(ctx context.Context, edits []change.Edit, now time.Time) (c
 	s.writer.Lock()
 	defer s.writer.Unlock()
 	if s.closed {
-		return change.Written{}, ErrClosed
+		return change.Written{}, change.ErrClosed
 	}
 	if err := s.settle(); err != nil {
 		return change.Written{}, fmt.Errorf("write: %w", err)

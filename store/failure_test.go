@@ -171,7 +171,7 @@ func TestUpdateMissing(t *testing.T) {
 	update := change.Txn{XID: 1, CommitLSN: 10, EndLSN: 11, First: true, Final: true, Changes: []change.Change{
 		{Op: change.Update, Relation: rel, Before: verraRow(rel, "old", ""), After: change.NewRow(after...)},
 	}}
-	if err := s.Apply(context.Background(), []change.Txn{update}); !errors.Is(err, store.ErrDiverged) {
+	if err := s.Apply(context.Background(), []change.Txn{update}); !errors.Is(err, change.ErrDiverged) {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -214,9 +214,9 @@ func TestIdentityWithoutKey(t *testing.T) {
 		want   error
 	}{
 		"another column": {change.Change{Op: change.Update, After: verraRow(&rel, "a", "B")}, nil},
-		"the key":        {change.Change{Op: change.Update, After: verraRow(&rel, "b", "A")}, store.ErrDiverged},
-		"an old row":     {change.Change{Op: change.Update, Before: change.NewRow(bare...), After: verraRow(&rel, "a", "B")}, store.ErrDiverged},
-		"delete":         {change.Change{Op: change.Delete, Before: change.NewRow(bare...)}, store.ErrDiverged},
+		"the key":        {change.Change{Op: change.Update, After: verraRow(&rel, "b", "A")}, change.ErrDiverged},
+		"an old row":     {change.Change{Op: change.Update, Before: change.NewRow(bare...), After: verraRow(&rel, "a", "B")}, change.ErrDiverged},
+		"delete":         {change.Change{Op: change.Delete, Before: change.NewRow(bare...)}, change.ErrDiverged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, t.TempDir(), store.Options{NoSync: true})

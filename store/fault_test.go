@@ -264,7 +264,7 @@ func TestFiguresWaitForNobody(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer m.Leave()
-			if err := s.CommitOffset(t.Context(), store.GroupCommit{Group: "desk", Generation: m.Generation, Topic: change.Topic(change.Verra), Offset: 5}); err != nil {
+			if err := s.CommitOffset(t.Context(), change.GroupCommit{Group: "desk", Generation: m.Generation, Topic: change.TopicName(change.Verra), Offset: 5}); err != nil {
 				t.Fatal(err)
 			}
 			txn := change.Txn{XID: 9, CommitLSN: 900_000, First: true}

@@ -18,7 +18,7 @@ const bulkKeys = 20_000
 // log at its own pace and never slows the writer. It belongs to one goroutine.
 type Follower struct {
 	s       *Store
-	reader  *Reader
+	reader  *reader
 	before  *view.State // at the last transaction end
 	state   *view.State // and what came since
 	touched view.Touched
@@ -36,7 +36,7 @@ func (s *Store) Follow(ctx context.Context, at change.Offset) (*Follower, *Snaps
 	if err != nil {
 		return nil, nil, err
 	}
-	f := &Follower{s: s, reader: s.NewReader(at + 1), state: snap.fork(), before: snap.fork(), at: at + 1, pos: snap.pos}
+	f := &Follower{s: s, reader: s.newReader(at + 1), state: snap.fork(), before: snap.fork(), at: at + 1, pos: snap.pos}
 	return f, snap, nil
 }
 
@@ -70,7 +70,7 @@ func (f *Follower) Next(ctx context.Context) ([]change.ViewTxn, error) {
 			continue
 		}
 		if !open {
-			return nil, ErrClosed
+			return nil, change.ErrClosed
 		}
 		select {
 		case <-woken:

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"carbond/store"
+	"carbond/store/change"
 	"carbond/store/storetest"
 )
 
@@ -93,7 +94,7 @@ func makeGolden(t *testing.T, golden string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CommitOffset(t.Context(), store.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: "carbon.public.news", Offset: 109}); err != nil {
+	if err := s.CommitOffset(t.Context(), change.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: "carbon.public.news", Offset: 109}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

@@ -25,7 +25,7 @@ func committed(t *testing.T, at change.Offset) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CommitOffset(context.Background(), store.GroupCommit{Group: "g", Generation: m.Generation, Member: m.ID, Topic: change.Topic(change.Verra), Offset: at}); err != nil {
+	if err := s.CommitOffset(context.Background(), change.GroupCommit{Group: "g", Generation: m.Generation, Member: m.ID, Topic: change.TopicName(change.Verra), Offset: at}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -116,7 +116,7 @@ func TestGroupsUnreadable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	topic := change.Topic(change.Verra)
+	topic := change.TopicName(change.Verra)
 	for _, left := range []int64{0, 4096, 8192} {
 		if err := os.Truncate(path, left); err != nil {
 			t.Fatal(err)
@@ -136,7 +136,7 @@ func TestGroupsUnreadable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.CommitOffset(context.Background(), store.GroupCommit{Group: "g", Generation: m.Generation, Member: "n", Topic: topic, Offset: 7}); err != nil {
+		if err := s.CommitOffset(context.Background(), change.GroupCommit{Group: "g", Generation: m.Generation, Member: "n", Topic: topic, Offset: 7}); err != nil {
 			t.Fatal(err)
 		}
 		m.Leave()
@@ -198,7 +198,7 @@ func TestGroupsOfAnotherHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := s.Position().Offset
-	if err := s.CommitOffset(t.Context(), store.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: change.Topic(change.News), Offset: at}); err != nil {
+	if err := s.CommitOffset(t.Context(), change.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: change.TopicName(change.News), Offset: at}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,43 +11,12 @@ import (
 	"carbond/store/internal/group"
 )
 
-// Errors of consumer groups.
-var (
-	ErrMemberActive    = group.ErrActive
-	ErrStaleGeneration = group.ErrStale
-	ErrGroupUnknown    = group.ErrUnknown
-	ErrGroupBusy       = group.ErrBusy
-	ErrCommitBackwards = group.ErrBackwards
-	ErrTopicUnknown    = errors.New("no such topic")
-	ErrGroupName       = errors.New("group and member names have 1 to 255 printable characters")
-)
-
-// Member is a consumer's hold on its group: see Join.
-type Member = group.Member
-
-// GroupTopic is a group's place in one topic.
-type GroupTopic struct {
-	Topic     string
-	Committed change.Offset // last offset that was dealt with
-	Lag       uint64        // records of the topic behind it
-	LagTime   time.Duration // age of the oldest of them
-	At        time.Time     // when it was committed
-}
-
-// Group describes a consumer group.
-type Group struct {
-	Name       string
-	Generation uint64
-	Active     string // member that consumes now, "" when none does
-	Topics     []GroupTopic
-}
-
 // Join makes member the consumer of a group and gives it a new generation. A
 // member that is consuming already gets ErrMemberActive; any other is fenced.
 // The caller calls Leave at its end.
-func (s *Store) Join(name, member string) (*Member, error) {
+func (s *Store) Join(name, member string) (change.Member, error) {
 	if !validName(name) || !validName(member) {
-		return nil, fmt.Errorf("join group %q as %q: %w", name, member, ErrGroupName)
+		return change.Member{}, fmt.Errorf("join group %q as %q: %w", name, member, change.ErrGroupName)
 	}
 	return s.groups.Join(name, member)
 }
@@ -64,20 +32,11 @@ func (s *Store) Committed(name, topic string) change.Offset {
 	return g.Topics[topic].Offset
 }
 
-// GroupCommit says that a group has dealt with a topic up to an offset.
-type GroupCommit struct {
-	Group      string
-	Generation uint64 // that Join gave
-	Member     string // that joined; "" is not checked
-	Topic      string
-	Offset     change.Offset
-}
-
 // CommitOffset stores a commit durably. Errors: ErrStaleGeneration,
 // ErrGroupUnknown, ErrCommitBackwards, ErrTopicUnknown, ErrFuture.
-func (s *Store) CommitOffset(ctx context.Context, c GroupCommit) error {
+func (s *Store) CommitOffset(ctx context.Context, c change.GroupCommit) error {
 	if !knownTopic(c.Topic) {
-		return fmt.Errorf("%q: %w", c.Topic, ErrTopicUnknown)
+		return fmt.Errorf("%q: %w", c.Topic, change.ErrTopicUnknown)
 	}
 	// A number before the first one here says that nothing has been dealt with:
 	// its generation proves that the member is one of this log's groups.
@@ -86,7 +45,7 @@ func (s *Store) CommitOffset(ctx context.Context, c GroupCommit) error {
 		return fmt.Errorf("commit offset %d: %w", c.Offset, err)
 	}
 	if c.Offset = h.UpTo(c.Offset); c.Offset > s.Position().Offset {
-		return fmt.Errorf("commit offset %d: %w", c.Offset, ErrFuture)
+		return fmt.Errorf("commit offset %d: %w", c.Offset, change.ErrFuture)
 	}
 	g, _ := s.groups.Get(c.Group)
 	rank, err := s.rank(ctx, c.Topic, c.Offset, g.Topics[c.Topic])
@@ -96,12 +55,8 @@ func (s *Store) CommitOffset(ctx context.Context, c GroupCommit) error {
 	return s.groups.Commit(c.Group, c.Generation, c.Member, c.Topic, group.Commit{Offset: c.Offset, Rank: rank, At: time.Now().UTC()})
 }
 
-// GroupCount returns the number of consumer groups, and whether the named one
-// is among them.
-func (s *Store) GroupCount(name string) (n int, exists bool) { return s.groups.Count(name) }
-
 func knownTopic(topic string) bool {
-	return slices.ContainsFunc(change.Tables(), func(t string) bool { return change.Topic(t) == topic })
+	return slices.ContainsFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == topic })
 }
 
 // rank counts the records of a topic up to an offset, from an earlier place
@@ -112,7 +67,7 @@ func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known
 	if err != nil {
 		return 0, err
 	}
-	table := slices.IndexFunc(change.Tables(), func(t string) bool { return change.Topic(t) == topic })
+	table := slices.IndexFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == topic })
 	if off < from || from == 0 {
 		from, n = births[0].Visible, 0
 		if st, err := decodeTailState(births[0].State); err == nil {
@@ -138,7 +93,7 @@ func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known
 			return 0, err
 		}
 		for i := range recs {
-			if recs[i].Offset <= off && recs[i].Op != change.Retract && change.Topic(recs[i].Relation.Name) == topic {
+			if recs[i].Offset <= off && recs[i].Op != change.Retract && change.TopicName(recs[i].Relation.Name) == topic {
 				n++
 			}
 		}
@@ -147,18 +102,18 @@ func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known
 }
 
 // Groups lists the consumer groups by name, with their lag.
-func (s *Store) Groups() []Group {
+func (s *Store) Groups() []change.Group {
 	all, active := s.groups.All()
 	topics := s.Topics()
-	out := make([]Group, 0, len(all))
+	out := make([]change.Group, 0, len(all))
 	for name, g := range all {
-		d := Group{Name: name, Generation: g.Generation, Active: active[name]}
+		d := change.Group{Name: name, Generation: g.Generation, Active: active[name]}
 		for _, t := range topics {
 			c, ok := g.Topics[t.Name]
 			if !ok {
 				continue
 			}
-			p := GroupTopic{Topic: t.Name, Committed: c.Offset, At: c.At}
+			p := change.GroupTopic{Topic: t.Name, Committed: c.Offset, At: c.At}
 			if t.Records > c.Rank {
 				p.Lag = t.Records - c.Rank
 				p.LagTime = s.lagTime(t.Name, c.Offset)
@@ -167,7 +122,7 @@ func (s *Store) Groups() []Group {
 		}
 		out = append(out, d)
 	}
-	slices.SortFunc(out, func(a, b Group) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b change.Group) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
@@ -187,7 +142,7 @@ func (s *Store) lagTime(topic string, behind change.Offset) time.Duration {
 		}
 		for i := range recs {
 			seen = recs[i].CommitTime
-			if recs[i].Op != change.Retract && change.Topic(recs[i].Relation.Name) == topic {
+			if recs[i].Op != change.Retract && change.TopicName(recs[i].Relation.Name) == topic {
 				return max(0, time.Since(seen))
 			}
 		}
@@ -202,12 +157,12 @@ func (s *Store) lagTime(topic string, behind change.Offset) time.Duration {
 // topics; off is the last offset that counts as dealt with.
 func (s *Store) ResetGroup(ctx context.Context, name string, topics []string, off change.Offset) error {
 	if !validName(name) {
-		return fmt.Errorf("reset group %q: %w", name, ErrGroupName)
+		return fmt.Errorf("reset group %q: %w", name, change.ErrGroupName)
 	}
 	places := map[string]group.Commit{}
 	for _, t := range topics {
 		if !knownTopic(t) {
-			return fmt.Errorf("%q: %w", t, ErrTopicUnknown)
+			return fmt.Errorf("%q: %w", t, change.ErrTopicUnknown)
 		}
 		h := s.History()
 		at := min(h.UpTo(max(off, s.Oldest()-1)), s.Position().Offset)

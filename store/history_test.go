@@ -226,6 +226,6 @@ func TestWentBack(t *testing.T) {
 }
 
 func isCompacted(err error) bool {
-	var c *store.CompactedError
+	var c *change.CompactedError
 	return errors.As(err, &c)
 }

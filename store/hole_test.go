@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"carbond/store"
+	"carbond/store/change"
 )
 
 // A start finds a hole in the history, says what is missing and what to do, and
@@ -40,7 +41,7 @@ func TestMissingSegment(t *testing.T) {
 	move(segs[0], away+"0")
 	s = open(t, dir, store.Options{})
 	defer s.Close()
-	var gone *store.CompactedError
+	var gone *change.CompactedError
 	if _, err := s.NewReader(1).Read(1); !errors.As(err, &gone) || gone.Oldest != s.Oldest() || s.Position() != last {
 		t.Fatalf("read at the beginning: %v; position %+v, was %+v", err, s.Position(), last)
 	}

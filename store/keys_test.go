@@ -219,7 +219,7 @@ func TestSharedKey(t *testing.T) {
 			d.events = tt.second
 			err := s.Apply(t.Context(), []change.Txn{d.txn()})
 			var unfit *change.UnfitError
-			if !errors.As(err, &unfit) || !errors.Is(err, store.ErrDiverged) || !strings.Contains(err.Error(), `two rows of public.verra have the same key (project_id): "a"`) || !strings.Contains(unfit.Remedy, "ADD PRIMARY KEY (project_id)") {
+			if !errors.As(err, &unfit) || !errors.Is(err, change.ErrDiverged) || !strings.Contains(err.Error(), `two rows of public.verra have the same key (project_id): "a"`) || !strings.Contains(unfit.Remedy, "ADD PRIMARY KEY (project_id)") {
 				t.Fatalf("got %v", err)
 			}
 			if got := names(s.Snapshot()); !maps.Equal(got, before) {
@@ -240,7 +240,7 @@ func TestSharedKey(t *testing.T) {
 				mustApply(t, s, part)
 			}
 			part.Changes = append(part.Changes, change.Change{Op: change.Read, Relation: rel, After: verraRow(rel, "a", "B")})
-			if err := s.Apply(t.Context(), []change.Txn{part}); !errors.Is(err, store.ErrDiverged) {
+			if err := s.Apply(t.Context(), []change.Txn{part}); !errors.Is(err, change.ErrDiverged) {
 				t.Fatalf("rows were held before: %t: got %v", held, err)
 			}
 		}
@@ -292,7 +292,7 @@ func TestUnfit(t *testing.T) {
 					continue
 				}
 				var unfit *change.UnfitError
-				if !errors.As(err, &unfit) || !strings.Contains(err.Error(), tt.says) || unfit.Remedy == "" || !errors.Is(err, store.ErrDiverged) {
+				if !errors.As(err, &unfit) || !strings.Contains(err.Error(), tt.says) || unfit.Remedy == "" || !errors.Is(err, change.ErrDiverged) {
 					t.Fatalf("%s: got %v, want %s", op, err, tt.says)
 				}
 			}

@@ -10,25 +10,14 @@ import (
 	"carbond/store/internal/view"
 )
 
-// Topic describes one topic of the changelog.
-type Topic struct {
-	Name    string        // "carbon.public.<table>"
-	Table   string        // without the schema
-	First   change.Offset // oldest offset that the log keeps, of any topic; Next when it keeps none of this one
-	Next    change.Offset // one past the topic's last change
-	Records uint64        // changes ever written, as far as this log goes back
-	Bytes   uint64        // bytes of their rows
-	Last    time.Time     // commit time of the last change, zero when none
-}
-
 // Topics lists the topics with their figures at the newest version.
-func (s *Store) Topics() []Topic {
+func (s *Store) Topics() []change.Topic {
 	tail := s.Snapshot().tail
 	oldest, h := s.changelog.Oldest(), s.History()
-	out := make([]Topic, 0, len(tail.Topics))
+	out := make([]change.Topic, 0, len(tail.Topics))
 	for i, name := range change.Tables() {
 		t := tail.Topics[i]
-		p := Topic{Name: change.Topic(name), Table: name, First: min(oldest, h.After(t.Last)), Next: h.After(t.Last), Records: t.Records, Bytes: t.Bytes}
+		p := change.Topic{Name: change.TopicName(name), Table: name, First: min(oldest, h.After(t.Last)), Next: h.After(t.Last), Records: t.Records, Bytes: t.Bytes}
 		if t.Time != 0 {
 			p.Last = time.UnixMicro(t.Time).UTC()
 		}
@@ -40,28 +29,25 @@ func (s *Store) Topics() []Topic {
 // Oldest returns the oldest offset that can be read.
 func (s *Store) Oldest() change.Offset { return s.changelog.Oldest() }
 
-// Reader reads changes from the log. It belongs to one goroutine and holds no
-// file open between calls.
-type Reader struct {
+// reader reads changes from the log: see change.RecordReader.
+type reader struct {
 	s      *Store
 	next   change.Offset // offset of the next record to return
 	shapes map[uint32]*view.Shape
 }
 
 // NewReader returns a reader that begins at offset from, 1 being the first.
-func (s *Store) NewReader(from change.Offset) *Reader {
-	return &Reader{s: s, next: max(from, 1), shapes: map[uint32]*view.Shape{}}
+func (s *Store) NewReader(from change.Offset) change.RecordReader { return s.newReader(from) }
+
+func (s *Store) newReader(from change.Offset) *reader {
+	return &reader{s: s, next: max(from, 1), shapes: map[uint32]*view.Shape{}}
 }
 
-// Next returns the offset at which the reader stands.
-func (r *Reader) Next() change.Offset { return r.next }
+// Next implements change.RecordReader.
+func (r *reader) Next() change.Offset { return r.next }
 
-// Read returns the next visible records, about maxBytes of them, or none when
-// the reader has caught up. It returns *CompactedError when retention has
-// passed the reader. EndLSN and Last of a record are set when its transaction
-// ends in the same block, which is always so for the last record of a
-// transaction. The rows behind a TRUNCATE come as Retract records.
-func (r *Reader) Read(maxBytes int) ([]change.Record, error) {
+// Read implements change.RecordReader.
+func (r *reader) Read(maxBytes int) ([]change.Record, error) {
 	blocks, err := r.s.read(r.next, maxBytes)
 	if err != nil {
 		return nil, err
@@ -94,7 +80,7 @@ func (s *Store) read(from change.Offset, maxBytes int) ([]changelog.Block, error
 
 // gatherer turns a block's entries into records.
 type gatherer struct {
-	reader *Reader
+	reader *reader
 	out    []change.Record
 	at     change.Offset
 	open   int // index of the first record whose transaction's end may still come in this block
@@ -130,7 +116,7 @@ func (g *gatherer) End(_ record.Txn, end change.LSN) error {
 	return nil
 }
 
-func (r *Reader) shape(number uint32) (*view.Shape, error) {
+func (r *reader) shape(number uint32) (*view.Shape, error) {
 	if sh, ok := r.shapes[number]; ok {
 		return sh, nil
 	}

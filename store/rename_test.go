@@ -61,7 +61,7 @@ func TestUnchangedValueOfRenamedColumn(t *testing.T) {
 			update := change.Change{Op: change.Update, Relation: tt.shapes[len(tt.shapes)-1], After: tt.sent}
 			if tt.want == nil {
 				txn := change.Txn{CommitLSN: lsn + 10, EndLSN: lsn + 15, First: true, Final: true, Changes: []change.Change{update}}
-				if err := s.Apply(t.Context(), []change.Txn{txn}); !errors.Is(err, store.ErrDiverged) {
+				if err := s.Apply(t.Context(), []change.Txn{txn}); !errors.Is(err, change.ErrDiverged) {
 					t.Fatalf("got %v", err)
 				}
 				return

@@ -392,8 +392,8 @@ func TestCommitBeforeTheBeginning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	topic := change.Topic(change.News)
-	c := store.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: topic, Offset: 7}
+	topic := change.TopicName(change.News)
+	c := change.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: topic, Offset: 7}
 	if err := s.CommitOffset(t.Context(), c); err != nil || s.Committed("desk", topic) != 0 {
 		t.Fatalf("%v, committed %d", err, s.Committed("desk", topic))
 	}

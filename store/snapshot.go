@@ -105,7 +105,7 @@ func (s *Store) WaitLSN(ctx context.Context, lsn change.LSN) error {
 			return nil
 		}
 		if !open {
-			return ErrClosed
+			return change.ErrClosed
 		}
 		select {
 		case <-woken:

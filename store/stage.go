@@ -219,12 +219,12 @@ func (g *staging) update(c *change.Change, sh *view.Shape) error {
 		oldRow = g.s.shapes.reshape(old.Entry, sh)
 		if c.Before != "" && whole(sh.Relation) { // the source's own word
 			if oldRow, err = c.Before.Complete(sh.Relation, oldRow, sh.Relation); err != nil {
-				return fmt.Errorf("%w: %w", ErrDiverged, err)
+				return fmt.Errorf("%w: %w", change.ErrDiverged, err)
 			}
 		}
 	case c.Before == "" && !identified(sh.Relation):
 		// The key may have changed, and the row of the old one would stay.
-		return fmt.Errorf("%w: UPDATE of %s: the replica identity does not carry the key, and the row is not there", ErrDiverged, sh.Relation.Name)
+		return fmt.Errorf("%w: UPDATE of %s: the replica identity does not carry the key, and the row is not there", change.ErrDiverged, sh.Relation.Name)
 	default:
 		g.s.met.anomaly("update_missing")
 		if !whole(sh.Relation) {
@@ -233,7 +233,7 @@ func (g *staging) update(c *change.Change, sh *view.Shape) error {
 	}
 	after, err := c.After.Complete(sh.Relation, oldRow, sh.Relation)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDiverged, err)
+		return fmt.Errorf("%w: %w", change.ErrDiverged, err)
 	}
 	key, err := sh.Key(after)
 	if err != nil {

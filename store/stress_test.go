@@ -19,8 +19,8 @@ import (
 // ended reports whether err is one of the ways in which a reader's work ends
 // while the store goes on or closes.
 func ended(err error) bool {
-	var gone *store.CompactedError
-	return errors.Is(err, store.ErrClosed) || errors.Is(err, context.Canceled) || errors.As(err, &gone)
+	var gone *change.CompactedError
+	return errors.Is(err, change.ErrClosed) || errors.Is(err, context.Canceled) || errors.As(err, &gone)
 }
 
 // TestTogether runs everything that a daemon runs, at once, and closes the
@@ -45,7 +45,7 @@ func TestTogether(t *testing.T) {
 						t.Errorf("%s: %v", name, err)
 						stop()
 					}
-					if errors.Is(err, store.ErrClosed) {
+					if errors.Is(err, change.ErrClosed) {
 						return
 					}
 				}
@@ -86,7 +86,7 @@ func TestTogether(t *testing.T) {
 		if err == nil {
 			for range snap.Projects("", "") {
 			}
-		} else if errors.Is(err, store.ErrFuture) {
+		} else if errors.Is(err, change.ErrFuture) {
 			err = nil
 		}
 		return err
@@ -98,7 +98,7 @@ func TestTogether(t *testing.T) {
 			return nil // closed, or still active
 		}
 		defer m.Leave()
-		if err := s.CommitOffset(ctx, store.GroupCommit{Group: "g", Generation: m.Generation, Member: m.ID, Topic: change.Topic(change.News), Offset: s.Position().Offset}); err != nil && ended(err) {
+		if err := s.CommitOffset(ctx, change.GroupCommit{Group: "g", Generation: m.Generation, Member: m.ID, Topic: change.TopicName(change.News), Offset: s.Position().Offset}); err != nil && ended(err) {
 			return err
 		}
 		s.Groups()

@@ -19,7 +19,7 @@ import (
 
 	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
-	"carbond/rpc"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -127,7 +127,7 @@ func topicNames(args []string) []string {
 	out := make([]string, len(args))
 	for i, t := range args {
 		if out[i] = t; !strings.Contains(t, ".") {
-			out[i] = change.Topic(t)
+			out[i] = change.TopicName(t)
 		}
 	}
 	return out
@@ -370,7 +370,7 @@ func (k *consumer) commit(ctx context.Context) error {
 			Group: k.flags.group, Topic: t, Offset: k.next - 1, Generation: k.generation, MemberId: k.req.MemberId,
 			History: k.req.History,
 		})
-		if err != nil && client.Reason(err) != rpc.ReasonBackwards {
+		if err != nil && client.Reason(err) != rpcerr.ReasonBackwards {
 			return err
 		}
 	}

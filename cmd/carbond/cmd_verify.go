@@ -17,6 +17,7 @@ import (
 	pb "carbond/proto/carbon"
 	"carbond/replicate"
 	"carbond/rpc"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -268,7 +269,7 @@ func patiently(ctx context.Context, call func(context.Context) error) error {
 	defer cancel()
 	for {
 		err := call(ctx)
-		if client.Reason(err) != rpc.ReasonMinLSN || ctx.Err() != nil {
+		if client.Reason(err) != rpcerr.ReasonMinLSN || ctx.Err() != nil {
 			return err
 		}
 		if d, ok := ctx.Deadline(); ok && time.Until(d) < time.Second {
@@ -278,4 +279,4 @@ func patiently(ctx context.Context, call func(context.Context) error) error {
 }
 
 // isGone reports whether history does not reach back to what was asked for.
-func isGone(err error) bool { return client.Reason(err) == rpc.ReasonCompacted }
+func isGone(err error) bool { return client.Reason(err) == rpcerr.ReasonCompacted }

@@ -10,7 +10,7 @@ import (
 
 	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
-	"carbond/rpc"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -45,7 +45,7 @@ func (v *viewer) run(ctx context.Context) error {
 		case code == codes.Unavailable, code == codes.ResourceExhausted:
 			show.Note(status.Convert(err).Message() + "; going on from there")
 			v.skip, v.since = v.since, 0
-		case code == codes.OutOfRange && client.Reason(err) == rpc.ReasonOtherHistory:
+		case code == codes.OutOfRange && client.Reason(err) == rpcerr.ReasonOtherHistory:
 			return fmt.Errorf("rows that were printed may never have been there: %w", err)
 		case code == codes.OutOfRange:
 			show.Note("the history since the last row is gone; every row follows once more")

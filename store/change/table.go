@@ -116,8 +116,8 @@ func Tables() []string {
 	return names
 }
 
-// Topic returns the changelog topic of a table: "carbon.public.<table>".
-func Topic(table string) string { return "carbon.public." + table }
+// TopicName returns the changelog topic of a table: "carbon.public.<table>".
+func TopicName(table string) string { return "carbon.public." + table }
 
 // KeyColumns returns the primary-key columns of a table in order, or nil for a
 // table that carbond does not keep.

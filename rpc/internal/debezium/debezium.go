@@ -164,7 +164,7 @@ func AppendRecord(b []byte, r *change.Record) []byte {
 	b = append(b, `"op":`...)
 	b = appendString(b, r.Op.String())
 	b = append(b, `,"topic":`...)
-	b = appendString(b, change.Topic(r.Relation.Name))
+	b = appendString(b, change.TopicName(r.Relation.Name))
 	b = append(b, `,"offset":`...)
 	b = appendUint(b, uint64(r.Offset))
 	b = append(b, `,"ts_ms":`...)

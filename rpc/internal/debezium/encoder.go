@@ -83,7 +83,7 @@ func (e *Encoder) block(rel *change.Relation) block {
 	if len(e.blocks) == maxBlocks {
 		clear(e.blocks)
 	}
-	topic := change.Topic(rel.Name)
+	topic := change.TopicName(rel.Name)
 	keys := make([]change.Column, 0, 2)
 	for _, i := range keyPlaces(rel) {
 		keys = append(keys, rel.Columns[i])

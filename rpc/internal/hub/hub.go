@@ -17,21 +17,10 @@ var ErrClosed = errors.New("the hub is closed")
 // ErrGone means that the ring does not reach back to an offset.
 var ErrGone = errors.New("the ring has passed the offset")
 
-// Follower yields the transactions behind an offset. It is used by one
-// goroutine.
-type Follower interface {
-	// Next blocks until there are transactions, or ctx ends.
-	Next(ctx context.Context) ([]change.ViewTxn, error)
-	// Ready reports whether Next would return without waiting.
-	Ready() bool
-	// Offset is the last transaction end that Next has passed.
-	Offset() change.Offset
-}
-
 // Options configure a Hub. Follow, Encode and Wrap are required.
 type Options struct {
 	// Follow starts a follower behind the newest offset.
-	Follow func(context.Context) (Follower, error)
+	Follow func(context.Context) (change.Follower, error)
 	// Encode appends an encoded delta, in the form in which messages hold it.
 	Encode func([]byte, *change.Delta) []byte
 	// Wrap makes a message of encoded deltas, which it may keep.
@@ -164,7 +153,7 @@ func (h *Hub) Stats() Stats {
 }
 
 // run reads until ctx ends or the follower fails.
-func (f *Feed) run(ctx context.Context, src Follower) {
+func (f *Feed) run(ctx context.Context, src change.Follower) {
 	defer func() {
 		if p := recover(); p != nil {
 			f.fail(f.hub.opt.Panicked(p))
@@ -205,7 +194,7 @@ func (f *Feed) step(sent *int64) time.Duration {
 }
 
 // read waits for transactions and encodes them and what else is there already.
-func (f *Feed) read(ctx context.Context, src Follower) ([]*Batch, error) {
+func (f *Feed) read(ctx context.Context, src change.Follower) ([]*Batch, error) {
 	p := packer{opt: &f.hub.opt, sent: &f.hub.sent, from: f.end(), names: f.names}
 	for first := true; first || src.Ready() && p.bytes < readAhead; first = false {
 		txns, err := src.Next(ctx)

@@ -68,7 +68,7 @@ type world struct {
 
 func newWorld(opt hub.Options) *world {
 	w := &world{src: newSource(10)}
-	opt.Follow = func(context.Context) (hub.Follower, error) {
+	opt.Follow = func(context.Context) (change.Follower, error) {
 		w.follows++
 		return w.src, nil
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 	"unsafe"
 
+	"carbond/store/change"
+
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
@@ -17,8 +19,6 @@ import (
 
 // Errors of this package.
 var (
-	// ErrClosed is returned after Close.
-	ErrClosed = errors.New("data directory is closed")
 	// ErrEmpty is wrapped by the error of a file without a byte.
 	ErrEmpty = errors.New("the file is empty")
 	// ErrTooNew is wrapped when a file was written by a newer carbond.
@@ -197,7 +197,7 @@ func (f *File) transact(write bool, fn func(*bolt.Tx) error) error {
 		if f.why != nil {
 			return f.why
 		}
-		return ErrClosed
+		return change.ErrClosed
 	}
 	var tx *bolt.Tx
 	defer func() {
@@ -242,7 +242,7 @@ func (f *File) Reopen() error {
 	f.life.Lock()
 	defer f.life.Unlock()
 	if f.db == nil && f.why == nil {
-		return ErrClosed
+		return change.ErrClosed
 	}
 	if f.db != nil {
 		_ = f.db.Close() // whatever it says, the file is looked at from the beginning

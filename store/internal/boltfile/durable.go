@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"carbond/store/change"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -92,7 +94,7 @@ func (f *File) Compact(batch int64) error {
 	f.life.Lock()
 	defer f.life.Unlock()
 	if f.db == nil {
-		return ErrClosed
+		return change.ErrClosed
 	}
 	o := f.opt
 	o.Loaded = nil

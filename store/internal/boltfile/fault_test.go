@@ -15,6 +15,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
+	"carbond/store/change"
 	"carbond/store/internal/boltfile"
 )
 
@@ -95,7 +96,7 @@ func TestFault(t *testing.T) {
 				if err := f.Close(); err != nil {
 					t.Fatal(err)
 				}
-				if err := f.View(func(*bolt.Tx) error { return nil }); !errors.Is(err, boltfile.ErrClosed) {
+				if err := f.View(func(*bolt.Tx) error { return nil }); !errors.Is(err, change.ErrClosed) {
 					t.Fatalf("after Close: %v", err)
 				}
 			})

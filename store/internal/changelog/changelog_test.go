@@ -107,7 +107,7 @@ func TestAgainstModel(t *testing.T) {
 				t.Fatalf("got %v, want %v", got, blocks)
 			}
 			if lost > 0 {
-				var gone *changelog.CompactedError
+				var gone *change.CompactedError
 				if _, err := l.Read(lost, 50); !errors.As(err, &gone) || gone.Oldest != l.Oldest() || gone.Oldest <= lost {
 					t.Fatalf("read of a dropped offset: %v", err)
 				}
@@ -231,7 +231,7 @@ func TestReadersDuringRotationAndDrop(t *testing.T) {
 				default:
 				}
 				blocks, err := l.Read(from, 200)
-				var gone *changelog.CompactedError
+				var gone *change.CompactedError
 				switch {
 				case errors.As(err, &gone):
 					from = gone.Oldest

@@ -62,7 +62,7 @@ func (l *Log) pinForCopy(first change.Offset) (s *segment, fixed bool, cuts int,
 	defer l.mu.Unlock()
 	l.admit()
 	if l.closed {
-		return nil, false, 0, ErrClosed
+		return nil, false, 0, change.ErrClosed
 	}
 	i := slices.IndexFunc(l.segments, func(s *segment) bool { return s.first == first })
 	if i < 0 {

@@ -7,22 +7,8 @@ import (
 	"carbond/store/internal/boltfile"
 )
 
-// Errors of this package.
-var (
-	// ErrClosed is returned after Close.
-	ErrClosed = boltfile.ErrClosed
-	// ErrTooNew is wrapped when a file was written by a newer carbond.
-	ErrTooNew = boltfile.ErrTooNew
-)
-
-// CompactedError says that retention has passed the wanted offset.
-type CompactedError struct {
-	Wanted, Oldest change.Offset
-}
-
-func (e *CompactedError) Error() string {
-	return fmt.Sprintf("offset %d is no longer kept, the oldest is %d", e.Wanted, e.Oldest)
-}
+// ErrTooNew is wrapped when a file was written by a newer carbond.
+var ErrTooNew = boltfile.ErrTooNew
 
 // CorruptionError names the place of damage in a file.
 type CorruptionError struct {

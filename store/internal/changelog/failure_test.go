@@ -244,7 +244,7 @@ func TestCloseWhileReading(t *testing.T) {
 			readers.Go(func() {
 				for n := 0; ; n++ {
 					if _, err := l.Read(1, 1<<20); err != nil {
-						if !errors.Is(err, changelog.ErrClosed) {
+						if !errors.Is(err, change.ErrClosed) {
 							t.Error(err)
 						}
 						return

@@ -211,7 +211,7 @@ func (l *Log) check(blocks []Block, tail Tail) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return ErrClosed
+		return change.ErrClosed
 	}
 	next := l.tail.Next
 	for _, b := range blocks {

@@ -81,10 +81,10 @@ func (l *Log) enter(from change.Offset) (*segment, change.Offset, error) {
 	defer l.mu.Unlock()
 	l.admit()
 	if l.closed {
-		return nil, 0, ErrClosed
+		return nil, 0, change.ErrClosed
 	}
 	if oldest := l.segments[0].first; from < oldest {
-		return nil, 0, &CompactedError{Wanted: from, Oldest: oldest}
+		return nil, 0, &change.CompactedError{Wanted: from, Oldest: oldest}
 	}
 	if from > l.tail.Visible {
 		return nil, 0, nil
@@ -108,7 +108,7 @@ func (l *Log) pin(first change.Offset) (*segment, error) {
 	defer l.mu.Unlock()
 	l.admit()
 	if l.closed {
-		return nil, ErrClosed
+		return nil, change.ErrClosed
 	}
 	i := slices.IndexFunc(l.segments, func(s *segment) bool { return s.first == first })
 	if i < 0 {

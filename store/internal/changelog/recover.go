@@ -317,7 +317,7 @@ func (l *Log) Cut() error {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		return ErrClosed
+		return change.ErrClosed
 	}
 	// A transaction can reach back over several segments, and a sealed one is
 	// opened for writing again: nobody may be inside any of them. Those who ask

@@ -45,7 +45,7 @@ func (l *Log) DropOldest() error {
 	defer l.mu.Unlock()
 	l.admit()
 	if l.closed {
-		return ErrClosed
+		return change.ErrClosed
 	}
 	if len(l.segments) < 2 {
 		return fmt.Errorf("drop segment: %s is open", l.segments[0].path)

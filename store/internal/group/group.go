@@ -30,19 +30,9 @@ import (
 	"carbond/store/internal/boltfile"
 )
 
-// Errors of this package.
-var (
-	// ErrActive means that the member is consuming already.
-	ErrActive = errors.New("member is consuming already")
-	// ErrStale means that another consumer has taken over.
-	ErrStale = errors.New("generation is stale: another consumer of the group has taken over")
-	// ErrUnknown means that there is no such group.
-	ErrUnknown = errors.New("no such group")
-	// ErrBusy means that the group has an active consumer.
-	ErrBusy = errors.New("group has an active consumer")
-	// ErrBackwards means that a commit lies before the committed offset.
-	ErrBackwards = errors.New("offset lies before the committed one")
-)
+// maxGroups bounds the groups: a client chooses the name, and a group is kept
+// until somebody forgets it.
+const maxGroups = 1000
 
 // FormatVersion is the number in the file. Files of format 1 have no checksums
 // and get them at the first opportunity to write.
@@ -91,7 +81,7 @@ type File struct {
 
 	mu     sync.Mutex // held by the one who writes; guards what follows
 	disk   content
-	active map[string]*Member
+	active map[string]*member
 }
 
 // view is what readers see.
@@ -100,21 +90,15 @@ type view struct {
 	active map[string]string // members by group
 }
 
-// Member is a consumer's hold on its group, until Leave or until it is fenced.
-type Member struct {
-	Group      string
-	ID         string
-	Generation uint64
-	fenced     chan struct{}
-	file       *File
+// member is who consumes for a group, until it leaves or is fenced.
+type member struct {
+	id     string
+	fenced chan struct{}
 }
-
-// Fenced is closed when another member has taken over.
-func (m *Member) Fenced() <-chan struct{} { return m.fenced }
 
 // Open opens the file, or creates it.
 func Open(path string, opt Options) (*File, error) {
-	f := &File{path: path, opt: opt, active: map[string]*Member{}}
+	f := &File{path: path, opt: opt, active: map[string]*member{}}
 	f.mu.Lock() // for Loaded
 	defer f.mu.Unlock()
 	o := boltfile.Options{NoSync: opt.NoSync, Loaded: func(tx *bolt.Tx) (err error) {
@@ -320,7 +304,7 @@ func (f *File) lock() (unlock func(), err error) {
 func (f *File) publish() {
 	v := &view{groups: maps.Clone(f.disk.groups), active: map[string]string{}}
 	for name, m := range f.active {
-		v.active[name] = m.ID
+		v.active[name] = m.id
 	}
 	f.seen.Store(v)
 }
@@ -386,33 +370,46 @@ func (g *Group) clone() *Group {
 }
 
 // Join makes the caller the active member of a group, creating the group at
-// need. Another member is fenced; the same member is refused with ErrActive.
-func (f *File) Join(name, id string) (*Member, error) {
+// need. Another member is fenced; the same member is refused with change.ErrMemberActive.
+func (f *File) Join(name, id string) (change.Member, error) {
 	unlock, err := f.lock()
 	if err != nil {
-		return nil, err
+		return change.Member{}, err
 	}
 	defer unlock()
 	old := f.active[name]
-	if old != nil && old.ID == id {
-		return nil, fmt.Errorf("group %q: %w: %q", name, ErrActive, id)
+	if old != nil && old.id == id {
+		return change.Member{}, fmt.Errorf("group %q: %w: %q", name, change.ErrMemberActive, id)
 	}
-	g := f.disk.groups[name].clone()
-	if f.disk.groups[name] == nil {
-		g.Generation = f.disk.retired
+	g, err := f.groupOrNew(name)
+	if err != nil {
+		return change.Member{}, err
 	}
 	g.Generation++
 	g.Member = id
 	if err := f.put(name, g); err != nil {
-		return nil, err
+		return change.Member{}, err
 	}
 	if old != nil {
 		close(old.fenced)
 	}
-	m := &Member{Group: name, ID: id, Generation: g.Generation, fenced: make(chan struct{}), file: f}
+	m := &member{id: id, fenced: make(chan struct{})}
 	f.active[name] = m
 	f.publish()
-	return m, nil
+	return change.Member{ID: id, Generation: g.Generation, Fenced: m.fenced, Leave: func() { f.leave(name, m) }}, nil
+}
+
+// groupOrNew returns a copy of a group to change, or a new one.
+func (f *File) groupOrNew(name string) (*Group, error) {
+	old := f.disk.groups[name]
+	if old == nil && len(f.disk.groups) >= maxGroups {
+		return nil, change.ErrTooManyGroups
+	}
+	g := old.clone()
+	if old == nil {
+		g.Generation = f.disk.retired
+	}
+	return g, nil
 }
 
 // Supersede raises every generation to at least one: those that a copy of the file
@@ -442,13 +439,13 @@ func (f *File) Supersede(least uint64) error {
 	return nil
 }
 
-// Leave ends the membership. It may be called more than once.
-func (m *Member) Leave() {
-	m.file.mu.Lock()
-	defer m.file.mu.Unlock()
-	if m.file.active[m.Group] == m {
-		delete(m.file.active, m.Group)
-		m.file.publish()
+// leave ends a membership, if it is still the one of now.
+func (f *File) leave(group string, m *member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.active[group] == m {
+		delete(f.active, group)
+		f.publish()
 	}
 }
 
@@ -456,12 +453,6 @@ func (m *Member) Leave() {
 func (f *File) Get(name string) (Group, bool) {
 	g, ok := f.seen.Load().groups[name]
 	return *g.clone(), ok
-}
-
-// Count returns the number of groups, and whether the named one is among them.
-func (f *File) Count(name string) (n int, exists bool) {
-	v := f.seen.Load()
-	return len(v.groups), v.groups[name] != nil
 }
 
 // All returns the groups and who is active in each.
@@ -485,13 +476,13 @@ func (f *File) Commit(name string, generation uint64, member, topic string, c Co
 	g := f.disk.groups[name].clone()
 	switch {
 	case f.disk.groups[name] == nil:
-		return fmt.Errorf("group %q: %w", name, ErrUnknown)
+		return fmt.Errorf("group %q: %w", name, change.ErrGroupUnknown)
 	case generation != g.Generation:
-		return fmt.Errorf("group %q, generation %d, now %d: %w", name, generation, g.Generation, ErrStale)
+		return fmt.Errorf("group %q, generation %d, now %d: %w", name, generation, g.Generation, change.ErrStaleGeneration)
 	case member != "" && g.Member != "" && member != g.Member:
-		return fmt.Errorf("group %q: generation %d is not one of member %q: %w", name, generation, member, ErrStale)
+		return fmt.Errorf("group %q: generation %d is not one of member %q: %w", name, generation, member, change.ErrStaleGeneration)
 	case c.Offset < g.Topics[topic].Offset:
-		return fmt.Errorf("group %q, %s, offset %d, committed %d: %w", name, topic, c.Offset, g.Topics[topic].Offset, ErrBackwards)
+		return fmt.Errorf("group %q, %s, offset %d, committed %d: %w", name, topic, c.Offset, g.Topics[topic].Offset, change.ErrCommitBackwards)
 	}
 	g.Topics[topic] = c
 	return f.put(name, g)
@@ -505,11 +496,11 @@ func (f *File) Reset(name string, places map[string]Commit) error {
 	}
 	defer unlock()
 	if m := f.active[name]; m != nil {
-		return fmt.Errorf("group %q: %w: %q", name, ErrBusy, m.ID)
+		return fmt.Errorf("group %q: %w: %q", name, change.ErrGroupBusy, m.id)
 	}
-	g := f.disk.groups[name].clone()
-	if f.disk.groups[name] == nil {
-		g.Generation = f.disk.retired
+	g, err := f.groupOrNew(name)
+	if err != nil {
+		return err
 	}
 	maps.Copy(g.Topics, places)
 	return f.put(name, g)
@@ -524,10 +515,10 @@ func (f *File) Delete(name string) error {
 	defer unlock()
 	g := f.disk.groups[name]
 	if m := f.active[name]; m != nil {
-		return fmt.Errorf("group %q: %w: %q", name, ErrBusy, m.ID)
+		return fmt.Errorf("group %q: %w: %q", name, change.ErrGroupBusy, m.id)
 	}
 	if g == nil {
-		return fmt.Errorf("group %q: %w", name, ErrUnknown)
+		return fmt.Errorf("group %q: %w", name, change.ErrGroupUnknown)
 	}
 	retired := max(f.disk.retired, g.Generation)
 	if err := f.write(func(tx *bolt.Tx) error {

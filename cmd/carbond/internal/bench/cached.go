@@ -24,7 +24,7 @@ import (
 // storeReader hands the store to rpc.
 type storeReader struct{ s *store.Store }
 
-func (r storeReader) Snapshot() rpc.Snapshot { return r.s.Snapshot() }
+func (r storeReader) Snapshot() change.ViewSnapshot { return r.s.Snapshot() }
 
 func (r storeReader) WaitLSN(ctx context.Context, lsn change.LSN) error { return r.s.WaitLSN(ctx, lsn) }
 

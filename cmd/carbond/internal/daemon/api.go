@@ -12,6 +12,7 @@ import (
 	"carbond/cmd/carbond/internal/config"
 	"carbond/rpc"
 	"carbond/store"
+	"carbond/store/change"
 )
 
 // reader lends the store to rpc, whose Snapshot is an interface of its own.
@@ -22,7 +23,7 @@ type reader struct {
 
 // Snapshot returns nil before the first copy of a Postgres: an answer without
 // rows would be a wrong one.
-func (r reader) Snapshot() rpc.Snapshot {
+func (r reader) Snapshot() change.ViewSnapshot {
 	s := r.Store.Snapshot()
 	if r.postgres && s.Offset() == 0 && !s.Copied() {
 		return nil
@@ -57,8 +58,8 @@ func (d *Daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
 	opt.Log, opt.Registerer = d.log.With("stage", "rpc"), d.met.reg
 	d.updateAge()
 	opt.Age = func() time.Duration { return time.Duration(d.age.Load()) }
-	opt.Changelog, opt.Version = changelog{d.store, d.opt.Version.Version}, d.opt.Version.Version
-	opt.History = history{d.store}
+	opt.Changelog, opt.Version = d.store, d.opt.Version.Version
+	opt.History = d.store.Past()
 	if d.pool != nil {
 		opt.Pool = d.pool
 	}

@@ -14,6 +14,7 @@ import (
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc"
+	"carbond/rpc/rpcerr"
 	"carbond/store"
 	"carbond/store/change"
 	"carbond/store/storetest"
@@ -179,9 +180,9 @@ func TestAsOfRefused(t *testing.T) {
 	}{
 		"both":       {q: &pb.ProjectQuery{AsOfOffset: 1, AsOfTime: "2024-01-01T00:00:00Z"}, code: codes.InvalidArgument},
 		"no time":    {q: &pb.ProjectQuery{AsOfTime: "yesterday"}, code: codes.InvalidArgument},
-		"future":     {q: &pb.ProjectQuery{AsOfTime: "2999-01-01T00:00:00Z"}, code: codes.OutOfRange, why: rpc.ReasonFuture},
-		"ahead":      {q: &pb.ProjectQuery{AsOfOffset: 11}, code: codes.OutOfRange, why: rpc.ReasonFuture},
-		"far ahead":  {q: &pb.ProjectQuery{AsOfOffset: 1<<64 - 1}, code: codes.OutOfRange, why: rpc.ReasonFuture},
+		"future":     {q: &pb.ProjectQuery{AsOfTime: "2999-01-01T00:00:00Z"}, code: codes.OutOfRange, why: rpcerr.ReasonFuture},
+		"ahead":      {q: &pb.ProjectQuery{AsOfOffset: 11}, code: codes.OutOfRange, why: rpcerr.ReasonFuture},
+		"far ahead":  {q: &pb.ProjectQuery{AsOfOffset: 1<<64 - 1}, code: codes.OutOfRange, why: rpcerr.ReasonFuture},
 		"sql offset": {q: &pb.ProjectQuery{AsOfOffset: 1}, sql: true, code: codes.InvalidArgument},
 		"sql time":   {q: &pb.ProjectQuery{AsOfTime: "2024-01-01T00:00:00Z"}, sql: true, code: codes.InvalidArgument},
 	} {

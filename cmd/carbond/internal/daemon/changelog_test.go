@@ -122,7 +122,7 @@ type modelConsumer struct {
 }
 
 func (c *modelConsumer) wants(t truth) bool {
-	return len(c.topics) == 0 || slices.Contains(c.topics, change.Topic(t.table))
+	return len(c.topics) == 0 || slices.Contains(c.topics, change.TopicName(t.table))
 }
 
 // changelogWorld is a store that crashes, and its model.
@@ -148,7 +148,7 @@ func (w *changelogWorld) open() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	_, conn, _, stop := serveStore(w.t, s, rpc.Options{Changelog: changelog{s: s}})
+	_, conn, _, stop := serveStore(w.t, s, rpc.Options{Changelog: s})
 	w.store, w.client = s, pb.NewChangelogServiceClient(conn)
 	w.stop = func() {
 		cancel()
@@ -257,7 +257,7 @@ func (w *changelogWorld) record(c *modelConsumer, r *pb.ChangeRecord) {
 	}
 	want := w.model.recs[c.next]
 	c.next++
-	if got := lineOfRecord(w.t, r); r.Offset != want.offset || r.Topic != change.Topic(want.table) || got != want.line {
+	if got := lineOfRecord(w.t, r); r.Offset != want.offset || r.Topic != change.TopicName(want.table) || got != want.line {
 		w.t.Fatalf("%s: got offset %d %s\nwant offset %d %s", c.name, r.Offset, got, want.offset, want.line)
 	}
 	last := true
@@ -282,7 +282,7 @@ func (w *changelogWorld) commit(c *modelConsumer, generation, at uint64) {
 	topics := c.topics
 	if len(topics) == 0 {
 		for _, t := range change.Tables() {
-			topics = append(topics, change.Topic(t))
+			topics = append(topics, change.TopicName(t))
 		}
 	}
 	for _, t := range topics {
@@ -362,9 +362,9 @@ func TestChangelogModel(t *testing.T) {
 		c := &modelConsumer{name: name, step: i < 2, seen: map[uint64]int{}}
 		switch name {
 		case "news":
-			c.topics = []string{change.Topic(change.News)}
+			c.topics = []string{change.TopicName(change.News)}
 		case "pair":
-			c.topics = []string{change.Topic(all[w.rng.IntN(2)]), change.Topic(all[2+w.rng.IntN(2)])}
+			c.topics = []string{change.TopicName(all[w.rng.IntN(2)]), change.TopicName(all[2+w.rng.IntN(2)])}
 		}
 		w.consumers = append(w.consumers, c)
 	}

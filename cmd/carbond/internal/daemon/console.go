@@ -29,7 +29,7 @@ type console struct {
 	mu       sync.Mutex // guards what follows
 	page     admin.Console
 	groupsAt time.Time
-	groups   []store.Group
+	groups   []change.Group
 	trend    []admin.Sample // a ring
 	next     int
 }
@@ -54,7 +54,7 @@ func (d *Daemon) consolePage() admin.Console {
 }
 
 // recentGroups lists the groups; a look is used for groupsFor. The caller holds mu.
-func (c *console) recentGroups(s *store.Store) []store.Group {
+func (c *console) recentGroups(s *store.Store) []change.Group {
 	if time.Since(c.groupsAt) >= groupsFor {
 		c.groups, c.groupsAt = s.Groups(), time.Now()
 	}
@@ -112,7 +112,7 @@ func newestChanges(s *store.Store) []admin.Change {
 		for i := range recs {
 			if c := &recs[i]; c.Op != change.Retract {
 				out = append(out, admin.Change{
-					Offset: uint64(c.Offset), At: c.CommitTime, Topic: change.Topic(c.Relation.Name), Op: opWord(c.Op), Key: brief(keyText(&c.Change)),
+					Offset: uint64(c.Offset), At: c.CommitTime, Topic: change.TopicName(c.Relation.Name), Op: opWord(c.Op), Key: brief(keyText(&c.Change)),
 				})
 			}
 		}

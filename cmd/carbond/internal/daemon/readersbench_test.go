@@ -78,7 +78,7 @@ func (r readers) bench(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { s.Close() })
-	_, first, lis, _ := serveStore(b, s, rpc.Options{Changelog: changelog{s: s}})
+	_, first, lis, _ := serveStore(b, s, rpc.Options{Changelog: s})
 	at := make(applied, benchTickers+b.N*benchRate*int(benchTime/time.Second)+1)
 	src := &quoteSource{at: at}
 	src.apply(b, s, benchTickers)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"carbond/cmd/carbond/internal/admin"
-	"carbond/store"
 	"carbond/store/change"
 )
 
@@ -19,7 +18,7 @@ func (d *Daemon) status() admin.Status {
 	return d.statusWith(groups)
 }
 
-func (d *Daemon) statusWith(groups []store.Group) admin.Status {
+func (d *Daemon) statusWith(groups []change.Group) admin.Status {
 	cfg := d.cfg.Load()
 	ready := d.readiness()
 	ready.Reason = d.opt.Redaction.Text(ready.Reason)
@@ -96,7 +95,7 @@ func (d *Daemon) viewStatus() []admin.View {
 	return out
 }
 
-func groupStatus(groups []store.Group) []admin.Group {
+func groupStatus(groups []change.Group) []admin.Group {
 	var out []admin.Group
 	for _, g := range groups {
 		s := admin.Group{Name: g.Name, Active: g.Active, Topics: []admin.GroupTopic{}}

@@ -17,6 +17,7 @@ import (
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc"
+	"carbond/rpc/rpcerr"
 	"carbond/store"
 	"carbond/store/change"
 	"carbond/store/storetest"
@@ -186,7 +187,7 @@ func TestWatchSlow(t *testing.T) {
 			}
 		}
 	}
-	wantReason(t, err, codes.ResourceExhausted, rpc.ReasonSlowWatcher)
+	wantReason(t, err, codes.ResourceExhausted, rpcerr.ReasonSlowWatcher)
 	var retry bool
 	for _, d := range status.Convert(err).Details() {
 		_, is := d.(*errdetails.RetryInfo)
@@ -249,7 +250,7 @@ func TestWatchBlocked(t *testing.T) {
 			}
 			return err
 		}
-		wantReason(t, second(), codes.ResourceExhausted, rpc.ReasonTooManyWatchers)
+		wantReason(t, second(), codes.ResourceExhausted, rpcerr.ReasonTooManyWatchers)
 		if got := cutCount(t, reg, "blocked"); got != 0 {
 			t.Errorf("%v streams were cut as blocked before the time", got)
 		}
@@ -337,7 +338,7 @@ func TestWatchShutdown(t *testing.T) {
 		t.Fatal("the server waits for its streams")
 	}
 	for range streams {
-		wantReason(t, <-ended, codes.Unavailable, rpc.ReasonDraining)
+		wantReason(t, <-ended, codes.Unavailable, rpcerr.ReasonDraining)
 	}
 }
 
@@ -457,14 +458,14 @@ func TestWatchGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.Recv()
-	i := wantReason(t, err, codes.OutOfRange, rpc.ReasonCompacted)
+	i := wantReason(t, err, codes.OutOfRange, rpcerr.ReasonCompacted)
 	_, err = w.client.GetProjects(ctx, &pb.ProjectQuery{AsOfOffset: 3})
-	j := wantReason(t, err, codes.OutOfRange, rpc.ReasonCompacted)
+	j := wantReason(t, err, codes.OutOfRange, rpcerr.ReasonCompacted)
 	if i.Metadata["oldest_offset"] == "" || i.Metadata["oldest_offset"] != j.Metadata["oldest_offset"] || i.Metadata["oldest_time"] == "" {
 		t.Fatalf("details %v and %v", i, j)
 	}
 	_, err = w.client.GetNews(ctx, &pb.NewsQuery{AsOfTime: "2001-01-01T00:00:00Z"})
-	wantReason(t, err, codes.OutOfRange, rpc.ReasonCompacted)
+	wantReason(t, err, codes.OutOfRange, rpcerr.ReasonCompacted)
 	var oldest uint64
 	if _, err := fmt.Sscan(i.Metadata["oldest_offset"], &oldest); err != nil {
 		t.Fatal(err)
@@ -473,7 +474,7 @@ func TestWatchGone(t *testing.T) {
 		t.Errorf("as of the oldest offset: %v", err)
 	}
 	_, err = w.client.GetProjects(ctx, &pb.ProjectQuery{AsOfOffset: oldest - 1})
-	wantReason(t, err, codes.OutOfRange, rpc.ReasonCompacted)
+	wantReason(t, err, codes.OutOfRange, rpcerr.ReasonCompacted)
 }
 
 // TestWatchGoneEmptyLog has retention take the whole log: what is served now is
@@ -496,7 +497,7 @@ func TestWatchGoneEmptyLog(t *testing.T) {
 	w.retain(ctx, 1, func() bool { return w.store.Oldest() > 400 })
 	for name, q := range map[string]*pb.NewsQuery{"offset": {AsOfOffset: 200}, "time": {AsOfTime: at.Format(time.RFC3339)}} {
 		_, err := w.client.GetNews(ctx, q)
-		i := wantReason(t, err, codes.OutOfRange, rpc.ReasonCompacted)
+		i := wantReason(t, err, codes.OutOfRange, rpcerr.ReasonCompacted)
 		if i.Metadata["oldest_offset"] != "400" || i.Metadata["oldest_time"] != "2026-11-26T05:00:01Z" {
 			t.Errorf("as of an %s: details %v", name, i)
 		}
@@ -554,10 +555,10 @@ func TestWatchTokens(t *testing.T) {
 		t.Run(name, func(t *testing.T) { wantReason(t, try(), codes.InvalidArgument, "") })
 	}
 	_, err = open(b, "Kenya", token)
-	wantReason(t, err, codes.OutOfRange, rpc.ReasonOtherHistory)
+	wantReason(t, err, codes.OutOfRange, rpcerr.ReasonOtherHistory)
 	_, err = open(short, "Kenya", token)
-	wantReason(t, err, codes.OutOfRange, rpc.ReasonOtherHistory)
+	wantReason(t, err, codes.OutOfRange, rpcerr.ReasonOtherHistory)
 	writeProjects(t, short.store, 40, "b") // now its offset is inside a transaction
 	_, err = open(short, "Kenya", token)
-	wantReason(t, err, codes.OutOfRange, rpc.ReasonOtherHistory)
+	wantReason(t, err, codes.OutOfRange, rpcerr.ReasonOtherHistory)
 }

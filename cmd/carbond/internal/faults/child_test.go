@@ -214,7 +214,7 @@ func (c *child) apply(ctx context.Context, batch []change.Txn) error {
 
 func (c *child) commitGroup(ctx context.Context) error {
 	name := fmt.Sprintf("desk %d", c.rng.IntN(3))
-	topic := change.Topic(change.Tables()[c.rng.IntN(4)])
+	topic := change.TopicName(change.Tables()[c.rng.IntN(4)])
 	m, err := c.s.Join(name, "m")
 	if err != nil {
 		return err
@@ -222,7 +222,7 @@ func (c *child) commitGroup(ctx context.Context) error {
 	defer m.Leave()
 	c.say("generation %q %d", name, m.Generation)
 	off := c.s.Position().Offset
-	if err := c.s.CommitOffset(ctx, store.GroupCommit{Group: name, Generation: m.Generation, Member: m.ID, Topic: topic, Offset: off}); err != nil {
+	if err := c.s.CommitOffset(ctx, change.GroupCommit{Group: name, Generation: m.Generation, Member: m.ID, Topic: topic, Offset: off}); err != nil {
 		return err
 	}
 	c.say("group %q %q %d", name, topic, off)

@@ -136,7 +136,7 @@ func (w *Writer) begin(ctx context.Context, d *dir, st state) (*store.Follower, 
 		st.Offset = w.src.Position().Offset
 	}
 	f, snap, err := w.src.Follow(ctx, st.Offset)
-	var gone *store.CompactedError
+	var gone *change.CompactedError
 	var other *change.HistoryError
 	switch {
 	case errors.As(err, &other) && !fill:
@@ -145,7 +145,7 @@ func (w *Writer) begin(ctx context.Context, d *dir, st state) (*store.Follower, 
 		return nil, st, err // retention was quicker: again
 	case errors.As(err, &gone):
 		return nil, st, w.refill(d, st, fmt.Sprintf("retention keeps offset %d and later, the files end at %d", gone.Oldest, st.Offset))
-	case errors.Is(err, store.ErrFuture) && !fill:
+	case errors.Is(err, change.ErrFuture) && !fill:
 		return nil, st, w.refill(d, st, fmt.Sprintf("the changelog ends at offset %d, the files at %d: was an older copy restored?", w.src.Position().Offset, st.Offset))
 	case err != nil:
 		return nil, st, err
@@ -193,11 +193,11 @@ func (w *Writer) follow(ctx context.Context, d *dir, f *store.Follower, st state
 		switch {
 		case ctx.Err() != nil:
 			return w.sync(d, &st, at)
-		case errors.Is(err, store.ErrClosed):
+		case errors.Is(err, change.ErrClosed):
 			return errors.Join(err, w.sync(d, &st, at))
 		case errors.Is(err, context.DeadlineExceeded):
 		case err != nil:
-			var gone *store.CompactedError
+			var gone *change.CompactedError
 			if errors.As(err, &gone) {
 				if err := w.sync(d, &st, at); err != nil {
 					return err

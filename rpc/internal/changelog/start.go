@@ -1,4 +1,4 @@
-package rpc
+package changelog
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	pb "carbond/proto/carbon"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -21,8 +22,8 @@ type span struct {
 }
 
 // start resolves where a stream begins. member is nil without a group.
-func (s *changelog) start(ctx context.Context, q *pb.ConsumeRequest, topics []LogTopic) (span, error) {
-	oldest, newest := s.log.Bounds()
+func (s *Service) start(ctx context.Context, q *pb.ConsumeRequest, topics []change.Topic) (span, error) {
+	oldest, newest := s.bounds()
 	h := s.log.History()
 	if err := s.sameHistory(ctx, q); err != nil {
 		return span{}, err
@@ -60,7 +61,7 @@ func (s *changelog) start(ctx context.Context, q *pb.ConsumeRequest, topics []Lo
 }
 
 // sameHistory refuses a stream whose client knows another history.
-func (s *changelog) sameHistory(ctx context.Context, q *pb.ConsumeRequest) error {
+func (s *Service) sameHistory(ctx context.Context, q *pb.ConsumeRequest) error {
 	if q.History == "" {
 		return nil // the offset speaks for itself
 	}
@@ -70,12 +71,12 @@ func (s *changelog) sameHistory(ctx context.Context, q *pb.ConsumeRequest) error
 	if errors.As(err, &other) {
 		other.Offset = from // as the client has it
 	}
-	return s.logError(ctx, err)
+	return s.status(ctx, err)
 }
 
 // add sets where a topic begins.
-func (p *span) add(t LogTopic, from change.Offset) {
-	p.from[table(t.Name)] = from
+func (p *span) add(t change.Topic, from change.Offset) {
+	p.from[t.Table] = from
 	if p.head == 0 || from < p.head {
 		p.head = from
 	}
@@ -83,23 +84,18 @@ func (p *span) add(t LogTopic, from change.Offset) {
 
 // check refuses a start that the log does not reach, or that is of another
 // history.
-func (s *changelog) check(ctx context.Context, head change.Offset) error {
-	oldest, newest := s.log.Bounds()
+func (s *Service) check(ctx context.Context, head change.Offset) error {
+	oldest, newest := s.bounds()
 	h := s.log.History()
 	at, err := h.From(head)
 	switch {
 	case err != nil:
-		return s.logError(ctx, err)
+		return s.status(ctx, err)
 	case at < oldest:
-		return fault(&LogError{
-			Kind: FaultCompacted, Oldest: oldest, Newest: newest,
-			Err: fmt.Errorf("offset %d is gone: retention keeps %d and later", head, oldest),
-		})
+		return outOfRange(rpcerr.ReasonCompacted, oldest, newest, fmt.Errorf("offset %d is gone: retention keeps %d and later", head, oldest))
 	case at > h.After(newest):
-		return fault(&LogError{
-			Kind: FaultFuture, Oldest: oldest, Newest: newest,
-			Err: fmt.Errorf("offset %d is not reached: the newest is %d; was an older copy of the data directory restored?", head, newest),
-		})
+		return outOfRange(rpcerr.ReasonFuture, oldest, newest,
+			fmt.Errorf("offset %d is not reached: the newest is %d; was an older copy of the data directory restored?", head, newest))
 	}
 	return nil
 }
@@ -107,7 +103,7 @@ func (s *changelog) check(ctx context.Context, head change.Offset) error {
 // committedStart is where a group goes on in a topic. A topic of which retention
 // has taken no change since the commit goes on wherever the log begins: nothing
 // of it was lost.
-func (s *changelog) committedStart(ctx context.Context, group string, t LogTopic, earliest change.Offset) (change.Offset, error) {
+func (s *Service) committedStart(ctx context.Context, group string, t change.Topic, earliest change.Offset) (change.Offset, error) {
 	if group == "" {
 		return earliest, nil
 	}
@@ -120,9 +116,9 @@ func (s *changelog) committedStart(ctx context.Context, group string, t LogTopic
 	}
 	begins, last, err := s.log.Gone()
 	if err != nil {
-		return 0, s.logError(ctx, err)
+		return 0, s.status(ctx, err)
 	}
-	if last[table(t.Name)] > at {
+	if last[t.Table] > at {
 		return at + 1, nil // check says that it is gone
 	}
 	return begins, nil
@@ -130,22 +126,16 @@ func (s *changelog) committedStart(ctx context.Context, group string, t LogTopic
 
 // before returns the last offset before the first transaction that was committed
 // at or after an RFC 3339 time. Commit times have microseconds.
-func (s *changelog) before(ctx context.Context, text string) (change.Offset, error) {
+func (s *Service) before(ctx context.Context, text string) (change.Offset, error) {
 	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
-		return 0, badField("time", "is not an RFC 3339 time such as 2024-05-01T12:00:00Z")
+		return 0, rpcerr.BadField("time", "is not an RFC 3339 time such as 2024-05-01T12:00:00Z")
 	}
-	at, err := s.log.AtTime(ctx, t.Add(-time.Microsecond))
-	var e *LogError
-	if errors.As(err, &e) && e.Kind == FaultCompacted {
-		oldest, newest := s.log.Bounds()
-		return 0, fault(&LogError{
-			Kind: FaultCompacted, Oldest: oldest, Newest: newest,
-			Err: fmt.Errorf("what was committed at %s is gone: retention keeps offset %d and later", text, oldest),
-		})
+	at, err := s.log.FirstAfter(ctx, t.Add(-time.Microsecond))
+	if _, ok := errors.AsType[*change.CompactedError](err); ok {
+		oldest, newest := s.bounds()
+		return 0, outOfRange(rpcerr.ReasonCompacted, oldest, newest,
+			fmt.Errorf("what was committed at %s is gone: retention keeps offset %d and later", text, oldest))
 	}
-	return at, s.logError(ctx, err)
+	return at, s.status(ctx, err)
 }
-
-// table returns the table of a topic.
-func table(topic string) string { return topic[len(change.Topic("")):] }

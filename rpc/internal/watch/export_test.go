@@ -1,10 +1,11 @@
-package rpc
+package watch
 
 import (
 	"time"
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc/internal/hub"
+	"carbond/rpc/internal/wire"
 	"carbond/store/change"
 )
 
@@ -34,10 +35,10 @@ func DecodePlace(view, filter, token string) (Place, error) {
 	return Place{h.Offset, h.LSN, h.CommitTime, p.history}, err
 }
 
-// MarshalWatch encodes a message of one delta as the server sends it.
-func MarshalWatch(v change.View, kind pb.WatchKind, p Place, token string, end bool, d *change.Delta) ([]byte, error) {
-	h := watchHead{kind: kind, head: p.head(), token: token, end: end}
-	b, err := newCodec().Marshal(h.message(v, appendDelta(nil, d)))
+// Marshal encodes a message of one delta as the server sends it.
+func Marshal(v change.View, kind pb.WatchKind, p Place, token string, end bool, d *change.Delta) ([]byte, error) {
+	h := head{kind: kind, head: p.head(), token: token, end: end}
+	b, err := wire.NewCodec().Marshal(h.message(v, appendDelta(nil, d)))
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package rpc
+package watch
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc/internal/hub"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -19,7 +20,7 @@ const snapshotPart = 64 << 10
 
 // stream is one Watch call. It is used by one goroutine.
 type stream struct {
-	*watches
+	*Service
 	ss      grpc.ServerStream
 	key     hub.Key
 	from    *place      // of the resume token, nil = begin with a snapshot
@@ -49,7 +50,7 @@ func (s *stream) run(ctx context.Context) error {
 }
 
 func (s *stream) send(m any) error {
-	s.timeout.Reset(s.core.opt.WatchSendTimeout)
+	s.timeout.Reset(s.opt.SendTimeout)
 	err := s.ss.SendMsg(m)
 	s.timeout.Stop()
 	s.sent = true
@@ -58,18 +59,18 @@ func (s *stream) send(m any) error {
 
 // snapshot sends the view as it is now.
 func (s *stream) snapshot(ctx context.Context) error {
-	snap := s.core.reader.Snapshot()
+	snap := s.opt.Snapshot()
 	if snap == nil {
-		return errNotLoaded()
+		return rpcerr.NotLoaded()
 	}
 	// The commit time of a snapshot may be that of a transaction which changed
 	// nothing; the token needs that of the offset.
-	commit, _, err := s.core.opt.History.CommitTime(snap.Offset())
+	commit, _, err := s.opt.History.CommitTime(snap.Offset())
 	if err != nil {
 		return s.sourceError(ctx, err)
 	}
 	s.at = hub.Head{Offset: snap.Offset(), LSN: snap.LSN(), CommitTime: snap.CommitTime(), Last: true}
-	w := watchHead{kind: pb.WatchKind_WATCH_KIND_SNAPSHOT, head: s.at}
+	w := head{kind: pb.WatchKind_WATCH_KIND_SNAPSHOT, head: s.at}
 	s.at.CommitTime = commit // also for the tokens of the progress that follows
 	var part []byte
 	err = nil
@@ -93,7 +94,7 @@ func (s *stream) snapshot(ctx context.Context) error {
 
 // follow sends what comes behind s.at, until the end.
 func (s *stream) follow(ctx context.Context, f *hub.Feed) error {
-	idle := time.NewTicker(s.core.opt.WatchProgress)
+	idle := time.NewTicker(s.opt.Progress)
 	defer idle.Stop()
 	s.sent = false
 	for {
@@ -101,7 +102,7 @@ func (s *stream) follow(ctx context.Context, f *hub.Feed) error {
 		switch {
 		case errors.Is(err, hub.ErrGone):
 			return s.cut(cutSlow, codes.ResourceExhausted, "the changes came faster than they were read; resume with the last token",
-				ReasonSlowWatcher, time.Second)
+				rpcerr.ReasonSlowWatcher, time.Second)
 		case err != nil:
 			return s.sourceError(ctx, err)
 		case b != nil:
@@ -119,10 +120,10 @@ func (s *stream) follow(ctx context.Context, f *hub.Feed) error {
 				}
 			}
 			s.sent = false
-		case <-s.draining:
+		case <-s.opt.Draining:
 			return s.shutdown()
 		case <-ctx.Done():
-			return ctxError(ctx.Err())
+			return rpcerr.FromContext(ctx.Err())
 		}
 	}
 }
@@ -140,13 +141,13 @@ func (s *stream) deliver(b *hub.Batch) error {
 }
 
 func (s *stream) progress() any {
-	w := watchHead{kind: pb.WatchKind_WATCH_KIND_PROGRESS, head: s.at, token: s.token(s.key, s.at)}
+	w := head{kind: pb.WatchKind_WATCH_KIND_PROGRESS, head: s.at, token: s.token(s.key, s.at)}
 	return w.message(s.key.View, nil)
 }
 
 func (s *stream) stopping() bool {
 	select {
-	case <-s.draining:
+	case <-s.opt.Draining:
 		return true
 	default:
 		return false
@@ -162,21 +163,21 @@ func (s *stream) ended() error {
 }
 
 func (s *stream) shutdown() error {
-	return s.cut(cutShutdown, codes.Unavailable, "the daemon stops; resume with the last token", ReasonDraining, time.Second)
+	return s.cut(cutShutdown, codes.Unavailable, "the daemon stops; resume with the last token", rpcerr.ReasonDraining, time.Second)
 }
 
 // resume goes on behind a token: at once when the ring has what came since, else
 // through the changelog until the ring has the rest.
 func (s *stream) resume(ctx context.Context, f *hub.Feed) error {
 	s.at = s.from.head()
-	if err := s.core.opt.History.Lineage().Check(s.from.history, s.from.offset); s.from.history != "" && err != nil {
+	if err := s.opt.History.History().Check(s.from.history, s.from.offset); s.from.history != "" && err != nil {
 		return s.otherHistory(err)
 	}
-	if snap := s.core.reader.Snapshot(); snap == nil || snap.Offset() < s.at.Offset {
+	if snap := s.opt.Snapshot(); snap == nil || snap.Offset() < s.at.Offset {
 		return s.cut(cutHistory, codes.OutOfRange, "the token is ahead of this changelog, which was put back to an earlier state; begin anew without a token",
-			ReasonOtherHistory, 0)
+			rpcerr.ReasonOtherHistory, 0)
 	}
-	commit, ok, err := s.core.opt.History.CommitTime(s.at.Offset)
+	commit, ok, err := s.opt.History.CommitTime(s.at.Offset)
 	var other *change.HistoryError
 	if errors.As(err, &other) {
 		return s.otherHistory(other)
@@ -186,7 +187,7 @@ func (s *stream) resume(ctx context.Context, f *hub.Feed) error {
 	}
 	if !ok || !commit.IsZero() && s.from.commit != 0 && commit.UnixMicro() != s.from.commit {
 		return s.cut(cutHistory, codes.OutOfRange, "the token is of another history of this changelog; begin anew without a token",
-			ReasonOtherHistory, 0)
+			rpcerr.ReasonOtherHistory, 0)
 	}
 	if s.at.Offset >= f.Base() {
 		return nil
@@ -197,20 +198,20 @@ func (s *stream) resume(ctx context.Context, f *hub.Feed) error {
 	case s.catchUps <- struct{}{}:
 		defer func() { <-s.catchUps }()
 	case <-ctx.Done():
-		return ctxError(ctx.Err())
-	case <-s.draining:
+		return rpcerr.FromContext(ctx.Err())
+	case <-s.opt.Draining:
 		return s.shutdown()
 	}
 	return s.catchUp(ctx, f)
 }
 
 func (s *stream) otherHistory(err error) error {
-	return s.cut(cutHistory, codes.OutOfRange, "the token is of another history of the data; begin anew without a token: "+err.Error(), ReasonOtherHistory, 0)
+	return s.cut(cutHistory, codes.OutOfRange, "the token is of another history of the data; begin anew without a token: "+err.Error(), rpcerr.ReasonOtherHistory, 0)
 }
 
 // catchUp reads the changelog at the client's pace.
 func (s *stream) catchUp(ctx context.Context, f *hub.Feed) error {
-	src, err := s.core.history.follow(ctx, s.at.Offset)
+	src, err := s.opt.CatchUp(ctx, s.at.Offset)
 	for err == nil && s.at.Offset < f.Base() {
 		var txns []change.ViewTxn
 		if txns, err = src.Next(ctx); err != nil {
@@ -230,20 +231,20 @@ func (s *stream) catchUp(ctx context.Context, f *hub.Feed) error {
 
 // sourceError is the status for an error of the feed or of the history.
 func (s *stream) sourceError(ctx context.Context, err error) error {
-	var gone *GoneError
+	var gone *change.CompactedError
 	switch {
 	case ctx.Err() != nil:
-		return ctxError(ctx.Err())
+		return rpcerr.FromContext(ctx.Err())
 	case s.stopping(), errors.Is(err, hub.ErrClosed):
 		return s.shutdown()
 	case errors.As(err, &gone):
 		s.cuts[cutHistory].Inc()
-		return goneStatus("the history behind the token is gone; begin anew without a token", gone)
-	case isStatus(err):
+		return rpcerr.Compacted("the history behind the token is gone; begin anew without a token", gone)
+	case rpcerr.Is(err):
 		return err
 	}
-	if n, ok := s.core.watchLog.allow(s.core.opt.Now()); ok {
-		s.core.opt.Log.Warn("follow the changelog for watchers", "error", err, "suppressed", n)
+	if n, ok := s.failures.Allow(s.opt.Now()); ok {
+		s.opt.Log.Warn("follow the changelog for watchers", "error", err, "suppressed", n)
 	}
-	return s.cut(cutSource, codes.Unavailable, "the changelog cannot be followed now; resume with the last token", ReasonSource, 2*time.Second)
+	return s.cut(cutSource, codes.Unavailable, "the changelog cannot be followed now; resume with the last token", rpcerr.ReasonSource, 2*time.Second)
 }

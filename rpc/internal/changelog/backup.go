@@ -1,4 +1,4 @@
-package rpc
+package changelog
 
 import (
 	"context"
@@ -6,7 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	pb "carbond/proto/carbon"
+	"carbond/rpc/rpcerr"
 )
 
 // backupPiece is the most that one message of a backup holds.
@@ -17,11 +20,11 @@ const backupPiece = 256 << 10
 // The copy is written by a goroutine of its own, so that it can be given up
 // while Send waits for a client that reads no more: a copy holds back retention
 // and keeps pages of the checkpoint from being used again.
-func (s *changelog) Backup(_ *pb.BackupRequest, ss pb.ChangelogService_BackupServer) error {
+func (s *Service) Backup(_ *pb.BackupRequest, ss pb.ChangelogService_BackupServer) error {
 	select {
 	case s.backup <- struct{}{}:
 	default:
-		return fault(&LogError{Kind: faultBackup, Err: errors.New("a backup is running already; they are taken one at a time")})
+		return refuse(codes.ResourceExhausted, rpcerr.ReasonBackup, errors.New("a backup is running already; they are taken one at a time"))
 	}
 	ctx, cancel := context.WithCancelCause(ss.Context())
 	p := &pieces{ctx: ctx, out: make(chan []byte)}
@@ -30,7 +33,7 @@ func (s *changelog) Backup(_ *pb.BackupRequest, ss pb.ChangelogService_BackupSer
 	wg.Go(func() {
 		defer func() { <-s.backup }()
 		defer close(p.out)
-		err := s.log.Backup(ctx, p)
+		err := s.log.Backup(ctx, p, s.opt.Version)
 		if err == nil {
 			err = p.flush()
 		}
@@ -46,16 +49,16 @@ func (s *changelog) Backup(_ *pb.BackupRequest, ss pb.ChangelogService_BackupSer
 			return err
 		}
 		select {
-		case <-s.draining:
+		case <-s.opt.Draining:
 			return errDraining()
 		default:
 		}
 	}
 	err := <-done
 	if err != nil && errors.Is(context.Cause(ctx), errSlowBackup) {
-		return fault(&LogError{Kind: faultSlowBackup, Err: errSlowBackup})
+		return refuse(codes.Aborted, rpcerr.ReasonSlow, errSlowBackup)
 	}
-	return s.logError(ss.Context(), err)
+	return s.status(ss.Context(), err)
 }
 
 // pieces is a writer that hands on what it gets in pieces.

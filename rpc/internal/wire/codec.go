@@ -1,4 +1,7 @@
-package rpc
+// Package wire encodes replies by hand, row by row, without building messages, and
+// makes the codec that sends the bytes as they are. Page and resume tokens are
+// made here too.
+package wire
 
 import (
 	"google.golang.org/grpc/encoding"
@@ -18,7 +21,8 @@ import (
 // and nothing but this file knows of the shortcut.
 type codec struct{ encoding.CodecV2 }
 
-func newCodec() codec { return codec{encoding.GetCodecV2(proto.Name)} }
+// NewCodec returns the codec of a server.
+func NewCodec() codec { return codec{encoding.GetCodecV2(proto.Name)} }
 
 // Marshal implements encoding.CodecV2. The bytes belong to the cache and are
 // shared by any number of calls; gRPC reads them only, and a SliceBuffer is

@@ -1,4 +1,7 @@
-package rpc
+// Package admission decides who may call, how often, and how much of the server one
+// peer may hold: tokens and scopes, the rate of calls, shares of streams and of
+// connections. Its errors are statuses.
+package admission
 
 import (
 	"bufio"
@@ -16,6 +19,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	pb "carbond/proto/carbon"
+	"carbond/rpc/rpcerr"
 )
 
 // The tokens file has one token per line: a name, a scope (read or admin, admin
@@ -38,6 +42,13 @@ const (
 
 // String returns the word of the tokens file.
 func (s scope) String() string { return [...]string{"none", "read", "admin"}[s] }
+
+// Reasons in carbond_rpc_refused_total.
+const (
+	RefusedRate  = "rate_limit"
+	RefusedToken = "token"
+	RefusedScope = "scope"
+)
 
 // minToken bounds a plain token from below: a shorter one can be guessed.
 const minToken = 16
@@ -122,29 +133,35 @@ func parseToken(f []string) (t bearer, err error) {
 	return t, nil
 }
 
-// auth decides who may call what. The zero auth lets everybody call everything.
-type auth struct {
+// Tokens decide who may call what. The zero Tokens let everybody call everything.
+type Tokens struct {
 	path    string
 	current atomic.Pointer[[]bearer]
 	read    []string // methods and services of Options.ReadMethods
 }
 
-func newAuth(opt *Options) (*auth, error) {
-	a := &auth{path: opt.TokensFile, read: opt.ReadMethods}
+// ReadTokens reads a tokens file; without one everybody may call everything. read
+// lists methods and services for which the scope read is enough.
+func ReadTokens(path string, read []string) (*Tokens, error) {
+	a := &Tokens{path: path, read: read}
+	return a, a.Reload()
+}
+
+// Reload reads the file again; on an error the tokens stay as they are.
+func (a *Tokens) Reload() error {
 	if a.path == "" {
-		return a, nil
+		return nil
 	}
 	tokens, err := readTokens(a.path)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		a.current.Store(&tokens)
 	}
-	a.current.Store(&tokens)
-	return a, nil
+	return err
 }
 
 // need returns the scope that a method asks for. What nobody named asks for
 // admin, so that a forgotten service is closed rather than open.
-func (a *auth) need(method string) scope {
+func (a *Tokens) need(method string) scope {
 	switch {
 	case strings.HasPrefix(method, "/grpc.health.v1.Health/"):
 		return scopeNone // probes have no tokens, and learn nothing else
@@ -160,8 +177,21 @@ func (a *auth) need(method string) scope {
 	return scopeAdmin
 }
 
-// check refuses a call without the right token. refused is the metric's reason.
-func (a *auth) check(ctx context.Context, method string) (refused string, err error) {
+// changelogRead are the calls for which the scope read is enough. Moving and
+// forgetting a group and copying everything need admin; a commit does not: a
+// consumer must be able to say how far it is, and the generation keeps it from
+// speaking for another.
+func changelogRead(method string) bool {
+	switch method {
+	case pb.ChangelogService_ListTopics_FullMethodName, pb.ChangelogService_Consume_FullMethodName,
+		pb.ChangelogService_CommitOffset_FullMethodName, pb.ChangelogService_ListGroups_FullMethodName:
+		return true
+	}
+	return false
+}
+
+// Check refuses a call without the right token. refused is the metric's reason.
+func (a *Tokens) Check(ctx context.Context, method string) (refused string, err error) {
 	tokens := a.current.Load()
 	if tokens == nil {
 		return "", nil
@@ -177,8 +207,8 @@ func (a *auth) check(ctx context.Context, method string) (refused string, err er
 		}
 	}
 	if text == "" {
-		return refusedToken, statusError(codes.Unauthenticated,
-			"a token is needed: send the metadata authorization: Bearer TOKEN", info(ReasonTokenMissing))
+		return RefusedToken, rpcerr.New(codes.Unauthenticated,
+			"a token is needed: send the metadata authorization: Bearer TOKEN", rpcerr.Info(rpcerr.ReasonTokenMissing))
 	}
 	sum := sha256.Sum256([]byte(text))
 	have := scopeNone
@@ -190,10 +220,10 @@ func (a *auth) check(ctx context.Context, method string) (refused string, err er
 	}
 	switch {
 	case have == scopeNone:
-		return refusedToken, statusError(codes.Unauthenticated, "the token is not known here", info(ReasonTokenUnknown))
+		return RefusedToken, rpcerr.New(codes.Unauthenticated, "the token is not known here", rpcerr.Info(rpcerr.ReasonTokenUnknown))
 	case have < need:
-		return refusedScope, statusError(codes.PermissionDenied,
-			"this call needs a token with the scope "+need.String(), info(ReasonScopeMissing, "scope", need.String()))
+		return RefusedScope, rpcerr.New(codes.PermissionDenied,
+			"this call needs a token with the scope "+need.String(), rpcerr.Info(rpcerr.ReasonScopeMissing, "scope", need.String()))
 	}
 	return "", nil
 }

@@ -1,4 +1,4 @@
-package rpc
+package admission
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"carbond/rpc/rpcerr"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/time/rate"
@@ -19,8 +21,8 @@ import (
 // many addresses gains.
 const maxPeers = 8192
 
-// limiter allows each peer address so many calls a second.
-type limiter struct {
+// RateLimit allows each peer address so many calls a second.
+type RateLimit struct {
 	rate  rate.Limit
 	burst int
 	now   func() time.Time
@@ -29,18 +31,20 @@ type limiter struct {
 	peers *simplelru.LRU[netip.Addr, *rate.Limiter]
 }
 
-func newLimiter(perSecond float64, burst int, now func() time.Time) *limiter {
+// NewRateLimit allows perSecond calls with bursts of burst; nil, which allows all,
+// for 0.
+func NewRateLimit(perSecond float64, burst int, now func() time.Time) *RateLimit {
 	if perSecond <= 0 {
 		return nil
 	}
-	l := &limiter{rate: rate.Limit(perSecond), burst: burst, now: now}
+	l := &RateLimit{rate: rate.Limit(perSecond), burst: burst, now: now}
 	l.peers, _ = simplelru.NewLRU[netip.Addr, *rate.Limiter](maxPeers, nil) // errs only below 1
 	return l
 }
 
-// check refuses a call of a peer that calls too often. Health checks pass: a
+// Check refuses a call of a peer that calls too often. Health checks pass: a
 // probe that fails because of its neighbours restarts a healthy daemon.
-func (l *limiter) check(ctx context.Context, method string) error {
+func (l *RateLimit) Check(ctx context.Context, method string) error {
 	if l == nil || strings.HasPrefix(method, "/grpc.health.v1.Health/") {
 		return nil
 	}
@@ -51,11 +55,11 @@ func (l *limiter) check(ctx context.Context, method string) error {
 		return nil
 	}
 	r.CancelAt(now) // a refused call costs nothing
-	return statusError(codes.ResourceExhausted, "this address makes too many calls; slow down",
-		info(ReasonRateLimit), retryAfter(wait))
+	return rpcerr.New(codes.ResourceExhausted, "this address makes too many calls; slow down",
+		rpcerr.Info(rpcerr.ReasonRateLimit), rpcerr.RetryAfter(wait))
 }
 
-func (l *limiter) of(a netip.Addr) *rate.Limiter {
+func (l *RateLimit) of(a netip.Addr) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lim, ok := l.peers.Get(a)

@@ -1,31 +1,34 @@
-package rpc
+package changelog
 
 import (
 	"context"
 	"errors"
 	"fmt"
 
+	"google.golang.org/grpc/codes"
+
 	pb "carbond/proto/carbon"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
 // CommitOffset implements carbon.ChangelogService.
-func (s *changelog) CommitOffset(ctx context.Context, q *pb.CommitOffsetRequest) (*pb.CommitOffsetResponse, error) {
+func (s *Service) CommitOffset(ctx context.Context, q *pb.CommitOffsetRequest) (*pb.CommitOffsetResponse, error) {
 	if err := known(s.log.Topics(), q.Topic); err != nil {
 		return nil, err
 	}
 	if err := s.log.History().Check(q.History, change.Offset(q.Offset)); q.History != "" && err != nil {
-		return nil, s.logError(ctx, err)
+		return nil, s.status(ctx, err)
 	}
-	c := LogCommit{Group: q.Group, Generation: q.Generation, Member: q.MemberId, Topic: q.Topic, Offset: change.Offset(q.Offset)}
+	c := change.GroupCommit{Group: q.Group, Generation: q.Generation, Member: q.MemberId, Topic: q.Topic, Offset: change.Offset(q.Offset)}
 	if err := s.log.CommitOffset(ctx, c); err != nil {
-		return nil, s.logError(ctx, err)
+		return nil, s.status(ctx, err)
 	}
 	return &pb.CommitOffsetResponse{}, nil
 }
 
 // ListGroups implements carbon.ChangelogService.
-func (s *changelog) ListGroups(context.Context, *pb.ListGroupsRequest) (*pb.ListGroupsResponse, error) {
+func (s *Service) ListGroups(context.Context, *pb.ListGroupsRequest) (*pb.ListGroupsResponse, error) {
 	out := &pb.ListGroupsResponse{History: s.log.History().ID}
 	for _, g := range s.log.Groups() {
 		out.Groups = append(out.Groups, groupProto(g))
@@ -34,13 +37,13 @@ func (s *changelog) ListGroups(context.Context, *pb.ListGroupsRequest) (*pb.List
 }
 
 // ResetGroup implements carbon.ChangelogService.
-func (s *changelog) ResetGroup(ctx context.Context, q *pb.ResetGroupRequest) (*pb.ResetGroupResponse, error) {
+func (s *Service) ResetGroup(ctx context.Context, q *pb.ResetGroupRequest) (*pb.ResetGroupResponse, error) {
 	if q.GetDelete() {
 		if q.Topic != "" {
-			return nil, badField("topic", "is set, but a group is deleted as a whole")
+			return nil, rpcerr.BadField("topic", "is set, but a group is deleted as a whole")
 		}
 		if err := s.log.DeleteGroup(q.Group); err != nil {
-			return nil, s.logError(ctx, err)
+			return nil, s.status(ctx, err)
 		}
 		return &pb.ResetGroupResponse{Group: &pb.Group{Name: q.Group}}, nil
 	}
@@ -61,19 +64,19 @@ func (s *changelog) ResetGroup(ctx context.Context, q *pb.ResetGroupRequest) (*p
 		names[i] = topics[i].Name
 	}
 	if err := s.log.ResetGroup(ctx, q.Group, names, at); err != nil {
-		return nil, s.logError(ctx, err)
+		return nil, s.status(ctx, err)
 	}
 	for _, g := range s.log.Groups() {
 		if g.Name == q.Group {
 			return &pb.ResetGroupResponse{Group: groupProto(g)}, nil
 		}
 	}
-	return nil, fault(&LogError{Kind: FaultGroup, Err: fmt.Errorf("group %q was deleted meanwhile", q.Group)})
+	return nil, refuse(codes.NotFound, rpcerr.ReasonNoGroup, fmt.Errorf("group %q was deleted meanwhile", q.Group))
 }
 
 // resetTo returns the last offset that counts as dealt with.
-func (s *changelog) resetTo(ctx context.Context, q *pb.ResetGroupRequest) (change.Offset, error) {
-	oldest, newest := s.log.Bounds()
+func (s *Service) resetTo(ctx context.Context, q *pb.ResetGroupRequest) (change.Offset, error) {
+	oldest, newest := s.bounds()
 	switch to := q.To.(type) {
 	case *pb.ResetGroupRequest_Earliest:
 		return oldest - 1, nil
@@ -85,26 +88,20 @@ func (s *changelog) resetTo(ctx context.Context, q *pb.ResetGroupRequest) (chang
 		at := change.Offset(to.Offset)
 		h := s.log.History()
 		if err := h.Check("", at); err != nil {
-			return 0, s.logError(ctx, err)
+			return 0, s.status(ctx, err)
 		}
 		switch {
 		case at > newest:
-			return 0, fault(&LogError{
-				Kind: FaultFuture, Oldest: oldest, Newest: newest,
-				Err: fmt.Errorf("offset %d is not reached: the newest is %d", at, newest),
-			})
+			return 0, outOfRange(rpcerr.ReasonFuture, oldest, newest, fmt.Errorf("offset %d is not reached: the newest is %d", at, newest))
 		case h.After(at) < oldest:
-			return 0, fault(&LogError{
-				Kind: FaultCompacted, Oldest: oldest, Newest: newest,
-				Err: fmt.Errorf("what follows offset %d is gone: retention keeps offset %d and later", at, oldest),
-			})
+			return 0, outOfRange(rpcerr.ReasonCompacted, oldest, newest, fmt.Errorf("what follows offset %d is gone: retention keeps offset %d and later", at, oldest))
 		}
 		return at, nil
 	}
-	return 0, badField("to", "is missing: say earliest, latest, an offset, a time or delete")
+	return 0, rpcerr.BadField("to", "is missing: say earliest, latest, an offset, a time or delete")
 }
 
-func groupProto(g LogGroup) *pb.Group {
+func groupProto(g change.Group) *pb.Group {
 	out := &pb.Group{Name: g.Name, Generation: g.Generation, ActiveMember: g.Active}
 	for _, t := range g.Topics {
 		p := &pb.GroupTopic{Topic: t.Topic, Committed: uint64(t.Committed), LagRecords: t.Lag, LagSeconds: t.LagTime.Seconds()}

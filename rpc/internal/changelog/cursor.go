@@ -1,4 +1,4 @@
-package rpc
+package changelog
 
 import (
 	"carbond/rpc/internal/debezium"
@@ -9,11 +9,11 @@ import (
 // each transaction. It holds one record back until it knows, which may take as
 // long as the rest of a large transaction, but never more memory than a piece.
 type cursor struct {
-	reader LogReader
+	reader change.RecordReader
 	span   span
 	held   *placed
 	orders map[string]uint64 // changes of each table in the transaction at hand
-	newer  func(from change.Offset) LogReader
+	newer  func(from change.Offset) change.RecordReader
 	oldest func() change.Offset
 	begun  bool
 }
@@ -24,10 +24,10 @@ type placed struct {
 	at debezium.Place
 }
 
-func newCursor(log Changelog, sp span) *cursor {
+func newCursor(log Log, sp span) *cursor {
 	return &cursor{
 		reader: log.NewReader(sp.head), span: sp, orders: map[string]uint64{}, newer: log.NewReader,
-		oldest: func() change.Offset { o, _ := log.Bounds(); return o },
+		oldest: log.Oldest,
 	}
 }
 

@@ -1,4 +1,4 @@
-package rpc
+package wire
 
 import (
 	"math"
@@ -14,17 +14,18 @@ import (
 // compares every encoder with proto.Marshal of the generated messages.
 const (
 	fieldItems     protowire.Number = 1
-	fieldCount     protowire.Number = 2
-	fieldNextToken protowire.Number = 16
+	FieldCount     protowire.Number = 2
+	FieldNextToken protowire.Number = 16
 )
 
 // A length is put in front of each item, which is encoded first and moved by
 // the few bytes that its length needs: cheaper than sizing every field twice.
 func appendItem(b []byte, encode func([]byte) []byte) []byte {
-	return appendBytes(b, fieldItems, encode)
+	return AppendBytes(b, fieldItems, encode)
 }
 
-func appendBytes(b []byte, field protowire.Number, encode func([]byte) []byte) []byte {
+// AppendBytes appends a field of bytes that encode appends.
+func AppendBytes(b []byte, field protowire.Number, encode func([]byte) []byte) []byte {
 	b = protowire.AppendTag(b, field, protowire.BytesType)
 	b = append(b, 0) // one byte is enough for items under 128 bytes
 	start := len(b)
@@ -42,23 +43,23 @@ func appendBytes(b []byte, field protowire.Number, encode func([]byte) []byte) [
 	return b
 }
 
-// appendRow appends a row of a view as an item.
-func appendRow[R any](b []byte, v *change.ViewOf[R], row *R) []byte {
+// AppendRow appends a row of a view as an item.
+func AppendRow[R any](b []byte, v *change.ViewOf[R], row *R) []byte {
 	return appendItem(b, func(b []byte) []byte {
 		for i, value := range v.Values {
 			n := protowire.Number(v.Fields[i].Number)
 			switch x := value(row).(type) {
 			case *string:
-				b = appendString(b, n, *x)
+				b = AppendString(b, n, *x)
 			case *int32:
-				b = appendInt(b, n, int64(*x))
+				b = AppendInt(b, n, int64(*x))
 			case *int64:
-				b = appendInt(b, n, *x)
+				b = AppendInt(b, n, *x)
 			case *float64:
 				b = appendDouble(b, n, *x)
 			case *bool:
 				if *x {
-					b = appendInt(b, n, 1)
+					b = AppendInt(b, n, 1)
 				}
 			}
 		}
@@ -66,9 +67,9 @@ func appendRow[R any](b []byte, v *change.ViewOf[R], row *R) []byte {
 	})
 }
 
-// appendString replaces bytes that are not UTF-8, which a database with the
+// AppendString appends a field of text, nothing for "". It replaces bytes that are not UTF-8, which a database with the
 // encoding SQL_ASCII may hold: a proto3 client refuses the whole reply else.
-func appendString(b []byte, n protowire.Number, s string) []byte {
+func AppendString(b []byte, n protowire.Number, s string) []byte {
 	if s == "" {
 		return b
 	}
@@ -79,7 +80,8 @@ func appendString(b []byte, n protowire.Number, s string) []byte {
 	return protowire.AppendString(b, s)
 }
 
-func appendInt(b []byte, n protowire.Number, v int64) []byte {
+// AppendInt appends a field of an integer, nothing for 0.
+func AppendInt(b []byte, n protowire.Number, v int64) []byte {
 	if v == 0 {
 		return b
 	}

@@ -1,4 +1,4 @@
-package rpc
+package watch
 
 import (
 	"google.golang.org/protobuf/encoding/protowire"
@@ -6,6 +6,7 @@ import (
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc/internal/hub"
+	"carbond/rpc/internal/wire"
 	"carbond/store/change"
 )
 
@@ -19,16 +20,16 @@ const (
 // appendDelta appends a delta as an element of the field deltas. The item comes
 // from the encoders of the Get calls.
 func appendDelta(b []byte, d *change.Delta) []byte {
-	return appendBytes(b, fieldDeltas, func(b []byte) []byte {
-		b = appendInt(b, 1, int64(d.Diff))
+	return wire.AppendBytes(b, fieldDeltas, func(b []byte) []byte {
+		b = wire.AppendInt(b, 1, int64(d.Diff))
 		at := len(b)
 		switch {
 		case d.Project != nil:
-			b = appendRow(b, &change.Projects, d.Project)
+			b = wire.AppendRow(b, &change.Projects, d.Project)
 		case d.News != nil:
-			b = appendRow(b, &change.NewsItems, d.News)
+			b = wire.AppendRow(b, &change.NewsItems, d.News)
 		default:
-			b = appendRow(b, &change.Quotes, d.Quote)
+			b = wire.AppendRow(b, &change.Quotes, d.Quote)
 		}
 		// The encoders write the field items = 1; here the item is field 2. Both
 		// tags are one byte.
@@ -38,31 +39,31 @@ func appendDelta(b []byte, d *change.Delta) []byte {
 }
 
 // watchHead is what the head of a message says.
-type watchHead struct {
+type head struct {
 	kind  pb.WatchKind
 	head  hub.Head
 	token string
 	end   bool // snapshot_end
 }
 
-func (h *watchHead) append(b []byte) []byte {
-	return appendBytes(b, fieldHead, func(b []byte) []byte {
-		b = appendInt(b, 1, int64(h.kind))
-		b = appendInt(b, 2, int64(h.head.Offset))
-		b = appendString(b, 3, h.head.LSN.String())
+func (h *head) append(b []byte) []byte {
+	return wire.AppendBytes(b, fieldHead, func(b []byte) []byte {
+		b = wire.AppendInt(b, 1, int64(h.kind))
+		b = wire.AppendInt(b, 2, int64(h.head.Offset))
+		b = wire.AppendString(b, 3, h.head.LSN.String())
 		if !h.head.CommitTime.IsZero() {
-			b = appendInt(b, 4, h.head.CommitTime.UnixMilli())
+			b = wire.AppendInt(b, 4, h.head.CommitTime.UnixMilli())
 		}
-		b = appendString(b, 5, h.token)
+		b = wire.AppendString(b, 5, h.token)
 		if h.end {
-			b = appendInt(b, 6, 1)
+			b = wire.AppendInt(b, 6, 1)
 		}
 		return b
 	})
 }
 
 // message makes a message of a head and encoded deltas.
-func (h *watchHead) message(v change.View, deltas []byte) proto.Message {
+func (h *head) message(v change.View, deltas []byte) proto.Message {
 	b := h.append(make([]byte, 0, 160+len(deltas)))
 	return watchMessage(v, append(b, deltas...))
 }

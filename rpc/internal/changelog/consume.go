@@ -1,4 +1,4 @@
-package rpc
+package changelog
 
 import (
 	"context"
@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	pb "carbond/proto/carbon"
 	"carbond/rpc/internal/debezium"
+	"carbond/rpc/rpcerr"
 	"carbond/store/change"
 )
 
@@ -23,20 +26,20 @@ const (
 )
 
 // Consume implements carbon.ChangelogService.
-func (s *changelog) Consume(q *pb.ConsumeRequest, ss pb.ChangelogService_ConsumeServer) error {
+func (s *Service) Consume(q *pb.ConsumeRequest, ss pb.ChangelogService_ConsumeServer) error {
 	ctx := ss.Context()
-	f := &consumption{changelog: s, ss: ss, follow: q.Follow}
+	f := &consumption{Service: s, ss: ss, follow: q.Follow}
 	var err error
 	if f.encoder, err = debezium.NewEncoder(q.Format); err != nil {
-		return badField("format", err.Error())
+		return rpcerr.BadField("format", err.Error())
 	}
 	topics, err := s.topics(q.Topics)
 	if err != nil {
 		return err
 	}
-	release, err := s.consumers.take(ctx)
+	release, err := s.consumers.Take(ctx)
 	if err != nil {
-		return fault(&LogError{Kind: faultConsumers, Err: fmt.Errorf("too many consumers: %w; close one", err)})
+		return refuse(codes.ResourceExhausted, rpcerr.ReasonConsumers, fmt.Errorf("too many consumers: %w; close one", err))
 	}
 	defer release()
 	s.metrics.consumers.Inc()
@@ -44,7 +47,7 @@ func (s *changelog) Consume(q *pb.ConsumeRequest, ss pb.ChangelogService_Consume
 	if q.Group != "" {
 		m, err := s.log.Join(q.Group, q.MemberId)
 		if err != nil {
-			return s.logError(ctx, err)
+			return s.status(ctx, err)
 		}
 		defer m.Leave()
 		f.member = m
@@ -62,11 +65,11 @@ func (s *changelog) Consume(q *pb.ConsumeRequest, ss pb.ChangelogService_Consume
 // consumption is one Consume stream. Send blocks while the client does not read, and
 // with it the reading of the log: nothing else waits.
 type consumption struct {
-	*changelog
+	*Service
 	ss      pb.ChangelogService_ConsumeServer
 	cursor  *cursor
 	encoder *debezium.Encoder
-	member  LogMember
+	member  change.Member
 	follow  bool
 	end     change.Offset // where a stream without follow ends
 
@@ -88,7 +91,7 @@ func (f *consumption) run(ctx context.Context, from change.Offset) error {
 		changed, open := f.log.Changed()
 		recs, more, err := f.cursor.read(pieceBytes)
 		if err != nil {
-			return f.logError(ctx, err)
+			return f.status(ctx, err)
 		}
 		if err := f.deliver(recs); err != nil {
 			return err
@@ -104,7 +107,7 @@ func (f *consumption) run(ctx context.Context, from change.Offset) error {
 				return err
 			}
 		case !f.follow:
-			return f.logError(ctx, fmt.Errorf("the log ends before offset %d, which it has announced", f.end))
+			return f.status(ctx, fmt.Errorf("the log ends before offset %d, which it has announced", f.end))
 		case !open:
 			return errDraining()
 		default:
@@ -119,10 +122,10 @@ func (f *consumption) run(ctx context.Context, from change.Offset) error {
 func (f *consumption) over(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
-		return ctxError(ctx.Err())
+		return rpcerr.FromContext(ctx.Err())
 	case <-f.member.Fenced:
 		return f.fenced()
-	case <-f.draining:
+	case <-f.opt.Draining:
 		return errDraining()
 	default:
 		return nil
@@ -131,12 +134,12 @@ func (f *consumption) over(ctx context.Context) error {
 
 func (f *consumption) fenced() error {
 	select {
-	case <-f.draining: // closing the log ends every membership too
+	case <-f.opt.Draining: // closing the log ends every membership too
 		return errDraining()
 	default:
 	}
 	f.metrics.fenced.Inc()
-	return fault(&LogError{Kind: faultFenced, Err: errors.New("another member of the group has taken over")})
+	return refuse(codes.Aborted, rpcerr.ReasonFenced, errors.New("another member of the group has taken over"))
 }
 
 // wait waits for more to read, and says how far the stream is meanwhile.
@@ -153,10 +156,10 @@ func (f *consumption) wait(ctx context.Context, changed <-chan struct{}) error {
 	case <-due:
 		return f.progress(0)
 	case <-ctx.Done():
-		return ctxError(ctx.Err())
+		return rpcerr.FromContext(ctx.Err())
 	case <-f.member.Fenced:
 		return f.fenced()
-	case <-f.draining:
+	case <-f.opt.Draining:
 		return errDraining()
 	}
 }
@@ -219,12 +222,12 @@ func (f *consumption) send(m *pb.ConsumeResponse) error {
 // record encodes a record for the wire.
 func (f *consumption) record(p *placed) *pb.ChangeRecord {
 	// One allocation for key and value; most records fit the guess.
-	f.encoder.Source = debezium.Source{Version: f.opt.Version, Database: f.log.Source().Database}
+	f.encoder.Source = debezium.Source{Version: f.opt.Version, Database: f.log.Position().Source.Database}
 	b := f.encoder.AppendKey(make([]byte, 0, 768+2*(len(p.Before)+len(p.After))), &p.Record)
 	k := len(b)
 	b = f.encoder.AppendValue(b, &p.Record, p.at)
 	r := &pb.ChangeRecord{
-		Offset: uint64(p.Offset), Topic: change.Topic(p.Relation.Name), Op: p.Op.String(),
+		Offset: uint64(p.Offset), Topic: change.TopicName(p.Relation.Name), Op: p.Op.String(),
 		KeyJson: b[:k:k], ValueJson: b[k:], Xid: p.XID, Lsn: p.LSN.String(), LastInTransaction: p.at.Last,
 	}
 	if !p.CommitTime.IsZero() {

@@ -1,8 +1,10 @@
-package rpc
+package changelog
 
 import (
 	"sync"
 	"time"
+
+	"carbond/store/change"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -19,17 +21,17 @@ const (
 // groupCollector shows the lag of the consumer groups. Series exist as long as
 // the group does.
 type groupCollector struct {
-	log              Changelog
+	log              Log
 	now              func() time.Time
 	count, hidden    *prometheus.Desc
 	records, seconds *prometheus.Desc
 
 	mu   sync.Mutex // guards what follows
 	at   time.Time
-	last []LogGroup
+	last []change.Group
 }
 
-func newGroupCollector(log Changelog, now func() time.Time) *groupCollector {
+func newGroupCollector(log Log, now func() time.Time) *groupCollector {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("carbond_changelog_"+name, help, labels, nil)
 	}
@@ -65,7 +67,7 @@ func (c *groupCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (c *groupCollector) groups() []LogGroup {
+func (c *groupCollector) groups() []change.Group {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now := c.now(); c.at.IsZero() || now.Sub(c.at) >= groupsFor {

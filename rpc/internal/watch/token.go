@@ -1,4 +1,4 @@
-package rpc
+package watch
 
 import (
 	"encoding/binary"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"carbond/rpc/internal/hub"
+	"carbond/rpc/internal/wire"
 	"carbond/store/change"
 )
 
@@ -43,9 +44,9 @@ func (p place) head() hub.Head {
 const maxHistory = 64
 
 // token makes a token of a place in the history of now.
-func (w *watches) token(k hub.Key, h hub.Head) string {
+func (w *Service) token(k hub.Key, h hub.Head) string {
 	p := placeOf(h)
-	p.history = w.core.opt.History.Lineage().ID
+	p.history = w.opt.History.History().ID
 	return encodePlace(k, p)
 }
 
@@ -57,11 +58,11 @@ func encodePlace(k hub.Key, p place) string {
 	body := binary.AppendUvarint(b[:0], uint64(p.offset))
 	body = binary.AppendUvarint(body, uint64(p.lsn))
 	body = append(binary.AppendVarint(body, p.commit), p.history...)
-	return encodeToken(watchCall(k.View), k.Filter, body)
+	return wire.EncodeToken(watchCall(k.View), k.Filter, body)
 }
 
 func decodePlace(k hub.Key, token string) (place, error) {
-	body, err := decodeToken(watchCall(k.View), k.Filter, token)
+	body, err := wire.DecodeToken(watchCall(k.View), k.Filter, token)
 	if err != nil {
 		return place{}, errResumeToken
 	}

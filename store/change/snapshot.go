@@ -1,0 +1,42 @@
+package change
+
+import (
+	"context"
+	"iter"
+	"time"
+)
+
+// ViewSnapshot is one immutable version of the views, at a transaction boundary.
+// Every answer is computed from one Snapshot alone.
+type ViewSnapshot interface {
+	// Offset is the last changelog offset that the snapshot reflects.
+	Offset() Offset
+	// LSN is the commit-end LSN that it reflects, 0 in embedded mode.
+	LSN() LSN
+	// CommitTime is the source's commit time of its last transaction.
+	CommitTime() time.Time
+	// Version is the offset of the last change of the inputs of a view under a
+	// filter ("" = all). Equal versions mean equal answers.
+	Version(v View, filter string) Offset
+	// Projects yields the projects view in byte order of project_id, strictly
+	// after the id after ("" = from the start). Country "" means all.
+	Projects(country, after string) iter.Seq[Project]
+	// News yields the newest NewsLimit items, newest first.
+	News(source string) iter.Seq[NewsItem]
+	// Quotes yields the latest row of each ticker in byte order, strictly after
+	// the ticker after ("" = from the start).
+	Quotes(ticker, after string) iter.Seq[Quote]
+	// Project returns all that is known of one project.
+	Project(id string) (ProjectDetail, bool)
+}
+
+// Follower yields the transactions of the views behind an offset, in commit
+// order. It is used by one goroutine.
+type Follower interface {
+	// Next blocks until there are transactions, or ctx ends.
+	Next(ctx context.Context) ([]ViewTxn, error)
+	// Ready reports whether Next would return without waiting.
+	Ready() bool
+	// Offset is the last transaction end that Next has passed.
+	Offset() Offset
+}

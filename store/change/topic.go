@@ -1,0 +1,61 @@
+package change
+
+import "time"
+
+// Topic describes one topic of the changelog.
+type Topic struct {
+	Name    string    // "carbon.public.<table>"
+	Table   string    // without the schema
+	First   Offset    // oldest offset that the log keeps, of any topic; Next when it keeps none of this one
+	Next    Offset    // one past the topic's last change
+	Records uint64    // changes ever written, as far as this log goes back
+	Bytes   uint64    // bytes of their rows
+	Last    time.Time // commit time of the last change, zero when none
+}
+
+// RecordReader reads the records of a changelog in order. It belongs to one
+// goroutine and holds no file open between calls.
+type RecordReader interface {
+	// Next returns the offset at which the reader stands.
+	Next() Offset
+	// Read returns the next visible records, about maxBytes of them, or none when
+	// the reader has caught up. It returns *CompactedError when retention has
+	// passed the reader. EndLSN and Last of a record are set when its transaction
+	// ends in what was read, which is always so for the last record of a
+	// transaction. The rows behind a TRUNCATE come as Retract records.
+	Read(maxBytes int) ([]Record, error)
+}
+
+// Member is a consumer's hold on its group.
+type Member struct {
+	ID         string
+	Generation uint64          // given out once: it tells the member from those before and after
+	Fenced     <-chan struct{} // closed when another member has taken over
+	Leave      func()          // ends the hold; safe to call again
+}
+
+// Group describes a consumer group.
+type Group struct {
+	Name       string
+	Generation uint64
+	Active     string // member that consumes now, "" when none does
+	Topics     []GroupTopic
+}
+
+// GroupTopic is a group's place in one topic.
+type GroupTopic struct {
+	Topic     string
+	Committed Offset        // last offset that was dealt with
+	Lag       uint64        // records of the topic behind it
+	LagTime   time.Duration // age of the oldest of them
+	At        time.Time     // when it was committed
+}
+
+// GroupCommit says that a group has dealt with a topic up to an offset.
+type GroupCommit struct {
+	Group      string
+	Generation uint64 // that the member got
+	Member     string // who joined; "" is not checked
+	Topic      string
+	Offset     Offset
+}
