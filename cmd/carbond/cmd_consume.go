@@ -70,6 +70,7 @@ func cmdConsume(a *app) *cobra.Command {
 		},
 	}
 	c = client.Flags(cmd, version)
+	cmd.ValidArgsFunction = completeTopics(c)
 	fl := cmd.Flags()
 	fl.StringVar(&f.from, "from", "", "`PLACE` to begin: earliest, latest, an OFFSET, a TIME (RFC 3339 or a date) or an age such as -1h; default the group's place, else earliest")
 	fl.StringVar(&f.history, "history", "", "`ID` of the history that an OFFSET is from (carbond topics --format jsonl): an error when it means something else here")
@@ -78,6 +79,8 @@ func cmdConsume(a *app) *cobra.Command {
 	fl.Uint64Var(&f.max, "max", 0, "end after `N` changes")
 	fl.BoolVar(&f.follow, "follow", false, "wait for new changes")
 	fl.StringVarP(&f.format, "format", "f", "debezium", "`FORM`: debezium, row, connect (schema and payload) or payload (schema null)")
+	client.Complete(cmd, "format", "debezium", "row", "connect", "payload")
+	_ = cmd.RegisterFlagCompletionFunc("group", completeGroups(c)) // the flag exists
 	fl.BoolVar(&f.tombstones, "tombstones", false, "print null after each deletion, as Debezium's tombstones")
 	fl.BoolVar(&f.keys, "keys", false, "print {\"key\":...,\"value\":...}, as Debezium's converter has them")
 	return cmd

@@ -40,6 +40,7 @@ func cmdFeedsFetch(a *app) *cobra.Command {
 	}
 	c.Flags().IntVar(&rows, "rows", rows, "print at most `N` rows of each table")
 	addOverrides(c.Flags(), "data-dir")
+	c.ValidArgsFunction = completeFeeds(a, &client.HTTP{Addr: "127.0.0.1:50080"})
 	return c
 }
 

@@ -128,6 +128,12 @@ func cmdGroupsReset(a *app) *cobra.Command {
 		},
 	}
 	c = client.Flags(cmd, version)
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, start string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			return completeGroups(c)(cmd, args, start)
+		}
+		return completeTopics(c)(cmd, args, start)
+	}
 	form = client.FormFlags(cmd, a.getenv)
 	cmd.Flags().StringVar(&to, "to", "", "`PLACE`: earliest, latest, an OFFSET, a TIME (RFC 3339 or a date) or an age such as -1h")
 	cmd.Flags().BoolVar(&forget, "delete", false, "forget the group")

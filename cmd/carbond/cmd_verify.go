@@ -246,7 +246,7 @@ func (v *verifier) daemonRows(ctx context.Context, view *change.ViewDef, lsn cha
 
 // page adds one page of a view to out and returns the token of the next one.
 func (v *verifier) page(ctx context.Context, view *change.ViewDef, token string, out map[string]string) (string, error) {
-	rows, next, err := client.ViewPage(ctx, v.api, view, verifyPage, "", token)
+	rows, next, err := client.ViewPage(ctx, v.api, view, client.ViewQuery{Size: verifyPage, Token: token})
 	for _, r := range rows {
 		addRow(out, view, r)
 	}

@@ -50,6 +50,9 @@ func (v *viewer) run(ctx context.Context) error {
 		case code == codes.OutOfRange:
 			show.Note("the history since the last row is gone; every row follows once more")
 			v.token, v.skip, v.since = "", 0, 0
+			if live, ok := v.p.(*client.Live); ok {
+				live.Reset()
+			}
 		default:
 			return err
 		}
@@ -91,9 +94,16 @@ func (v *viewer) stream(ctx context.Context) error {
 
 // followView is `carbond view --follow`.
 func followView(a *app, ctx context.Context, conn grpc.ClientConnInterface, view *change.ViewDef, form *client.Form, filter string) error {
-	p, err := client.NewPrinter(a.out, form, stamped(view))
-	if err != nil {
-		return client.Output(err)
+	var p client.Printer
+	if form.Format == "table" {
+		live := client.NewLive(a.out, form, view)
+		defer live.Stop()
+		p = live
+	} else {
+		var err error
+		if p, err = client.NewPrinter(a.out, form, stamped(view)); err != nil {
+			return client.Output(err)
+		}
 	}
 	v := &viewer{app: a, api: pb.NewCarbonServiceClient(conn), view: view, filter: filter, p: p}
 	return v.run(ctx)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,8 @@ type app struct {
 
 	secrets config.Redaction
 
-	began bool // the command line was right and its command runs
+	began   bool  // the command line was right and its command runs
+	unknown error // help was asked for what does not exist
 }
 
 // run executes one command line and returns the exit code.
@@ -48,7 +50,7 @@ func run(ctx context.Context, args []string, std stdio) int {
 	root := a.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	return a.exit(cmd, err)
+	return a.exit(cmd, cmp.Or(err, a.unknown))
 }
 
 // exit prints the error, if any, and chooses the exit code.
@@ -94,6 +96,15 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetHelpCommand(a.helpCommand())
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		// cobra prints the help of what it found, also for carbond statsu --help.
+		if rest := cmd.Flags().Args(); cmd.HasSubCommands() && len(rest) > 0 {
+			a.unknown = unknownCommand(cmd, rest)
+			return
+		}
+		help(cmd, args)
+	})
 	// A flag of our own: cobra's would print through a template, and a binary
 	// with text/template in it cannot be stripped of unused methods.
 	root.Flags().BoolVarP(&a.showVersion, "version", "v", false, "print version, revision, build date and Go version")
@@ -106,6 +117,7 @@ func (a *app) root() *cobra.Command {
 		cmdDoctor(a),
 		cmdMigrate(a),
 		cmdTeardown(a),
+		cmdStatus(a),
 		cmdTopics(a),
 		cmdConsume(a),
 		cmdGroups(a),
@@ -194,8 +206,8 @@ func (a *app) helpCommand() *cobra.Command {
 		Example: "  carbond help serve",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			found, rest, err := cmd.Root().Find(args)
-			if err != nil || found == nil || len(rest) > 0 {
-				return client.Usage(fmt.Errorf("unknown command %q", strings.Join(args, " ")))
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(found, append(rest, args...))
 			}
 			found.InitDefaultHelpFlag()
 			return found.Help()

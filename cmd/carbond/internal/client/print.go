@@ -25,6 +25,7 @@ type Form struct {
 	Format string // one of Formats
 	UTC    bool   // times of a table in UTC, else in the zone of this machine
 	Raw    bool   // texts of CSV as they are, also those that a spreadsheet would run
+	Width  int    // of a table in columns, 0 for that of the terminal
 	Getenv func(string) string
 }
 
@@ -65,7 +66,17 @@ type (
 	Unix int64
 	// Mail is a time as RFC 822 has it.
 	Mail string
+	// Words is a list: one in JSON, elsewhere a text.
+	Words []string
 )
+
+// Moment is a time that may not be known.
+func Moment(t *time.Time) any {
+	if t == nil {
+		return nil
+	}
+	return *t
+}
 
 // Printer writes rows in one form. The values of a row are strings, numbers, truth
 // values, times, or nil for none. End writes what is held back.
@@ -153,6 +164,10 @@ func jsonValue(v any) any {
 			return nil
 		}
 		return cell(v)
+	case Words:
+		if v == nil {
+			return Words{}
+		}
 	}
 	return v
 }
@@ -188,7 +203,7 @@ func (p *csvPrinter) Row(r []any) error {
 	for i, v := range r {
 		cells[i] = cell(v)
 		switch v.(type) {
-		case string, Key, Mail:
+		case string, Key, Mail, Words:
 			if !p.raw {
 				cells[i] = noFormula(cells[i])
 			}
@@ -216,6 +231,8 @@ func cell(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return ""
+	case Words:
+		return strings.Join(v, "; ")
 	case float64:
 		return float(v)
 	case time.Time:

@@ -23,7 +23,7 @@ func environ(pairs ...string) func(string) string {
 
 func TestPrinters(t *testing.T) {
 	c := client.Columns{Names: []string{"id", "n", "f", "at"}, Brief: []int{0, 2, 3}}
-	at := time.Date(2026, 11, 30, 6, 7, 8, 9e6, time.UTC)
+	at := time.Date(2025, 11, 30, 6, 7, 8, 9e6, time.UTC)
 	rows := [][]any{
 		{"a\n\x1b[31m\u202eb\u009b", int32(7), math.NaN(), at},
 		{`=q"uo,te`, int32(-1), 1234567.5, time.Time{}},
@@ -31,9 +31,9 @@ func TestPrinters(t *testing.T) {
 		{client.Key("-1"), nil, 1e300, nil},
 	}
 	for format, want := range map[string]string{
-		"table": "ID                     F  AT\na  [31m b            NaN  2026-11-30 06:07:08\n=q\"uo,te    1,234,567.50\né              -Infinity\n-1                1e+300\n",
-		"csv":   "id,n,f,at\n\"a\n\x1b[31m\u202eb\u009b\",7,NaN,2026-11-30T06:07:08.009Z\n\"'=q\"\"uo,te\",-1,1234567.5,\né,0,-Infinity,\n'-1,,1e+300,\n",
-		"jsonl": `{"id":"a\n\u001b[31m\u202eb\u009b","n":7,"f":"NaN","at":"2026-11-30T06:07:08.009Z"}` + "\n" + `{"id":"=q\"uo,te","n":-1,"f":1234567.5,"at":null}` + "\n" + `{"id":"é","n":0,"f":"-Infinity","at":null}` + "\n" + `{"id":"-1","n":null,"f":1e+300,"at":null}` + "\n",
+		"table": "ID                     F  AT\na  [31m b            NaN  2025-11-30 06:07:08\n=q\"uo,te    1,234,567.50\né              -Infinity\n-1                1e+300\n",
+		"csv":   "id,n,f,at\n\"a\n\x1b[31m\u202eb\u009b\",7,NaN,2025-11-30T06:07:08.009Z\n\"'=q\"\"uo,te\",-1,1234567.5,\né,0,-Infinity,\n'-1,,1e+300,\n",
+		"jsonl": `{"id":"a\n\u001b[31m\u202eb\u009b","n":7,"f":"NaN","at":"2025-11-30T06:07:08.009Z"}` + "\n" + `{"id":"=q\"uo,te","n":-1,"f":1234567.5,"at":null}` + "\n" + `{"id":"é","n":0,"f":"-Infinity","at":null}` + "\n" + `{"id":"-1","n":null,"f":1e+300,"at":null}` + "\n",
 	} {
 		if got := printed(t, &client.Form{Format: format, UTC: true, Getenv: environ()}, c, rows); got != want {
 			t.Errorf("%s:\n%q\n%q", format, got, want)

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"io"
 	"math"
-	"net/mail"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,7 +45,7 @@ func newTable(w io.Writer, o *Form, c Columns) *table {
 	if o.UTC {
 		t.zone = time.UTC
 	}
-	t.width = Width(w, o.Getenv)
+	t.width = cmp.Or(o.Width, Width(w, o.Getenv))
 	t.head = make([]string, len(t.brief))
 	for i, n := range t.brief {
 		t.head[i] = strings.ToUpper(c.Names[n])
@@ -75,9 +74,9 @@ func (t *table) cells(column int) []string {
 		switch v := r[column].(type) {
 		case nil, bool:
 			out = append(out, cell(v))
-		case string:
+		case string, Words:
 			t.narrow[column] = true
-			out = append(out, Plain(v))
+			out = append(out, Plain(cell(v)))
 		case time.Time:
 			out = append(out, t.moment(v))
 		case Unix:
@@ -87,11 +86,7 @@ func (t *table) cells(column int) []string {
 				out = append(out, t.moment(time.Unix(int64(v), 0)))
 			}
 		case Mail:
-			at, err := mail.ParseDate(string(v))
-			if err != nil {
-				at = time.Time{}
-			}
-			out = append(out, cmp.Or(t.moment(at), Plain(string(v))))
+			out = append(out, cmp.Or(t.moment(mailTime(string(v))), Plain(string(v))))
 		case Key:
 			out = append(out, Plain(string(v)))
 		case Year, Offset:
@@ -112,7 +107,11 @@ func (t *table) moment(at time.Time) string {
 	if at.IsZero() {
 		return ""
 	}
-	return at.In(t.zone).Format(time.DateTime)
+	at = at.In(t.zone)
+	if now := time.Now().In(t.zone); at.YearDay() == now.YearDay() && at.Year() == now.Year() {
+		return at.Format(time.TimeOnly) // today
+	}
+	return at.Format(time.DateTime)
 }
 
 // digits is how many digits behind the point tell something in a column.

@@ -43,18 +43,27 @@ func shown(view *change.ViewDef, name string) func(any) any {
 	return nil
 }
 
+// ViewQuery says which rows of a view are wanted.
+type ViewQuery struct {
+	Filter   string // "" for all
+	Size     int32  // rows of a page
+	Token    string // of the page, "" for the first
+	AtOffset uint64 // as the view was then, 0 for now
+	AtTime   string // or at a time, RFC 3339
+}
+
 // ViewPage fetches one page of a view, and the token of the next one. Each row is
 // the values of the view's fields.
-func ViewPage(ctx context.Context, api pb.CarbonServiceClient, view *change.ViewDef, size int32, filter, token string, opt ...grpc.CallOption) (rows [][]any, next string, err error) {
+func ViewPage(ctx context.Context, api pb.CarbonServiceClient, view *change.ViewDef, q ViewQuery, opt ...grpc.CallOption) (rows [][]any, next string, err error) {
 	switch view.Name {
 	case change.ViewProjects:
-		r, err := api.GetProjects(ctx, &pb.ProjectQuery{Country: filter, PageSize: size, PageToken: token}, opt...)
+		r, err := api.GetProjects(ctx, &pb.ProjectQuery{Country: q.Filter, PageSize: q.Size, PageToken: q.Token, AsOfOffset: q.AtOffset, AsOfTime: q.AtTime}, opt...)
 		return valuesOf(view, r.GetItems()), r.GetNextPageToken(), err
 	case change.ViewNews:
-		r, err := api.GetNews(ctx, &pb.NewsQuery{Source: filter, PageSize: size, PageToken: token}, opt...)
+		r, err := api.GetNews(ctx, &pb.NewsQuery{Source: q.Filter, PageSize: q.Size, PageToken: q.Token, AsOfOffset: q.AtOffset, AsOfTime: q.AtTime}, opt...)
 		return valuesOf(view, r.GetItems()), r.GetNextPageToken(), err
 	}
-	r, err := api.GetFinanceData(ctx, &pb.FinanceQuery{Ticker: filter, PageSize: size, PageToken: token}, opt...)
+	r, err := api.GetFinanceData(ctx, &pb.FinanceQuery{Ticker: q.Filter, PageSize: q.Size, PageToken: q.Token, AsOfOffset: q.AtOffset, AsOfTime: q.AtTime}, opt...)
 	return valuesOf(view, r.GetItems()), r.GetNextPageToken(), err
 }
 
