@@ -118,6 +118,8 @@ func major(version string) int {
 // setLocal gives one transaction the settings.
 func setLocal() string {
 	var b strings.Builder
+	// Versions before 17 do not know it, see noTransactionTimeout. To set it stops its clock.
+	b.WriteString("; SELECT pg_catalog.set_config('transaction_timeout', '0', true) WHERE pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL")
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		if strings.HasPrefix(name, "default_transaction_") || name == "client_encoding" {
 			continue // decided by BEGIN, and by the pooler's own protocol
