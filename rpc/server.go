@@ -210,6 +210,27 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	return fmt.Errorf("serve gRPC on %s: %w", lis.Addr(), err)
 }
 
+// CacheEntry is one reply in the cache.
+type CacheEntry struct {
+	Key   string // such as projects:ALL
+	Age   time.Duration
+	TTL   time.Duration // until it is made again even if nothing changes
+	Bytes int64         // of memory
+	Hits  uint64
+}
+
+// Cache lists what the cache of replies holds, the last used first.
+func (s *Server) Cache() []CacheEntry {
+	var out []CacheEntry
+	for _, e := range s.core.cache.Entries() {
+		out = append(out, CacheEntry{Key: e.Key.String(), Age: e.Age, TTL: e.TTL, Bytes: e.Size, Hits: e.Hits})
+	}
+	return out
+}
+
+// FlushCache forgets every reply and returns how many they were, and their bytes.
+func (s *Server) FlushCache() (entries int, bytes int64) { return s.core.cache.Purge() }
+
 // SetServing sets the health of a service; "" is the process. After Shutdown it
 // has no effect.
 func (s *Server) SetServing(service string, ok bool) {

@@ -30,7 +30,7 @@ func cmdFeeds(a *app) *cobra.Command {
 	}
 	h = client.HTTPFlags(c)
 	form = client.FormFlags(c, a.getenv)
-	c.AddCommand(cmdFeedsFetch(a))
+	c.AddCommand(cmdFeedsFetch(a), cmdFeedsPoll(a))
 	return c
 }
 

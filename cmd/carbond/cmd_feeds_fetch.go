@@ -16,6 +16,7 @@ import (
 	"carbond/cmd/carbond/internal/daemon"
 	"carbond/feeds"
 	"carbond/feeds/postgres"
+	pb "carbond/proto/carbon"
 	"carbond/store"
 	"carbond/store/change"
 )
@@ -44,6 +45,45 @@ func cmdFeedsFetch(a *app) *cobra.Command {
 	return c
 }
 
+func cmdFeedsPoll(a *app) *cobra.Command {
+	var c *client.Client
+	cmd := &cobra.Command{
+		Use:   "poll NAME",
+		Short: "Have the running daemon poll one feed now",
+		Long: "Makes the running daemon poll a feed now, whether it is due or not, and prints what the poll changed.\n" +
+			"news stands for all news feeds. The call needs the scope admin. Exit code 1 when the poll failed.",
+		Example: "  carbond feeds poll verra\n  carbond feeds poll news/reuters --token-file admin.token",
+		Args:    oneArg("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			conn, err := c.Dial()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			r, err := pb.NewAdminServiceClient(conn).PollFeed(cmd.Context(), &pb.PollFeedRequest{Feed: args[0]})
+			if err != nil {
+				return c.Explain(err)
+			}
+			rep := feeds.Report{
+				Feed: args[0], Items: int(r.GetItems()), Requests: int(r.GetRequests()), Duration: time.Duration(r.GetDurationMs()) * time.Millisecond,
+				Written: change.Written{Inserted: int(r.GetInserted()), Updated: int(r.GetUpdated()), Deleted: int(r.GetDeleted()), Unchanged: int(r.GetUnchanged())},
+				LeftOut: r.GetLeftOut(), Notes: r.GetNotes(),
+			}
+			if r.GetNotModified() {
+				rep.Upstream = "not modified"
+			}
+			printPoll(a, rep, "inserted %d, updated %d, deleted %d; %d are unchanged\n")
+			if r.GetError() != "" {
+				return errors.New(r.GetError())
+			}
+			return nil
+		},
+	}
+	c = client.Flags(cmd, version)
+	cmd.ValidArgsFunction = completeFeeds(a, &client.HTTP{Addr: "127.0.0.1:50080"})
+	return cmd
+}
+
 func fetchFeed(a *app, ctx context.Context, cfg *config.Config, name string, rows int) error {
 	w, note, done, err := previewWriter(ctx, cfg)
 	if err != nil {
@@ -68,17 +108,7 @@ func fetchFeed(a *app, ctx context.Context, cfg *config.Config, name string, row
 }
 
 func printReport(a *app, r feeds.Report, rows int) {
-	fmt.Fprintf(a.out, "%s: %d items in %d requests, %s\n", r.Feed, r.Items, r.Requests, r.Duration.Round(time.Millisecond))
-	if r.Upstream != "" {
-		fmt.Fprintf(a.out, "upstream: %s\n", r.Upstream)
-	}
-	fmt.Fprintf(a.out, "would insert %d, update %d, delete %d; %d are unchanged\n", r.Written.Inserted, r.Written.Updated, r.Written.Deleted, r.Written.Unchanged)
-	for _, left := range r.LeftOut {
-		fmt.Fprintln(a.out, "left out of "+client.Plain(left))
-	}
-	for _, n := range r.Notes {
-		fmt.Fprintln(a.out, "note: "+client.Plain(n))
-	}
+	printPoll(a, r, "would insert %d, update %d, delete %d; %d are unchanged\n")
 	for _, e := range r.Edits {
 		fmt.Fprintf(a.out, "\n%s: %s\n", e.Table, strings.Join(e.Columns, ", "))
 		printRows(a, "  ", e.Rows, rows)
@@ -86,6 +116,21 @@ func printReport(a *app, r feeds.Report, rows int) {
 			fmt.Fprintf(a.out, "%s, gone: %s\n", e.Table, strings.Join(change.KeyColumns(e.Table), ", "))
 			printRows(a, "  ", e.Delete, rows)
 		}
+	}
+}
+
+// printPoll prints what a poll found, and with the format what was written of it.
+func printPoll(a *app, r feeds.Report, written string) {
+	fmt.Fprintf(a.out, "%s: %d items in %d requests, %s\n", client.Plain(r.Feed), r.Items, r.Requests, r.Duration.Round(time.Millisecond))
+	if r.Upstream != "" {
+		fmt.Fprintf(a.out, "upstream: %s\n", r.Upstream)
+	}
+	fmt.Fprintf(a.out, written, r.Written.Inserted, r.Written.Updated, r.Written.Deleted, r.Written.Unchanged)
+	for _, left := range r.LeftOut {
+		fmt.Fprintln(a.out, "left out of "+client.Plain(left))
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintln(a.out, "note: "+client.Plain(n))
 	}
 }
 

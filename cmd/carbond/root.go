@@ -123,6 +123,7 @@ func (a *app) root() *cobra.Command {
 		cmdGroups(a),
 		cmdView(a),
 		cmdFeeds(a),
+		cmdCache(a),
 		cmdVerify(a),
 		cmdFsck(a),
 		cmdBackup(a),

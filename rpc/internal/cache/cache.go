@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,7 +62,7 @@ type Cache[S comparable, V any] struct {
 	opt Options
 
 	mu        sync.Mutex // guards what follows
-	lru       *simplelru.LRU[Key, entry[S, V]]
+	lru       *simplelru.LRU[Key, *entry[S, V]]
 	bytes     int64
 	evictions uint64
 	flights   map[flightKey[S]]*flight[V]
@@ -74,6 +75,7 @@ type entry[S comparable, V any] struct {
 	value   V
 	size    int64
 	expires time.Time
+	hits    uint64
 }
 
 // New returns an empty cache.
@@ -92,7 +94,7 @@ func New[S comparable, V any](opt Options) *Cache[S, V] {
 	}
 	c := &Cache[S, V]{opt: opt, flights: make(map[flightKey[S]]*flight[V])}
 	// The only error is a size below 1.
-	c.lru, _ = simplelru.NewLRU(opt.MaxEntries, func(_ Key, e entry[S, V]) { c.bytes -= e.size })
+	c.lru, _ = simplelru.NewLRU(opt.MaxEntries, func(_ Key, e *entry[S, V]) { c.bytes -= e.size })
 	return c
 }
 
@@ -101,6 +103,7 @@ func (c *Cache[S, V]) Get(ctx context.Context, key Key, stamp S, load Load[V]) (
 	c.mu.Lock()
 	if e, ok := c.lru.Get(key); ok && e.stamp == stamp {
 		if c.opt.Now().Before(e.expires) {
+			e.hits++
 			c.mu.Unlock()
 			return e.value, Hit, nil
 		}
@@ -137,7 +140,7 @@ func (c *Cache[S, V]) store(key Key, stamp S, it Item[V]) {
 		c.lru.RemoveOldest()
 		c.evictions++
 	}
-	c.lru.Add(key, entry[S, V]{stamp, it.Value, size, c.opt.Now().Add(c.opt.TTL)})
+	c.lru.Add(key, &entry[S, V]{stamp: stamp, value: it.Value, size: size, expires: c.opt.Now().Add(c.opt.TTL)})
 	c.bytes += size
 }
 
@@ -155,11 +158,35 @@ func (c *Cache[S, V]) Stats() Stats {
 	return Stats{c.lru.Len(), c.bytes, c.evictions}
 }
 
-// Purge forgets every entry. Loads under way go on.
-func (c *Cache[S, V]) Purge() {
+// Entry is what a Cache holds for a key.
+type Entry struct {
+	Key  Key
+	Age  time.Duration
+	TTL  time.Duration // until it is loaded again, whatever its stamp; 0 when it is over
+	Size int64         // bytes
+	Hits uint64
+}
+
+// Entries lists what is stored, the last used first.
+func (c *Cache[S, V]) Entries() []Entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now, out := c.opt.Now(), make([]Entry, 0, c.lru.Len())
+	for _, key := range slices.Backward(c.lru.Keys()) {
+		e, _ := c.lru.Peek(key)
+		left := e.expires.Sub(now)
+		out = append(out, Entry{Key: key, Age: c.opt.TTL - left, TTL: max(left, 0), Size: e.size, Hits: e.hits})
+	}
+	return out
+}
+
+// Purge forgets every entry and returns what they were. Loads under way go on.
+func (c *Cache[S, V]) Purge() (entries int, bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	entries, bytes = c.lru.Len(), c.bytes
 	c.lru.Purge()
+	return entries, bytes
 }
 
 // Wait returns when no load is under way. Callers stop calling Get first.

@@ -222,3 +222,32 @@ func TestHitAllocatesNothing(t *testing.T) {
 		t.Fatalf("a hit allocates %v times", n)
 	}
 }
+
+// TestEntries lists what is stored, the last used first, with its age and hits.
+func TestEntries(t *testing.T) {
+	now := time.Unix(1000, 0)
+	c := cache.New[int, string](cache.Options{TTL: 300 * time.Second, Now: func() time.Time { return now }})
+	get := func(view string) {
+		t.Helper()
+		_, _, err := c.Get(t.Context(), cache.Key{View: view}, 1, func(context.Context) (cache.Item[string], error) {
+			return cache.Item[string]{Value: view, Size: 100, Keep: true}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	get("news")
+	now = now.Add(10 * time.Second)
+	get("finance")
+	get("news")
+	get("news")
+	got := c.Entries()
+	if len(got) != 2 || got[0].Key.View != "news" || got[0].Hits != 2 || got[0].Age != 10*time.Second || got[0].TTL != 290*time.Second ||
+		got[1].Key.View != "finance" || got[1].Hits != 0 || got[1].Age != 0 || got[0].Size <= 100 {
+		t.Errorf("got %+v", got)
+	}
+	bytes := got[0].Size + got[1].Size
+	if n, b := c.Purge(); n != 2 || b != bytes || len(c.Entries()) != 0 || c.Stats().Bytes != 0 {
+		t.Errorf("forgot %d entries of %d bytes, want 2 of %d; left %+v", n, b, bytes, c.Stats())
+	}
+}

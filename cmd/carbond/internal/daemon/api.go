@@ -10,6 +10,7 @@ import (
 
 	"carbond/cmd/carbond/internal/client"
 	"carbond/cmd/carbond/internal/config"
+	pb "carbond/proto/carbon"
 	"carbond/rpc"
 	"carbond/store"
 	"carbond/store/change"
@@ -63,6 +64,7 @@ func (d *Daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
 	if d.pool != nil {
 		opt.Pool = d.pool
 	}
+	opt.Register = append(opt.Register, func(r grpc.ServiceRegistrar) { pb.RegisterAdminServiceServer(r, operator{d: d}) })
 	if d.api, err = rpc.New(reader{d.store, d.source != nil}, opt); err != nil {
 		return fmt.Errorf("make the gRPC server: %w", err)
 	}
