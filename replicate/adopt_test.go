@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
+	"carbond/replicate/schema"
 )
 
 // adopt lets a changelog of one place go on in another, by the word that the
@@ -17,13 +19,13 @@ func adopt(t *testing.T, sink *memSink, opt replicate.Options, url string) repli
 	opt.URL = url
 	r := run(t, sink, opt)
 	id := pgtest.Text(t, url, "SELECT system_identifier FROM pg_control_system()")[0][0]
-	if s := r.trouble(replicate.KindOtherCluster); !strings.Contains(s.Reason, "postgres.adopt to "+id) {
+	if s := r.trouble(pgerr.KindOtherCluster); !strings.Contains(s.Reason, "postgres.adopt to "+id) {
 		t.Errorf("reason %q does not name %s", s.Reason, id)
 	}
 	r.stop()
 	opt.Adopt = "1" + id
 	r = run(t, sink, opt)
-	r.trouble(replicate.KindOtherCluster)
+	r.trouble(pgerr.KindOtherCluster)
 	r.stop()
 
 	before := sink.transactions()
@@ -57,7 +59,7 @@ func TestAdopt(t *testing.T) {
 			other := pgtest.Start(t)
 			pgtest.Exec(t, other.URL("postgres"), "CREATE DATABASE "+name)
 			url := other.URL(name)
-			if err := replicate.Migrate(t.Context(), options(url)); err != nil {
+			if err := schema.Migrate(t.Context(), options(url)); err != nil {
 				t.Fatal(err)
 			}
 			pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('both'), ('gone')")
@@ -79,7 +81,7 @@ func TestAdopt(t *testing.T) {
 			// It counts once: another database of the same cluster is refused.
 			opt.URL = opt.URL[:strings.LastIndex(opt.URL, "/")] + "/postgres?sslmode=disable"
 			r = run(t, sink, opt)
-			if s := r.trouble(replicate.KindOtherCluster); !strings.Contains(s.Reason, "has been used") {
+			if s := r.trouble(pgerr.KindOtherCluster); !strings.Contains(s.Reason, "has been used") {
 				t.Errorf("reason %q", s.Reason)
 			}
 			r.stop()

@@ -14,6 +14,7 @@ import (
 
 	"carbond/replicate"
 	"carbond/replicate/pgtest"
+	"carbond/replicate/schema"
 	"carbond/store/change"
 )
 
@@ -52,7 +53,7 @@ func BenchmarkCatchUp(b *testing.B) {
 	}
 	url := pgtest.Shared(b).Database(b)
 	opt := options(url)
-	if err := replicate.Migrate(b.Context(), opt); err != nil {
+	if err := schema.Migrate(b.Context(), opt); err != nil {
 		b.Fatal(err)
 	}
 	for range b.N {

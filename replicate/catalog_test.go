@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
 )
 
@@ -14,29 +15,29 @@ import (
 // until somebody decides, and a copy anew heals it.
 func TestCatalogChange(t *testing.T) {
 	for name, tt := range map[string]struct {
-		kind replicate.Kind
+		kind pgerr.Kind
 		sql  []string
 	}{
-		"taken out and put back": {replicate.KindPublicationChange, []string{
+		"taken out and put back": {pgerr.KindPublicationChange, []string{
 			"ALTER PUBLICATION carbond DROP TABLE finance",
 			"INSERT INTO finance (ticker, timestamp) VALUES ('lost', 1)",
 			"ALTER PUBLICATION carbond ADD TABLE finance",
 		}},
-		"no deletes for a while": {replicate.KindPublicationChange, []string{
+		"no deletes for a while": {pgerr.KindPublicationChange, []string{
 			"ALTER PUBLICATION carbond SET (publish = 'insert, update, truncate')",
 			"DELETE FROM news",
 			"ALTER PUBLICATION carbond SET (publish = 'insert, update, delete, truncate')",
 		}},
-		"another table of the name": {replicate.KindPublicationChange, []string{
+		"another table of the name": {pgerr.KindPublicationChange, []string{
 			"ALTER TABLE news RENAME TO old_news",
 			"CREATE TABLE news (LIKE old_news INCLUDING ALL)",
 			"ALTER PUBLICATION carbond ADD TABLE news",
 			"INSERT INTO news (guid) VALUES ('new')",
 		}},
-		"another type": {replicate.KindTableChange, []string{
+		"another type": {pgerr.KindTableChange, []string{
 			"ALTER TABLE verra ALTER supply TYPE numeric(10, 2)",
 		}},
-		"a default for all": {replicate.KindTableChange, []string{
+		"a default for all": {pgerr.KindTableChange, []string{
 			"ALTER TABLE verra DROP country, ADD country text DEFAULT 'Brazil'",
 		}},
 	} {
@@ -53,7 +54,7 @@ func TestCatalogChange(t *testing.T) {
 				if while == "stopped" {
 					r = run(t, r.sink, opt)
 				}
-				if tt.kind == replicate.KindPublicationChange {
+				if tt.kind == pgerr.KindPublicationChange {
 					r.trouble(tt.kind)
 				} else {
 					r.blamed("public.verra")
@@ -80,7 +81,7 @@ func (r *running) blamed(of string) {
 	r.tb.Helper()
 	r.level()
 	eventually(r.tb, func() error {
-		if s := r.Status(); !s.Connected || s.Kind != replicate.KindTableChange || !strings.Contains(s.Reason, of) {
+		if s := r.Status(); !s.Connected || s.Kind != pgerr.KindTableChange || !strings.Contains(s.Reason, of) {
 			return fmt.Errorf("no word of %s: %+v", of, s)
 		}
 		return nil

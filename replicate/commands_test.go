@@ -10,7 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
+	"carbond/replicate/schema"
 	"carbond/store/change"
 )
 
@@ -22,7 +24,7 @@ func TestMigrate(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			if err := replicate.Migrate(t.Context(), opt); err != nil {
+			if err := schema.Migrate(t.Context(), opt); err != nil {
 				t.Error(err)
 			}
 		})
@@ -33,10 +35,10 @@ func TestMigrate(t *testing.T) {
 	}
 	// Somebody drops a column; the next migration brings it back.
 	pgtest.Exec(t, url, "ALTER TABLE verra DROP country", "ALTER PUBLICATION carbond DROP TABLE finance")
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
-	findings, err := replicate.Preflight(t.Context(), opt)
+	findings, err := schema.Preflight(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +56,7 @@ func TestMigrate(t *testing.T) {
 			}
 		}
 	}
-	if _, err := replicate.Teardown(t.Context(), opt); err != nil {
+	if _, err := schema.Teardown(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	if got := pgtest.Text(t, url, "SELECT (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM news)"); got[0][0] != "0" || got[0][1] != "1" {
@@ -67,24 +69,24 @@ func TestMigrate(t *testing.T) {
 func TestMigrateBesideANewerCarbond(t *testing.T) {
 	url := pgtest.Shared(t).Database(t)
 	opt := options(url)
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, url, "UPDATE carbond_schema_version SET version = 99")
 	refused := func(err error) {
 		t.Helper()
-		e, ok := errors.AsType[*replicate.Error](err)
-		if !ok || e.Kind != replicate.KindMigrate || !strings.Contains(e.Error(), "version 99") || !strings.Contains(e.Error(), "newer carbond") {
+		e, ok := errors.AsType[*pgerr.Error](err)
+		if !ok || e.Kind != pgerr.KindMigrate || !strings.Contains(e.Error(), "version 99") || !strings.Contains(e.Error(), "newer carbond") {
 			t.Errorf("got %v", err)
 		}
 	}
-	refused(replicate.Migrate(t.Context(), opt))
+	refused(schema.Migrate(t.Context(), opt))
 	r := run(t, newSink(), opt)
 	r.level()
 	r.stop()
 	pgtest.Exec(t, url, "ALTER TABLE verra DROP country")
-	refused(replicate.Migrate(t.Context(), opt))
-	if s := run(t, newSink(), options(url)).trouble(replicate.KindMigrate); !strings.Contains(s.Reason, "newer carbond") {
+	refused(schema.Migrate(t.Context(), opt))
+	if s := run(t, newSink(), options(url)).trouble(pgerr.KindMigrate); !strings.Contains(s.Reason, "newer carbond") {
 		t.Errorf("got %q", s.Reason)
 	}
 	if got := pgtest.Text(t, url, "SELECT version, (SELECT count(*) FROM pg_attribute WHERE attrelid = 'verra'::regclass AND attname = 'country') FROM carbond_schema_version"); got[0][0] != "99" || got[0][1] != "0" {
@@ -99,17 +101,17 @@ func TestMigrateSparesTablesWithoutKey(t *testing.T) {
 	opt := options(url)
 	pgtest.Exec(t, url, "CREATE TABLE verra(project_id text NOT NULL, country text)", "INSERT INTO verra VALUES ('A', 'Peru')")
 	for range 2 {
-		e, ok := errors.AsType[*replicate.Error](replicate.Migrate(t.Context(), opt))
-		if !ok || e.Kind != replicate.KindReplicaIdentity || !strings.Contains(e.Repair, `ALTER TABLE "public"."verra" ADD PRIMARY KEY (project_id)`) {
+		e, ok := errors.AsType[*pgerr.Error](schema.Migrate(t.Context(), opt))
+		if !ok || e.Kind != pgerr.KindReplicaIdentity || !strings.Contains(e.Repair, `ALTER TABLE "public"."verra" ADD PRIMARY KEY (project_id)`) {
 			t.Fatalf("got %v", e)
 		}
 		pgtest.Exec(t, url, "UPDATE verra SET country = 'Chile'", "DELETE FROM verra", "INSERT INTO verra VALUES ('A', 'Peru')")
 	}
-	if s := run(t, newSink(), opt).trouble(replicate.KindReplicaIdentity); !strings.Contains(s.Reason, "public.verra") {
+	if s := run(t, newSink(), opt).trouble(pgerr.KindReplicaIdentity); !strings.Contains(s.Reason, "public.verra") {
 		t.Errorf("serve says %q", s.Reason)
 	}
 	pgtest.Exec(t, url, "UPDATE verra SET country = 'Chile'", `ALTER TABLE "public"."verra" ADD PRIMARY KEY (project_id)`)
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, url, "UPDATE verra SET country = 'Peru'")
@@ -120,24 +122,24 @@ func TestMigrateSparesTablesWithoutKey(t *testing.T) {
 func TestMigrateWidensCarefully(t *testing.T) {
 	for name, tc := range map[string]struct {
 		publication string
-		want        replicate.Kind // "" for none
+		want        pgerr.Kind // "" for none
 	}{
 		"own tables":         {"CREATE PUBLICATION carbond FOR TABLE verra, finance WITH (publish = 'insert')", ""},
-		"a table of others":  {"CREATE PUBLICATION carbond FOR TABLE verra, diary WITH (publish = 'insert')", replicate.KindPublicationOps},
-		"all tables":         {"CREATE PUBLICATION carbond FOR ALL TABLES WITH (publish = 'insert')", replicate.KindPublicationOps},
-		"own, without a key": {"ALTER TABLE verra DROP CONSTRAINT verra_pkey; CREATE PUBLICATION carbond FOR TABLE verra WITH (publish = 'insert')", replicate.KindReplicaIdentity},
+		"a table of others":  {"CREATE PUBLICATION carbond FOR TABLE verra, diary WITH (publish = 'insert')", pgerr.KindPublicationOps},
+		"all tables":         {"CREATE PUBLICATION carbond FOR ALL TABLES WITH (publish = 'insert')", pgerr.KindPublicationOps},
+		"own, without a key": {"ALTER TABLE verra DROP CONSTRAINT verra_pkey; CREATE PUBLICATION carbond FOR TABLE verra WITH (publish = 'insert')", pgerr.KindReplicaIdentity},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := pgtest.Shared(t).Database(t)
-			if err := replicate.Migrate(t.Context(), options(url)); err != nil {
+			if err := schema.Migrate(t.Context(), options(url)); err != nil {
 				t.Fatal(err)
 			}
 			pgtest.Exec(t, url, "DROP PUBLICATION carbond", "CREATE TABLE diary(entry text)", "INSERT INTO diary VALUES ('a')", "INSERT INTO verra(project_id) VALUES ('A')")
 			for sql := range strings.SplitSeq(tc.publication, ";") {
 				pgtest.Exec(t, url, sql)
 			}
-			err := replicate.Migrate(t.Context(), options(url))
-			if e, ok := errors.AsType[*replicate.Error](err); ok != (tc.want != "") || ok && e.Kind != tc.want || !ok && err != nil {
+			err := schema.Migrate(t.Context(), options(url))
+			if e, ok := errors.AsType[*pgerr.Error](err); ok != (tc.want != "") || ok && e.Kind != tc.want || !ok && err != nil {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 			pgtest.Exec(t, url, "UPDATE diary SET entry = 'b'", "UPDATE verra SET country = 'Peru'")
@@ -153,8 +155,8 @@ func TestMigrateNamesTheRemedy(t *testing.T) {
 	pgtest.Exec(t, url, "CREATE TABLE news(guid uuid PRIMARY KEY, title text, link text, published text, published_at timestamptz, source text, summary text)")
 	remedy := func(opt replicate.Options) string {
 		t.Helper()
-		e, ok := errors.AsType[*replicate.Error](replicate.Migrate(t.Context(), opt))
-		if !ok || e.Kind != replicate.KindMigrate {
+		e, ok := errors.AsType[*pgerr.Error](schema.Migrate(t.Context(), opt))
+		if !ok || e.Kind != pgerr.KindMigrate {
 			t.Fatalf("got %v", e)
 		}
 		return e.Repair
@@ -163,7 +165,7 @@ func TestMigrateNamesTheRemedy(t *testing.T) {
 		t.Errorf("of a uuid key: %q", got)
 	}
 	pgtest.Exec(t, url, `ALTER TABLE "public"."news" ALTER COLUMN "guid" TYPE text USING "guid"::text`)
-	if err := replicate.Migrate(t.Context(), options(url)); err != nil {
+	if err := schema.Migrate(t.Context(), options(url)); err != nil {
 		t.Errorf("after the remedy: %v", err)
 	}
 	if c.External() {
@@ -182,11 +184,11 @@ func TestMigrateNamesTheRemedy(t *testing.T) {
 func TestMigrateGoesOn(t *testing.T) {
 	url := pgtest.Shared(t).Database(t)
 	opt := options(url)
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, url, "UPDATE carbond_schema_version SET version = 1", "DROP INDEX carbond_news_latest")
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	if got := pgtest.Text(t, url, "SELECT version, to_regclass('carbond_news_latest') FROM carbond_schema_version"); got[0][0] == "1" || got[0][1] != "carbond_news_latest" {

@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"carbond/replicate"
 	"carbond/replicate/pgtest"
+	"carbond/replicate/schema"
 )
 
 // TestURLOfLibpq connects with every parameter of libpq that pgconn would hand on
@@ -19,7 +19,7 @@ func TestURLOfLibpq(t *testing.T) {
 	opt := options(url + sep + "keepalives=1&keepalives_idle=30&keepalives_interval=5&keepalives_count=3&gssencmode=prefer&" +
 		"fallback_application_name=desk&sslcompression=0&ssl_min_protocol_version=TLSv1.2&load_balance_hosts=disable&replication=database&" +
 		"tcp_user_timeout=10000&client_encoding=auto&connect_timeout=5&channel_binding=prefer&target_session_attrs=any")
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	r := run(t, newSink(), opt)

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"carbond/replicate/internal/server"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/walsender"
 	"carbond/store/change"
 	"carbond/store/crashtest"
@@ -110,7 +112,7 @@ func streamChild(t *testing.T, spec string) {
 // streamOnce is one connection: it sends what comes behind the confirmed position
 // and returns what was confirmed at its end.
 func streamOnce(t *testing.T, sink Sink, txns []change.Txn, confirmed change.LSN, rng *rand.Rand) change.LSN {
-	s := script(t, sink, Options{AdvanceInterval: time.Millisecond, StatusInterval: time.Millisecond, PartChanges: 1 + rng.IntN(4)})
+	s := script(t, sink, server.Options{AdvanceInterval: time.Millisecond, StatusInterval: time.Millisecond, PartChanges: 1 + rng.IntN(4)})
 	if rng.IntN(3) > 0 {
 		s.CutAfter(rng.IntN(60_000))
 	}
@@ -140,7 +142,7 @@ func streamOnce(t *testing.T, sink Sink, txns []change.Txn, confirmed change.LSN
 			}
 			return confirmed
 		case err := <-s.end:
-			if k := kindOf(err); k != KindConnect {
+			if k := pgerr.KindOf(err); k != pgerr.KindConnect {
 				t.Fatalf("%s: %v", k, err)
 			}
 			return confirmed

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
 )
 
@@ -18,7 +19,7 @@ func TestDivergedSink(t *testing.T) {
 		"INSERT INTO verra (project_id, project_summary) SELECT 'a', string_agg(md5(i::text), '') FROM generate_series(1, 400) i",
 		"ALTER TABLE verra RENAME project_summary TO other",
 		"UPDATE verra SET country = 'Brazil'")
-	s := r.trouble(replicate.KindDiverged)
+	s := r.trouble(pgerr.KindDiverged)
 	if !strings.Contains(s.Reason, "unchanged, but unknown") || !strings.Contains(s.Reason, "postgres.on_gap") {
 		t.Errorf("reason %q", s.Reason)
 	}

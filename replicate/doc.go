@@ -12,7 +12,7 @@
 // Invariants
 //
 //  1. What is confirmed to Postgres is what Sink.Position has reported as
-//     durable, never more, never less than before, never zero (ack.go).
+//     durable, never more, never less than before, never zero (internal/stream/progress.go).
 //  2. The sink sees each source transaction whole and in commit order, a large
 //     one as bounded parts. After any interruption the stream starts again at
 //     the durable position, so the sink sees some transactions twice, but none

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
+	"carbond/replicate/internal/server"
 	"carbond/store/change"
 )
 
@@ -25,27 +26,27 @@ type Exported struct {
 // ExportSnapshot pins a moment of the database to an LSN by way of a temporary
 // replication slot, which is gone again when the call returns. Like every
 // creation of a slot it waits for older writing transactions to end.
-func ExportSnapshot(ctx context.Context, opt Options) (*Exported, error) {
-	opt = opt.withDefaults()
-	conn, err := opt.connect(ctx)
+func ExportSnapshot(ctx context.Context, opt server.Options) (*Exported, error) {
+	opt = opt.WithDefaults()
+	conn, err := opt.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	e := &Exported{conn: conn}
 	if err := e.open(ctx, &opt); err != nil {
-		return nil, errors.Join(opt.classify(err), e.Close(ctx))
+		return nil, errors.Join(opt.Classify(err), e.Close(ctx))
 	}
 	return e, nil
 }
 
-func (e *Exported) open(ctx context.Context, opt *Options) error {
-	srv, err := readServer(ctx, e.conn, "")
+func (e *Exported) open(ctx context.Context, opt *server.Options) error {
+	srv, err := server.ReadInfo(ctx, e.conn, "")
 	if err != nil {
 		return err
 	}
 	for attempt := 1; ; attempt++ {
-		err := e.pin(ctx, opt, srv)
-		if !errors.Is(err, errRewritten) || attempt == maxPins {
+		err := e.takeSnapshot(ctx, opt, srv)
+		if !errors.Is(err, errRewritten) || attempt == maxSnapshots {
 			return err
 		}
 		if _, err := e.conn.Exec(ctx, "ROLLBACK"); err != nil {
@@ -55,8 +56,8 @@ func (e *Exported) open(ctx context.Context, opt *Options) error {
 }
 
 // pin takes one snapshot and opens it.
-func (e *Exported) pin(ctx context.Context, opt *Options, srv server) error {
-	repl, _, err := opt.connectReplication(ctx)
+func (e *Exported) takeSnapshot(ctx context.Context, opt *server.Options, srv server.Info) error {
+	repl, _, err := opt.ConnectReplication(ctx)
 	if err != nil {
 		return err
 	}
@@ -66,7 +67,7 @@ func (e *Exported) pin(ctx context.Context, opt *Options, srv server) error {
 	var tag [6]byte
 	_, _ = rand.Read(tag[:]) // never fails
 	name := opt.Slot[:min(len(opt.Slot), 40)] + "_verify_" + hex.EncodeToString(tag[:])
-	res, err := pglogrepl.ParseCreateReplicationSlot(repl.Exec(ctx, opt.createSlotSQL(name, srv.version, true)))
+	res, err := pglogrepl.ParseCreateReplicationSlot(repl.Exec(ctx, opt.CreateSlotSQL(name, srv.Version, true)))
 	if err != nil {
 		return fmt.Errorf("create temporary replication slot %q: %w", name, err)
 	}

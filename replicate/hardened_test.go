@@ -8,17 +8,19 @@ import (
 	"time"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
+	"carbond/replicate/schema"
 )
 
 // findings of a preflight that are not OK, by name.
-func bad(t *testing.T, opt replicate.Options) map[string]replicate.Finding {
+func bad(t *testing.T, opt replicate.Options) map[string]schema.Finding {
 	t.Helper()
-	findings, err := replicate.Preflight(t.Context(), opt)
+	findings, err := schema.Preflight(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := map[string]replicate.Finding{}
+	out := map[string]schema.Finding{}
 	for _, f := range findings {
 		if !f.OK {
 			out[f.Name] = f
@@ -83,7 +85,7 @@ func TestSwallowingPooler(t *testing.T) {
 	db := c.Database(t)
 	name := pgtest.Text(t, db, "SELECT current_database()")[0][0]
 	opt := options(db)
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := replicate.PrepareSlot(t.Context(), opt); err != nil {
@@ -101,7 +103,7 @@ func TestSwallowingPooler(t *testing.T) {
 				t.Errorf("doctor: %+v", bad(t, through))
 			}
 			r := run(t, newSink(), through)
-			r.trouble(replicate.KindPooler)
+			r.trouble(pgerr.KindPooler)
 			r.stop()
 			if got := confirmed(t, db, opt.Slot); got != before {
 				t.Errorf("the slot stands at %s, not %s", got, before)
@@ -136,7 +138,7 @@ func TestTeardownOfOneOfTwo(t *testing.T) {
 	a.level()
 	b.level()
 	a.stop()
-	kept, err := replicate.Teardown(t.Context(), one)
+	kept, err := schema.Teardown(t.Context(), one)
 	if err != nil || len(kept) != 1 || kept[0] != two.Slot {
 		t.Errorf("kept for %v, %v", kept, err)
 	}
@@ -144,7 +146,7 @@ func TestTeardownOfOneOfTwo(t *testing.T) {
 	b.level()
 	b.sink.sameAsSQL(t, db)
 	b.stop()
-	if kept, err := replicate.Teardown(t.Context(), two); err != nil || kept != nil {
+	if kept, err := schema.Teardown(t.Context(), two); err != nil || kept != nil {
 		t.Errorf("the last: kept for %v, %v", kept, err)
 	}
 	if got := pgtest.Text(t, db, "SELECT count(*) FROM pg_publication")[0][0]; got != "0" {
@@ -164,7 +166,7 @@ func TestNoMoreRightsThanNeeded(t *testing.T) {
 			"GRANT CREATE ON DATABASE "+name+" TO owner", "CREATE SCHEMA owned AUTHORIZATION owner")
 		opt := options(c.UserURL("actor", "secret", name))
 		opt.Schema, opt.Publication = "owned", "owned"
-		if err := replicate.Migrate(t.Context(), opt); err != nil {
+		if err := schema.Migrate(t.Context(), opt); err != nil {
 			t.Fatal(err)
 		}
 		if created, err := replicate.PrepareSlot(t.Context(), opt); err != nil || !created {
@@ -179,7 +181,7 @@ func TestNoMoreRightsThanNeeded(t *testing.T) {
 		if got := pgtest.Text(t, db, "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'owned'"); len(got) != 1 || got[0][0] != "owner" {
 			t.Errorf("owners: %v", got)
 		}
-		if _, err := replicate.Teardown(t.Context(), opt); err != nil {
+		if _, err := schema.Teardown(t.Context(), opt); err != nil {
 			t.Error(err)
 		}
 	})
@@ -188,7 +190,7 @@ func TestNoMoreRightsThanNeeded(t *testing.T) {
 			t.Skip("column lists are of version 15")
 		}
 		const listed = "project_id, project_name, project_link, project_summary, registry_status, country, vintage, supply, updated_at"
-		if err := replicate.Migrate(t.Context(), options(db)); err != nil {
+		if err := schema.Migrate(t.Context(), options(db)); err != nil {
 			t.Fatal(err)
 		}
 		pgtest.Exec(t, db, "ALTER TABLE verra ADD secret text", "INSERT INTO verra (project_id, secret) VALUES ('a', 'x')", "DROP PUBLICATION carbond",
@@ -234,7 +236,7 @@ func TestInheritedRows(t *testing.T) {
 		t.Errorf("doctor: %+v", f)
 	}
 	r = run(t, r.sink, opt)
-	if s := r.trouble(replicate.KindTables); !strings.Contains(s.Reason, "public.news") {
+	if s := r.trouble(pgerr.KindTables); !strings.Contains(s.Reason, "public.news") {
 		t.Errorf("reason %q", s.Reason)
 	}
 	pgtest.Exec(t, db, `ALTER TABLE _chunks."News 1" NO INHERIT news`)
@@ -245,7 +247,7 @@ func TestInheritedRows(t *testing.T) {
 func TestGeneratedViewColumn(t *testing.T) {
 	db := pgtest.Shared(t).Database(t)
 	opt := options(db)
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, db, "ALTER TABLE verra DROP supply, ADD supply float8 GENERATED ALWAYS AS (vintage * 2) STORED", "INSERT INTO verra (project_id, vintage) VALUES ('a', 21)")

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
 	"carbond/store/change"
 )
@@ -114,7 +115,7 @@ func (r *running) level() {
 }
 
 // trouble waits until the status names the kind.
-func (r *running) trouble(kind replicate.Kind) replicate.Status {
+func (r *running) trouble(kind pgerr.Kind) replicate.Status {
 	r.tb.Helper()
 	var s replicate.Status
 	eventually(r.tb, func() error {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
 )
 
@@ -184,12 +185,12 @@ func TestWarnsOfNamesAndPartitions(t *testing.T) {
 		return nil
 	})
 	pgtest.Exec(t, url, "ALTER TABLE early REPLICA IDENTITY NOTHING")
-	if s := r.trouble(replicate.KindPublicationChange); !strings.Contains(s.Reason, "public.early") {
+	if s := r.trouble(pgerr.KindPublicationChange); !strings.Contains(s.Reason, "public.early") {
 		t.Errorf("reason %q", s.Reason)
 	}
 	r.stop()
 	fresh := run(t, newSink(), opt)
-	if s := fresh.trouble(replicate.KindReplicaIdentity); !strings.Contains(s.Reason, "public.early") {
+	if s := fresh.trouble(pgerr.KindReplicaIdentity); !strings.Contains(s.Reason, "public.early") {
 		t.Errorf("reason %q", s.Reason)
 	}
 }

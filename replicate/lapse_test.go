@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
 )
 
@@ -27,7 +28,7 @@ func TestLapsedPublication(t *testing.T) {
 			pgtest.Exec(t, db, sql, "INSERT INTO finance(ticker, timestamp) VALUES ('lost', 1)")
 
 			r = run(t, sink, opt)
-			s := r.trouble(replicate.KindPublicationChange)
+			s := r.trouble(pgerr.KindPublicationChange)
 			if !strings.Contains(s.Reason, "resnapshot") {
 				t.Errorf("reason %q", s.Reason)
 			}
@@ -36,7 +37,7 @@ func TestLapsedPublication(t *testing.T) {
 			defer tick.Stop()
 			for range 100 {
 				<-tick.C
-				if s := r.Status(); s.Connected || s.Kind != replicate.KindPublicationChange {
+				if s := r.Status(); s.Connected || s.Kind != pgerr.KindPublicationChange {
 					t.Fatalf("the trouble went away by itself: %+v", s)
 				}
 			}

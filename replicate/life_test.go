@@ -12,8 +12,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
+	"carbond/replicate/schema"
 	"carbond/store/change"
 )
 
@@ -77,7 +78,7 @@ func writers(t *testing.T, url string) (stop func()) {
 func TestCopyUnderWrites(t *testing.T) {
 	url := pgtest.Shared(t).Database(t)
 	opt := options(url)
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, url, "INSERT INTO news (guid, title) SELECT i::text, md5(i::text) FROM generate_series(1, 20000) i")
@@ -132,7 +133,7 @@ func TestServerLife(t *testing.T) {
 	// its last position lets it end.
 	pgtest.Exec(t, url, "ALTER SYSTEM SET wal_sender_timeout = 0", "SELECT pg_reload_conf()")
 	c.Stop(t, pgtest.Fast)
-	r.trouble(replicate.KindConnect)
+	r.trouble(pgerr.KindConnect)
 	c.Resume(t)
 	r.level()
 	sink.sameAsSQL(t, url)

@@ -3,6 +3,8 @@ package replicate
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"carbond/replicate/internal/server"
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
 
@@ -19,17 +21,17 @@ type metrics struct {
 }
 
 // kinds lists every Kind, so that each error counter exists from the start.
-func kinds() []Kind {
-	return []Kind{
-		KindOptions, KindConnect, KindAuth, KindDatabase, KindPooler, KindVersion, KindStandby, KindWALLevel,
-		KindReplicationRight, KindTables, KindColumns, KindColumnTypes, KindReplicaIdentity, KindSelectRight, KindRowSecurity,
-		KindPublication, KindPublicationTables, KindPublicationOps, KindCapacity, KindMigrate, KindSlotInUse,
-		KindSlotForeign, KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged, KindUndecodable,
-		KindOtherCluster, KindProtocol, KindSilent, KindSink, KindServer,
+func kinds() []pgerr.Kind {
+	return []pgerr.Kind{
+		pgerr.KindOptions, pgerr.KindConnect, pgerr.KindAuth, pgerr.KindDatabase, pgerr.KindPooler, pgerr.KindVersion, pgerr.KindStandby, pgerr.KindWALLevel,
+		pgerr.KindReplicationRight, pgerr.KindTables, pgerr.KindColumns, pgerr.KindColumnTypes, pgerr.KindReplicaIdentity, pgerr.KindSelectRight, pgerr.KindRowSecurity,
+		pgerr.KindPublication, pgerr.KindPublicationTables, pgerr.KindPublicationOps, pgerr.KindCapacity, pgerr.KindMigrate, pgerr.KindSlotInUse,
+		pgerr.KindSlotForeign, pgerr.KindSlotMissing, pgerr.KindSlotLost, pgerr.KindSlotAhead, pgerr.KindServerBehind, pgerr.KindPublicationChange, pgerr.KindTableChange, pgerr.KindDiverged, pgerr.KindUndecodable,
+		pgerr.KindOtherCluster, pgerr.KindProtocol, pgerr.KindSilent, pgerr.KindSink, pgerr.KindServer,
 	}
 }
 
-func newMetrics(reg prometheus.Registerer, opt Options, st *state) *metrics {
+func newMetrics(reg prometheus.Registerer, opt server.Options, st *state) *metrics {
 	const ns, sub = "carbond", "replication"
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Subsystem: sub, Name: name, Help: help})

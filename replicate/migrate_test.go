@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
+	"carbond/replicate/schema"
 )
 
 // plainTables is what somebody may have before the first start. verra lacks
@@ -125,7 +127,7 @@ func TestIndexesAnew(t *testing.T) {
 	for range 2 {
 		opt := options(db)
 		opt.Publication = "viaroot"
-		if err := replicate.Migrate(t.Context(), opt); err != nil {
+		if err := schema.Migrate(t.Context(), opt); err != nil {
 			t.Fatal(err)
 		}
 		if got := indexesOf(t, db); got != allIndexes {
@@ -162,12 +164,12 @@ func TestNothingInPlaceOfATable(t *testing.T) {
 				} else {
 					pgtest.Exec(t, db, "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '"+opt.Slot+"'")
 				}
-				if s := r.trouble(replicate.KindTables); !strings.Contains(s.Reason, "public.verra") || !strings.Contains(s.Reason, "carbond migrate") {
+				if s := r.trouble(pgerr.KindTables); !strings.Contains(s.Reason, "public.verra") || !strings.Contains(s.Reason, "carbond migrate") {
 					t.Errorf("reason %q", s.Reason)
 				}
 				pgtest.Exec(t, db, "ALTER TABLE verra_new RENAME TO verra")
 				if gap == replicate.GapStop {
-					r.trouble(replicate.KindPublicationChange)
+					r.trouble(pgerr.KindPublicationChange)
 					return
 				}
 				r.level()
@@ -187,7 +189,7 @@ func TestBesideAPublicationOfAll(t *testing.T) {
 	r.stop()
 	// As an early carbond had made it, and left it in the middle.
 	pgtest.Exec(t, db, "DROP TABLE carbond_schema_version", "CREATE TABLE carbond_schema_version (version int NOT NULL)", "INSERT INTO carbond_schema_version VALUES (1)")
-	if err := replicate.Migrate(t.Context(), options(db)); err != nil {
+	if err := schema.Migrate(t.Context(), options(db)); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, db, "UPDATE carbond_schema_version SET version = version")
@@ -206,12 +208,12 @@ func TestMigrateGivesUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	opt := options(db)
 	opt.Logger = onFirst(cancel)
-	err := replicate.Migrate(ctx, opt)
-	if e, ok := errors.AsType[*replicate.Error](err); !ok || e.Kind != replicate.KindMigrate || !strings.Contains(e.Error(), "idle in transaction") {
+	err := schema.Migrate(ctx, opt)
+	if e, ok := errors.AsType[*pgerr.Error](err); !ok || e.Kind != pgerr.KindMigrate || !strings.Contains(e.Error(), "idle in transaction") {
 		t.Errorf("got %v", err)
 	}
 	release()
-	if err := replicate.Migrate(t.Context(), options(db)); err != nil {
+	if err := schema.Migrate(t.Context(), options(db)); err != nil {
 		t.Error(err)
 	}
 }

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
+	"carbond/replicate/schema"
 	"carbond/store/change"
 )
 
@@ -20,7 +22,7 @@ import (
 func TestPrepareSlot(t *testing.T) {
 	url := pgtest.Shared(t).Database(t)
 	opt := options(url)
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []bool{true, false} {
@@ -28,7 +30,7 @@ func TestPrepareSlot(t *testing.T) {
 			t.Fatalf("run %d: %t, %v", i, created, err)
 		}
 	}
-	findings, err := replicate.Preflight(t.Context(), opt)
+	findings, err := schema.Preflight(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +63,7 @@ func TestPrepareSlot(t *testing.T) {
 	// Somebody starts a second one with the same name while the first is down.
 	pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('while down')")
 	second := run(t, newSink(), opt)
-	if s := second.trouble(replicate.KindSlotForeign); !strings.Contains(s.Reason, "another data directory") || !strings.Contains(s.Reason, "pg_drop_replication_slot") {
+	if s := second.trouble(pgerr.KindSlotForeign); !strings.Contains(s.Reason, "another data directory") || !strings.Contains(s.Reason, "pg_drop_replication_slot") {
 		t.Errorf("got %q", s.Reason)
 	}
 	second.stop()
@@ -77,7 +79,7 @@ func TestPrepareSlot(t *testing.T) {
 func TestPrepareSlotWaits(t *testing.T) {
 	url := pgtest.Shared(t).Database(t)
 	opt := options(url)
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	release := openTransaction(t, url+"&application_name=forgotten", "INSERT INTO news (guid) VALUES ('open')")
@@ -134,7 +136,7 @@ func TestCrashBetweenStarts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			url := pgtest.Shared(t).Database(t)
 			opt := options(url)
-			if err := replicate.Migrate(t.Context(), opt); err != nil {
+			if err := schema.Migrate(t.Context(), opt); err != nil {
 				t.Fatal(err)
 			}
 			pgtest.Exec(t, url, "INSERT INTO news (guid) SELECT i::text FROM generate_series(1, 3000) i")
@@ -156,19 +158,19 @@ func TestCrashBetweenStarts(t *testing.T) {
 			opt.MaxBackoff = time.Hour
 			first := run(t, sink, opt)
 			<-half
-			first.trouble(replicate.KindSink)
+			first.trouble(pgerr.KindSink)
 			first.stop()
 			opt.MaxBackoff = 0
 			fresh := newSink()
 			second := run(t, fresh, opt)
 			if !tt.heals {
-				second.trouble(replicate.KindSlotForeign)
+				second.trouble(pgerr.KindSlotForeign)
 				return
 			}
 			second.level()
 			fresh.sameAsSQL(t, url)
 			if b, err := os.ReadFile(opt.SourcePath); err != nil || strings.Contains(string(b), "copying") {
-				t.Errorf("the claim is still there: %s, %v", b, err)
+				t.Errorf("the marker is still there: %s, %v", b, err)
 			}
 		})
 	}

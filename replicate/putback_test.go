@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
 )
 
@@ -90,14 +91,14 @@ func TestServerPutBack(t *testing.T) {
 				sink.sameAsSQL(t, url)
 				return
 			}
-			r.trouble(replicate.KindServerBehind)
+			r.trouble(pgerr.KindServerBehind)
 			for range 3 { // it does not go away by writing
 				pgtest.Exec(t, url, other, ours)
-				r.trouble(replicate.KindServerBehind)
+				r.trouble(pgerr.KindServerBehind)
 			}
 			r.stop()
 			r = run(t, sink, opt)
-			r.trouble(replicate.KindServerBehind)
+			r.trouble(pgerr.KindServerBehind)
 			r.stop()
 			opt.OnGap = replicate.GapResnapshot
 			r = run(t, sink, opt)
@@ -141,7 +142,7 @@ func TestRightServerAgain(t *testing.T) {
 		if place == newer {
 			break
 		}
-		r.trouble(replicate.KindServerBehind)
+		r.trouble(pgerr.KindServerBehind)
 		r.stop()
 		b, err := os.ReadFile(opt.SourcePath)
 		if err != nil || !strings.Contains(string(b), "server_behind") {
@@ -151,7 +152,7 @@ func TestRightServerAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		r = run(t, sink, opt)
-		r.trouble(replicate.KindServerBehind)
+		r.trouble(pgerr.KindServerBehind)
 	}
 	r.level()
 	pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('after')")

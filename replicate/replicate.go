@@ -8,7 +8,10 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"carbond/replicate/internal/catalog"
 	"carbond/replicate/internal/note"
+	"carbond/replicate/internal/server"
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
 
@@ -37,28 +40,28 @@ type Sink interface {
 // Replicator tails one database into a Sink.
 type Replicator struct {
 	sink    Sink
-	opt     Options
+	opt     server.Options
 	log     *slog.Logger
 	st      *state
 	metrics *metrics
 	note    *note.File // what outlives a restart beside the changelog
 
 	// Used by the goroutine of Run alone.
-	begun   bool                        // a session has found the server fit: tables are not altered any more
-	indexed bool                        // the indexes were made, or cannot be
-	recopy  bool                        // a gap was found while streaming, and the gap action is resnapshot
-	shapes  map[string]*change.Relation // last shape of each kept table, over connections
-	ignored map[string]bool             // tables of the publication that were reported as ignored
-	bases   bases                       // what domains stand for
-	stuck   stuck                       // the last trouble with a change that the server sends
+	begun     bool                        // a session has found the server fit: tables are not altered any more
+	indexed   bool                        // the indexes were made, or cannot be
+	recopy    bool                        // a gap was found while streaming, and the gap action is resnapshot
+	relations map[string]*change.Relation // last shape of each kept table, over connections
+	ignored   map[string]bool             // tables of the publication that were reported as ignored
+	domains   catalog.Domains             // what domains stand for
+	stuck     stuck                       // the last trouble with a change that the server sends
 }
 
 // New makes a Replicator. It starts nothing; call Run.
-func New(sink Sink, opt Options) *Replicator {
-	opt = opt.withDefaults()
+func New(sink Sink, opt server.Options) *Replicator {
+	opt = opt.WithDefaults()
 	r := &Replicator{
 		sink: sink, opt: opt, log: opt.Logger, st: newState(time.Now, max(10*time.Second, 3*opt.ProbeInterval)),
-		shapes: map[string]*change.Relation{}, ignored: map[string]bool{}, bases: bases{},
+		relations: map[string]*change.Relation{}, ignored: map[string]bool{}, domains: catalog.Domains{},
 		note: note.At(opt.SourcePath),
 	}
 	r.metrics = newMetrics(opt.Registerer, opt, r.st)
@@ -74,7 +77,7 @@ func (r *Replicator) Run(ctx context.Context) error {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval = 200 * time.Millisecond
 	wait.MaxInterval = r.opt.MaxBackoff
-	complain := complainer{log: r.log}
+	complain := errorLog{log: r.log}
 	for {
 		s := newSession(r, func() {
 			wait.Reset()
@@ -87,12 +90,12 @@ func (r *Replicator) Run(ctx context.Context) error {
 			}
 			return nil
 		}
-		kind := kindOf(err)
-		if errors.Is(err, ErrGap) && r.opt.OnGap == GapResnapshot {
+		kind := pgerr.KindOf(err)
+		if errors.Is(err, pgerr.ErrGap) && r.opt.OnGap == server.GapResnapshot {
 			r.recopy = true
 		}
-		if e, ok := errors.AsType[*Error](err); ok && kind == KindServerBehind {
-			if cerr := r.condemn(e); cerr != nil {
+		if e, ok := errors.AsType[*pgerr.Error](err); ok && kind == pgerr.KindServerBehind {
+			if cerr := r.recordVerdict(e); cerr != nil {
 				err = errors.Join(err, cerr)
 			}
 		}
@@ -111,17 +114,17 @@ func (r *Replicator) Run(ctx context.Context) error {
 	}
 }
 
-// complainer logs a lasting trouble without filling the log: a kind of trouble
+// errorLog logs a lasting trouble without filling the log: a kind of trouble
 // at once, its repetition once a minute.
-type complainer struct {
+type errorLog struct {
 	log   *slog.Logger
-	kind  Kind
+	kind  pgerr.Kind
 	count int
 	first time.Time
 	last  time.Time
 }
 
-func (c *complainer) about(kind Kind, err error, pause time.Duration) {
+func (c *errorLog) about(kind pgerr.Kind, err error, pause time.Duration) {
 	now := time.Now()
 	if c.count == 0 {
 		c.first = now
@@ -134,7 +137,7 @@ func (c *complainer) about(kind Kind, err error, pause time.Duration) {
 	c.log.Error("replication interrupted", "kind", string(kind), "error", err, "attempts", c.count, "retry_in", pause)
 }
 
-func (c *complainer) recovered() {
+func (c *errorLog) recovered() {
 	if c.count > 0 {
 		c.log.Info("replication recovered", "kind", string(c.kind), "attempts", c.count, "after", time.Since(c.first))
 	}

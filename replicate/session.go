@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +14,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"carbond/replicate/internal/note"
+	"carbond/replicate/internal/server"
+	"carbond/replicate/internal/stream"
+	"carbond/replicate/pgerr"
+	"carbond/replicate/schema"
 	"carbond/store/change"
 )
 
@@ -21,37 +25,37 @@ import (
 // something breaks or the context ends.
 type session struct {
 	*Replicator
-	ctl     control
+	ctl     server.Control
 	started func() // called once the stream has proved to work
 
 	id     pglogrepl.IdentifySystemResult // of the replication connection
-	srv    server                         // of the ordinary one
-	old    *slotInfo                      // that a copy has to replace, nil for none
+	srv    server.Info                    // of the ordinary one
+	old    *server.Slot                   // that a copy has to replace, nil for none
 	survey *survey                        // of the catalog, by prepare or the copy; nil while nothing is known
 	flaw   atomic.Pointer[error]          // what the probe has found to end the session
 	eager  atomic.Bool                    // commits wait for us: each durable position is confirmed at once
 	repl   *pgconn.PgConn
-	wire   *wire
-	pipe   *pipe
+	wire   *stream.Wire
+	pipe   *stream.Pipe
 
-	adopting bool   // the copy goes over the rows of another cluster or database
-	lacks    string // what keeps the slot from being a failover slot
-	doubted  *Error // the pending verdict that the server's history is another one, nil for none
-	proof    *proof // while the server's history is compared, else nil
+	adopting bool         // the copy goes over the rows of another cluster or database
+	lacks    string       // what keeps the slot from being a failover slot
+	pending  *pgerr.Error // the pending verdict that the server's history is another one, nil for none
+	proof    *proof       // while the server's history is compared, else nil
 }
 
 func newSession(r *Replicator, started func()) *session {
-	return &session{Replicator: r, ctl: control{opt: &r.opt}, started: started}
+	return &session{Replicator: r, ctl: server.Control{Opt: &r.opt}, started: started}
 }
 
 // run works until ctx ends or something breaks. It returns when every goroutine
 // it has started has ended.
 func (s *session) run(ctx context.Context) error {
 	s.st.enter(PhaseConnecting, "connecting to Postgres")
-	s.st.calm()
-	defer s.ctl.close()
+	s.st.clearWarnings()
+	defer s.ctl.Close()
 	var err error
-	if s.repl, s.wire, err = s.opt.connectReplication(ctx); err != nil {
+	if s.repl, s.wire, err = s.opt.ConnectReplication(ctx); err != nil {
 		return err
 	}
 	defer func() {
@@ -61,7 +65,7 @@ func (s *session) run(ctx context.Context) error {
 	}()
 	// First of all it has to prove that it replicates. It also says who the
 	// server is, which an ordinary connection may not be allowed to ask.
-	if s.id, err = s.opt.identify(ctx, s.repl); err != nil {
+	if s.id, err = s.opt.Identify(ctx, s.repl); err != nil {
 		return err
 	}
 	plan, err := s.prepare(ctx)
@@ -88,23 +92,23 @@ func (s *session) run(ctx context.Context) error {
 	defer stopPipe()
 	var broke sync.Once
 	failed := make(chan struct{})
-	s.pipe = newPipe(s.sink, s.opt.QueueBytes, s.applied, func() {
+	s.pipe = stream.NewPipe(s.sink, s.opt.QueueBytes, s.applied, func() {
 		broke.Do(func() { close(failed) })
-		s.wire.poke()
+		s.wire.Interrupt()
 	})
-	go s.pipe.run(pipeCtx, sinkCtx)
+	go s.pipe.Run(pipeCtx, sinkCtx)
 
 	if err = s.work(ctx, plan, failed); errors.Is(err, errSinkFailed) {
-		err = s.pipe.fault()
+		err = s.pipe.Err()
 	}
 	stopPipe()
 	select {
-	case <-s.pipe.done:
+	case <-s.pipe.Done:
 	case <-time.After(s.opt.StopTimeout):
 		giveUp()
-		<-s.pipe.done
+		<-s.pipe.Done
 	}
-	s.farewell()
+	s.finalAck()
 	return err
 }
 
@@ -132,23 +136,23 @@ func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) erro
 	}
 	defer wg.Wait()
 	defer stop()
-	return newStream(s, failed).run(ctx)
+	return newReceiver(s, failed).run(ctx)
 }
 
 // prepare checks the server, migrates when told to, and decides what to do.
 func (s *session) prepare(ctx context.Context) (p plan, err error) {
-	err = s.ctl.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	err = s.ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		s.st.enter(PhaseChecking, "checking the server")
 		// A URL that leads astray must not get tables made there. A server that
 		// does not tell who it is fails in the checks below, with a reason.
 		pos := s.sink.Position()
-		n, err := s.remembered(pos)
+		n, err := s.readNote(pos)
 		if err != nil {
 			return err
 		}
-		if srv, err := readServer(ctx, conn, s.id.SystemID); err == nil {
+		if srv, err := server.ReadInfo(ctx, conn, s.id.SystemID); err == nil {
 			s.srv = srv
-			if s.adopting, err = s.adopts(pos, srv, n); err != nil {
+			if s.adopting, err = s.checkAdoption(pos, srv, n); err != nil {
 				return err
 			}
 		}
@@ -156,26 +160,26 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		if err != nil {
 			return err
 		}
-		if s.srv, err = readServer(ctx, conn, s.id.SystemID); err != nil {
+		if s.srv, err = server.ReadInfo(ctx, conn, s.id.SystemID); err != nil {
 			return err
 		}
-		slot, err := readSlot(ctx, conn, s.opt.Slot)
+		slot, err := server.ReadSlot(ctx, conn, s.opt.Slot)
 		if err != nil {
 			return err
 		}
-		if err := s.bases.load(ctx, conn); err != nil {
+		if err := s.domains.Load(ctx, conn); err != nil {
 			return err
 		}
-		s.lacks = s.opt.failoverLacks(slot)
+		s.lacks = s.opt.FailoverLacks(slot)
 		opt, held := s.opt, pos
 		if s.adopting { // of this server the changelog holds nothing, and a slot of our name came with it
 			opt.TakeOver, held = true, change.Position{}
 		}
-		if p, err = opt.decide(held, s.srv, slot, n.Copying); err != nil {
+		if p, err = decide(&opt, held, s.srv, slot, n.Copying); err != nil {
 			return err
 		}
 		if p == planStream {
-			if p, err = s.judged(n, pos); err != nil {
+			if p, err = s.applyVerdict(n, pos); err != nil {
 				return err
 			}
 		}
@@ -189,8 +193,8 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		}
 		if p == planStream && extended {
 			// What was in the table before it was published is not in the stream.
-			if s.opt.OnGap != GapResnapshot {
-				return s.found(fault(KindPublicationChange, resnapshotAdvice, nil, "tables were added to publication %q after the copy was made", s.opt.Publication))
+			if s.opt.OnGap != server.GapResnapshot {
+				return s.report(pgerr.New(pgerr.KindPublicationChange, pgerr.Resnapshot, nil, "tables were added to publication %q after the copy was made", s.opt.Publication))
 			}
 			p = planCopy
 		}
@@ -199,27 +203,13 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		}
 		return nil
 	})
-	return p, s.opt.classify(err)
-}
-
-// clearSlot makes room for the slot of a new copy.
-func (s *session) clearSlot(ctx context.Context) error {
-	if s.old == nil {
-		return nil
-	}
-	pos := s.sink.Position()
-	level, msg := slog.LevelInfo, "dropping the replication slot before a new copy"
-	if !s.old.prepared && !pos.Copied {
-		level, msg = slog.LevelWarn, msg+"; a data directory that used it has to be copied anew"
-	}
-	s.log.Log(ctx, level, msg, "slot", s.opt.Slot, "confirmed_lsn", s.old.confirmed.String(), "durable_lsn", pos.LSN.String())
-	return s.opt.classify(s.opt.dropSlot(ctx, s.repl))
+	return p, s.opt.Classify(err)
 }
 
 // check runs the preflight, and the migrations when they are wanted and needed.
 // It reports whether an existing publication got more tables.
 func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err error) {
-	findings, err := preflight(ctx, conn, &s.opt)
+	findings, err := schema.Check(ctx, conn, &s.opt)
 	if err != nil {
 		return false, err
 	}
@@ -229,7 +219,7 @@ func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err
 			return false, err
 		}
 		if done {
-			if findings, err = preflight(ctx, conn, &s.opt); err != nil {
+			if findings, err = schema.Check(ctx, conn, &s.opt); err != nil {
 				return false, err
 			}
 		}
@@ -240,7 +230,7 @@ func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err
 			s.log.Warn("preflight warning", "check", f.Name, "detail", f.Detail, "repair", f.Repair)
 		}
 	}
-	if err := firstFault(findings); err != nil {
+	if err := schema.FirstFault(findings); err != nil {
 		return extended, err
 	}
 	s.begun = true
@@ -251,58 +241,58 @@ func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err
 // only, and a daemon that has begun does not alter them any more: a table that is
 // missing later is one that somebody is about to replace or restore, and an empty
 // one in its place would be in his way, and in the views.
-func (s *session) migrate(ctx context.Context, conn *pgx.Conn, findings []Finding) (extended, done bool, err error) {
-	if err := basics(findings); err != nil {
+func (s *session) migrate(ctx context.Context, conn *pgx.Conn, findings []schema.Finding) (extended, done bool, err error) {
+	if err := schema.Prerequisites(findings); err != nil {
 		return false, false, err
 	}
 	pos := s.sink.Position()
-	m := &migration{conn: conn, opt: &s.opt, alter: !s.begun, create: !s.begun && (!pos.Copied || pos.Source.Embedded())}
-	m.wait = func(who string) {
+	m := &schema.Migration{Conn: conn, Opt: &s.opt, Alter: !s.begun, Create: !s.begun && (!pos.Copied || pos.Source.Embedded())}
+	m.Wait = func(who string) {
 		if who != "" {
 			s.st.update(func(st *Status) { st.Reason = who })
 			s.log.Warn("a migration waits", "for", who)
 		}
 	}
-	if !m.create {
-		tables, err := readTables(ctx, conn, &s.opt)
+	if !m.Create {
+		tables, err := schema.ReadTables(ctx, conn, &s.opt)
 		if err != nil {
 			return false, false, err
 		}
 		for _, name := range change.Tables() {
 			if tables[name] == nil {
-				return false, false, fault(KindTables, "bring it back under this name; when it is gone for good, run carbond migrate, which makes an empty one", nil,
+				return false, false, pgerr.New(pgerr.KindTables, "bring it back under this name; when it is gone for good, run carbond migrate, which makes an empty one", nil,
 					"table %s.%s does not exist, and nothing is made in its place while its rows are held here", s.opt.Schema, name)
 			}
 		}
 	}
-	if done, err = m.needed(ctx, findings); err != nil || !done {
+	if done, err = m.Needed(ctx, findings); err != nil || !done {
 		return false, false, err
 	}
-	if err := s.lapse(findings); err != nil {
+	if err := s.checkPublicationLoss(findings); err != nil {
 		return false, false, err
 	}
 	s.log.Info("creating or upgrading tables and publication", "schema", s.opt.Schema, "publication", s.opt.Publication)
-	extended, err = m.run(ctx, findings)
+	extended, err = m.Run(ctx, findings)
 	return extended, true, err
 }
 
-// lapse says that the publication has lost something since the copy was made.
+// checkPublicationLoss says that the publication has lost something since the copy was made.
 // What was written meanwhile is not in the stream. Unless the tables may be
 // copied anew, the publication is not mended: the next attempt would find it
 // whole, and go on as if nothing were missing.
-func (s *session) lapse(findings []Finding) error {
+func (s *session) checkPublicationLoss(findings []schema.Finding) error {
 	pos := s.sink.Position()
-	if s.opt.OnGap == GapResnapshot || !pos.Copied || pos.Source.Embedded() {
+	if s.opt.OnGap == server.GapResnapshot || !pos.Copied || pos.Source.Embedded() {
 		return nil
 	}
-	if pos.Source.SystemID != s.srv.systemID || pos.Source.Database != s.srv.database {
+	if pos.Source.SystemID != s.srv.SystemID || pos.Source.Database != s.srv.Database {
 		return nil // the copy is of another database: decide tells
 	}
 	for _, f := range findings {
-		switch Kind(f.Name) {
-		case KindPublication, KindPublicationTables, KindPublicationOps:
+		switch pgerr.Kind(f.Name) {
+		case pgerr.KindPublication, pgerr.KindPublicationTables, pgerr.KindPublicationOps:
 			if !f.OK && !f.Warning {
-				return s.found(fault(KindPublicationChange, resnapshotAdvice, nil, "%s, but it was whole when the copy was made: changes may be missing", f.Detail))
+				return s.report(pgerr.New(pgerr.KindPublicationChange, pgerr.Resnapshot, nil, "%s, but it was whole when the copy was made: changes may be missing", f.Detail))
 			}
 		}
 	}
@@ -314,19 +304,19 @@ func (s *session) lapse(findings []Finding) error {
 // that it is part of; a copy begins anew.
 func (s *session) sameServer(ctx context.Context, p plan) error {
 	id := s.id
-	if id.SystemID != s.srv.systemID || id.DBName != s.srv.database {
-		return fault(KindConnect, "give one host, or target_session_attrs=read-write", nil,
-			"two connections lead to different servers (%s/%s and %s/%s)", s.srv.systemID, s.srv.database, id.SystemID, id.DBName)
+	if id.SystemID != s.srv.SystemID || id.DBName != s.srv.Database {
+		return pgerr.New(pgerr.KindConnect, "give one host, or target_session_attrs=read-write", nil,
+			"two connections lead to different servers (%s/%s and %s/%s)", s.srv.SystemID, s.srv.Database, id.SystemID, id.DBName)
 	}
 	now, err := timelineOf(ctx, s.repl, id)
 	if err != nil {
-		return s.opt.classify(err)
+		return s.opt.Classify(err)
 	}
 	if p == planStream {
 		pos := s.sink.Position()
-		n, err := s.remembered(pos)
+		n, err := s.readNote(pos)
 		if err == nil {
-			err = parted(n.Timeline, now, pos.LSN)
+			err = checkTimeline(n.Timeline, now, pos.LSN)
 		}
 		if err != nil {
 			return err
@@ -335,63 +325,44 @@ func (s *session) sameServer(ctx context.Context, p plan) error {
 			s.log.Info("the server goes on under a new timeline", "timeline", now.Timeline, "before", was.Timeline, "durable_lsn", pos.LSN.String())
 		}
 	}
-	return s.keep(func(n *note.Note) { n.Timeline = now })
-}
-
-// failover makes an existing slot one that standbys keep in step, where Postgres
-// can; a copy makes its slot so. It is worth a warning, but no interruption.
-func (s *session) failover(ctx context.Context, p plan) {
-	why := s.lacks
-	if s.srv.version >= 170000 {
-		if p == planCopy {
-			return
-		}
-		_, err := s.repl.Exec(ctx, "ALTER_REPLICATION_SLOT "+s.opt.Slot+" ( FAILOVER true )").ReadAll()
-		if err == nil {
-			s.log.Info("the replication slot is a failover slot now", "slot", s.opt.Slot)
-			return
-		}
-		why += ", and cannot be made one: " + err.Error()
-	}
-	s.st.warn(why)
-	s.log.Warn("standbys do not keep the replication slot in step", "reason", why)
+	return s.saveNote(func(n *note.Note) { n.Timeline = now })
 }
 
 // startStream starts the stream where the slot stands, and finds out what comes
 // again of what is durable at pos. The slot may be ahead of pos: Postgres 15 and
 // later would silently start there.
 func (s *session) startStream(ctx context.Context, pos change.LSN) error {
-	args := []string{"proto_version '1'", "publication_names " + literal(ident(s.opt.Publication))}
+	args := []string{"proto_version '1'", "publication_names " + server.Literal(server.Ident(s.opt.Publication))}
 	err := pglogrepl.StartReplication(ctx, s.repl, s.opt.Slot, 0, pglogrepl.StartReplicationOptions{PluginArgs: args})
 	if err != nil {
-		return s.opt.classify(fmt.Errorf("start the stream: %w", err))
+		return s.opt.Classify(fmt.Errorf("start the stream: %w", err))
 	}
 	held := change.LSN(0)
-	err = s.ctl.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		slot, err := readSlot(ctx, conn, s.opt.Slot)
+	err = s.ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		slot, err := server.ReadSlot(ctx, conn, s.opt.Slot)
 		switch {
 		case err != nil:
 			return err
 		case slot == nil:
-			return s.opt.slotMissing(nil)
-		case slot.confirmed > pos:
-			return s.opt.slotAhead(pos, slot.confirmed)
+			return s.opt.SlotMissing(nil)
+		case slot.Confirmed > pos:
+			return slotAhead(&s.opt, pos, slot.Confirmed)
 		}
 		s.synchrony(slot)
-		if slot.confirmed < pos {
-			held = slot.confirmed
-			return s.doubt(ctx, held, pos)
+		if slot.Confirmed < pos {
+			held = slot.Confirmed
+			return s.startProof(ctx, held, pos)
 		}
-		return s.acquit(true) // the slot is as old as the server's WAL
+		return s.clearVerdict(true) // the slot is as old as the server's WAL
 	})
 	if err != nil {
-		return s.opt.classify(err)
+		return s.opt.Classify(err)
 	}
 	hijacked, err := s.repl.Hijack()
 	if err != nil {
 		return fmt.Errorf("take over the replication connection: %w", err)
 	}
-	s.wire.takeOver(hijacked.Conn)
+	s.wire.TakeOver(hijacked.Conn)
 	s.st.streaming(pos, held)
 	s.log.Info("streaming", "slot", s.opt.Slot, "publication", s.opt.Publication, "from_lsn", pos.String())
 	return nil
@@ -399,46 +370,46 @@ func (s *session) startStream(ctx context.Context, pos change.LSN) error {
 
 // applied notes what the sink has taken. It runs on the goroutine of the pipe.
 func (s *session) applied(txns []change.Txn, pos change.Position) {
-	s.st.move(func(p *progress) { p.persisted(pos.LSN) })
+	s.st.move(func(p *stream.Progress) { p.Persisted(pos.LSN) })
 	s.st.alive(s.st.now())
 	s.metrics.applied(txns)
 	if len(txns) == 0 || s.eager.Load() {
 		// An idle position is durable: the receiver may confirm it at once.
-		s.wire.poke()
+		s.wire.Interrupt()
 	}
 }
 
 // synchrony notes whether commits wait for us.
-func (s *session) synchrony(slot *slotInfo) {
+func (s *session) synchrony(slot *server.Slot) {
 	text := ""
-	if listed(slot.synchronous, slot.application) {
-		text = synchronous(slot.synchronous)
+	if schema.Listed(slot.Synchronous, slot.Application) {
+		text = schema.Synchronous(slot.Synchronous)
 	}
-	s.eager.Store(slot.synchronous != "") // whoever is named: that may change, and costs little
-	s.st.remark("synchronous", text)
+	s.eager.Store(slot.Synchronous != "") // whoever is named: that may change, and costs little
+	s.st.setWarning("synchronous", text)
 }
 
-// farewell confirms the durable position for the last time and ends the stream.
+// finalAck confirms the durable position for the last time and ends the stream.
 // The connection may be broken already; then the slot stays where it was, and
 // what was durable is dropped when it comes again.
-func (s *session) farewell() {
-	conn := s.wire.conn
+func (s *session) finalAck() {
+	conn := s.wire.Conn
 	if conn == nil {
 		return
 	}
 	defer conn.Close()
 	lsn := s.sink.Position().LSN
-	if held := s.st.positions().held; held > 0 {
+	if held := s.st.positions().Held; held > 0 {
 		lsn = held
 	}
 	if lsn == 0 {
 		return
 	}
 	now := time.Now()
-	if err := s.wire.windUp(now.Add(time.Second)); err != nil {
+	if err := s.wire.SetFinalDeadline(now.Add(time.Second)); err != nil {
 		return
 	}
-	msg := appendStatus(nil, lsn, now, false)
+	msg := stream.AppendStatus(nil, lsn, now, false)
 	msg = append(msg, 'c', 0, 0, 0, 4) // CopyDone
 	if _, err := conn.Write(msg); err != nil {
 		return
@@ -447,9 +418,9 @@ func (s *session) farewell() {
 	// Closing with unread data would reset the connection and could destroy
 	// the status on its way. Read until the server has answered.
 	for {
-		kind, _, want, err := s.wire.next()
+		kind, _, want, err := s.wire.Next()
 		if err == nil && want > 0 {
-			err = s.wire.more(want)
+			err = s.wire.More(want)
 		}
 		if err != nil {
 			return
@@ -483,21 +454,57 @@ func (s *session) probeLoop(ctx context.Context) {
 func (s *session) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return s.ctl.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	return s.ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		at := s.st.now()
-		slot, err := readSlot(ctx, conn, s.opt.Slot)
+		slot, err := server.ReadSlot(ctx, conn, s.opt.Slot)
 		if err != nil || slot == nil {
 			return err
 		}
 		s.synchrony(slot)
 		s.st.update(func(st *Status) {
-			st.SlotRetained, st.SlotSafe, st.WALStatus, st.ServerLSN = slot.retained(), slot.safe, slot.walStatus, slot.server
+			st.SlotRetained, st.SlotSafe, st.WALStatus, st.ServerLSN = slot.Retained(), slot.Safe, slot.WalStatus, slot.Server
 		})
 		// The catalog first: who is level lacks nothing.
-		if fine, err := s.look(ctx, conn, slot.server); err != nil || !fine {
+		if fine, err := s.checkCatalog(ctx, conn, slot.Server); err != nil || !fine {
 			return err
 		}
-		s.st.probed(at, slot.server)
+		s.st.probed(at, slot.Server)
 		return s.watchChildren(ctx, conn)
 	})
+}
+
+// watchChildren warns of tables that inherit from ours since the start.
+func (s *session) watchChildren(ctx context.Context, conn *pgx.Conn) error {
+	children, err := schema.ReadChildren(ctx, conn, &s.opt)
+	if err != nil {
+		return err
+	}
+	for _, table := range change.Tables() {
+		text := ""
+		if list := children[table]; list != nil {
+			text = schema.Inherited(&s.opt, table, list)
+		}
+		s.st.setWarning("children of "+table, text)
+	}
+	return nil
+}
+
+// buildIndexes makes what the start of this process has left to do beside the
+// stream: an index may have to wait for transactions that last for hours.
+func (s *session) buildIndexes(ctx context.Context) {
+	conn, err := s.opt.Connect(ctx)
+	if err == nil {
+		defer conn.Close(context.WithoutCancel(ctx))
+		m := &schema.Migration{Conn: conn, Opt: &s.opt, Alter: true, Wait: func(who string) { s.st.setWarning("indexes", who) }}
+		err = m.Indexes(ctx)
+	}
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case err != nil && (!ok || strings.HasPrefix(refused.Code, "57") || ctx.Err() != nil):
+		return // no connection, or the end: the next session goes on
+	case err != nil:
+		s.log.Warn("an index of the views' queries cannot be made; the NonStreaming calls are slow without it", "error", err)
+		s.st.setWarning("indexes", "an index cannot be made: "+err.Error())
+	}
+	s.indexed = true
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
+	"carbond/replicate/schema"
 	"carbond/store/change"
 )
 
@@ -15,15 +17,15 @@ func (s *session) intern(ctx context.Context, rel *change.Relation) (*change.Rel
 	if err != nil {
 		return nil, err
 	}
-	if old := s.shapes[rel.Name]; old != nil && old.Equal(rel) {
+	if old := s.relations[rel.Name]; old != nil && old.Equal(rel) {
 		return old, nil
 	}
-	s.shapes[rel.Name] = rel
+	s.relations[rel.Name] = rel
 	return rel, nil
 }
 
-// shape notes the description of a relation.
-func (r *Replicator) shape(rel *change.Relation, kept bool) {
+// checkRelation notes the description of a relation.
+func (r *Replicator) checkRelation(rel *change.Relation, kept bool) {
 	name := rel.Schema + "." + rel.Name
 	if !kept {
 		if !r.ignored[name] {
@@ -32,24 +34,23 @@ func (r *Replicator) shape(rel *change.Relation, kept bool) {
 		}
 		return
 	}
-	if missing := missingColumns(rel); len(missing) > 0 {
+	if missing := schema.MissingColumns(rel); len(missing) > 0 {
 		text := fmt.Sprintf("table %s has no column %s: the views show NULL in its place", name, strings.Join(missing, ", "))
 		r.st.warn(text)
 		r.log.Warn("a table lost columns that the views need", "table", name, "columns", missing)
 	}
 }
 
-// missingColumns lists the columns of our tables that rel lacks.
-func missingColumns(rel *change.Relation) []string {
-	table := change.TableOf(rel.Name)
-	if table == nil {
-		return nil
-	}
-	var out []string
-	for _, c := range table.Columns {
-		if rel.Index(c.Name) < 0 && !c.Serial { // a number for people: nothing reads it
-			out = append(out, c.Name)
+// resolve returns the relation with base types in the place of domains. The
+// stream gives the number of a domain alone, so a new one is asked for.
+func (s *session) resolve(ctx context.Context, rel *change.Relation) (*change.Relation, error) {
+	if s.domains.Lacks(rel) {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		err := s.ctl.Do(ctx, s.domains.Load)
+		if err != nil {
+			return nil, s.opt.Classify(err)
 		}
 	}
-	return out
+	return s.domains.Resolve(rel), nil
 }

@@ -4,98 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"carbond/replicate/internal/note"
+	"carbond/replicate/internal/server"
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
-
-// slotInfo is a row of pg_replication_slots.
-type slotInfo struct {
-	plugin    string
-	database  string
-	temporary bool
-	// prepared marks a slot that carbond migrate has made and nobody has used:
-	// it has the property two_phase, which the slots of copies never have. No
-	// data directory depends on such a slot, so a first start may replace it.
-	prepared  bool
-	failover  *bool // standbys keep it in step; nil before version 17
-	pid       int32 // of the walsender that uses it, 0 when none
-	restart   change.LSN
-	confirmed change.LSN
-	walStatus string
-	lostBy    string // why it is lost, from version 17 on
-	safe      int64  // bytes, -1 unlimited
-	server    change.LSN
-
-	synchronous, application string // synchronous_standby_names, and our own name
-}
-
-const slotSQL = `
-SELECT COALESCE(s.plugin, ''), COALESCE(s.database, ''), s.temporary, s.two_phase, COALESCE(s.active_pid, 0),
-       COALESCE(s.restart_lsn, '0/0')::text, COALESCE(s.confirmed_flush_lsn, '0/0')::text,
-       COALESCE(s.wal_status, ''), COALESCE(to_jsonb(s)->>'invalidation_reason', ''), (to_jsonb(s)->>'failover')::bool,
-       COALESCE(s.safe_wal_size, -1),
-       pg_current_wal_flush_lsn()::text, current_setting('synchronous_standby_names'), current_setting('application_name')
-FROM pg_replication_slots s WHERE s.slot_name = $1`
-
-// readSlot returns the slot, or nil when there is none.
-func readSlot(ctx context.Context, conn *pgx.Conn, name string) (*slotInfo, error) {
-	var s slotInfo
-	err := conn.QueryRow(ctx, slotSQL, name).Scan(&s.plugin, &s.database, &s.temporary, &s.prepared, &s.pid,
-		lsnText{&s.restart}, lsnText{&s.confirmed}, &s.walStatus, &s.lostBy, &s.failover, &s.safe, lsnText{&s.server}, &s.synchronous, &s.application)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read replication slot %q: %w", name, err)
-	}
-	return &s, nil
-}
-
-// retained returns the bytes of WAL that the slot holds back.
-func (s *slotInfo) retained() int64 {
-	if s.restart == 0 || s.server < s.restart {
-		return 0
-	}
-	return int64(s.server - s.restart)
-}
-
-// server is what the control connection says about the other side.
-type server struct {
-	systemID string
-	database string
-	version  int
-	timeout  time.Duration // wal_sender_timeout, 0 for never
-	flushed  change.LSN
-}
-
-// readServer asks the ordinary connection. Where the role may not ask which cluster
-// this is, it is known, from the replication connection.
-func readServer(ctx context.Context, conn *pgx.Conn, known string) (server, error) {
-	var s server
-	var ms string
-	var tells bool
-	err := conn.QueryRow(ctx, `
-SELECT has_function_privilege('pg_control_system()', 'EXECUTE'), current_database()::text, current_setting('server_version_num')::int,
-       (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'), pg_current_wal_flush_lsn()::text`).Scan(&tells, &s.database, &s.version, &ms, lsnText{&s.flushed})
-	if err != nil {
-		return s, fmt.Errorf("read the identity of the server: %w", err)
-	}
-	s.systemID = known
-	if tells {
-		if err := conn.QueryRow(ctx, "SELECT system_identifier::text FROM pg_control_system()").Scan(&s.systemID); err != nil {
-			return s, fmt.Errorf("read the identity of the server: %w", err)
-		}
-	}
-	if s.timeout, err = parseGUCTime(ms); err != nil {
-		return s, err
-	}
-	return s, nil
-}
 
 // plan is what the start of a session has to do.
 type plan int
@@ -106,7 +27,7 @@ const (
 )
 
 // decide compares our position with the server and its slot. It is pure. slot
-// is nil when there is none. mine is the claim of a copy that did not end, nil
+// is nil when there is none. mine is the marker of a copy that did not end, nil
 // for none.
 //
 // Without TakeOver a slot is dropped only when no other data directory can depend
@@ -114,137 +35,254 @@ const (
 // if another one with the same slot name and an empty directory were started.
 // With it the name is ours, and a directory that was lost heals by itself; the
 // other carbond, if there is one, finds the gap and says so.
-func (o *Options) decide(pos change.Position, srv server, slot *slotInfo, mine *note.Claim) (plan, error) {
-	if slot != nil && (slot.plugin != "pgoutput" || slot.database != srv.database || slot.temporary) {
-		return 0, fault(KindSlotForeign, "choose another slot name, or drop it: SELECT pg_drop_replication_slot("+literal(o.Slot)+")", nil,
-			"replication slot %q belongs to somebody else (plugin %q, database %q)", o.Slot, slot.plugin, slot.database)
+func decide(o *server.Options, pos change.Position, srv server.Info, slot *server.Slot, mine *note.SlotMarker) (plan, error) {
+	if slot != nil && (slot.Plugin != "pgoutput" || slot.Database != srv.Database || slot.Temporary) {
+		return 0, pgerr.New(pgerr.KindSlotForeign, "choose another slot name, or drop it: SELECT pg_drop_replication_slot("+server.Literal(o.Slot)+")", nil,
+			"replication slot %q belongs to somebody else (plugin %q, database %q)", o.Slot, slot.Plugin, slot.Database)
 	}
-	if slot != nil && slot.pid != 0 {
-		return 0, fault(KindSlotInUse, fmt.Sprintf("stop the other process, or SELECT pg_terminate_backend(%d)", slot.pid), nil,
-			"replication slot %q is in use by server process %d", o.Slot, slot.pid)
+	if slot != nil && slot.Pid != 0 {
+		return 0, pgerr.New(pgerr.KindSlotInUse, fmt.Sprintf("stop the other process, or SELECT pg_terminate_backend(%d)", slot.Pid), nil,
+			"replication slot %q is in use by server process %d", o.Slot, slot.Pid)
 	}
 	if !pos.Copied || pos.Source.Embedded() {
-		if slot != nil && !slot.prepared && !holds(mine, srv, o.Slot, slot) && !o.TakeOver && o.OnGap != GapResnapshot {
-			return 0, fault(KindSlotForeign, "give this carbond a slot name of its own; or set postgres.slot_takeover: true; or, when the data directory that used the slot is gone for good: SELECT pg_drop_replication_slot("+literal(o.Slot)+")", nil,
-				"replication slot %q was made for another data directory (it is confirmed up to %s, and this directory holds no copy)", o.Slot, slot.confirmed)
+		if slot != nil && !slot.Prepared && !markerFits(mine, srv, o.Slot, slot) && !o.TakeOver && o.OnGap != server.GapResnapshot {
+			return 0, pgerr.New(pgerr.KindSlotForeign, "give this carbond a slot name of its own; or set postgres.slot_takeover: true; or, when the data directory that used the slot is gone for good: SELECT pg_drop_replication_slot("+server.Literal(o.Slot)+")", nil,
+				"replication slot %q was made for another data directory (it is confirmed up to %s, and this directory holds no copy)", o.Slot, slot.Confirmed)
 		}
 		return planCopy, nil
 	}
 	if err := otherCluster(pos, srv); err != nil {
 		return 0, err
 	}
-	err := o.gap(pos, srv, slot)
-	if err == nil && holds(mine, srv, o.Slot, slot) && !finished(mine, pos) {
+	err := gap(o, pos, srv, slot)
+	if err == nil && markerFits(mine, srv, o.Slot, slot) && !copyFinished(mine, pos) {
 		// The slot begins where the copy does that did not end.
-		err = fault(KindSlotMissing, resnapshotAdvice, nil, "replication slot %q was made for a copy that did not end, so the changes since the last durable position cannot be read", o.Slot)
+		err = pgerr.New(pgerr.KindSlotMissing, pgerr.Resnapshot, nil, "replication slot %q was made for a copy that did not end, so the changes since the last durable position cannot be read", o.Slot)
 	}
-	if err != nil && o.OnGap == GapResnapshot {
+	if err != nil && o.OnGap == server.GapResnapshot {
 		return planCopy, nil
 	}
 	return planStream, err
 }
 
 // otherCluster refuses a server that is not the one of the copy.
-func otherCluster(pos change.Position, srv server) error {
-	if !pos.Copied || pos.Source.Embedded() || pos.Source.SystemID == srv.systemID && pos.Source.Database == srv.database {
+func otherCluster(pos change.Position, srv server.Info) error {
+	if !pos.Copied || pos.Source.Embedded() || pos.Source.SystemID == srv.SystemID && pos.Source.Database == srv.Database {
 		return nil
 	}
-	return fault(KindOtherCluster, "correct the Postgres URL; or, when it is the same data in a new place (pg_upgrade, dump and restore, a renamed database), set postgres.adopt to "+srv.systemID+": the tables are copied anew and the differences recorded", nil,
+	return pgerr.New(pgerr.KindOtherCluster, "correct the Postgres URL; or, when it is the same data in a new place (pg_upgrade, dump and restore, a renamed database), set postgres.adopt to "+srv.SystemID+": the tables are copied anew and the differences recorded", nil,
 		"the data directory belongs to database %q of cluster %s, but the URL leads to database %q of cluster %s",
-		pos.Source.Database, pos.Source.SystemID, srv.database, srv.systemID)
+		pos.Source.Database, pos.Source.SystemID, srv.Database, srv.SystemID)
 }
 
 // gap says why the stream cannot continue at our position, or nil.
-func (o *Options) gap(pos change.Position, srv server, slot *slotInfo) error {
+func gap(o *server.Options, pos change.Position, srv server.Info, slot *server.Slot) error {
 	switch {
 	case slot == nil:
-		return o.slotMissing(nil)
-	case slot.walStatus == "lost":
-		return o.slotLost(slot.lostBy, nil)
-	case slot.prepared:
-		return fault(KindSlotMissing, resnapshotAdvice, nil,
+		return o.SlotMissing(nil)
+	case slot.WalStatus == "lost":
+		return o.SlotLost(slot.LostBy, nil)
+	case slot.Prepared:
+		return pgerr.New(pgerr.KindSlotMissing, pgerr.Resnapshot, nil,
 			"replication slot %q was made anew by carbond migrate, so the changes since the last durable position cannot be read", o.Slot)
-	case slot.confirmed > pos.LSN:
-		return o.slotAhead(pos.LSN, slot.confirmed)
-	case slot.confirmed < pos.CopyLSN:
-		return fault(KindServerBehind, resnapshotAdvice, nil,
-			"replication slot %q stands at %s, before %s where the copy was made with it: the server was put back to an earlier state, or the slot is another one", o.Slot, slot.confirmed, pos.CopyLSN)
-	case srv.flushed < pos.LSN:
-		e := fault(KindServerBehind, resnapshotAdvice, nil,
-			"the server's WAL ends at %s, before the durable position %s: it was restored from a backup, or an older standby was promoted", srv.flushed, pos.LSN)
+	case slot.Confirmed > pos.LSN:
+		return slotAhead(o, pos.LSN, slot.Confirmed)
+	case slot.Confirmed < pos.CopyLSN:
+		return pgerr.New(pgerr.KindServerBehind, pgerr.Resnapshot, nil,
+			"replication slot %q stands at %s, before %s where the copy was made with it: the server was put back to an earlier state, or the slot is another one", o.Slot, slot.Confirmed, pos.CopyLSN)
+	case srv.Flushed < pos.LSN:
+		e := pgerr.New(pgerr.KindServerBehind, pgerr.Resnapshot, nil,
+			"the server's WAL ends at %s, before the durable position %s: it was restored from a backup, or an older standby was promoted", srv.Flushed, pos.LSN)
 		// A slot beyond its server's WAL proves nothing once that has caught up.
-		e.final = slot.confirmed > srv.flushed
+		e.Final = slot.Confirmed > srv.Flushed
 		return e
 	}
 	return nil
 }
 
-func (o *Options) slotAhead(pos, confirmed change.LSN) *Error {
-	return fault(KindSlotAhead, resnapshotAdvice, nil,
+func slotAhead(o *server.Options, pos, confirmed change.LSN) *pgerr.Error {
+	return pgerr.New(pgerr.KindSlotAhead, pgerr.Resnapshot, nil,
 		"replication slot %q stands at %s, ahead of the durable position %s: it was advanced by somebody else, or this data directory is an older copy", o.Slot, confirmed, pos)
 }
 
-// failoverLacks says what keeps a slot from being a failover slot as wanted, ""
-// for nothing.
-func (o *Options) failoverLacks(slot *slotInfo) string {
+// markerFits reports whether the marker is of this slot. A slot that has moved since
+// it was made is used by somebody else.
+func markerFits(c *note.SlotMarker, srv server.Info, name string, slot *server.Slot) bool {
+	return c != nil && c.SystemID == srv.SystemID && c.Database == srv.Database && c.Slot == name &&
+		(c.Point == "" || c.Point == slot.Confirmed.String())
+}
+
+// copyFinished reports whether the copy that the marker is for is the one that the
+// changelog holds. That of an earlier version did not name it; a position
+// behind the slot's came through it.
+func copyFinished(c *note.SlotMarker, pos change.Position) bool {
+	if c.Copy == "" {
+		point, err := change.ParseLSN(c.Point)
+		return err == nil && pos.Copied && pos.LSN >= point
+	}
+	return pos.Copied && c.Copy == pos.Source.Copy
+}
+
+// markSlot notes durably whose the slot is that is about to be made (point 0), or has been made at
+// point, for a copy.
+func (r *Replicator) markSlot(srv server.Info, id string, point change.LSN) error {
+	c := &note.SlotMarker{SystemID: srv.SystemID, Database: srv.Database, Slot: r.opt.Slot, Copy: id}
+	if point > 0 {
+		c.Point = point.String()
+	}
+	return r.saveNote(func(n *note.Note) { n.Copying = c })
+}
+
+// unmarkSlot removes the marker.
+func (r *Replicator) unmarkSlot() error {
+	return r.saveNote(func(n *note.Note) { n.Copying = nil })
+}
+
+// clearSlot makes room for the slot of a new copy.
+func (s *session) clearSlot(ctx context.Context) error {
+	if s.old == nil {
+		return nil
+	}
+	pos := s.sink.Position()
+	level, msg := slog.LevelInfo, "dropping the replication slot before a new copy"
+	if !s.old.Prepared && !pos.Copied {
+		level, msg = slog.LevelWarn, msg+"; a data directory that used it has to be copied anew"
+	}
+	s.log.Log(ctx, level, msg, "slot", s.opt.Slot, "confirmed_lsn", s.old.Confirmed.String(), "durable_lsn", pos.LSN.String())
+	return s.opt.Classify(s.opt.DropSlot(ctx, s.repl))
+}
+
+// createSlot creates the slot on the replication connection and returns its
+// consistent point and the name of the snapshot, which lives until the next
+// command on that connection.
+func (s *session) createSlot(ctx context.Context, id string) (change.LSN, string, error) {
+	s.st.enter(PhaseCreatingSlot, "creating the replication slot")
+	watchCtx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.watchBlockers(watchCtx) })
+	defer wg.Wait()
+	defer stop()
+	if err := s.markSlot(s.srv, id, 0); err != nil {
+		return 0, "", err
+	}
+	res, err := pglogrepl.ParseCreateReplicationSlot(s.repl.Exec(ctx, s.opt.CreateSlotSQL(s.opt.Slot, s.srv.Version, false)))
+	if err != nil {
+		if _, answered := errors.AsType[*pgconn.PgError](err); answered {
+			err = errors.Join(err, s.unmarkSlot()) // there is no slot of ours
+		}
+		return 0, "", s.opt.Classify(fmt.Errorf("create replication slot %q: %w", s.opt.Slot, err))
+	}
+	point, err := change.ParseLSN(res.ConsistentPoint)
+	if err != nil {
+		return 0, "", pgerr.New(pgerr.KindProtocol, "", err, "the new slot has no readable position")
+	}
+	if err := s.markSlot(s.srv, id, point); err != nil {
+		return 0, "", err
+	}
+	return point, res.SnapshotName, nil
+}
+
+// watchBlockers tells for whom the creation of the slot waits: Postgres waits
+// silently for every older transaction to end.
+func (s *session) watchBlockers(ctx context.Context) {
+	t := time.NewTicker(2 * time.Second)
+	defer t.Stop()
+	told := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		var who string
+		err := s.ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			who, err = server.Blockers(ctx, conn)
+			return err
+		})
+		if err != nil || who == "" {
+			continue
+		}
+		reason := "the new replication slot waits for older transactions to end: " + who
+		s.st.update(func(st *Status) { st.Reason = reason })
+		if !told {
+			told = true
+			s.log.Warn("the new replication slot waits for older transactions to end", "transactions", who)
+		}
+	}
+}
+
+// failover makes an existing slot one that standbys keep in step, where Postgres
+// can; a copy makes its slot so. It is worth a warning, but no interruption.
+func (s *session) failover(ctx context.Context, p plan) {
+	why := s.lacks
+	if s.srv.Version >= 170000 {
+		if p == planCopy {
+			return
+		}
+		_, err := s.repl.Exec(ctx, "ALTER_REPLICATION_SLOT "+s.opt.Slot+" ( FAILOVER true )").ReadAll()
+		if err == nil {
+			s.log.Info("the replication slot is a failover slot now", "slot", s.opt.Slot)
+			return
+		}
+		why += ", and cannot be made one: " + err.Error()
+	}
+	s.st.warn(why)
+	s.log.Warn("standbys do not keep the replication slot in step", "reason", why)
+}
+
+// PrepareSlot creates the replication slot when there is none, for a first
+// start to take over, and reports whether it did. Until then the slot keeps the
+// WAL written since. A slot that exists stays as it is. Like every creation of a
+// slot it waits for older writing transactions to end; when ctx ends first, the
+// error names them.
+//
+// The first start of a Replicator drops the prepared slot and creates its own
+// at once: only a slot's creation gives the snapshot from which the tables can
+// be copied without a gap.
+func PrepareSlot(ctx context.Context, opt server.Options) (created bool, err error) {
+	opt = opt.WithDefaults()
+	conn, err := opt.Connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	slot, err := server.ReadSlot(ctx, conn, opt.Slot)
 	switch {
-	case !o.Failover || slot == nil || slot.prepared:
-		return ""
-	case slot.failover == nil:
-		return "postgres.failover has no effect before Postgres 17: after a failover the slot is gone"
-	case !*slot.failover:
-		return fmt.Sprintf("replication slot %q is not a failover slot yet", o.Slot)
+	case err != nil:
+		return false, opt.Classify(err)
+	case slot != nil && slot.Plugin != "pgoutput":
+		return false, pgerr.New(pgerr.KindSlotForeign, "choose another slot name", nil, "replication slot %q uses plugin %q: it is not carbond's", opt.Slot, slot.Plugin)
+	case slot != nil:
+		return false, nil
 	}
-	return ""
+	// two_phase is the mark, see slotInfo.
+	err = server.AsLogin(ctx, conn, "SELECT pg_create_logical_replication_slot($1, 'pgoutput', false, true)", opt.Slot)
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "42710" {
+		return false, nil // somebody was faster
+	}
+	if err != nil {
+		return false, explainWait(&opt, ctx, opt.Classify(fmt.Errorf("create replication slot %q: %w", opt.Slot, err)))
+	}
+	opt.Logger.Info("created the replication slot", "slot", opt.Slot)
+	return true, nil
 }
 
-// dropSlot drops our slot by way of a replication connection: that one logged in as
-// the role that may replicate, whatever ALTER ROLE ... SET role says.
-func (o *Options) dropSlot(ctx context.Context, repl *pgconn.PgConn) error {
-	if _, err := repl.Exec(ctx, "DROP_REPLICATION_SLOT "+o.Slot).ReadAll(); err != nil {
-		return fmt.Errorf("drop replication slot %q: %w", o.Slot, err)
-	}
-	return nil
-}
-
-// asLogin runs one statement about slots as the role that logged in, see dropSlot.
-func asLogin(ctx context.Context, conn *pgx.Conn, sql string, args ...any) error {
-	if _, err := conn.Exec(ctx, "SET ROLE NONE"); err != nil {
+// explainWait says for whom the creation of a slot has waited, when ctx ended
+// it. The connection is closed by then, so it takes a new one.
+func explainWait(o *server.Options, ctx context.Context, err error) error {
+	if ctx.Err() == nil {
 		return err
 	}
-	_, err := conn.Exec(ctx, sql, args...)
-	if conn.IsClosed() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	conn, cerr := o.Connect(ctx)
+	if cerr != nil {
 		return err
 	}
-	_, rerr := conn.Exec(context.WithoutCancel(ctx), "RESET ROLE") // to what ALTER ROLE says
-	return errors.Join(err, rerr)
-}
-
-// createSlotSQL is the command for a replication connection.
-func (o *Options) createSlotSQL(name string, version int, temporary bool) string {
-	sql := "CREATE_REPLICATION_SLOT " + name
-	if temporary {
-		sql += " TEMPORARY"
+	defer conn.Close(ctx)
+	who, cerr := server.Blockers(ctx, conn)
+	if cerr != nil || who == "" {
+		return err
 	}
-	switch {
-	case version >= 170000 && o.Failover && !temporary:
-		return sql + " LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)"
-	case version >= 150000:
-		return sql + " LOGICAL pgoutput (SNAPSHOT 'export')"
-	}
-	return sql + " LOGICAL pgoutput EXPORT_SNAPSHOT"
-}
-
-// blockers describes the oldest transactions that the creation of a slot waits
-// for, or "".
-func blockers(ctx context.Context, conn *pgx.Conn) (string, error) {
-	var text string
-	err := conn.QueryRow(ctx, `
-SELECT COALESCE(string_agg(who, ', ' ORDER BY since), '') FROM (
-  (SELECT xact_start AS since, format('pid %s (%s, %s, for %s s)', pid, COALESCE(NULLIF(application_name, ''), usename::text), state, extract(epoch FROM now() - xact_start)::int) AS who
-   FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 3)
-  UNION ALL
-  (SELECT prepared, format('a prepared transaction of %s in database %s, for %s s, which COMMIT PREPARED %4$L or ROLLBACK PREPARED %4$L there ends', owner, database, extract(epoch FROM now() - prepared)::int, gid)
-   FROM pg_prepared_xacts ORDER BY prepared LIMIT 3)) AS x`).Scan(&text)
-	return text, err
+	return pgerr.New(pgerr.KindSlotMissing, "end those transactions and try again", err, "replication slot %q was not created: it waits for older transactions to end: %s", o.Slot, who)
 }

@@ -9,112 +9,114 @@ import (
 	"testing"
 
 	"carbond/replicate/internal/note"
+	"carbond/replicate/internal/server"
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
 
 func TestDecide(t *testing.T) {
-	srv := server{systemID: "7", database: "d", flushed: 1000}
+	srv := server.Info{SystemID: "7", Database: "d", Flushed: 1000}
 	here := change.Source{SystemID: "7", Database: "d", Slot: "s"}
-	free := func(edit func(*slotInfo)) *slotInfo {
-		s := &slotInfo{plugin: "pgoutput", database: "d", confirmed: 500, walStatus: "reserved"}
+	free := func(edit func(*server.Slot)) *server.Slot {
+		s := &server.Slot{Plugin: "pgoutput", Database: "d", Confirmed: 500, WalStatus: "reserved"}
 		if edit != nil {
 			edit(s)
 		}
 		return s
 	}
 	copied := change.Position{LSN: 600, Copied: true, Source: here}
-	own := &note.Claim{SystemID: "7", Database: "d", Slot: "s", Point: change.LSN(500).String()}
+	own := &note.SlotMarker{SystemID: "7", Database: "d", Slot: "s", Point: change.LSN(500).String()}
 	for name, tt := range map[string]struct {
-		pos   change.Position
-		slot  *slotInfo
-		claim *note.Claim
-		gap   GapAction
-		take  bool
-		want  plan
-		kind  Kind // of the error, "" for none
+		pos    change.Position
+		slot   *server.Slot
+		marker *note.SlotMarker
+		gap    server.GapAction
+		take   bool
+		want   plan
+		kind   pgerr.Kind // of the error, "" for none
 	}{
 		"first start":                          {want: planCopy},
-		"first start on a prepared slot":       {slot: free(func(s *slotInfo) { s.prepared = true }), want: planCopy},
-		"first start on somebody's slot":       {slot: free(nil), kind: KindSlotForeign},
-		"the same, told to copy":               {slot: free(nil), gap: GapResnapshot, want: planCopy},
+		"first start on a prepared slot":       {slot: free(func(s *server.Slot) { s.Prepared = true }), want: planCopy},
+		"first start on somebody's slot":       {slot: free(nil), kind: pgerr.KindSlotForeign},
+		"the same, told to copy":               {slot: free(nil), gap: server.GapResnapshot, want: planCopy},
 		"the same, told to take over":          {slot: free(nil), take: true, want: planCopy},
-		"take over a slot in use":              {slot: free(func(s *slotInfo) { s.pid = 9 }), take: true, kind: KindSlotInUse},
-		"take over another plugin's":           {slot: free(func(s *slotInfo) { s.plugin = "wal2json" }), take: true, kind: KindSlotForeign},
-		"a copy does not take over":            {pos: copied, slot: free(func(s *slotInfo) { s.confirmed = 601 }), take: true, kind: KindSlotAhead},
-		"embedded data on somebody's slot":     {pos: change.Position{LSN: 0, Copied: true}, slot: free(nil), kind: KindSlotForeign},
-		"unfinished copy":                      {slot: free(nil), claim: own, want: planCopy},
-		"crash before the answer":              {slot: free(nil), claim: &note.Claim{SystemID: "7", Database: "d", Slot: "s"}, want: planCopy},
-		"the claimed slot is used by others":   {slot: free(func(s *slotInfo) { s.confirmed++ }), claim: own, kind: KindSlotForeign},
-		"claim on another slot":                {slot: free(nil), claim: &note.Claim{SystemID: "7", Database: "d", Slot: "t"}, kind: KindSlotForeign},
-		"claim in another cluster":             {slot: free(nil), claim: &note.Claim{SystemID: "8", Database: "d", Slot: "s"}, kind: KindSlotForeign},
-		"claim in another database":            {slot: free(nil), claim: &note.Claim{SystemID: "7", Database: "e", Slot: "s"}, kind: KindSlotForeign},
-		"another plugin":                       {slot: free(func(s *slotInfo) { s.plugin = "wal2json" }), gap: GapResnapshot, kind: KindSlotForeign},
-		"another database":                     {slot: free(func(s *slotInfo) { s.database = "e" }), gap: GapResnapshot, kind: KindSlotForeign},
-		"in use":                               {slot: free(func(s *slotInfo) { s.pid = 9; s.prepared = true }), gap: GapResnapshot, kind: KindSlotInUse},
+		"take over a slot in use":              {slot: free(func(s *server.Slot) { s.Pid = 9 }), take: true, kind: pgerr.KindSlotInUse},
+		"take over another plugin's":           {slot: free(func(s *server.Slot) { s.Plugin = "wal2json" }), take: true, kind: pgerr.KindSlotForeign},
+		"a copy does not take over":            {pos: copied, slot: free(func(s *server.Slot) { s.Confirmed = 601 }), take: true, kind: pgerr.KindSlotAhead},
+		"embedded data on somebody's slot":     {pos: change.Position{LSN: 0, Copied: true}, slot: free(nil), kind: pgerr.KindSlotForeign},
+		"unfinished copy":                      {slot: free(nil), marker: own, want: planCopy},
+		"crash before the answer":              {slot: free(nil), marker: &note.SlotMarker{SystemID: "7", Database: "d", Slot: "s"}, want: planCopy},
+		"the marked slot is used by others":    {slot: free(func(s *server.Slot) { s.Confirmed++ }), marker: own, kind: pgerr.KindSlotForeign},
+		"marker on another slot":               {slot: free(nil), marker: &note.SlotMarker{SystemID: "7", Database: "d", Slot: "t"}, kind: pgerr.KindSlotForeign},
+		"marker in another cluster":            {slot: free(nil), marker: &note.SlotMarker{SystemID: "8", Database: "d", Slot: "s"}, kind: pgerr.KindSlotForeign},
+		"marker in another database":           {slot: free(nil), marker: &note.SlotMarker{SystemID: "7", Database: "e", Slot: "s"}, kind: pgerr.KindSlotForeign},
+		"another plugin":                       {slot: free(func(s *server.Slot) { s.Plugin = "wal2json" }), gap: server.GapResnapshot, kind: pgerr.KindSlotForeign},
+		"another database":                     {slot: free(func(s *server.Slot) { s.Database = "e" }), gap: server.GapResnapshot, kind: pgerr.KindSlotForeign},
+		"in use":                               {slot: free(func(s *server.Slot) { s.Pid = 9; s.Prepared = true }), gap: server.GapResnapshot, kind: pgerr.KindSlotInUse},
 		"continue":                             {pos: copied, slot: free(nil), want: planStream},
-		"ahead":                                {pos: copied, slot: free(func(s *slotInfo) { s.confirmed = 601 }), kind: KindSlotAhead},
-		"ahead, told to copy":                  {pos: copied, slot: free(func(s *slotInfo) { s.confirmed = 601 }), gap: GapResnapshot, want: planCopy},
-		"a copy anew did not end":              {pos: change.Position{LSN: 499, Copied: true, Source: here}, slot: free(nil), claim: own, kind: KindSlotAhead},
-		"the note of a copy came back":         {pos: copied, slot: free(nil), claim: own, want: planStream},
-		"a copy anew without an answer":        {pos: copied, slot: free(nil), claim: &note.Claim{SystemID: "7", Database: "d", Slot: "s"}, kind: KindSlotMissing},
-		"the slot is older than the copy":      {pos: change.Position{LSN: 600, CopyLSN: 501, Copied: true, Source: here}, slot: free(nil), kind: KindServerBehind},
+		"ahead":                                {pos: copied, slot: free(func(s *server.Slot) { s.Confirmed = 601 }), kind: pgerr.KindSlotAhead},
+		"ahead, told to copy":                  {pos: copied, slot: free(func(s *server.Slot) { s.Confirmed = 601 }), gap: server.GapResnapshot, want: planCopy},
+		"a copy anew did not end":              {pos: change.Position{LSN: 499, Copied: true, Source: here}, slot: free(nil), marker: own, kind: pgerr.KindSlotAhead},
+		"the note of a copy came back":         {pos: copied, slot: free(nil), marker: own, want: planStream},
+		"a copy anew without an answer":        {pos: copied, slot: free(nil), marker: &note.SlotMarker{SystemID: "7", Database: "d", Slot: "s"}, kind: pgerr.KindSlotMissing},
+		"the slot is older than the copy":      {pos: change.Position{LSN: 600, CopyLSN: 501, Copied: true, Source: here}, slot: free(nil), kind: pgerr.KindServerBehind},
 		"the slot is as old as the copy":       {pos: change.Position{LSN: 600, CopyLSN: 500, Copied: true, Source: here}, slot: free(nil), want: planStream},
-		"a named copy ended, its note did not": {pos: change.Position{LSN: 900, Copied: true, Source: change.Source{SystemID: "7", Database: "d", Copy: "x"}}, slot: free(nil), claim: &note.Claim{SystemID: "7", Database: "d", Slot: "s", Point: change.LSN(500).String(), Copy: "x"}, want: planStream},
-		"a named copy anew did not end":        {pos: change.Position{LSN: 500, Copied: true, Source: here}, slot: free(nil), claim: &note.Claim{SystemID: "7", Database: "d", Slot: "s", Point: change.LSN(500).String(), Copy: "x"}, kind: KindSlotMissing},
-		"a copy ended, its note did not":       {pos: change.Position{LSN: 500, Copied: true, Source: here}, slot: free(nil), claim: own, want: planStream},
-		"gone":                                 {pos: copied, kind: KindSlotMissing},
-		"gone, and prepared anew":              {pos: copied, slot: free(func(s *slotInfo) { s.prepared = true }), kind: KindSlotMissing},
-		"lost":                                 {pos: copied, slot: free(func(s *slotInfo) { s.walStatus = "lost" }), kind: KindSlotLost},
-		"server went back":                     {pos: change.Position{LSN: 1001, Copied: true, Source: here}, slot: free(nil), kind: KindServerBehind},
-		"another cluster":                      {pos: change.Position{LSN: 600, Copied: true, Source: change.Source{SystemID: "8", Database: "d"}}, slot: free(nil), gap: GapResnapshot, kind: KindOtherCluster},
+		"a named copy ended, its note did not": {pos: change.Position{LSN: 900, Copied: true, Source: change.Source{SystemID: "7", Database: "d", Copy: "x"}}, slot: free(nil), marker: &note.SlotMarker{SystemID: "7", Database: "d", Slot: "s", Point: change.LSN(500).String(), Copy: "x"}, want: planStream},
+		"a named copy anew did not end":        {pos: change.Position{LSN: 500, Copied: true, Source: here}, slot: free(nil), marker: &note.SlotMarker{SystemID: "7", Database: "d", Slot: "s", Point: change.LSN(500).String(), Copy: "x"}, kind: pgerr.KindSlotMissing},
+		"a copy ended, its note did not":       {pos: change.Position{LSN: 500, Copied: true, Source: here}, slot: free(nil), marker: own, want: planStream},
+		"gone":                                 {pos: copied, kind: pgerr.KindSlotMissing},
+		"gone, and prepared anew":              {pos: copied, slot: free(func(s *server.Slot) { s.Prepared = true }), kind: pgerr.KindSlotMissing},
+		"lost":                                 {pos: copied, slot: free(func(s *server.Slot) { s.WalStatus = "lost" }), kind: pgerr.KindSlotLost},
+		"server went back":                     {pos: change.Position{LSN: 1001, Copied: true, Source: here}, slot: free(nil), kind: pgerr.KindServerBehind},
+		"another cluster":                      {pos: change.Position{LSN: 600, Copied: true, Source: change.Source{SystemID: "8", Database: "d"}}, slot: free(nil), gap: server.GapResnapshot, kind: pgerr.KindOtherCluster},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opt := Options{Slot: "s", OnGap: tt.gap, TakeOver: tt.take}.withDefaults()
-			got, err := opt.decide(tt.pos, srv, tt.slot, tt.claim)
-			if tt.kind == "" && (err != nil || got != tt.want) || tt.kind != "" && (err == nil || kindOf(err) != tt.kind) {
+			opt := server.Options{Slot: "s", OnGap: tt.gap, TakeOver: tt.take}.WithDefaults()
+			got, err := decide(&opt, tt.pos, srv, tt.slot, tt.marker)
+			if tt.kind == "" && (err != nil || got != tt.want) || tt.kind != "" && (err == nil || pgerr.KindOf(err) != tt.kind) {
 				t.Errorf("got %v, %v", got, err)
 			}
-			if e, ok := errors.AsType[*Error](err); ok && e.Repair == "" {
+			if e, ok := errors.AsType[*pgerr.Error](err); ok && e.Repair == "" {
 				t.Errorf("no remedy: %v", err)
 			}
 		})
 	}
 }
 
-func TestClaim(t *testing.T) {
-	srv := server{systemID: "7", database: "d"}
+func TestSlotMarker(t *testing.T) {
+	srv := server.Info{SystemID: "7", Database: "d"}
 	path := filepath.Join(t.TempDir(), "source.json")
-	open := func() *Replicator { return New(nil, Options{URL: "postgres://x", Slot: "s", SourcePath: path}) }
-	claimed := func(r *Replicator) *note.Claim {
-		n, err := r.remembered(change.Position{})
+	open := func() *Replicator { return New(nil, server.Options{URL: "postgres://x", Slot: "s", SourcePath: path}) }
+	markerOf := func(r *Replicator) *note.SlotMarker {
+		n, err := r.readNote(change.Position{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return n.Copying
 	}
 	r := open()
-	if claimed(r) != nil {
-		t.Fatal("a claim out of nothing")
+	if markerOf(r) != nil {
+		t.Fatal("a marker out of nothing")
 	}
-	if err := r.unstake(); err != nil { // nothing to remove
+	if err := r.unmarkSlot(); err != nil { // nothing to remove
 		t.Fatal(err)
 	}
 	for _, point := range []change.LSN{0, 500} {
-		if err := r.stake(srv, "one", point); err != nil {
+		if err := r.markSlot(srv, "one", point); err != nil {
 			t.Fatal(err)
 		}
-		if !holds(claimed(open()), srv, "s", &slotInfo{confirmed: 500}) {
-			t.Errorf("the claim at %s is forgotten", point)
+		if !markerFits(markerOf(open()), srv, "s", &server.Slot{Confirmed: 500}) {
+			t.Errorf("the marker at %s is forgotten", point)
 		}
 	}
-	if holds(claimed(open()), srv, "s", &slotInfo{confirmed: 501}) {
+	if markerFits(markerOf(open()), srv, "s", &server.Slot{Confirmed: 501}) {
 		t.Error("a slot that has moved is claimed")
 	}
-	if err := r.unstake(); err != nil || claimed(r) != nil || claimed(open()) != nil {
-		t.Errorf("the claim has not ended: %v", err)
+	if err := r.unmarkSlot(); err != nil || markerOf(r) != nil || markerOf(open()) != nil {
+		t.Errorf("the marker has not ended: %v", err)
 	}
 	r.note = note.At(filepath.Join(path, "not", "a", "folder"))
-	if err := r.stake(srv, "one", 0); kindOf(err) != KindSink || !strings.Contains(err.Error(), "writable") {
+	if err := r.markSlot(srv, "one", 0); pgerr.KindOf(err) != pgerr.KindSink || !strings.Contains(err.Error(), "writable") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -124,22 +126,22 @@ func TestUnreadableNote(t *testing.T) {
 	copied := change.Position{LSN: 5, Copied: true, Source: change.Source{SystemID: "7", Database: "d", Slot: "s", Copy: "one"}}
 	for name, tt := range map[string]struct {
 		pos    change.Position
-		gap    GapAction
-		kind   Kind
+		gap    server.GapAction
+		kind   pgerr.Kind
 		recopy bool
 	}{
 		"before the first copy": {},
-		"beside a copy":         {pos: copied, kind: KindNote},
-		"told to copy":          {pos: copied, gap: GapResnapshot, recopy: true},
+		"beside a copy":         {pos: copied, kind: pgerr.KindNote},
+		"told to copy":          {pos: copied, gap: server.GapResnapshot, recopy: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "source.json")
 			if err := os.WriteFile(path, []byte("{half"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			r := New(nil, Options{URL: "postgres://x", SourcePath: path, OnGap: tt.gap})
-			n, err := r.remembered(tt.pos)
-			if tt.kind != "" && kindOf(err) != tt.kind || tt.kind == "" && err != nil || n.Copying != nil || r.recopy != tt.recopy {
+			r := New(nil, server.Options{URL: "postgres://x", SourcePath: path, OnGap: tt.gap})
+			n, err := r.readNote(tt.pos)
+			if tt.kind != "" && pgerr.KindOf(err) != tt.kind || tt.kind == "" && err != nil || n.Copying != nil || r.recopy != tt.recopy {
 				t.Errorf("got %+v, %v, recopy %t", n, err, r.recopy)
 			}
 			if _, err := note.At(path).Get(); (err != nil) != (tt.kind != "") {
@@ -154,32 +156,32 @@ func TestVerdict(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "source.json")
 	sink := still{LSN: 5, Copied: true, Source: change.Source{SystemID: "7", Database: "d", Copy: "one"}}
 	open := func() *session {
-		return newSession(New(sink, Options{URL: "postgres://x", SourcePath: path}), nil)
+		return newSession(New(sink, server.Options{URL: "postgres://x", SourcePath: path}), nil)
 	}
 	s := open()
-	for _, e := range []*Error{
-		fault(KindTableChange, "", nil, "first"), fault(KindTableChange, "", nil, "second"),
-		fault(KindPublicationChange, "", nil, "third"), fault(KindTableChange, "", nil, "fourth"),
+	for _, e := range []*pgerr.Error{
+		pgerr.New(pgerr.KindTableChange, "", nil, "first"), pgerr.New(pgerr.KindTableChange, "", nil, "second"),
+		pgerr.New(pgerr.KindPublicationChange, "", nil, "third"), pgerr.New(pgerr.KindTableChange, "", nil, "fourth"),
 	} {
-		if err := s.condemn(e, "verra"); err != nil {
+		if err := s.recordVerdict(e, "verra"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s = open()
-	n, err := s.remembered(sink.Position())
+	n, err := s.readNote(sink.Position())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.judged(n, sink.Position()); kindOf(err) != KindPublicationChange || !strings.Contains(err.Error(), "third") {
+	if _, err := s.applyVerdict(n, sink.Position()); pgerr.KindOf(err) != pgerr.KindPublicationChange || !strings.Contains(err.Error(), "third") {
 		t.Errorf("stop: %v", err)
 	}
-	s.opt.OnGap = GapResnapshot
-	if p, err := s.judged(n, sink.Position()); p != planCopy || err != nil {
+	s.opt.OnGap = server.GapResnapshot
+	if p, err := s.applyVerdict(n, sink.Position()); p != planCopy || err != nil {
 		t.Errorf("resnapshot: %v, %v", p, err)
 	}
 	anew := sink
 	anew.Source.Copy = "two"
-	if p, err := s.judged(n, anew.Position()); p != planStream || err != nil {
+	if p, err := s.applyVerdict(n, anew.Position()); p != planStream || err != nil {
 		t.Errorf("after a copy: %v, %v", p, err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"carbond/replicate/internal/stream"
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
 
@@ -27,9 +29,9 @@ const (
 type Status struct {
 	Connected bool // the replication stream is established
 	Phase     Phase
-	Kind      Kind     // class of the trouble in Reason, "" when there is none
-	Reason    string   // why it is not streaming, or why rows are wrong although it is; "" when all is well
-	Warnings  []string // things to look at that do not stop it, such as a missing view column
+	Kind      pgerr.Kind // class of the trouble in Reason, "" when there is none
+	Reason    string     // why it is not streaming, or why rows are wrong although it is; "" when all is well
+	Warnings  []string   // things to look at that do not stop it, such as a missing view column
 
 	LastEvent time.Time // last message from the server, or last success of the sink
 	LastLevel time.Time // everything committed on the server before this moment is durable here
@@ -57,10 +59,10 @@ type state struct {
 
 	mu       sync.Mutex // guards all below
 	status   Status
-	progress progress
+	progress stream.Progress
 	probes   []probe           // looks at the server that are not reached yet, oldest first
 	remarks  map[string]string // warnings by topic
-	blamed   *Error            // why the rows are wrong although the stream goes on, nil when they are right
+	blamed   *pgerr.Error      // why the rows are wrong although the stream goes on, nil when they are right
 }
 
 // probe says that the server's WAL ended at end at the given time.
@@ -85,9 +87,9 @@ func (s *state) snapshot() Status {
 	defer s.mu.Unlock()
 	out := s.status
 	out.Warnings = append([]string(nil), s.status.Warnings...)
-	settled := s.progress.settled()
-	out.DurableLSN = s.progress.durable
-	out.ReceivedLSN = max(s.progress.received, settled)
+	settled := s.progress.Settled()
+	out.DurableLSN = s.progress.Durable
+	out.ReceivedLSN = max(s.progress.Received, settled)
 	if out.ServerLSN > settled {
 		out.LagBytes = uint64(out.ServerLSN - settled)
 	}
@@ -130,21 +132,21 @@ func (s *state) streaming(durable, held change.LSN) {
 		s.status.Kind, s.status.Reason = s.blamed.Kind, s.blamed.Error()
 	}
 	s.status.LastEvent = s.now()
-	s.progress = progress{durable: durable, received: durable, held: held}
+	s.progress = stream.Progress{Durable: durable, Received: durable, Held: held}
 }
 
 // broken ends a session.
-func (s *state) broken(kind Kind, err error) {
+func (s *state) broken(kind pgerr.Kind, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status.Phase, s.status.Connected = PhaseWaiting, false
 	s.status.Kind, s.status.Reason = kind, err.Error()
-	s.progress.open = false
+	s.progress.Open = false
 }
 
-// blame says why the rows are wrong although the stream goes on, nil when they
+// setTrouble says why the rows are wrong although the stream goes on, nil when they
 // are right again.
-func (s *state) blame(e *Error) {
+func (s *state) setTrouble(e *pgerr.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.blamed
@@ -168,7 +170,7 @@ func (s *state) stopped() {
 }
 
 // move applies f to the positions and looks whether that makes us level.
-func (s *state) move(f func(*progress)) {
+func (s *state) move(f func(*stream.Progress)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f(&s.progress)
@@ -176,7 +178,7 @@ func (s *state) move(f func(*progress)) {
 }
 
 // positions returns a copy of the positions.
-func (s *state) positions() progress {
+func (s *state) positions() stream.Progress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.progress
@@ -215,7 +217,7 @@ func (s *state) checkLevel() {
 	if len(s.probes) == 0 {
 		return
 	}
-	settled := s.progress.settled()
+	settled := s.progress.Settled()
 	n := 0
 	for n < len(s.probes) && s.probes[n].end <= settled {
 		if s.probes[n].at.After(s.status.LastLevel) {
@@ -238,8 +240,8 @@ func (s *state) warn(text string) {
 	s.status.Warnings = append(s.status.Warnings, text)
 }
 
-// remark keeps the one warning about a topic: the last, or none with "".
-func (s *state) remark(topic, text string) {
+// setWarning keeps the one warning about a topic: the last, or none with "".
+func (s *state) setWarning(topic, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.remarks[topic]; old != text {
@@ -251,8 +253,8 @@ func (s *state) remark(topic, text string) {
 	}
 }
 
-// calm forgets all warnings; the next preflight and stream find those that stay.
-func (s *state) calm() {
+// clearWarnings forgets all warnings; the next preflight and stream find those that stay.
+func (s *state) clearWarnings() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status.Warnings = nil

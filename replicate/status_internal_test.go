@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"carbond/replicate/internal/stream"
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
 
@@ -13,7 +15,7 @@ func TestLagOfAState(t *testing.T) {
 	now := start
 	s := newState(func() time.Time { return now }, 10*time.Second)
 	after := func(d time.Duration) { now = start.Add(d) }
-	durable := func(l change.LSN) { s.move(func(p *progress) { p.persisted(l) }) }
+	durable := func(l change.LSN) { s.move(func(p *stream.Progress) { p.Persisted(l) }) }
 	want := func(what string, seconds float64) {
 		t.Helper()
 		if got := s.snapshot().LagSeconds; got != seconds {
@@ -38,7 +40,7 @@ func TestLagOfAState(t *testing.T) {
 
 	// The server ends at 900, dies, and comes back from a backup that ends at 300.
 	s.probed(now, 900)
-	s.broken(KindConnect, errTick)
+	s.broken(pgerr.KindConnect, stream.ErrTick)
 	after(30 * time.Second)
 	s.streaming(300, 0)
 	s.probed(now, 300)

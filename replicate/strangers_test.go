@@ -7,6 +7,7 @@ import (
 
 	"carbond/replicate"
 	"carbond/replicate/pgtest"
+	"carbond/replicate/schema"
 )
 
 // strangers are objects that anybody with CREATE on a schema can make, and that
@@ -50,30 +51,30 @@ func TestStrangersCode(t *testing.T) {
 			c := pgtest.Shared(t)
 			db := c.Database(t)
 			dbname := pgtest.Text(t, db, "SELECT current_database()")[0][0]
-			schema := "evil"
+			home := "evil"
 			switch {
 			case path == "":
-				schema = "public"
+				home = "public"
 			case strings.Contains(path, "$user"):
-				schema = pgtest.Text(t, db, "SELECT quote_ident(current_user)")[0][0]
+				home = pgtest.Text(t, db, "SELECT quote_ident(current_user)")[0][0]
 			}
-			sql := strangers(schema)
-			if schema != "public" {
-				sql = append([]string{"CREATE SCHEMA " + schema}, sql...)
+			sql := strangers(home)
+			if home != "public" {
+				sql = append([]string{"CREATE SCHEMA " + home}, sql...)
 			}
 			pgtest.Exec(t, db, sql...)
 			if path != "" {
 				pgtest.Exec(t, db, "ALTER DATABASE "+dbname+" SET search_path = "+path)
 			}
 			opt := options(db)
-			if err := replicate.Migrate(t.Context(), opt); err != nil {
+			if err := schema.Migrate(t.Context(), opt); err != nil {
 				t.Fatal(err)
 			}
 			r := run(t, newSink(), opt)
 			r.level()
 			pgtest.Exec(t, db, "INSERT INTO public.news(guid) VALUES ('a')")
 			r.level()
-			if findings, err := replicate.Preflight(t.Context(), opt); err != nil || len(findings) == 0 {
+			if findings, err := schema.Preflight(t.Context(), opt); err != nil || len(findings) == 0 {
 				t.Errorf("doctor: %v, %v", findings, err)
 			}
 			e, err := replicate.ExportSnapshot(t.Context(), opt)
@@ -84,7 +85,7 @@ func TestStrangersCode(t *testing.T) {
 				t.Error(err)
 			}
 			r.stop()
-			if _, err := replicate.Teardown(t.Context(), opt); err != nil {
+			if _, err := schema.Teardown(t.Context(), opt); err != nil {
 				t.Fatal(err)
 			}
 			if loot := pgtest.Text(t, db, "SELECT DISTINCT who FROM public.loot"); len(loot) > 0 {

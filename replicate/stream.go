@@ -11,19 +11,21 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"carbond/replicate/internal/pgoutput"
+	"carbond/replicate/internal/stream"
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
 
-// stream is the receiver: it owns the connection, decodes, hands transactions
+// receiver is one stream: it owns the connection, decodes, hands transactions
 // to the pipe and answers the server, also while the sink is stuck.
-type stream struct {
+type receiver struct {
 	*session
-	failed <-chan struct{} // closed when the sink has failed
-	dec    *pgoutput.Decoder
-	asm    assembler
-	ev     pgoutput.Event
-	out    []byte // status message under construction
-	stray  map[byte]bool
+	failed     <-chan struct{} // closed when the sink has failed
+	dec        *pgoutput.Decoder
+	asm        stream.Assembler
+	ev         pgoutput.Event
+	out        []byte // status message under construction
+	unexpected map[byte]bool
 
 	every       time.Duration // status interval
 	nextStatus  time.Time
@@ -46,18 +48,18 @@ const steadyAfter = 3 * time.Second
 // the server asks for a reply: at its shutdown it waits for exactly that.
 const urgentAdvance = 100 * time.Millisecond
 
-func newStream(s *session, failed <-chan struct{}) *stream {
-	st := &stream{session: s, failed: failed, stray: map[byte]bool{}, every: s.opt.StatusInterval}
-	if t := s.srv.timeout / 4; t > 0 {
+func newReceiver(s *session, failed <-chan struct{}) *receiver {
+	st := &receiver{session: s, failed: failed, unexpected: map[byte]bool{}, every: s.opt.StatusInterval}
+	if t := s.srv.Timeout / 4; t > 0 {
 		st.every = min(st.every, t)
 	}
-	st.asm = assembler{maxBytes: s.opt.PartBytes, maxChanges: s.opt.PartChanges}
+	st.asm = stream.Assembler{MaxBytes: s.opt.PartBytes, MaxChanges: s.opt.PartChanges}
 	return st
 }
 
 // run receives until ctx ends, the sink fails or the connection breaks.
-func (s *stream) run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, s.wire.poke)
+func (s *receiver) run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, s.wire.Interrupt)
 	defer stop()
 	s.dec = pgoutput.NewDecoder(func(oid uint32, sent *change.Relation) (*change.Relation, error) { return s.describe(ctx, oid, sent) })
 	now := time.Now()
@@ -71,24 +73,24 @@ func (s *stream) run(ctx context.Context) error {
 		if err := s.tick(ctx, time.Now()); err != nil {
 			return err
 		}
-		switch err := s.wire.fill(want, s.until()); {
+		switch err := s.wire.Fill(want, s.until()); {
 		case err == nil:
 			s.heard, s.asked = time.Now(), false
 			s.st.alive(s.heard)
-		case errors.Is(err, errTick):
+		case errors.Is(err, stream.ErrTick):
 		case errors.Is(err, io.EOF):
-			return fault(KindConnect, "", io.ErrUnexpectedEOF, "Postgres closed the replication connection")
+			return pgerr.New(pgerr.KindConnect, "", io.ErrUnexpectedEOF, "Postgres closed the replication connection")
 		default:
-			return s.opt.classify(fmt.Errorf("receive: %w", err))
+			return s.opt.Classify(fmt.Errorf("receive: %w", err))
 		}
 	}
 }
 
 // drain handles every message that is completely buffered, then hands over what
 // has become complete. It returns how many bytes the next message wants.
-func (s *stream) drain(ctx context.Context) (want int, err error) {
+func (s *receiver) drain(ctx context.Context) (want int, err error) {
 	for n := 1; ; n++ {
-		kind, body, want, err := s.wire.next()
+		kind, body, want, err := s.wire.Next()
 		if err != nil {
 			return 0, err
 		}
@@ -98,7 +100,7 @@ func (s *stream) drain(ctx context.Context) (want int, err error) {
 		if err := s.message(kind, body); err != nil {
 			return 0, err
 		}
-		if s.asm.readyBytes >= s.opt.QueueBytes/8 {
+		if s.asm.ReadyBytes >= s.opt.QueueBytes/8 {
 			if err := s.publish(ctx); err != nil {
 				return 0, err
 			}
@@ -114,16 +116,16 @@ func (s *stream) drain(ctx context.Context) (want int, err error) {
 // publish hands complete parts to the pipe and waits while it is full. The
 // connection is not read meanwhile, so TCP slows the server down, but it gets
 // its status messages.
-func (s *stream) publish(ctx context.Context) error {
-	s.pipe.put(s.asm.take())
-	if !s.pipe.full() {
+func (s *receiver) publish(ctx context.Context) error {
+	s.pipe.Put(s.asm.Take())
+	if !s.pipe.Full() {
 		return nil
 	}
 	t := time.NewTicker(s.every / 2)
 	defer t.Stop()
-	for s.pipe.full() {
+	for s.pipe.Full() {
 		select {
-		case <-s.pipe.room:
+		case <-s.pipe.Room:
 		case <-t.C:
 		case <-s.failed:
 			return errSinkFailed
@@ -141,7 +143,7 @@ func (s *stream) publish(ctx context.Context) error {
 
 // tick does what is due: notices the end, sends the status, asks for a sign of
 // life, has an idle position made durable.
-func (s *stream) tick(ctx context.Context, now time.Time) error {
+func (s *receiver) tick(ctx context.Context, now time.Time) error {
 	select {
 	case <-s.failed:
 		return errSinkFailed
@@ -155,43 +157,43 @@ func (s *stream) tick(ctx context.Context, now time.Time) error {
 	}
 	silence := now.Sub(s.heard)
 	if silence >= s.opt.SilenceTimeout && s.asked {
-		return fault(KindSilent, "", nil, "Postgres has said nothing for %v", silence.Round(time.Millisecond))
+		return pgerr.New(pgerr.KindSilent, "", nil, "Postgres has said nothing for %v", silence.Round(time.Millisecond))
 	}
 	pos := s.st.positions()
-	if !s.steady && s.proof == nil && (pos.durable > s.from || now.Sub(s.began) >= steadyAfter) {
+	if !s.steady && s.proof == nil && (pos.Durable > s.from || now.Sub(s.began) >= steadyAfter) {
 		s.steady = true
 		s.started()
 	}
-	if lsn := pos.advanceable(); lsn > 0 && s.pipe.idle() && !now.Before(s.advanceDue()) {
+	if lsn := pos.Advanceable(); lsn > 0 && s.pipe.Idle() && !now.Before(s.advanceDue()) {
 		s.lastAdvance = now
-		s.pipe.askAdvance(lsn)
-	} else if s.owed && lsn == 0 && pos.quiet() {
+		s.pipe.AskAdvance(lsn)
+	} else if s.owed && lsn == 0 && pos.Quiet() {
 		// The better answer is there.
 		s.owed = false
-		return s.sendStatus(now, pos.confirmable(), false)
+		return s.sendStatus(now, pos.Confirmable(), false)
 	}
-	if s.eager.Load() && pos.confirmable() > s.sent {
+	if s.eager.Load() && pos.Confirmable() > s.sent {
 		s.nextStatus = now.Add(s.every)
-		return s.sendStatus(now, pos.confirmable(), false)
+		return s.sendStatus(now, pos.Confirmable(), false)
 	}
 	if !now.Before(s.nextStatus) {
 		s.nextStatus = now.Add(s.every)
 		// A quiet server is asked to answer: it shows that it lives, and how
 		// far its WAL has been read.
 		ask := silence >= s.every/2
-		return s.sendStatus(now, pos.confirmable(), ask)
+		return s.sendStatus(now, pos.Confirmable(), ask)
 	}
 	return nil
 }
 
 // sendStatus confirms lsn; nothing is sent while nothing is durable.
-func (s *stream) sendStatus(now time.Time, lsn change.LSN, ask bool) error {
+func (s *receiver) sendStatus(now time.Time, lsn change.LSN, ask bool) error {
 	if lsn == 0 {
 		return nil
 	}
-	s.out = appendStatus(s.out[:0], lsn, now, ask)
-	if err := s.wire.send(s.out); err != nil {
-		return s.opt.classify(fmt.Errorf("send a status: %w", err))
+	s.out = stream.AppendStatus(s.out[:0], lsn, now, ask)
+	if err := s.wire.Send(s.out); err != nil {
+		return s.opt.Classify(fmt.Errorf("send a status: %w", err))
 	}
 	s.asked, s.sent = s.asked || ask, lsn
 	s.metrics.statusSent.Inc()
@@ -200,58 +202,58 @@ func (s *stream) sendStatus(now time.Time, lsn change.LSN, ask bool) error {
 }
 
 // message handles one message of the server.
-func (s *stream) message(kind byte, body []byte) error {
+func (s *receiver) message(kind byte, body []byte) error {
 	switch kind {
 	case 'd':
-		cd, err := parseCopyData(body)
+		cd, err := stream.ParseCopyData(body)
 		if err != nil {
 			return err
 		}
-		switch cd.kind {
+		switch cd.Kind {
 		case 'w':
 			return s.data(cd)
 		case 'k':
 			return s.keepalive(cd)
 		}
-		s.strange("replication message", cd.kind)
+		s.logUnexpected("replication message", cd.Kind)
 	case 'E':
 		var e pgproto3.ErrorResponse
 		if err := e.Decode(body); err != nil {
-			return fault(KindProtocol, "", err, "the server sent an unreadable error")
+			return pgerr.New(pgerr.KindProtocol, "", err, "the server sent an unreadable error")
 		}
-		return s.refused(pgconn.ErrorResponseToPgError(&e))
+		return s.streamError(pgconn.ErrorResponseToPgError(&e))
 	case 'c':
-		return fault(KindConnect, "", nil, "Postgres ended the stream")
+		return pgerr.New(pgerr.KindConnect, "", nil, "Postgres ended the stream")
 	case 'N':
 		var n pgproto3.NoticeResponse
 		if err := n.Decode(body); err != nil {
-			return fault(KindProtocol, "", err, "the server sent an unreadable notice")
+			return pgerr.New(pgerr.KindProtocol, "", err, "the server sent an unreadable notice")
 		}
 		e := pgproto3.ErrorResponse(n)
-		return s.opt.notice(pgconn.ErrorResponseToPgError(&e))
+		return s.opt.Notice(pgconn.ErrorResponseToPgError(&e))
 	case 'S', 'A', 'C': // changed setting, notification, and the end of the command at a shutdown
 	default:
-		s.strange("message", kind)
+		s.logUnexpected("message", kind)
 	}
 	return nil
 }
 
-// strange logs a type that should not come, once for each connection.
-func (s *stream) strange(what string, kind byte) {
-	if !s.stray[kind] {
-		s.stray[kind] = true
+// logUnexpected logs a type that should not come, once for each connection.
+func (s *receiver) logUnexpected(what string, kind byte) {
+	if !s.unexpected[kind] {
+		s.unexpected[kind] = true
 		s.log.Warn("ignoring what the server should not send", "what", what, "type", fmt.Sprintf("%q", kind))
 	}
 }
 
-func (s *stream) keepalive(cd copyData) error {
-	s.st.move(func(p *progress) { p.keepalive(cd.end) })
-	if s.proof != nil && !s.proof.open && cd.end >= s.proof.upTo {
-		if err := s.proved(); err != nil {
+func (s *receiver) keepalive(cd stream.CopyData) error {
+	s.st.move(func(p *stream.Progress) { p.Keepalive(cd.End) })
+	if s.proof != nil && !s.proof.open && cd.End >= s.proof.upTo {
+		if err := s.endProof(); err != nil {
 			return err
 		}
 	}
-	if !cd.reply {
+	if !cd.Reply {
 		return nil
 	}
 	now := time.Now()
@@ -259,25 +261,25 @@ func (s *stream) keepalive(cd copyData) error {
 	s.nextStatus = now.Add(s.every)
 	// Answer at once with what is durable, and once more when the position
 	// that the keepalive names is.
-	s.owed = pos.advanceable() > 0
-	return s.sendStatus(now, pos.confirmable(), false)
+	s.owed = pos.Advanceable() > 0
+	return s.sendStatus(now, pos.Confirmable(), false)
 }
 
 // data handles one pgoutput message.
-func (s *stream) data(cd copyData) error {
+func (s *receiver) data(cd stream.CopyData) error {
 	ev := &s.ev
-	if err := s.dec.Decode(cd.payload, ev); err != nil {
-		if e, ok := errors.AsType[*Error](err); ok && e.Kind.Gap() {
-			return s.found(e)
+	if err := s.dec.Decode(cd.Payload, ev); err != nil {
+		if e, ok := errors.AsType[*pgerr.Error](err); ok && e.Kind.Gap() {
+			return s.report(e)
 		} else if ok {
 			return err // of a look at the catalog
 		}
-		return s.again(fault(KindProtocol, "", err, "a change at %s cannot be read", cd.start), "unreadable")
+		return s.repeated(pgerr.New(pgerr.KindProtocol, "", err, "a change at %s cannot be read", cd.Start), "unreadable")
 	}
 	switch ev.Kind {
 	case pgoutput.Row:
 		c := ev.Change
-		c.LSN, ev.Change = cd.start, change.Change{} // the event outlives the row
+		c.LSN, ev.Change = cd.Start, change.Change{} // the event outlives the row
 		return s.add(c)
 	case pgoutput.Begin:
 		return s.begin()
@@ -288,24 +290,24 @@ func (s *stream) data(cd copyData) error {
 			if err := s.truncates(rel.Name, ev.CommitLSN); err != nil {
 				return err
 			}
-			if err := s.add(change.Change{Op: change.Truncate, Relation: rel, LSN: cd.start}); err != nil {
+			if err := s.add(change.Change{Op: change.Truncate, Relation: rel, LSN: cd.Start}); err != nil {
 				return err
 			}
 		}
-	case pgoutput.Shape:
-		s.shape(ev.Relation, ev.Kept)
+	case pgoutput.Description:
+		s.checkRelation(ev.Relation, ev.Kept)
 	case pgoutput.Other:
 		switch ev.Type {
 		case 'I', 'U', 'D', 'R', 'T', 'O', 'Y', 'M':
 		default:
-			s.strange("pgoutput message", ev.Type)
+			s.logUnexpected("pgoutput message", ev.Type)
 		}
 	}
 	return nil
 }
 
 // advanceDue is when the next idle position may be made durable.
-func (s *stream) advanceDue() time.Time {
+func (s *receiver) advanceDue() time.Time {
 	if s.eager.Load() {
 		return s.lastAdvance
 	}
@@ -316,11 +318,11 @@ func (s *stream) advanceDue() time.Time {
 }
 
 // until is when tick has something to do at the latest.
-func (s *stream) until() time.Time {
+func (s *receiver) until() time.Time {
 	pos := s.st.positions()
 	// While the sink works there is nothing to ask of it; its end of an
-	// Advance pokes.
-	if due := s.advanceDue(); due.Before(s.nextStatus) && pos.advanceable() > 0 && s.pipe.idle() {
+	// Advance interrupts.
+	if due := s.advanceDue(); due.Before(s.nextStatus) && pos.Advanceable() > 0 && s.pipe.Idle() {
 		return due
 	}
 	return s.nextStatus

@@ -12,6 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"carbond/replicate/internal/server"
+	"carbond/replicate/internal/stream"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/walsender"
 	"carbond/store/change"
 )
@@ -66,25 +69,25 @@ type scripted struct {
 	last walsender.Status
 }
 
-func script(t *testing.T, sink Sink, opt Options) *scripted {
+func script(t *testing.T, sink Sink, opt server.Options) *scripted {
 	t.Helper()
 	srv, conn := walsender.Start(t)
 	r := New(sink, opt)
 	s := newSession(r, func() {})
-	s.wire = newWire(conn)
-	s.wire.takeOver(conn)
-	s.srv.timeout = 400 * time.Millisecond
+	s.wire = stream.NewWire(conn)
+	s.wire.TakeOver(conn)
+	s.srv.Timeout = 400 * time.Millisecond
 	failed := make(chan struct{})
-	s.pipe = newPipe(sink, r.opt.QueueBytes, s.applied, func() { close(failed) })
+	s.pipe = stream.NewPipe(sink, r.opt.QueueBytes, s.applied, func() { close(failed) })
 	r.st.streaming(sink.Position().LSN, 0)
 	ctx, cancel := context.WithCancel(context.Background())
-	go s.pipe.run(ctx, context.WithoutCancel(ctx))
+	go s.pipe.Run(ctx, context.WithoutCancel(ctx))
 	out := &scripted{Server: srv, t: t, sink: sink, end: make(chan error, 1)}
 	go func() {
-		err := newStream(s, failed).run(ctx)
+		err := newReceiver(s, failed).run(ctx)
 		cancel()
-		<-s.pipe.done
-		s.farewell()
+		<-s.pipe.Done
+		s.finalAck()
 		out.end <- err
 	}()
 	out.stop = sync.OnceFunc(cancel)
@@ -120,7 +123,7 @@ func at(lsn change.LSN) func(walsender.Status) bool {
 func TestScriptedStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &scriptSink{pos: change.Position{LSN: 100}, hold: make(chan struct{})}
-		s := script(t, sink, Options{QueueBytes: 100, AdvanceInterval: 10 * time.Millisecond})
+		s := script(t, sink, server.Options{QueueBytes: 100, AdvanceInterval: 10 * time.Millisecond})
 		s.News()
 		for i := range 3 {
 			lsn := change.LSN(200 + 100*i)
@@ -150,7 +153,7 @@ func TestScriptedStall(t *testing.T) {
 func TestScriptedRedeliveryAndStrays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink := &scriptSink{pos: change.Position{LSN: 310}}
-		s := script(t, sink, Options{AdvanceInterval: 10 * time.Millisecond})
+		s := script(t, sink, server.Options{AdvanceInterval: 10 * time.Millisecond})
 		s.News()
 		s.Send('N', []byte{0})
 		s.Send('N', []byte("SWARNING\x00VWARNING\x00C55000\x00Mreplication slot \"carbond\" of a standby does not exist\x00RStandbySlotsHaveCaughtup\x00\x00"))
@@ -177,31 +180,31 @@ func TestScriptedRedeliveryAndStrays(t *testing.T) {
 func TestScriptedFaults(t *testing.T) {
 	for name, tt := range map[string]struct {
 		script func(s *scripted)
-		kind   Kind
+		kind   pgerr.Kind
 	}{
-		"row outside a transaction": {func(s *scripted) { s.News(); s.Insert(1, "x") }, KindProtocol},
-		"BEGIN inside one":          {func(s *scripted) { s.Begin(200, 1); s.Begin(300, 2) }, KindProtocol},
-		"COMMIT outside one":        {func(s *scripted) { s.Commit(200, 210) }, KindProtocol},
-		"garbage":                   {func(s *scripted) { s.Data(1, []byte{'I', 0}) }, KindProtocol},
-		"short replication message": {func(s *scripted) { s.Send('d', []byte{'k', 1}) }, KindProtocol},
-		"empty replication message": {func(s *scripted) { s.Send('d', nil) }, KindProtocol},
-		"end of the stream":         {func(s *scripted) { s.Send('c', nil) }, KindConnect},
-		"error":                     {func(s *scripted) { s.Send('E', []byte("SERROR\x00C57P01\x00Mgoing down\x00\x00")) }, KindConnect},
+		"row outside a transaction": {func(s *scripted) { s.News(); s.Insert(1, "x") }, pgerr.KindProtocol},
+		"BEGIN inside one":          {func(s *scripted) { s.Begin(200, 1); s.Begin(300, 2) }, pgerr.KindProtocol},
+		"COMMIT outside one":        {func(s *scripted) { s.Commit(200, 210) }, pgerr.KindProtocol},
+		"garbage":                   {func(s *scripted) { s.Data(1, []byte{'I', 0}) }, pgerr.KindProtocol},
+		"short replication message": {func(s *scripted) { s.Send('d', []byte{'k', 1}) }, pgerr.KindProtocol},
+		"empty replication message": {func(s *scripted) { s.Send('d', nil) }, pgerr.KindProtocol},
+		"end of the stream":         {func(s *scripted) { s.Send('c', nil) }, pgerr.KindConnect},
+		"error":                     {func(s *scripted) { s.Send('E', []byte("SERROR\x00C57P01\x00Mgoing down\x00\x00")) }, pgerr.KindConnect},
 		// The text of a German server of version 18.
 		"publication left out": {func(s *scripted) {
 			s.Send('N', []byte("SWARNUNG\x00VWARNING\x00C55000\x00MLaden der Publikation »carbond« übersprungen\x00RLoadPublications\x00\x00"))
-		}, KindPublicationChange},
-		"unreadable notice": {func(s *scripted) { s.Send('N', []byte{'S'}) }, KindProtocol},
-		"silence":           {func(*scripted) {}, KindSilent},
+		}, pgerr.KindPublicationChange},
+		"unreadable notice": {func(s *scripted) { s.Send('N', []byte{'S'}) }, pgerr.KindProtocol},
+		"silence":           {func(*scripted) {}, pgerr.KindSilent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := script(t, &scriptSink{pos: change.Position{LSN: 100}}, Options{SilenceTimeout: 500 * time.Millisecond})
+				s := script(t, &scriptSink{pos: change.Position{LSN: 100}}, server.Options{SilenceTimeout: 500 * time.Millisecond})
 				tt.script(s)
 				select {
 				case err := <-s.end:
-					if kindOf(err) != tt.kind {
-						t.Fatalf("got %s: %v", kindOf(err), err)
+					if pgerr.KindOf(err) != tt.kind {
+						t.Fatalf("got %s: %v", pgerr.KindOf(err), err)
 					}
 				case <-time.After(10 * time.Second):
 					t.Fatal("the receiver does not end")
@@ -213,7 +216,7 @@ func TestScriptedFaults(t *testing.T) {
 
 func TestScriptedSilenceIsBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := script(t, &scriptSink{pos: change.Position{LSN: 100}}, Options{SilenceTimeout: time.Second})
+		s := script(t, &scriptSink{pos: change.Position{LSN: 100}}, server.Options{SilenceTimeout: time.Second})
 		// Every question answered: the connection stays.
 		for range 15 {
 			s.status("that asks", func(st walsender.Status) bool { return st.Reply })

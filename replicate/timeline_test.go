@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
 )
 
@@ -58,7 +59,7 @@ func TestRestoredServer(t *testing.T) {
 	}
 
 	r = run(t, sink, opt)
-	if s := r.trouble(replicate.KindServerBehind); !strings.Contains(s.Reason, "timeline 2, which left timeline 1 at") {
+	if s := r.trouble(pgerr.KindServerBehind); !strings.Contains(s.Reason, "timeline 2, which left timeline 1 at") {
 		t.Errorf("reason %q", s.Reason)
 	}
 	r.stop()

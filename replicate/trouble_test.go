@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
+	"carbond/replicate/schema"
 	"carbond/store/change"
 )
 
@@ -20,48 +22,48 @@ func TestTroubleHeals(t *testing.T) {
 	for name, tt := range map[string]struct {
 		breaks []string // SQL, %s is the slot
 		opt    func(*replicate.Options)
-		kind   replicate.Kind
+		kind   pgerr.Kind
 		says   []string
 		repair []string
 	}{
 		"publication missing": {
 			opt: func(o *replicate.Options) { o.Migrate = false }, breaks: []string{"DROP PUBLICATION carbond"},
-			kind: replicate.KindPublication, says: []string{`"carbond" does not exist`, "CREATE PUBLICATION"},
+			kind: pgerr.KindPublication, says: []string{`"carbond" does not exist`, "CREATE PUBLICATION"},
 			repair: []string{"CREATE PUBLICATION carbond FOR TABLE verra, carbonmark, finance, news"},
 		},
 		"publication lacks a table": {
 			opt: func(o *replicate.Options) { o.Migrate = false }, breaks: []string{"ALTER PUBLICATION carbond DROP TABLE news"},
-			kind: replicate.KindPublicationTables, says: []string{"public.news", "ADD TABLE"},
+			kind: pgerr.KindPublicationTables, says: []string{"public.news", "ADD TABLE"},
 			repair: []string{"ALTER PUBLICATION carbond ADD TABLE news"},
 		},
 		"publication lacks delete": {
 			opt: func(o *replicate.Options) { o.Migrate = false }, breaks: []string{"ALTER PUBLICATION carbond SET (publish = 'insert, update')"},
-			kind: replicate.KindPublicationOps, says: []string{"delete, truncate"},
+			kind: pgerr.KindPublicationOps, says: []string{"delete, truncate"},
 			repair: []string{"ALTER PUBLICATION carbond SET (publish = 'insert, update, delete, truncate')"},
 		},
 		"publication filters rows": {
 			breaks: []string{"ALTER PUBLICATION carbond DROP TABLE news", "ALTER PUBLICATION carbond ADD TABLE news WHERE (guid > 'a')"},
-			kind:   replicate.KindPublicationTables, says: []string{"filters rows of public.news"},
+			kind:   pgerr.KindPublicationTables, says: []string{"filters rows of public.news"},
 			repair: []string{"ALTER PUBLICATION carbond DROP TABLE news", "ALTER PUBLICATION carbond ADD TABLE news"},
 		},
 		"table missing": {
 			opt: func(o *replicate.Options) { o.Migrate = false }, breaks: []string{"DROP TABLE finance"},
-			kind: replicate.KindTables, says: []string{"public.finance does not exist", "CREATE TABLE"},
+			kind: pgerr.KindTables, says: []string{"public.finance does not exist", "CREATE TABLE"},
 			repair: []string{"CREATE TABLE finance (ticker text, price float8, volume bigint, market_cap float8, change_percent float8, timestamp bigint, PRIMARY KEY (ticker, timestamp))", "ALTER PUBLICATION carbond ADD TABLE finance"},
 		},
 		"unlogged table": {
 			breaks: []string{"ALTER PUBLICATION carbond DROP TABLE finance", "ALTER TABLE finance SET UNLOGGED"}, opt: func(o *replicate.Options) { o.Migrate = false },
-			kind: replicate.KindTables, says: []string{"unlogged", "SET LOGGED"},
+			kind: pgerr.KindTables, says: []string{"unlogged", "SET LOGGED"},
 			repair: []string{"ALTER TABLE finance SET LOGGED", "ALTER PUBLICATION carbond ADD TABLE finance"},
 		},
 		"no primary key": {
 			breaks: []string{"ALTER TABLE news DROP CONSTRAINT news_pkey"},
-			kind:   replicate.KindReplicaIdentity, says: []string{"public.news", "PRIMARY KEY (guid)"},
+			kind:   pgerr.KindReplicaIdentity, says: []string{"public.news", "PRIMARY KEY (guid)"},
 			repair: []string{"ALTER TABLE news REPLICA IDENTITY FULL"},
 		},
 		"slot of another plugin": {
 			breaks: []string{"SELECT pg_create_logical_replication_slot('%s', 'test_decoding')"},
-			kind:   replicate.KindSlotForeign, says: []string{"test_decoding", "pg_drop_replication_slot"},
+			kind:   pgerr.KindSlotForeign, says: []string{"test_decoding", "pg_drop_replication_slot"},
 			repair: []string{"SELECT pg_drop_replication_slot('%s')"},
 		},
 	} {
@@ -71,7 +73,7 @@ func TestTroubleHeals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db := pgtest.Shared(t).Database(t)
 			opt := options(db)
-			if err := replicate.Migrate(t.Context(), opt); err != nil {
+			if err := schema.Migrate(t.Context(), opt); err != nil {
 				t.Fatal(err)
 			}
 			if tt.opt != nil {
@@ -107,15 +109,15 @@ func TestWrongAddress(t *testing.T) {
 	name := pgtest.Text(t, db, "SELECT current_database()")[0][0]
 	for what, tt := range map[string]struct {
 		url  string
-		kind replicate.Kind
+		kind pgerr.Kind
 		says string
 	}{
-		"wrong password":       {c.UserURL(pgtest.User, "not-the-secret", name), replicate.KindAuth, "password"},
-		"unknown database":     {c.URL("nowhere"), replicate.KindDatabase, "nowhere"},
-		"nobody listens":       {"postgres://u:not-the-secret@127.0.0.1:1/x", replicate.KindConnect, "127.0.0.1:1"},
-		"unusable URL":         {"postgres://u:not-the-secret@host:port/x", replicate.KindOptions, "postgres://user@host:5432/database"},
-		"no TLS there":         {strings.Replace(db, "sslmode=disable", "sslmode=require", 1), replicate.KindConnect, "TLS"},
-		"no replication right": {c.UserURL("weak", "weak-secret", name), replicate.KindReplicationRight, "REPLICATION"},
+		"wrong password":       {c.UserURL(pgtest.User, "not-the-secret", name), pgerr.KindAuth, "password"},
+		"unknown database":     {c.URL("nowhere"), pgerr.KindDatabase, "nowhere"},
+		"nobody listens":       {"postgres://u:not-the-secret@127.0.0.1:1/x", pgerr.KindConnect, "127.0.0.1:1"},
+		"unusable URL":         {"postgres://u:not-the-secret@host:port/x", pgerr.KindOptions, "postgres://user@host:5432/database"},
+		"no TLS there":         {strings.Replace(db, "sslmode=disable", "sslmode=require", 1), pgerr.KindConnect, "TLS"},
+		"no replication right": {c.UserURL("weak", "weak-secret", name), pgerr.KindReplicationRight, "REPLICATION"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			opt := options(db)
@@ -137,7 +139,7 @@ func TestWALLevel(t *testing.T) {
 	c := pgtest.Start(t, "wal_level=replica")
 	opt := options(c.Database(t))
 	r := run(t, newSink(), opt)
-	if s := r.trouble(replicate.KindWALLevel); !strings.Contains(s.Reason, "ALTER SYSTEM SET wal_level = 'logical'") {
+	if s := r.trouble(pgerr.KindWALLevel); !strings.Contains(s.Reason, "ALTER SYSTEM SET wal_level = 'logical'") {
 		t.Errorf("got %q", s.Reason)
 	}
 	c.Configure(t, "wal_level=logical")
@@ -150,35 +152,35 @@ func TestSlotInUse(t *testing.T) {
 	first := run(t, newSink(), options(db))
 	first.level()
 	second := run(t, newSink(), options(db))
-	if s := second.trouble(replicate.KindSlotInUse); !strings.Contains(s.Reason, "pg_terminate_backend") {
+	if s := second.trouble(pgerr.KindSlotInUse); !strings.Contains(s.Reason, "pg_terminate_backend") {
 		t.Errorf("got %q", s.Reason)
 	}
-	if _, err := replicate.Teardown(t.Context(), options(db)); err == nil || !strings.Contains(err.Error(), "in use") {
+	if _, err := schema.Teardown(t.Context(), options(db)); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("teardown of a slot in use: %v", err)
 	}
 	first.stop()
 	// The other data directory needs the slot: it is not taken away.
-	second.trouble(replicate.KindSlotForeign)
+	second.trouble(pgerr.KindSlotForeign)
 }
 
 // TestGap makes the slot useless in several ways while carbond is stopped.
 func TestGap(t *testing.T) {
 	for name, tt := range map[string]struct {
 		breaks func(t *testing.T, c *pgtest.Cluster, db, slot string)
-		kind   replicate.Kind
+		kind   pgerr.Kind
 	}{
 		"dropped": {func(t *testing.T, _ *pgtest.Cluster, db, slot string) {
 			pgtest.Exec(t, db, "SELECT pg_drop_replication_slot('"+slot+"')")
-		}, replicate.KindSlotMissing},
+		}, pgerr.KindSlotMissing},
 		"advanced": {func(t *testing.T, _ *pgtest.Cluster, db, slot string) {
 			pgtest.Exec(t, db, "INSERT INTO news (guid) VALUES ('lost')", "SELECT pg_replication_slot_advance('"+slot+"', pg_current_wal_lsn())")
-		}, replicate.KindSlotAhead},
+		}, pgerr.KindSlotAhead},
 		"publication created again": {func(t *testing.T, _ *pgtest.Cluster, db, slot string) {
 			pgtest.Exec(t, db,
 				// Where Postgres only warns of it, the database must not hide that.
 				"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET client_min_messages = error', current_database()); END $$",
 				"DROP PUBLICATION carbond", "INSERT INTO news (guid) VALUES ('unpublished')", "CREATE PUBLICATION carbond FOR TABLE verra, carbonmark, finance, news")
-		}, replicate.KindPublicationChange},
+		}, pgerr.KindPublicationChange},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := pgtest.Shared(t)
@@ -224,7 +226,7 @@ func TestSlotLost(t *testing.T) {
 		return nil
 	})
 	r = run(t, sink, opt)
-	if s := r.trouble(replicate.KindSlotLost); !strings.Contains(s.Reason, "max_slot_wal_keep_size") {
+	if s := r.trouble(pgerr.KindSlotLost); !strings.Contains(s.Reason, "max_slot_wal_keep_size") {
 		t.Errorf("got %q", s.Reason)
 	}
 	r.stop()
@@ -251,7 +253,7 @@ func TestSegmentRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = run(t, sink, opt)
-	r.trouble(replicate.KindSlotLost)
+	r.trouble(pgerr.KindSlotLost)
 	r.stop()
 	opt.OnGap = replicate.GapResnapshot
 	r = run(t, sink, opt)
@@ -264,7 +266,7 @@ func TestOtherCluster(t *testing.T) {
 	sink := newSink()
 	sink.pos = change.Position{LSN: 1, Copied: true, Source: change.Source{SystemID: "123", Database: "x"}}
 	r := run(t, sink, options(db))
-	if s := r.trouble(replicate.KindOtherCluster); !strings.Contains(s.Reason, "cluster 123") {
+	if s := r.trouble(pgerr.KindOtherCluster); !strings.Contains(s.Reason, "cluster 123") {
 		t.Errorf("got %q", s.Reason)
 	}
 	r.stop()
@@ -278,7 +280,7 @@ func TestOtherCluster(t *testing.T) {
 func TestCrashDuringCopy(t *testing.T) {
 	db := pgtest.Shared(t).Database(t)
 	opt, sink := options(db), newSink()
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, db, "INSERT INTO news (guid) SELECT i::text FROM generate_series(1, 5000) i")
@@ -305,7 +307,7 @@ func TestCrashDuringCopy(t *testing.T) {
 func TestBlockedSlot(t *testing.T) {
 	db := pgtest.Shared(t).Database(t)
 	opt := options(db)
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	release := openTransaction(t, db+"&application_name=forgotten", "INSERT INTO news (guid) VALUES ('open')")
@@ -329,13 +331,13 @@ func TestLeastPrivilege(t *testing.T) {
 	db := c.Database(t)
 	name := pgtest.Text(t, db, "SELECT current_database()")[0][0]
 	pgtest.Exec(t, db, "DROP ROLE IF EXISTS reader")
-	if err := replicate.Migrate(t.Context(), options(db)); err != nil {
+	if err := schema.Migrate(t.Context(), options(db)); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, db, "DROP PUBLICATION carbond", "INSERT INTO news (guid) VALUES ('1')")
 	opt := options(db)
 	opt.URL = c.UserURL("reader", "choose one", name)
-	pgtest.Exec(t, db, replicate.RoleSQL(opt))
+	pgtest.Exec(t, db, schema.RoleSQL(opt))
 	t.Cleanup(func() { pgtest.Exec(t, db, "DROP OWNED BY reader", "DROP ROLE reader") })
 	r := run(t, newSink(), opt) // with Migrate: there is nothing to do, so no right is missing
 	r.level()
@@ -343,7 +345,7 @@ func TestLeastPrivilege(t *testing.T) {
 	r.stop()
 
 	pgtest.Exec(t, db, "ALTER TABLE news ENABLE ROW LEVEL SECURITY", "CREATE POLICY none ON news USING (guid = '2')", "REVOKE SELECT ON verra FROM reader")
-	findings, err := replicate.Preflight(t.Context(), opt)
+	findings, err := schema.Preflight(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}

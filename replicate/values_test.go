@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
+	"carbond/replicate/schema"
 	"carbond/store/change"
 )
 
@@ -81,7 +83,7 @@ func TestTextWithoutUTF8(t *testing.T) {
 				r.level()
 				pgtest.Exec(t, url, "INSERT INTO verra (project_id) VALUES ('fine')",
 					"INSERT INTO news (guid, title) VALUES ('it''s', convert_from('"+bad+"', '"+encoding+"'))")
-				s := r.trouble(replicate.KindUndecodable)
+				s := r.trouble(pgerr.KindUndecodable)
 				for _, says := range []string{"column title of public.news", "correct or delete that row"} {
 					if !strings.Contains(s.Reason, says) {
 						t.Errorf("the reason does not say %q: %s", says, s.Reason)
@@ -149,7 +151,7 @@ func TestColumnFindings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			url := pgtest.Shared(t).Database(t)
 			opt := options(url)
-			if err := replicate.Migrate(t.Context(), opt); err != nil {
+			if err := schema.Migrate(t.Context(), opt); err != nil {
 				t.Fatal(err)
 			}
 			pgtest.Exec(t, url, tt.breaks...)
@@ -172,11 +174,11 @@ func TestColumnFindings(t *testing.T) {
 }
 
 // trouble returns the findings that are not fine.
-func trouble(t *testing.T, opt replicate.Options) []replicate.Finding {
+func trouble(t *testing.T, opt replicate.Options) []schema.Finding {
 	t.Helper()
-	all, err := replicate.Preflight(t.Context(), opt)
+	all, err := schema.Preflight(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.DeleteFunc(all, func(f replicate.Finding) bool { return f.OK })
+	return slices.DeleteFunc(all, func(f schema.Finding) bool { return f.OK })
 }

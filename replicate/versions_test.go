@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
+	"carbond/replicate/schema"
 	"carbond/store/change"
 )
 
@@ -64,7 +66,7 @@ func TestFailover(t *testing.T) {
 
 	r = run(t, sink, opt)
 	if major < 17 {
-		r.trouble(replicate.KindSlotMissing)
+		r.trouble(pgerr.KindSlotMissing)
 		return
 	}
 	r.level()
@@ -81,7 +83,7 @@ func TestGeneratedColumns(t *testing.T) {
 	db := pgtest.Shared(t).Database(t)
 	major := version(t, db)
 	opt, sink := options(db), newSink()
-	if err := replicate.Migrate(t.Context(), opt); err != nil {
+	if err := schema.Migrate(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	pgtest.Exec(t, db,
@@ -138,7 +140,7 @@ func TestSlotIdleTooLong(t *testing.T) {
 		return nil
 	})
 	r = run(t, sink, opt)
-	if s := r.trouble(replicate.KindSlotLost); !strings.Contains(s.Reason, "idle_replication_slot_timeout") {
+	if s := r.trouble(pgerr.KindSlotLost); !strings.Contains(s.Reason, "idle_replication_slot_timeout") {
 		t.Errorf("got %q", s.Reason)
 	}
 	r.stop()
@@ -201,11 +203,11 @@ func TestTwoPromotions(t *testing.T) {
 		t.Fatal("the server has not written enough, or is on another timeline: the test proves nothing")
 	}
 	r = run(t, sink, opt)
-	r.trouble(replicate.KindServerBehind)
+	r.trouble(pgerr.KindServerBehind)
 	r.stop()
 	opt.SourcePath = "" // as a changelog without its note, such as from an older backup
 	r = run(t, sink, opt)
-	r.trouble(replicate.KindServerBehind)
+	r.trouble(pgerr.KindServerBehind)
 	r.stop()
 	opt.OnGap = replicate.GapResnapshot
 	r = run(t, sink, opt)
@@ -221,11 +223,11 @@ func TestFailoverLater(t *testing.T) {
 	r.level()
 	r.stop()
 	opt.Failover = true
-	findings, err := replicate.Preflight(t.Context(), opt)
+	findings, err := schema.Preflight(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(findings, func(f replicate.Finding) bool { return f.Warning && strings.Contains(f.Detail, "failover") }) {
+	if !slices.ContainsFunc(findings, func(f schema.Finding) bool { return f.Warning && strings.Contains(f.Detail, "failover") }) {
 		t.Errorf("the preflight says nothing: %+v", findings)
 	}
 	r = run(t, sink, opt)

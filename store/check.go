@@ -74,7 +74,7 @@ func Check(dir string) (*Report, error) {
 // Standing returns the position of a directory that no daemon has open, without
 // changing what it holds: the zero position for one without a changelog. Errors:
 // ErrLocked.
-func Standing(dir string) (change.Position, error) {
+func ReadPosition(dir string) (change.Position, error) {
 	if _, err := os.Stat(logDir(dir)); errors.Is(err, fs.ErrNotExist) {
 		return change.Position{}, nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	"carbond/cmd/carbond/internal/config"
 	"carbond/replicate"
+	"carbond/replicate/schema"
 	"carbond/store"
 	"carbond/store/change"
 )
@@ -35,12 +36,12 @@ func cmdDoctor(a *app) *cobra.Command {
 				return err
 			}
 			if sql {
-				_, err := io.WriteString(a.out, replicate.RoleSQL(opt))
+				_, err := io.WriteString(a.out, schema.RoleSQL(opt))
 				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), postgresTime)
 			defer cancel()
-			findings, err := replicate.Preflight(ctx, opt)
+			findings, err := schema.Preflight(ctx, opt)
 			if f, ok := standing(a, ctx, cfg, opt); ok {
 				findings = append(findings, f)
 			}
@@ -56,26 +57,26 @@ func cmdDoctor(a *app) *cobra.Command {
 
 // standing compares what the data directory holds with the server: by asking the
 // daemon that has it open, else as its start would.
-func standing(a *app, ctx context.Context, cfg *config.Config, opt replicate.Options) (f replicate.Finding, ok bool) {
-	pos, err := store.Standing(cfg.DataDir)
+func standing(a *app, ctx context.Context, cfg *config.Config, opt replicate.Options) (f schema.Finding, ok bool) {
+	pos, err := store.ReadPosition(cfg.DataDir)
 	switch {
 	case errors.Is(err, store.ErrLocked):
 		ready, ok := readyURL(a, cfg)
 		if !ok {
-			return replicate.Finding{Name: "daemon", Warning: true, Detail: "a daemon has the data directory open, and its HTTP listener does not answer us", Advice: "carbond healthcheck"}, true
+			return schema.Finding{Name: "daemon", Warning: true, Detail: "a daemon has the data directory open, and its HTTP listener does not answer us", Advice: "carbond healthcheck"}, true
 		}
 		return askReasons(ctx, ready), true
 	case err != nil:
-		return replicate.Finding{Name: "position", Warning: true, Detail: err.Error(), Advice: "carbond fsck"}, true
+		return schema.Finding{Name: "position", Warning: true, Detail: err.Error(), Advice: "carbond fsck"}, true
 	case pos == change.Position{}:
 		return f, false
 	}
-	return replicate.Standing(ctx, opt, pos), true
+	return replicate.CheckPosition(ctx, opt, pos), true
 }
 
 // printFindings prints one line for each check and the repair below it, and
 // returns how many checks failed.
-func printFindings(a *app, findings []replicate.Finding) (bad int) {
+func printFindings(a *app, findings []schema.Finding) (bad int) {
 	for _, f := range findings {
 		word := "ok  "
 		switch {

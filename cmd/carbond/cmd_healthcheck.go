@@ -16,7 +16,7 @@ import (
 
 	"carbond/cmd/carbond/internal/client"
 	"carbond/cmd/carbond/internal/config"
-	"carbond/replicate"
+	"carbond/replicate/schema"
 )
 
 func cmdHealthcheck(a *app) *cobra.Command {
@@ -165,8 +165,8 @@ func getReady(ctx context.Context, url string) (*http.Response, error) {
 }
 
 // askReasons asks the daemon why it is not ready.
-func askReasons(ctx context.Context, url string) replicate.Finding {
-	f := replicate.Finding{Name: "daemon"}
+func askReasons(ctx context.Context, url string) schema.Finding {
+	f := schema.Finding{Name: "daemon"}
 	var said struct {
 		Ready  bool
 		Checks []struct{ Name, Reason string }

@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
+	"carbond/replicate/schema"
 )
 
 func cmdMigrate(a *app) *cobra.Command {
@@ -27,14 +29,14 @@ func cmdMigrate(a *app) *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), postgresTime)
 			defer cancel()
-			if err := replicate.Migrate(ctx, opt); err != nil {
+			if err := schema.Migrate(ctx, opt); err != nil {
 				return err
 			}
 			fmt.Fprintf(a.out, "tables and publication %q are up to date\n", opt.Publication)
 			created, err := replicate.PrepareSlot(ctx, opt)
-			var trouble *replicate.Error
+			var trouble *pgerr.Error
 			switch {
-			case errors.As(err, &trouble) && trouble.Kind == replicate.KindReplicationRight:
+			case errors.As(err, &trouble) && trouble.Kind == pgerr.KindReplicationRight:
 				fmt.Fprintf(a.out, "replication slot %q is left to serve: this role may not replicate\n", opt.Slot)
 			case err != nil:
 				return err

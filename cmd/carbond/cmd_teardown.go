@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"carbond/cmd/carbond/internal/client"
-	"carbond/replicate"
+	"carbond/replicate/schema"
 )
 
 func cmdTeardown(a *app) *cobra.Command {
@@ -37,7 +37,7 @@ func cmdTeardown(a *app) *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), postgresTime)
 			defer cancel()
-			kept, err := replicate.Teardown(ctx, opt)
+			kept, err := schema.Teardown(ctx, opt)
 			if err != nil {
 				return err
 			}

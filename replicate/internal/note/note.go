@@ -30,9 +30,9 @@ import (
 
 // Note is what the file holds.
 type Note struct {
-	Timeline Timeline `json:"timeline,omitzero"`
-	Copying  *Claim   `json:"copying,omitempty"`
-	Verdict  *Verdict `json:"verdict,omitempty"`
+	Timeline Timeline    `json:"timeline,omitzero"`
+	Copying  *SlotMarker `json:"copying,omitempty"`
+	Verdict  *Verdict    `json:"verdict,omitempty"`
 	// Adopted is the setting by which another cluster was taken for the copy's.
 	Adopted string `json:"adopted,omitempty"`
 	// Marks are the last look at the catalog that the changelog has passed.
@@ -60,11 +60,11 @@ type Switch struct {
 	Left     change.LSN `json:"left"`
 }
 
-// Claim says which slot a copy that has not ended has made, so that the next
+// SlotMarker says which slot a copy that has not ended has made, so that the next
 // start may drop that one and no other: Postgres does not note who made a slot.
 // It is written before the slot exists and removed when the copy is durable;
 // from then on the changelog's position says whose the slot is.
-type Claim struct {
+type SlotMarker struct {
 	SystemID string `json:"system_id"`
 	Database string `json:"database"`
 	Slot     string `json:"slot"`
@@ -94,8 +94,8 @@ type file struct {
 
 // Names of the files that an earlier version wrote in place of this one.
 const (
-	oldClaim    = "copying.json"
-	oldTimeline = "timeline.json"
+	oldSlotMarker = "copying.json"
+	oldTimeline   = "timeline.json"
 )
 
 // File is the note of one data directory. It is safe for concurrent use.
@@ -184,7 +184,7 @@ func (f *File) load() error {
 // loadOld takes over what an earlier version has noted.
 func (f *File) loadOld() error {
 	var n Note
-	for name, v := range map[string]any{oldClaim: &n.Copying, oldTimeline: &n.Timeline} {
+	for name, v := range map[string]any{oldSlotMarker: &n.Copying, oldTimeline: &n.Timeline} {
 		path := filepath.Join(filepath.Dir(f.path), name)
 		b, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -217,7 +217,7 @@ func (f *File) write(n Note) error {
 	if !f.old {
 		return nil
 	}
-	for _, name := range []string{oldClaim, oldTimeline} {
+	for _, name := range []string{oldSlotMarker, oldTimeline} {
 		if err := os.Remove(filepath.Join(filepath.Dir(f.path), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -29,7 +29,7 @@ func TestNote(t *testing.T) {
 	}
 	want := note.Note{
 		Timeline: note.Timeline{SystemID: "7", Timeline: 2},
-		Copying:  &note.Claim{SystemID: "7", Database: "d", Slot: "s", Point: "0/5", Copy: "x"},
+		Copying:  &note.SlotMarker{SystemID: "7", Database: "d", Slot: "s", Point: "0/5", Copy: "x"},
 		Verdict:  &note.Verdict{Copy: "x", Kind: "table_change", Text: "a < b", Tables: []string{"verra"}, Since: time.Unix(9, 0).UTC()},
 	}
 	if err := f.Change(func(n *note.Note) { *n = want }); err != nil {
@@ -73,7 +73,7 @@ func TestDamage(t *testing.T) {
 			if _, err := f.Get(); err == nil || !strings.Contains(err.Error(), path) {
 				t.Errorf("Get: %v", err)
 			}
-			if err := f.Change(func(n *note.Note) { n.Copying = &note.Claim{} }); err == nil {
+			if err := f.Change(func(n *note.Note) { n.Copying = &note.SlotMarker{} }); err == nil {
 				t.Error("it was written over")
 			}
 			if err := f.Forget(); err != nil {
@@ -99,7 +99,7 @@ func TestEarlierVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := note.Note{Timeline: note.Timeline{SystemID: "7", Timeline: 3}, Copying: &note.Claim{SystemID: "7", Database: "d", Slot: "s", Point: "0/5"}}
+	want := note.Note{Timeline: note.Timeline{SystemID: "7", Timeline: 3}, Copying: &note.SlotMarker{SystemID: "7", Database: "d", Slot: "s", Point: "0/5"}}
 	f := note.At(path)
 	if n, err := f.Get(); err != nil || !reflect.DeepEqual(n, want) {
 		t.Fatalf("%+v, %v", n, err)

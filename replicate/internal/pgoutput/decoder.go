@@ -16,12 +16,12 @@ type Kind byte
 
 // The kinds of an Event.
 const (
-	Other    Kind = iota // nothing that matters here: ORIGIN, TYPE, a logical message, a row that is not kept
-	Begin                // XID, CommitLSN, Time
-	Commit               // CommitLSN, EndLSN, Time
-	Row                  // Change
-	Truncate             // Truncated
-	Shape                // Relation: described for the first time or anew
+	Other       Kind = iota // nothing that matters here: ORIGIN, TYPE, a logical message, a row that is not kept
+	Begin                   // XID, CommitLSN, Time
+	Commit                  // CommitLSN, EndLSN, Time
+	Row                     // Change
+	Truncate                // Truncated
+	Description             // Relation: described for the first time or anew
 )
 
 // Event is one decoded message. Fields that its kind does not list are stale.
@@ -256,7 +256,7 @@ func (d *Decoder) relation(c *cursor, ev *Event) error {
 	if !r.kept {
 		r.rel = rel
 	}
-	ev.Kind, ev.Relation, ev.Kept = Shape, r.rel, r.kept
+	ev.Kind, ev.Relation, ev.Kept = Description, r.rel, r.kept
 	if known && old.kept == r.kept && (old.rel == r.rel || !r.kept && old.rel.Equal(r.rel)) {
 		ev.Kind = Other
 		return nil

@@ -39,7 +39,7 @@ func decoder(t testing.TB) *pgoutput.Decoder {
 		if err := d.Decode(relationMsg(id, rel), &ev); err != nil {
 			t.Fatal(err)
 		}
-		if ev.Kind != pgoutput.Shape || !ev.Relation.Equal(rel) || ev.Kept != (id == 1) {
+		if ev.Kind != pgoutput.Description || !ev.Relation.Equal(rel) || ev.Kept != (id == 1) {
 			t.Fatalf("relation %d: got %+v", id, ev)
 		}
 	}
@@ -195,7 +195,7 @@ func TestDescribe(t *testing.T) {
 	})
 	var ev pgoutput.Event
 	away := &change.Relation{Schema: "attic", Name: "old", Columns: []change.Column{{Name: "b", Type: 25}}}
-	if err := d.Decode(relationMsg(7, away), &ev); err != nil || ev.Kind != pgoutput.Shape || !ev.Kept || ev.Relation != ours {
+	if err := d.Decode(relationMsg(7, away), &ev); err != nil || ev.Kind != pgoutput.Description || !ev.Kept || ev.Relation != ours {
 		t.Fatalf("%+v, %v", ev, err)
 	}
 	if err := d.Decode(start('I').u32(7).tuple('N', 1).col("x"), &ev); err != nil || ev.Change.Relation != ours {

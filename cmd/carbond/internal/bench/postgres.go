@@ -17,6 +17,7 @@ import (
 
 	pb "carbond/proto/carbon"
 	"carbond/replicate"
+	"carbond/replicate/schema"
 	"carbond/replicate/yardstick"
 	"carbond/store/change"
 )
@@ -44,7 +45,7 @@ type source struct {
 func newSource(ctx context.Context, o Options, name string) (*source, error) {
 	s := &source{o: o, dir: filepath.Join(o.Dir, name)}
 	opt := replicate.Options{URL: o.PostgresURL, Slot: "carbond", Publication: "carbond"}
-	if err := replicate.Migrate(ctx, opt); err != nil {
+	if err := schema.Migrate(ctx, opt); err != nil {
 		return nil, err
 	}
 	conn, err := pgx.Connect(ctx, o.PostgresURL)

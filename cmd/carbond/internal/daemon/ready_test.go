@@ -7,6 +7,7 @@ import (
 
 	"carbond/feeds"
 	"carbond/replicate"
+	"carbond/replicate/pgerr"
 )
 
 func TestJudgeReplication(t *testing.T) {
@@ -25,8 +26,8 @@ func TestJudgeReplication(t *testing.T) {
 		"behind, no limit":   {replicate.Status{Connected: true, Phase: replicate.PhaseStreaming, LastLevel: level, LagSeconds: 3100}, true, 0, true, ""},
 		"short interruption": {replicate.Status{Phase: replicate.PhaseWaiting, LastLevel: level, LagSeconds: 2, Reason: "connection refused"}, true, 30, true, "serving data of 2.0 s ago (waiting: connection refused)"},
 		"long interruption":  {replicate.Status{Phase: replicate.PhaseWaiting, LastLevel: level, LagSeconds: 200, Reason: "slot lost"}, true, 30, false, "slot lost"},
-		"gap":                {replicate.Status{Phase: replicate.PhaseWaiting, LastLevel: level, LagSeconds: 1, Kind: replicate.KindSlotLost, Reason: "slot lost"}, true, 30, false, "slot lost"},
-		"gap, new attempt":   {replicate.Status{Phase: replicate.PhaseChecking, LastLevel: level, Kind: replicate.KindServerBehind, Reason: "behind"}, true, 0, false, "behind"},
+		"gap":                {replicate.Status{Phase: replicate.PhaseWaiting, LastLevel: level, LagSeconds: 1, Kind: pgerr.KindSlotLost, Reason: "slot lost"}, true, 30, false, "slot lost"},
+		"gap, new attempt":   {replicate.Status{Phase: replicate.PhaseChecking, LastLevel: level, Kind: pgerr.KindServerBehind, Reason: "behind"}, true, 0, false, "behind"},
 		"unreachable start":  {replicate.Status{Phase: replicate.PhaseWaiting, Reason: "connection refused"}, true, 30, false, "connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {

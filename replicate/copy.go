@@ -9,12 +9,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"carbond/replicate/internal/catalog"
 	"carbond/replicate/internal/note"
+	"carbond/replicate/internal/server"
+	"carbond/replicate/internal/stream"
+	"carbond/replicate/pgerr"
+	"carbond/replicate/schema"
 	"carbond/store/change"
 )
 
@@ -22,14 +24,14 @@ import (
 // exports, so that the stream continues exactly where the copy ends. The copy
 // is one transaction for the sink, in bounded parts. It returns the catalog as
 // the snapshot sees it. A crash before its last part leaves a slot behind and a
-// claim on it; the next start finds no copy, drops the slot and begins anew.
+// marker of it; the next start finds no copy, drops the slot and begins anew.
 func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog.Marks, error) {
 	probeCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.probeLoop(probeCtx) })
 	defer wg.Wait()
 	defer stop()
-	conn, err := s.opt.connect(ctx)
+	conn, err := s.opt.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -39,13 +41,13 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 		_ = conn.Close(ctx) // read only
 	}()
 	id := newCopyID()
-	point, err := s.pin(ctx, conn, id)
+	point, err := s.createSnapshot(ctx, conn, id)
 	if err != nil {
-		return nil, s.opt.classify(err)
+		return nil, s.opt.Classify(err)
 	}
 	seen, err := catalog.Look(ctx, conn, s.query(nil))
 	if err != nil {
-		return nil, s.opt.classify(err)
+		return nil, s.opt.Classify(err)
 	}
 	seen.Copy, seen.LSN = id, point
 	s.st.enter(PhaseCopying, "copying the tables")
@@ -53,46 +55,46 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 	s.log.Info("copying the tables", "slot", s.opt.Slot, "lsn", point.String())
 	c := &copier{session: s, conn: conn, failed: failed, seen: seen, txn: change.Txn{
 		CommitLSN: point, First: true,
-		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.systemID, Database: s.srv.database, Slot: s.opt.Slot, Copy: id, Catalog: seen.Text()}},
+		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.SystemID, Database: s.srv.Database, Slot: s.opt.Slot, Copy: id, Catalog: seen.Text()}},
 	}}
 	if err := conn.QueryRow(ctx, "SELECT transaction_timestamp()").Scan(&c.txn.CommitTime); err != nil {
-		return nil, s.opt.classify(err)
+		return nil, s.opt.Classify(err)
 	}
 	for _, table := range change.Tables() {
 		if err := c.table(ctx, table); err != nil {
-			return nil, s.uncopied(fmt.Errorf("copy table %s.%s: %w", s.opt.Schema, table, err))
+			return nil, s.copyError(fmt.Errorf("copy table %s.%s: %w", s.opt.Schema, table, err))
 		}
 	}
 	// Written first, the marks hold for the copy as soon as it is there.
-	if err := s.keep(func(n *note.Note) { n.Marks = seen }); err != nil {
+	if err := s.saveNote(func(n *note.Note) { n.Marks = seen }); err != nil {
 		return nil, err
 	}
 	if err := c.finish(ctx, point); err != nil {
 		return nil, err
 	}
-	if err := s.settle(); err != nil {
+	if err := s.finishCopy(); err != nil {
 		return nil, err
 	}
 	s.log.Info("copied the tables", "rows", c.rows, "lsn", point.String())
 	return seen, nil
 }
 
-// pin creates the slot and opens its snapshot on conn, again when a TRUNCATE or
+// createSnapshot creates the slot and opens its snapshot on conn, again when a TRUNCATE or
 // a rewrite came in between.
-func (s *session) pin(ctx context.Context, conn *pgx.Conn, id string) (change.LSN, error) {
+func (s *session) createSnapshot(ctx context.Context, conn *pgx.Conn, id string) (change.LSN, error) {
 	for attempt := 1; ; attempt++ {
 		point, snapshot, err := s.createSlot(ctx, id)
 		if err != nil {
 			return 0, err
 		}
 		err = openSnapshot(ctx, conn, &s.opt, snapshot)
-		if !errors.Is(err, errRewritten) || attempt == maxPins {
+		if !errors.Is(err, errRewritten) || attempt == maxSnapshots {
 			return point, err
 		}
 		s.log.Info("a table was truncated or rewritten before the copy could begin; creating the slot again", "attempt", attempt)
 		_, err = conn.Exec(ctx, "ROLLBACK")
 		if err == nil {
-			err = s.opt.dropSlot(ctx, s.repl)
+			err = s.opt.DropSlot(ctx, s.repl)
 		}
 		if err != nil {
 			return 0, err
@@ -100,8 +102,8 @@ func (s *session) pin(ctx context.Context, conn *pgx.Conn, id string) (change.LS
 	}
 }
 
-// maxPins is how often a snapshot is taken in a row before giving up.
-const maxPins = 20
+// maxSnapshots is how often a snapshot is taken in a row before giving up.
+const maxSnapshots = 20
 
 // errRewritten says that a table in a snapshot is not what it was.
 var errRewritten = errors.New("a table was truncated or rewritten at the same moment")
@@ -112,15 +114,15 @@ var errRewritten = errors.New("a table was truncated or rewritten at the same mo
 // came between the export and the lock is errRewritten. Row security is off:
 // where a policy would hide rows, Postgres reports an error in place of an
 // answer that lacks them.
-func openSnapshot(ctx context.Context, conn *pgx.Conn, opt *Options, name string) error {
+func openSnapshot(ctx context.Context, conn *pgx.Conn, opt *server.Options, name string) error {
 	var tables []string
 	for _, t := range change.Tables() {
-		tables = append(tables, ident(opt.Schema, t))
+		tables = append(tables, server.Ident(opt.Schema, t))
 	}
 	opening := []string{
 		"SET row_security = off",
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-		"SET TRANSACTION SNAPSHOT " + literal(name),
+		"SET TRANSACTION SNAPSHOT " + server.Literal(name),
 	}
 	for _, t := range tables {
 		// A query that reads nothing locks as LOCK TABLE does, partitions too, but
@@ -148,65 +150,6 @@ WHERE c.relkind IS DISTINCT FROM 'p' AND c.relfilenode IS DISTINCT FROM pg_relat
 	return nil
 }
 
-// createSlot creates the slot on the replication connection and returns its
-// consistent point and the name of the snapshot, which lives until the next
-// command on that connection.
-func (s *session) createSlot(ctx context.Context, id string) (change.LSN, string, error) {
-	s.st.enter(PhaseCreatingSlot, "creating the replication slot")
-	watchCtx, stop := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() { s.watchBlockers(watchCtx) })
-	defer wg.Wait()
-	defer stop()
-	if err := s.stake(s.srv, id, 0); err != nil {
-		return 0, "", err
-	}
-	res, err := pglogrepl.ParseCreateReplicationSlot(s.repl.Exec(ctx, s.opt.createSlotSQL(s.opt.Slot, s.srv.version, false)))
-	if err != nil {
-		if _, answered := errors.AsType[*pgconn.PgError](err); answered {
-			err = errors.Join(err, s.unstake()) // there is no slot of ours
-		}
-		return 0, "", s.opt.classify(fmt.Errorf("create replication slot %q: %w", s.opt.Slot, err))
-	}
-	point, err := change.ParseLSN(res.ConsistentPoint)
-	if err != nil {
-		return 0, "", fault(KindProtocol, "", err, "the new slot has no readable position")
-	}
-	if err := s.stake(s.srv, id, point); err != nil {
-		return 0, "", err
-	}
-	return point, res.SnapshotName, nil
-}
-
-// watchBlockers tells for whom the creation of the slot waits: Postgres waits
-// silently for every older transaction to end.
-func (s *session) watchBlockers(ctx context.Context) {
-	t := time.NewTicker(2 * time.Second)
-	defer t.Stop()
-	told := false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		var who string
-		err := s.ctl.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-			who, err = blockers(ctx, conn)
-			return err
-		})
-		if err != nil || who == "" {
-			continue
-		}
-		reason := "the new replication slot waits for older transactions to end: " + who
-		s.st.update(func(st *Status) { st.Reason = reason })
-		if !told {
-			told = true
-			s.log.Warn("the new replication slot waits for older transactions to end", "transactions", who)
-		}
-	}
-}
-
 // copier reads the tables into the parts of one transaction.
 type copier struct {
 	*session
@@ -222,7 +165,7 @@ type copier struct {
 // table copies one table. The simple protocol gives values in the text form of
 // the stream, row by row, with no cursor and no escaping.
 func (c *copier) table(ctx context.Context, name string) error {
-	rel, sql, err := describe(ctx, c.conn, &c.opt, c.srv.version, name)
+	rel, sql, err := describe(ctx, c.conn, &c.opt, c.srv.Version, name)
 	if err != nil {
 		return err
 	}
@@ -235,7 +178,7 @@ func (c *copier) table(ctx context.Context, name string) error {
 	if rel, err = c.intern(ctx, rel); err != nil {
 		return err
 	}
-	c.shape(rel, true)
+	c.checkRelation(rel, true)
 	results := c.conn.PgConn().Exec(ctx, sql)
 	for results.NextResult() {
 		rows := results.ResultReader()
@@ -256,7 +199,7 @@ func (c *copier) table(ctx context.Context, name string) error {
 
 func (c *copier) row(ctx context.Context, rel *change.Relation, values [][]byte) error {
 	if len(values) != len(rel.Columns) {
-		return fault(KindProtocol, "", nil, "a row has %d columns, not %d", len(values), len(rel.Columns))
+		return pgerr.New(pgerr.KindProtocol, "", nil, "a row has %d columns, not %d", len(values), len(rel.Columns))
 	}
 	size := 0
 	for _, v := range values {
@@ -273,7 +216,7 @@ func (c *copier) row(ctx context.Context, rel *change.Relation, values [][]byte)
 	}
 	ch := change.Change{Op: change.Read, Relation: rel, After: c.build.Row(), LSN: c.txn.CommitLSN}
 	c.txn.Changes = append(c.txn.Changes, ch)
-	c.size += changeCost + len(ch.After)
+	c.size += stream.ChangeCost + len(ch.After)
 	c.rows++
 	if c.size >= c.opt.PartBytes || len(c.txn.Changes) >= c.opt.PartChanges {
 		return c.emit(ctx)
@@ -283,18 +226,18 @@ func (c *copier) row(ctx context.Context, rel *change.Relation, values [][]byte)
 
 // emit hands over the present part and waits while the pipe is full.
 func (c *copier) emit(ctx context.Context) error {
-	c.pipe.put([]change.Txn{c.txn}, c.size+changeCost)
+	c.pipe.Put([]change.Txn{c.txn}, c.size+stream.ChangeCost)
 	c.txn.First, c.txn.Changes, c.size = false, nil, 0
 	rows := c.rows
 	c.st.update(func(st *Status) { st.CopiedRows = rows })
-	return c.wait(ctx, c.pipe.full)
+	return c.wait(ctx, c.pipe.Full)
 }
 
 // wait waits until busy is false.
 func (c *copier) wait(ctx context.Context, busy func() bool) error {
 	for busy() {
 		select {
-		case <-c.pipe.room:
+		case <-c.pipe.Room:
 		case <-c.failed:
 			return errSinkFailed
 		case <-ctx.Done():
@@ -315,12 +258,12 @@ func (c *copier) finish(ctx context.Context, point change.LSN) error {
 	if err := c.emit(ctx); err != nil {
 		return err
 	}
-	if err := c.wait(ctx, func() bool { return !c.pipe.idle() }); err != nil {
+	if err := c.wait(ctx, func() bool { return !c.pipe.Idle() }); err != nil {
 		return err
 	}
 	pos := c.sink.Position()
 	if !pos.Copied || pos.LSN != point || pos.Source != c.txn.Snapshot.Source {
-		return fault(KindSink, "", nil, "the changelog took the copy, but stands at %s of %+v, copied %t", pos.LSN, pos.Source, pos.Copied)
+		return pgerr.New(pgerr.KindSink, "", nil, "the changelog took the copy, but stands at %s of %+v, copied %t", pos.LSN, pos.Source, pos.Copied)
 	}
 	return nil
 }
@@ -328,7 +271,7 @@ func (c *copier) finish(ctx context.Context, point change.LSN) error {
 // describe reads the shape of a table as the publication shows it, with the
 // key flags that RELATION messages would carry, and makes the SQL that copies
 // it.
-func describe(ctx context.Context, conn *pgx.Conn, opt *Options, version int, table string) (*change.Relation, string, error) {
+func describe(ctx context.Context, conn *pgx.Conn, opt *server.Options, version int, table string) (*change.Relation, string, error) {
 	// Column lists exist since 15; from 18 on the list also says which
 	// generated columns are published.
 	published := "a.attgenerated = ''"
@@ -360,23 +303,15 @@ WHERE n.nspname = $1 AND c.relname = $2 ORDER BY a.attnum`, opt.Schema, table, o
 		return nil, "", fmt.Errorf("read the columns: %w", err)
 	}
 	if len(rel.Columns) == 0 {
-		return nil, "", fault(KindPublicationTables, opt.addTable(table), nil, "table %s.%s is not in publication %q", opt.Schema, table, opt.Publication)
+		return nil, "", pgerr.New(pgerr.KindPublicationTables, schema.AddTable(opt, table), nil, "table %s.%s is not in publication %q", opt.Schema, table, opt.Publication)
 	}
 	names := make([]string, len(rel.Columns))
 	for i, c := range rel.Columns {
-		names[i] = ident(c.Name)
+		names[i] = server.Ident(c.Name)
 	}
 	only := "ONLY " // children of a plain table are tables of their own in the stream
 	if kind == "p" {
 		only = ""
 	}
-	return rel, "SELECT " + strings.Join(names, ", ") + " FROM " + only + ident(opt.Schema, table), nil
-}
-
-func (o *Options) dropTable(table string) string {
-	return "ALTER PUBLICATION " + ident(o.Publication) + " DROP TABLE " + ident(o.Schema, table)
-}
-
-func (o *Options) addTable(table string) string {
-	return "ALTER PUBLICATION " + ident(o.Publication) + " ADD TABLE ONLY " + ident(o.Schema, table)
+	return rel, "SELECT " + strings.Join(names, ", ") + " FROM " + only + server.Ident(opt.Schema, table), nil
 }

@@ -1,8 +1,10 @@
-package replicate
+package schema
 
 import (
 	"fmt"
 	"strings"
+
+	"carbond/replicate/pgerr"
 )
 
 // Synchronous replication. Postgres takes every walsender that
@@ -11,9 +13,9 @@ import (
 // alone they count as safe without a copy that could take over. The first is made
 // quick: see stream.eager. The second is for the operator to mend: it is named.
 
-// listed reports whether synchronous_standby_names makes a walsender of this
+// Listed reports whether synchronous_standby_names makes a walsender of this
 // application name a standby.
-func listed(names, application string) bool {
+func Listed(names, application string) bool {
 	words := strings.FieldsFunc(names, func(r rune) bool { return strings.ContainsRune(" \t,()", r) })
 	for i, w := range words {
 		if i < 2 && len(words) > 1 && isCount(words, i) {
@@ -34,15 +36,16 @@ func isCount(words []string, i int) bool {
 
 // checkSynchronous warns of a setting that makes carbond a synchronous standby.
 func checkSynchronous(names, application string) []Finding {
-	if !listed(names, application) {
+	if !Listed(names, application) {
 		return nil
 	}
-	f := finding(KindSynchronous, false, synchronous(names),
+	f := NewFinding(pgerr.KindSynchronous, false, Synchronous(names),
 		"list the real standbys by their names: ALTER SYSTEM SET synchronous_standby_names = 'FIRST 1 (standby_a, standby_b)', or '' when there is none; then SELECT pg_reload_conf()")
 	f.Warning = true
 	return []Finding{f}
 }
 
-func synchronous(names string) string {
+// Synchronous says in words what it means that commits wait for carbond.
+func Synchronous(names string) string {
 	return fmt.Sprintf("synchronous_standby_names = '%s' makes carbond a synchronous standby: commits wait for its disk, and may count as safe on its word alone", names)
 }

@@ -1,4 +1,4 @@
-package replicate
+package schema
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"carbond/replicate/internal/catalog"
+	"carbond/replicate/internal/server"
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
 
@@ -29,10 +31,11 @@ type tableInfo struct {
 	readable   []string     // columns that it may read
 	rowsec     bool         // policies hide rows from this role
 	version    int          // of the server
-	heirs      heirs
+	inheritors inheritors
 }
 
-func readTables(ctx context.Context, conn *pgx.Conn, opt *Options) (map[string]*tableInfo, error) {
+// ReadTables reads what the catalog says of our tables, by name.
+func ReadTables(ctx context.Context, conn *pgx.Conn, opt *server.Options) (map[string]*tableInfo, error) {
 	rows, err := conn.Query(ctx, `
 WITH RECURSIVE base AS (
   SELECT oid AS type, oid AS stands, typname, typtype, typbasetype FROM pg_type
@@ -83,8 +86,8 @@ WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`, opt.Schema, change.Table
 }
 
 // checkTables looks at the four tables.
-func checkTables(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, error) {
-	tables, err := readTables(ctx, conn, opt)
+func checkTables(ctx context.Context, conn *pgx.Conn, opt *server.Options) ([]Finding, error) {
+	tables, err := ReadTables(ctx, conn, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +100,7 @@ func checkTables(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 	if err := conn.QueryRow(ctx, "SELECT current_user::text, current_setting('server_version_num')::int").Scan(&role, &version); err != nil {
 		return nil, err
 	}
-	if err := readHeirs(ctx, conn, opt, tables); err != nil {
+	if err := readInheritors(ctx, conn, opt, tables); err != nil {
 		return nil, err
 	}
 	var out []Finding
@@ -105,8 +108,8 @@ func checkTables(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 		full := opt.Schema + "." + name
 		t := tables[name]
 		if t == nil {
-			out = append(out, repairable(KindTables, false, "table "+full+" does not exist", "or run carbond migrate",
-				append([]string{"CREATE SCHEMA IF NOT EXISTS " + ident(opt.Schema), createSQL(opt.Schema, name)}, grants(opt.Schema, name, role, nil)...)...))
+			out = append(out, repairable(pgerr.KindTables, false, "table "+full+" does not exist", "or run carbond migrate",
+				append([]string{"CREATE SCHEMA IF NOT EXISTS " + server.Ident(opt.Schema), createSQL(opt.Schema, name)}, grants(opt.Schema, name, role, nil)...)...))
 			continue
 		}
 		out = append(out, t.check(opt, role, p.columns[name])...)
@@ -117,7 +120,7 @@ func checkTables(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, 
 
 // checkPartitions looks whether the partitions of our tables bring their changes
 // as the tables would.
-func checkPartitions(ctx context.Context, conn *pgx.Conn, opt *Options, version int) ([]Finding, error) {
+func checkPartitions(ctx context.Context, conn *pgx.Conn, opt *server.Options, version int) ([]Finding, error) {
 	m, err := catalog.Look(ctx, conn, catalog.Query{Publication: opt.Publication, Schema: opt.Schema, Version: version})
 	if err != nil {
 		return nil, err
@@ -129,7 +132,7 @@ func checkPartitions(ctx context.Context, conn *pgx.Conn, opt *Options, version 
 			continue
 		}
 		if text, sql := t.Unfit(); text != "" {
-			out = append(out, repairable(KindReplicaIdentity, false, text, "", sql))
+			out = append(out, repairable(pgerr.KindReplicaIdentity, false, text, "", sql))
 		}
 	}
 	return out, nil
@@ -141,13 +144,13 @@ func grants(schema, table, role string, columns []string) []string {
 	if len(columns) > 0 {
 		quoted := make([]string, len(columns))
 		for i, c := range columns {
-			quoted[i] = ident(c)
+			quoted[i] = server.Ident(c)
 		}
 		what += " (" + strings.Join(quoted, ", ") + ")"
 	}
 	return []string{
-		"GRANT USAGE ON SCHEMA " + ident(schema) + " TO " + ident(role),
-		"GRANT " + what + " ON " + ident(schema, table) + " TO " + ident(role),
+		"GRANT USAGE ON SCHEMA " + server.Ident(schema) + " TO " + server.Ident(role),
+		"GRANT " + what + " ON " + server.Ident(schema, table) + " TO " + server.Ident(role),
 	}
 }
 
@@ -162,42 +165,42 @@ func (t *tableInfo) mayRead(published []string) bool {
 
 // check returns the findings about one table: every fault, or one "fine".
 // published are the columns that the publication shows, nil where it does not say.
-func (t *tableInfo) check(opt *Options, role string, published []string) []Finding {
-	full, quoted := opt.Schema+"."+t.name, ident(opt.Schema, t.name)
+func (t *tableInfo) check(opt *server.Options, role string, published []string) []Finding {
+	full, quoted := opt.Schema+"."+t.name, server.Ident(opt.Schema, t.name)
 	var out []Finding
-	bad := func(kind Kind, detail, advice string, sql ...string) {
+	bad := func(kind pgerr.Kind, detail, advice string, sql ...string) {
 		out = append(out, repairable(kind, false, detail, advice, sql...))
 	}
 	if t.kind != "r" && t.kind != "p" {
-		out = append(out, finding(KindTables, false, full+" is not a table, so its changes are not replicated", "rename it and run carbond migrate"))
+		out = append(out, NewFinding(pgerr.KindTables, false, full+" is not a table, so its changes are not replicated", "rename it and run carbond migrate"))
 		return out
 	}
 	if t.persist != "p" {
-		bad(KindTables, "table "+full+" is unlogged, so its changes are not replicated", "", "ALTER TABLE "+quoted+" SET LOGGED")
+		bad(pgerr.KindTables, "table "+full+" is unlogged, so its changes are not replicated", "", "ALTER TABLE "+quoted+" SET LOGGED")
 	}
 	key := change.KeyColumns(t.name)
 	for _, c := range t.missing() {
-		f := repairable(KindColumns, false, fmt.Sprintf("table %s has no column %s: the views show NULL in its place", full, c), "", addColumnSQL(opt.Schema, t.name, c))
+		f := repairable(pgerr.KindColumns, false, fmt.Sprintf("table %s has no column %s: the views show NULL in its place", full, c), "", addColumnSQL(opt.Schema, t.name, c))
 		f.Warning = !slices.Contains(key, c)
 		out = append(out, f)
 	}
 	out = append(out, t.checkTypes(opt)...)
 	out = append(out, t.checkGenerated(opt, published)...)
-	out = append(out, t.heirs.check(opt, t.name)...)
+	out = append(out, t.inheritors.check(opt, t.name)...)
 	out = append(out, t.checkKey(opt, key)...)
 	if !t.mayRead(published) {
 		listed := published
 		if len(listed) == len(t.columns) {
 			listed = nil // all of them
 		}
-		bad(KindSelectRight, "the role may not read "+full+", which the first copy needs", "", grants(opt.Schema, t.name, role, listed)...)
+		bad(pgerr.KindSelectRight, "the role may not read "+full+", which the first copy needs", "", grants(opt.Schema, t.name, role, listed)...)
 	}
 	if t.rowsec {
-		bad(KindRowSecurity, "row security hides rows of "+full+" from the role, so the first copy would lack them",
-			"or ALTER TABLE "+quoted+" DISABLE ROW LEVEL SECURITY", "ALTER ROLE "+ident(role)+" BYPASSRLS")
+		bad(pgerr.KindRowSecurity, "row security hides rows of "+full+" from the role, so the first copy would lack them",
+			"or ALTER TABLE "+quoted+" DISABLE ROW LEVEL SECURITY", "ALTER ROLE "+server.Ident(role)+" BYPASSRLS")
 	}
 	if len(out) == 0 {
-		out = append(out, finding(KindTables, true, "table "+full+" is fine", ""))
+		out = append(out, NewFinding(pgerr.KindTables, true, "table "+full+" is fine", ""))
 	}
 	return out
 }
@@ -223,20 +226,20 @@ func (t *tableInfo) keyed(key []string) bool {
 }
 
 // checkKey looks whether the stream tells which row a change is about.
-func (t *tableInfo) checkKey(opt *Options, key []string) []Finding {
+func (t *tableInfo) checkKey(opt *server.Options, key []string) []Finding {
 	full, columns := opt.Schema+"."+t.name, strings.Join(key, ", ")
 	lacks := slices.ContainsFunc(key, func(k string) bool { return !slices.Contains(t.columns, k) })
 	sql := t.identify(opt, key)
 	switch {
 	case !t.identityHolds(key):
-		return []Finding{repairable(KindReplicaIdentity, false, fmt.Sprintf("UPDATE and DELETE of %s would not carry its key (%s)", full, columns), "", sql...)}
+		return []Finding{repairable(pgerr.KindReplicaIdentity, false, fmt.Sprintf("UPDATE and DELETE of %s would not carry its key (%s)", full, columns), "", sql...)}
 	case lacks || t.keyed(key):
 		return nil // a column that is missing has a finding of its own
 	}
 	detail := fmt.Sprintf("rows of %s can share a key (%s) or lack it: replication stops at the first that do", full, columns)
-	f := repairable(KindReplicaIdentity, false, detail, "", sql...)
+	f := repairable(pgerr.KindReplicaIdentity, false, detail, "", sql...)
 	if t.kind == "p" {
-		f = finding(KindReplicaIdentity, false, detail, "a unique index of a partitioned table has its partition key, so make sure of it where the rows are written")
+		f = NewFinding(pgerr.KindReplicaIdentity, false, detail, "a unique index of a partitioned table has its partition key, so make sure of it where the rows are written")
 	}
 	f.Warning = true
 	return []Finding{f}
@@ -244,8 +247,8 @@ func (t *tableInfo) checkKey(opt *Options, key []string) []Finding {
 
 // identify returns what makes the key one, and old rows carry it. A replica
 // identity of the whole row is no remedy: two rows of one key would stay two.
-func (t *tableInfo) identify(opt *Options, key []string) (sql []string) {
-	quoted, columns := ident(opt.Schema, t.name), strings.Join(key, ", ")
+func (t *tableInfo) identify(opt *server.Options, key []string) (sql []string) {
+	quoted, columns := server.Ident(opt.Schema, t.name), strings.Join(key, ", ")
 	if len(t.primary) == 0 {
 		sql = append(sql, "ALTER TABLE "+quoted+" ADD PRIMARY KEY ("+columns+")")
 	} else if !t.keyed(key) {
@@ -253,7 +256,7 @@ func (t *tableInfo) identify(opt *Options, key []string) (sql []string) {
 			sql = append(sql, "ALTER TABLE "+quoted+" ALTER COLUMN "+k+" SET NOT NULL")
 		}
 		index := "carbond_" + t.name + "_key"
-		return append(sql, "CREATE UNIQUE INDEX "+ident(index)+" ON "+quoted+" ("+columns+")", "ALTER TABLE "+quoted+" REPLICA IDENTITY USING INDEX "+ident(index))
+		return append(sql, "CREATE UNIQUE INDEX "+server.Ident(index)+" ON "+quoted+" ("+columns+")", "ALTER TABLE "+quoted+" REPLICA IDENTITY USING INDEX "+server.Ident(index))
 	}
 	primary := t.primary
 	if len(primary) == 0 {
@@ -280,7 +283,7 @@ type publicationInfo struct {
 	filters map[string]string
 }
 
-func readPublication(ctx context.Context, conn *pgx.Conn, opt *Options) (publicationInfo, error) {
+func readPublication(ctx context.Context, conn *pgx.Conn, opt *server.Options) (publicationInfo, error) {
 	p := publicationInfo{ops: map[string]bool{}, tables: map[string]bool{}, columns: map[string][]string{}, filters: map[string]string{}}
 	var ins, upd, del, trunc bool
 	rows, err := conn.Query(ctx, `SELECT puballtables, pubviaroot, pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_publication WHERE pubname = $1`, opt.Publication)
@@ -315,13 +318,13 @@ FROM (SELECT to_jsonb(t) AS j FROM pg_publication_tables t WHERE t.pubname = $1 
 }
 
 // checkPublication looks at the publication and what it holds of our tables.
-func checkPublication(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Finding, error) {
+func checkPublication(ctx context.Context, conn *pgx.Conn, opt *server.Options) ([]Finding, error) {
 	p, err := readPublication(ctx, conn, opt)
 	if err != nil {
 		return nil, err
 	}
 	if !p.exists {
-		return []Finding{repairable(KindPublication, false, fmt.Sprintf("publication %q does not exist", opt.Publication), "or run carbond migrate", publicationSQL(opt))}, nil
+		return []Finding{repairable(pgerr.KindPublication, false, fmt.Sprintf("publication %q does not exist", opt.Publication), "or run carbond migrate", publicationSQL(opt))}, nil
 	}
 	var out []Finding
 	var lacks []string
@@ -331,9 +334,9 @@ func checkPublication(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Find
 		}
 	}
 	if lacks != nil {
-		out = append(out, repairable(KindPublicationOps, false, fmt.Sprintf("publication %q leaves out %s", opt.Publication, strings.Join(lacks, ", ")), "", opsSQL(opt)))
+		out = append(out, repairable(pgerr.KindPublicationOps, false, fmt.Sprintf("publication %q leaves out %s", opt.Publication, strings.Join(lacks, ", ")), "", opsSQL(opt)))
 	}
-	tables, err := readTables(ctx, conn, opt)
+	tables, err := ReadTables(ctx, conn, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -341,34 +344,58 @@ func checkPublication(ctx context.Context, conn *pgx.Conn, opt *Options) ([]Find
 		full := opt.Schema + "." + name
 		switch t := tables[name]; {
 		case !p.tables[name] && t != nil && t.kind == "p" && !p.viaRoot:
-			out = append(out, repairable(KindPublicationTables, false, fmt.Sprintf("table %s is partitioned, but publication %q shows its partitions only", full, opt.Publication), "",
-				fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = true)", ident(opt.Publication))))
+			out = append(out, repairable(pgerr.KindPublicationTables, false, fmt.Sprintf("table %s is partitioned, but publication %q shows its partitions only", full, opt.Publication), "",
+				fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = true)", server.Ident(opt.Publication))))
 		case !p.tables[name]:
-			out = append(out, repairable(KindPublicationTables, false, fmt.Sprintf("table %s is not in publication %q", full, opt.Publication), "", opt.addTable(name)))
+			out = append(out, repairable(pgerr.KindPublicationTables, false, fmt.Sprintf("table %s is not in publication %q", full, opt.Publication), "", AddTable(opt, name)))
 		case p.filters[name] != "":
-			out = append(out, repairable(KindPublicationTables, false, fmt.Sprintf("publication %q filters rows of %s", opt.Publication, full), "",
-				opt.dropTable(name), opt.addTable(name)))
+			out = append(out, repairable(pgerr.KindPublicationTables, false, fmt.Sprintf("publication %q filters rows of %s", opt.Publication, full), "",
+				dropTable(opt, name), AddTable(opt, name)))
 		case len(p.columns[name]) > 0 && t != nil:
 			have := slices.DeleteFunc(slices.Clone(t.columns), func(c string) bool { return slices.Contains(t.generated, c) })
 			out = append(out, listedColumns(opt, name, have, p.columns[name])...)
 		}
 	}
 	if len(out) == 0 {
-		out = append(out, finding(KindPublication, true, fmt.Sprintf("publication %q is fine", opt.Publication), ""))
+		out = append(out, NewFinding(pgerr.KindPublication, true, fmt.Sprintf("publication %q is fine", opt.Publication), ""))
 	}
 	return out, nil
 }
 
 // listedColumns warns of view columns that exist but are not published.
-func listedColumns(opt *Options, table string, have, published []string) []Finding {
+func listedColumns(opt *server.Options, table string, have, published []string) []Finding {
 	var out []Finding
 	for _, c := range change.TableOf(table).Columns {
 		if slices.Contains(have, c.Name) && !slices.Contains(published, c.Name) {
-			f := repairable(KindPublicationTables, false, fmt.Sprintf("publication %q leaves out column %s of %s.%s: the views show NULL in its place", opt.Publication, c.Name, opt.Schema, table), "",
-				opt.dropTable(table), opt.addTable(table))
+			f := repairable(pgerr.KindPublicationTables, false, fmt.Sprintf("publication %q leaves out column %s of %s.%s: the views show NULL in its place", opt.Publication, c.Name, opt.Schema, table), "",
+				dropTable(opt, table), AddTable(opt, table))
 			f.Warning = !c.Key
 			out = append(out, f)
 		}
 	}
 	return out
+}
+
+// MissingColumns lists the columns of our tables that rel lacks.
+func MissingColumns(rel *change.Relation) []string {
+	table := change.TableOf(rel.Name)
+	if table == nil {
+		return nil
+	}
+	var out []string
+	for _, c := range table.Columns {
+		if rel.Index(c.Name) < 0 && !c.Serial { // a number for people: nothing reads it
+			out = append(out, c.Name)
+		}
+	}
+	return out
+}
+
+func dropTable(o *server.Options, table string) string {
+	return "ALTER PUBLICATION " + server.Ident(o.Publication) + " DROP TABLE " + server.Ident(o.Schema, table)
+}
+
+// AddTable returns the statement that publishes one of our tables.
+func AddTable(o *server.Options, table string) string {
+	return "ALTER PUBLICATION " + server.Ident(o.Publication) + " ADD TABLE ONLY " + server.Ident(o.Schema, table)
 }

@@ -1,7 +1,8 @@
-package replicate
+package stream
 
 import (
 	"carbond/replicate/internal/pgoutput"
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
 
@@ -12,14 +13,14 @@ const slabSize = 512
 // slabKeeps is the size of a part whose slab is not shared with later ones.
 const slabKeeps = 1 << 20
 
-// changeCost is what a change costs in memory beside its rows.
-const changeCost = 64
+// ChangeCost is what a change costs in memory beside its rows.
+const ChangeCost = 64
 
-// assembler turns decoded events into transactions, or bounded parts of large
+// Assembler turns decoded events into transactions, or bounded parts of large
 // ones. It is pure.
-type assembler struct {
-	maxBytes   int
-	maxChanges int
+type Assembler struct {
+	MaxBytes   int
+	MaxChanges int
 
 	slab []change.Change
 	cur  change.Txn
@@ -28,13 +29,13 @@ type assembler struct {
 	size int // its cost
 
 	ready      []change.Txn
-	readyBytes int
+	ReadyBytes int
 }
 
-// begin starts a transaction.
-func (a *assembler) begin(ev *pgoutput.Event) error {
+// Begin starts a transaction.
+func (a *Assembler) Begin(ev *pgoutput.Event) error {
 	if a.open {
-		return fault(KindProtocol, "", nil, "the server sent BEGIN of transaction %d inside transaction %d", ev.XID, a.cur.XID)
+		return pgerr.New(pgerr.KindProtocol, "", nil, "the server sent BEGIN of transaction %d inside transaction %d", ev.XID, a.cur.XID)
 	}
 	a.open = true
 	a.from, a.size = len(a.slab), 0
@@ -42,10 +43,10 @@ func (a *assembler) begin(ev *pgoutput.Event) error {
 	return nil
 }
 
-// add appends one change to the open transaction.
-func (a *assembler) add(c change.Change) error {
+// Add appends one change to the open transaction.
+func (a *Assembler) Add(c change.Change) error {
 	if !a.open {
-		return fault(KindProtocol, "", nil, "the server sent a change of %s outside a transaction", c.Relation.Name)
+		return pgerr.New(pgerr.KindProtocol, "", nil, "the server sent a change of %s outside a transaction", c.Relation.Name)
 	}
 	if len(a.slab) == cap(a.slab) {
 		// Earlier parts keep the old slab; only the present one moves.
@@ -54,19 +55,19 @@ func (a *assembler) add(c change.Change) error {
 		a.from = 0
 	}
 	a.slab = append(a.slab, c)
-	a.size += changeCost + len(c.Before) + len(c.After)
-	if a.size >= a.maxBytes || len(a.slab)-a.from >= a.maxChanges {
+	a.size += ChangeCost + len(c.Before) + len(c.After)
+	if a.size >= a.MaxBytes || len(a.slab)-a.from >= a.MaxChanges {
 		a.emit()
 		a.cur.First = false
 	}
 	return nil
 }
 
-// commit ends the open transaction and reports whether anything of it is
+// Commit ends the open transaction and reports whether anything of it is
 // handed over; one without any kept change is not.
-func (a *assembler) commit(end change.LSN) (bool, error) {
+func (a *Assembler) Commit(end change.LSN) (bool, error) {
 	if !a.open {
-		return false, fault(KindProtocol, "", nil, "the server sent COMMIT outside a transaction")
+		return false, pgerr.New(pgerr.KindProtocol, "", nil, "the server sent COMMIT outside a transaction")
 	}
 	a.open = false
 	if a.cur.First && len(a.slab) == a.from {
@@ -77,20 +78,20 @@ func (a *assembler) commit(end change.LSN) (bool, error) {
 	return true, nil
 }
 
-func (a *assembler) emit() {
+func (a *Assembler) emit() {
 	t := a.cur
 	t.Changes = a.slab[a.from:len(a.slab):len(a.slab)]
 	a.ready = append(a.ready, t)
-	a.readyBytes += a.size + changeCost
+	a.ReadyBytes += a.size + ChangeCost
 	if a.size >= slabKeeps {
 		a.slab = nil // or a later, small change would keep these rows
 	}
 	a.from, a.size = len(a.slab), 0
 }
 
-// take returns the finished parts and their cost, and forgets them.
-func (a *assembler) take() ([]change.Txn, int) {
-	t, n := a.ready, a.readyBytes
-	a.ready, a.readyBytes = nil, 0
+// Take returns the finished parts and their cost, and forgets them.
+func (a *Assembler) Take() ([]change.Txn, int) {
+	t, n := a.ready, a.ReadyBytes
+	a.ready, a.ReadyBytes = nil, 0
 	return t, n
 }

@@ -1,4 +1,4 @@
-package replicate
+package schema
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"carbond/replicate/internal/server"
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
 
@@ -40,14 +42,14 @@ func indexes() []index {
 func createSQL(schema, table string) string {
 	var cols []string
 	for _, c := range change.TableOf(table).Columns {
-		cols = append(cols, ident(c.Name)+" "+c.SQLType())
+		cols = append(cols, server.Ident(c.Name)+" "+c.SQLType())
 	}
-	return "CREATE TABLE " + ident(schema, table) + " (" + strings.Join(cols, ", ") + ", PRIMARY KEY (" + strings.Join(change.KeyColumns(table), ", ") + "))"
+	return "CREATE TABLE " + server.Ident(schema, table) + " (" + strings.Join(cols, ", ") + ", PRIMARY KEY (" + strings.Join(change.KeyColumns(table), ", ") + "))"
 }
 
 // addColumnSQL returns the statement that adds a column of ours.
 func addColumnSQL(schema, table, column string) string {
-	return fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", ident(schema, table), ident(column), change.TableOf(table).Column(column).SQLType())
+	return fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", server.Ident(schema, table), server.Ident(column), change.TableOf(table).Column(column).SQLType())
 }
 
 // missing lists the columns of the views that a table lacks.
@@ -56,7 +58,7 @@ func (t *tableInfo) missing() []string {
 	for _, c := range t.columns {
 		rel.Columns = append(rel.Columns, change.Column{Name: c})
 	}
-	return missingColumns(rel)
+	return MissingColumns(rel)
 }
 
 // schemaState is what the version table says.
@@ -67,8 +69,8 @@ type schemaState struct {
 	keyless bool // made by an early carbond; a publication of all tables makes it read-only
 }
 
-func readSchemaState(ctx context.Context, conn *pgx.Conn, opt *Options) (s schemaState, err error) {
-	table := ident(opt.Schema, versionTable)
+func readSchemaState(ctx context.Context, conn *pgx.Conn, opt *server.Options) (s schemaState, err error) {
+	table := server.Ident(opt.Schema, versionTable)
 	err = conn.QueryRow(ctx, `
 SELECT to_regclass($1) IS NOT NULL, COALESCE(has_table_privilege(to_regclass($1), 'SELECT'), true),
        COALESCE((SELECT pg_has_role(c.relowner, 'USAGE') AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
@@ -80,18 +82,18 @@ SELECT to_regclass($1) IS NOT NULL, COALESCE(has_table_privilege(to_regclass($1)
 }
 
 // tooNew refuses to change what a newer carbond has made.
-func (o *Options) tooNew(version int) *Error {
-	return fault(KindMigrate, "run the newer carbond, or set postgres.migrate to off where this one only has to read", nil,
+func tooNew(o *server.Options, version int) *pgerr.Error {
+	return pgerr.New(pgerr.KindMigrate, "run the newer carbond, or set postgres.migrate to off where this one only has to read", nil,
 		"the tables in schema %q are of version %d, made by a newer carbond; this one knows %d", o.Schema, version, latestVersion)
 }
 
-// mark notes the version. A version table is made only where tables are.
-func (m *migration) mark(ctx context.Context, version int) error {
-	s, err := readSchemaState(ctx, m.conn, m.opt)
-	if err != nil || !s.exists && !m.create || !s.known {
+// recordVersion notes the version. A version table is made only where tables are.
+func (m *Migration) recordVersion(ctx context.Context, version int) error {
+	s, err := readSchemaState(ctx, m.Conn, m.Opt)
+	if err != nil || !s.exists && !m.Create || !s.known {
 		return err
 	}
-	table := ident(m.opt.Schema, versionTable)
+	table := server.Ident(m.Opt.Schema, versionTable)
 	var todo []string
 	switch {
 	case !s.exists:
@@ -118,7 +120,7 @@ type missingIndex struct {
 }
 
 // missingIndexes lists what m.indexes has to make, of the given tables.
-func (m *migration) missingIndexes(ctx context.Context, tables ...string) ([]missingIndex, error) {
+func (m *Migration) missingIndexes(ctx context.Context, tables ...string) ([]missingIndex, error) {
 	var out []missingIndex
 	for _, ix := range indexes() {
 		if !slices.Contains(tables, ix.table) {
@@ -126,10 +128,10 @@ func (m *migration) missingIndexes(ctx context.Context, tables ...string) ([]mis
 		}
 		var kind string
 		var exists, valid bool
-		err := m.conn.QueryRow(ctx, `
+		err := m.Conn.QueryRow(ctx, `
 SELECT c.relkind::text, i.indexrelid IS NOT NULL, COALESCE(i.indisvalid, false)
 FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = to_regclass($2) WHERE c.oid = to_regclass($1)`,
-			ident(m.opt.Schema, ix.table), ident(m.opt.Schema, ix.name)).Scan(&kind, &exists, &valid)
+			server.Ident(m.Opt.Schema, ix.table), server.Ident(m.Opt.Schema, ix.name)).Scan(&kind, &exists, &valid)
 		if err != nil {
 			return nil, fmt.Errorf("look for index %s: %w", ix.name, err)
 		}

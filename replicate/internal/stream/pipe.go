@@ -1,25 +1,33 @@
-package replicate
+package stream
 
 import (
 	"context"
 	"errors"
 	"sync"
 
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
 
-// pipe hands transactions from the receiver to the goroutine that calls the
+// Sink is the part of a sink that the pipe calls.
+type Sink interface {
+	Position() change.Position
+	Apply(ctx context.Context, txns []change.Txn) error
+	Advance(ctx context.Context, lsn change.LSN) error
+}
+
+// Pipe hands transactions from the receiver to the goroutine that calls the
 // sink. While the sink is busy, what arrives accumulates and goes over in one
 // call: group commit by itself. It is bounded: the receiver asks for room.
-type pipe struct {
+type Pipe struct {
 	sink    Sink
 	limit   int
 	applied func([]change.Txn, change.Position) // after a successful call of the sink
 	failed  func()                              // once, after an error
 
 	work chan struct{} // wakes run; capacity 1, lossy
-	room chan struct{} // wakes the receiver after a call; capacity 1, lossy
-	done chan struct{} // closed when run has returned
+	Room chan struct{} // wakes the receiver after a call; capacity 1, lossy
+	Done chan struct{} // closed when run has returned
 
 	mu      sync.Mutex // guards all below
 	queue   []change.Txn
@@ -32,10 +40,12 @@ type pipe struct {
 	err     error
 }
 
-func newPipe(sink Sink, limit int, applied func([]change.Txn, change.Position), failed func()) *pipe {
-	return &pipe{
+// NewPipe makes a pipe that holds about limit bytes. applied is called after each
+// call of the sink, failed once after an error.
+func NewPipe(sink Sink, limit int, applied func([]change.Txn, change.Position), failed func()) *Pipe {
+	return &Pipe{
 		sink: sink, limit: limit, applied: applied, failed: failed,
-		work: make(chan struct{}, 1), room: make(chan struct{}, 1), done: make(chan struct{}),
+		work: make(chan struct{}, 1), Room: make(chan struct{}, 1), Done: make(chan struct{}),
 	}
 }
 
@@ -46,8 +56,8 @@ func wake(c chan struct{}) {
 	}
 }
 
-// put queues transactions. It never blocks; use full first.
-func (p *pipe) put(txns []change.Txn, cost int) {
+// Put queues transactions. It never blocks; use full first.
+func (p *Pipe) Put(txns []change.Txn, cost int) {
 	if len(txns) == 0 {
 		return
 	}
@@ -60,31 +70,31 @@ func (p *pipe) put(txns []change.Txn, cost int) {
 	wake(p.work)
 }
 
-// askAdvance asks the sink to make an idle position durable.
-func (p *pipe) askAdvance(lsn change.LSN) {
+// AskAdvance asks the sink to make an idle position durable.
+func (p *Pipe) AskAdvance(lsn change.LSN) {
 	p.mu.Lock()
 	p.advance = lsn
 	p.mu.Unlock()
 	wake(p.work)
 }
 
-// full reports whether the receiver should wait for room. Nothing queued is
+// Full reports whether the receiver should wait for room. Nothing queued is
 // never full, so one oversized part passes.
-func (p *pipe) full() bool {
+func (p *Pipe) Full() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.queued > 0 && p.queued+p.flying >= p.limit
 }
 
-// idle reports whether nothing is queued and the sink is not being called.
-func (p *pipe) idle() bool {
+// Idle reports whether nothing is queued and the sink is not being called.
+func (p *Pipe) Idle() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.queued == 0 && len(p.queue) == 0 && !p.busy && p.advance == 0
 }
 
-// fault returns the sink's error.
-func (p *pipe) fault() error {
+// Err returns the sink's error.
+func (p *Pipe) Err() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
@@ -92,7 +102,7 @@ func (p *pipe) fault() error {
 
 // next takes what the sink should do next: about half the limit, so that the
 // receiver can fill the other half meanwhile.
-func (p *pipe) next() (txns []change.Txn, advance change.LSN) {
+func (p *Pipe) next() (txns []change.Txn, advance change.LSN) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n, k := 0, 0
@@ -117,29 +127,29 @@ func (p *pipe) next() (txns []change.Txn, advance change.LSN) {
 }
 
 // finish notes the end of a call of the sink.
-func (p *pipe) finish(err error) {
+func (p *Pipe) finish(err error) {
 	p.mu.Lock()
 	p.flying, p.busy = 0, false
 	switch {
 	case err == nil:
 	case errors.Is(err, change.ErrDiverged):
-		repair := resnapshotAdvice
+		repair := pgerr.Resnapshot
 		if u, ok := errors.AsType[*change.UnfitError](err); ok {
-			repair = u.Remedy + "; then " + resnapshotAdvice
+			repair = u.Remedy + "; then " + pgerr.Resnapshot
 		}
-		p.err = fault(KindDiverged, repair, err, "the changelog cannot apply a change")
+		p.err = pgerr.New(pgerr.KindDiverged, repair, err, "the changelog cannot apply a change")
 	default:
-		p.err = fault(KindSink, "", err, "the changelog did not take a transaction")
+		p.err = pgerr.New(pgerr.KindSink, "", err, "the changelog did not take a transaction")
 	}
 	p.mu.Unlock()
-	wake(p.room)
+	wake(p.Room)
 }
 
-// run calls the sink until ctx ends or the sink fails. What is still queued
+// Run calls the sink until ctx ends or the sink fails. What is still queued
 // then is dropped: it was never confirmed, so Postgres sends it again. sinkCtx
 // outlives ctx for a while, so that a commit under way can end well.
-func (p *pipe) run(ctx, sinkCtx context.Context) {
-	defer close(p.done)
+func (p *Pipe) Run(ctx, sinkCtx context.Context) {
+	defer close(p.Done)
 	for {
 		select {
 		case <-ctx.Done():

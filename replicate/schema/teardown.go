@@ -1,4 +1,4 @@
-package replicate
+package schema
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"carbond/replicate/internal/server"
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
 
@@ -16,9 +18,9 @@ import (
 //
 // A slot does not say which publications it is read with. While the database has
 // other slots of pgoutput, the publication stays; kept has their names then.
-func Teardown(ctx context.Context, opt Options) (kept []string, err error) {
-	opt = opt.withDefaults()
-	conn, err := opt.connect(ctx)
+func Teardown(ctx context.Context, opt server.Options) (kept []string, err error) {
+	opt = opt.WithDefaults()
+	conn, err := opt.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -28,38 +30,38 @@ func Teardown(ctx context.Context, opt Options) (kept []string, err error) {
 	}
 	p, err := readPublication(ctx, conn, &opt)
 	if err != nil || !p.exists {
-		return nil, opt.classify(err)
+		return nil, opt.Classify(err)
 	}
 	rows, err := conn.Query(ctx, "SELECT slot_name::text FROM pg_replication_slots WHERE plugin = 'pgoutput' AND database = current_database() AND NOT temporary ORDER BY 1")
 	if err != nil {
-		return nil, opt.classify(err)
+		return nil, opt.Classify(err)
 	}
 	if kept, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || len(kept) > 0 {
-		return kept, opt.classify(err)
+		return kept, opt.Classify(err)
 	}
-	if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+ident(opt.Publication)); err != nil {
-		return nil, opt.classify(fmt.Errorf("drop publication %q: %w", opt.Publication, err))
+	if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+server.Ident(opt.Publication)); err != nil {
+		return nil, opt.Classify(fmt.Errorf("drop publication %q: %w", opt.Publication, err))
 	}
 	opt.Logger.Info("dropped the publication", "publication", opt.Publication)
 	return nil, nil
 }
 
 // dropIdleSlot drops our slot, if it exists.
-func dropIdleSlot(ctx context.Context, conn *pgx.Conn, opt *Options) error {
-	slot, err := readSlot(ctx, conn, opt.Slot)
+func dropIdleSlot(ctx context.Context, conn *pgx.Conn, opt *server.Options) error {
+	slot, err := server.ReadSlot(ctx, conn, opt.Slot)
 	if err != nil {
-		return opt.classify(err)
+		return opt.Classify(err)
 	}
 	if slot != nil {
-		if slot.plugin != "pgoutput" {
-			return fault(KindSlotForeign, "correct the slot name", nil, "replication slot %q uses plugin %q: it is not carbond's", opt.Slot, slot.plugin)
+		if slot.Plugin != "pgoutput" {
+			return pgerr.New(pgerr.KindSlotForeign, "correct the slot name", nil, "replication slot %q uses plugin %q: it is not carbond's", opt.Slot, slot.Plugin)
 		}
-		if slot.pid != 0 {
-			return fault(KindSlotInUse, fmt.Sprintf("stop carbond first, or SELECT pg_terminate_backend(%d)", slot.pid), nil,
-				"replication slot %q is in use by server process %d", opt.Slot, slot.pid)
+		if slot.Pid != 0 {
+			return pgerr.New(pgerr.KindSlotInUse, fmt.Sprintf("stop carbond first, or SELECT pg_terminate_backend(%d)", slot.Pid), nil,
+				"replication slot %q is in use by server process %d", opt.Slot, slot.Pid)
 		}
-		if err := asLogin(ctx, conn, "SELECT pg_drop_replication_slot($1)", opt.Slot); err != nil {
-			return opt.classify(fmt.Errorf("drop replication slot %q: %w", opt.Slot, err))
+		if err := server.AsLogin(ctx, conn, "SELECT pg_drop_replication_slot($1)", opt.Slot); err != nil {
+			return opt.Classify(fmt.Errorf("drop replication slot %q: %w", opt.Slot, err))
 		}
 		opt.Logger.Info("dropped the replication slot", "slot", opt.Slot)
 	}
@@ -69,8 +71,8 @@ func dropIdleSlot(ctx context.Context, conn *pgx.Conn, opt *Options) error {
 // RoleSQL returns SQL that a superuser runs once to make a role that can do
 // what carbond needs and no more. The role's name and the database are those of
 // the URL; the password is left to the reader.
-func RoleSQL(opt Options) string {
-	opt = opt.withDefaults()
+func RoleSQL(opt server.Options) string {
+	opt = opt.WithDefaults()
 	role, database := "carbond", "<database>"
 	if cfg, err := pgconn.ParseConfig(opt.URL); err == nil {
 		if cfg.User != "" {
@@ -80,13 +82,13 @@ func RoleSQL(opt Options) string {
 			database = cfg.Database
 		}
 	}
-	r, schema := ident(role), ident(opt.Schema)
+	r, schema := server.Ident(role), server.Ident(opt.Schema)
 	tables := ""
 	for i, t := range change.Tables() {
 		if i > 0 {
 			tables += ", "
 		}
-		tables += ident(opt.Schema, t)
+		tables += server.Ident(opt.Schema, t)
 	}
 	return fmt.Sprintf(`-- Run as superuser in database %[2]s, after the tables exist.
 CREATE ROLE %[1]s LOGIN REPLICATION PASSWORD 'choose one';
@@ -100,5 +102,5 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA %[4]s TO %[1]s;
 -- Only if carbond itself creates and upgrades tables and publication (it must own the tables then):
 -- GRANT CREATE ON DATABASE %[3]s TO %[1]s;
 -- GRANT CREATE ON SCHEMA %[4]s TO %[1]s;
-`, r, database, ident(database), schema, tables, publicationSQL(&opt))
+`, r, database, server.Ident(database), schema, tables, publicationSQL(&opt))
 }

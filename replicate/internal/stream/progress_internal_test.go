@@ -1,4 +1,4 @@
-package replicate
+package stream
 
 // White box: the ack rule is unexported on purpose.
 
@@ -18,7 +18,7 @@ func TestAckRule(t *testing.T) {
 		var (
 			wal     = change.LSN(rapid.Uint64Range(1, 1000).Draw(t, "start"))
 			durable = wal // what the sink has on disk
-			p       = progress{durable: durable, received: durable}
+			p       = Progress{Durable: durable, Received: durable}
 			pending []change.LSN // ends of kept transactions that the sink has not taken
 			open    bool
 			acked   change.LSN
@@ -29,42 +29,42 @@ func TestAckRule(t *testing.T) {
 			case "begin":
 				if !open {
 					open = true
-					p.begin()
+					p.Begin()
 				}
 			case "commit":
 				if open {
 					open = false
 					kept := rapid.Bool().Draw(t, "kept")
-					p.commit(wal, kept)
+					p.Commit(wal, kept)
 					if kept {
 						pending = append(pending, wal)
 					}
 				}
 			case "keepalive": // may be old: the server repeats itself
-				p.keepalive(wal - change.LSN(rapid.Uint64Range(0, min(60, uint64(wal))).Draw(t, "age")))
+				p.Keepalive(wal - change.LSN(rapid.Uint64Range(0, min(60, uint64(wal))).Draw(t, "age")))
 			case "apply":
 				if n := rapid.IntRange(0, len(pending)).Draw(t, "taken"); n > 0 {
 					durable = max(durable, pending[n-1])
 					pending = pending[n:]
-					p.persisted(durable)
+					p.Persisted(durable)
 				}
 			case "advance":
-				if lsn := p.advanceable(); lsn > 0 {
+				if lsn := p.Advanceable(); lsn > 0 {
 					if open || len(pending) > 0 || lsn <= durable || lsn > wal {
 						t.Fatalf("may advance to %s: open %t, pending %v, durable %s, WAL %s", lsn, open, pending, durable, wal)
 					}
 					durable = lsn
-					p.persisted(durable)
+					p.Persisted(durable)
 				}
 			case "fail": // the sink reports an old position again
-				p.persisted(durable - min(durable, 5))
+				p.Persisted(durable - min(durable, 5))
 			}
-			got := p.confirmable()
+			got := p.Confirmable()
 			if got == 0 || got < acked || got != durable {
 				t.Fatalf("confirms %s after %s with %s durable", got, acked, durable)
 			}
 			acked = got
-			if s := p.settled(); s < durable || s > wal || (open || len(pending) > 0) && s != durable {
+			if s := p.Settled(); s < durable || s > wal || (open || len(pending) > 0) && s != durable {
 				t.Fatalf("settled at %s: durable %s, WAL %s, open %t, pending %v", s, durable, wal, open, pending)
 			}
 		}
@@ -73,9 +73,9 @@ func TestAckRule(t *testing.T) {
 
 // TestNothingIsConfirmedBeforeTheFirstCopy covers the zero position.
 func TestNothingIsConfirmedBeforeTheFirstCopy(t *testing.T) {
-	var p progress
-	p.keepalive(100)
-	if p.confirmable() != 0 || p.advanceable() != 0 {
-		t.Fatalf("confirms %s, advances to %s with nothing durable", p.confirmable(), p.advanceable())
+	var p Progress
+	p.Keepalive(100)
+	if p.Confirmable() != 0 || p.Advanceable() != 0 {
+		t.Fatalf("confirms %s, advances to %s with nothing durable", p.Confirmable(), p.Advanceable())
 	}
 }

@@ -14,6 +14,8 @@ import (
 
 	"carbond/replicate/internal/catalog"
 	"carbond/replicate/internal/note"
+	"carbond/replicate/internal/server"
+	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
 
@@ -45,7 +47,7 @@ type survey struct {
 const statisticsDelay = 12 * time.Second
 
 func (s *session) query(known *catalog.Marks) catalog.Query {
-	return catalog.Query{Publication: s.opt.Publication, Schema: s.opt.Schema, Version: s.srv.version, Known: known}
+	return catalog.Query{Publication: s.opt.Publication, Schema: s.opt.Schema, Version: s.srv.Version, Known: known}
 }
 
 // newSurvey begins with marks that hold for the durable position, and with the
@@ -77,8 +79,8 @@ func (s *session) compare(ctx context.Context, conn *pgx.Conn, n note.Note, pos 
 		if f.Truncated || f.Early {
 			continue
 		}
-		if err := s.found(s.verdict(f), f.Table); err != nil {
-			if s.opt.OnGap == GapResnapshot && errors.Is(err, ErrGap) {
+		if err := s.report(s.verdict(f), f.Table); err != nil {
+			if s.opt.OnGap == server.GapResnapshot && errors.Is(err, pgerr.ErrGap) {
 				s.log.Info("the tables have to be copied anew", "reason", err)
 				return planCopy, nil
 			}
@@ -89,31 +91,31 @@ func (s *session) compare(ctx context.Context, conn *pgx.Conn, n note.Note, pos 
 }
 
 // verdict puts a finding into an operator's words.
-func (s *session) verdict(f catalog.Finding) *Error {
+func (s *session) verdict(f catalog.Finding) *pgerr.Error {
 	if f.Lost {
-		return fault(KindPublicationChange, resnapshotAdvice, nil, "%s since the copy was made: changes may be missing", f.Text)
+		return pgerr.New(pgerr.KindPublicationChange, pgerr.Resnapshot, nil, "%s since the copy was made: changes may be missing", f.Text)
 	}
-	return fault(KindTableChange, resnapshotAdvice, nil, "%s: rows that were not written since keep their old values here", f.Text)
+	return pgerr.New(pgerr.KindTableChange, pgerr.Resnapshot, nil, "%s: rows that were not written since keep their old values here", f.Text)
 }
 
-// found makes a verdict durable, and an error where the session has to end.
-func (s *session) found(e *Error, tables ...string) error {
-	if err := s.condemn(e, tables...); err != nil {
+// report makes a verdict durable, and an error where the session has to end.
+func (s *session) report(e *pgerr.Error, tables ...string) error {
+	if err := s.recordVerdict(e, tables...); err != nil {
 		return err
 	}
-	if e.Kind != KindTableChange || s.opt.OnGap == GapResnapshot {
+	if e.Kind != pgerr.KindTableChange || s.opt.OnGap == server.GapResnapshot {
 		return e
 	}
 	s.log.Warn("rows are wrong here, and the stream does not tell which", "error", e)
-	s.st.blame(e)
+	s.st.setTrouble(e)
 	return nil
 }
 
-// look surveys the catalog while the stream runs, and reports whether nothing is
+// checkCatalog surveys the catalog while the stream runs, and reports whether nothing is
 // missing. server is a position that the server's WAL had reached before. What it
 // finds ends the session. During a copy there is nothing to compare with, and
 // what was durable before it says nothing.
-func (s *session) look(ctx context.Context, conn *pgx.Conn, server change.LSN) (fine bool, err error) {
+func (s *session) checkCatalog(ctx context.Context, conn *pgx.Conn, server change.LSN) (fine bool, err error) {
 	v := s.survey
 	if v == nil {
 		return false, nil
@@ -127,7 +129,7 @@ func (s *session) look(ctx context.Context, conn *pgx.Conn, server change.LSN) (
 	waits, flaw := s.weigh(v, now)
 	if flaw != nil {
 		if s.flaw.CompareAndSwap(nil, &flaw) {
-			s.wire.poke()
+			s.wire.Interrupt()
 		}
 		return false, nil
 	}
@@ -135,7 +137,7 @@ func (s *session) look(ctx context.Context, conn *pgx.Conn, server change.LSN) (
 		return false, nil
 	}
 	v.seen, v.since, v.until, v.early = now, server, 0, time.Time{}
-	s.astray(now)
+	s.warnRenamed(now)
 	return s.flaw.Load() == nil, s.keepMarks(v, now)
 }
 
@@ -165,36 +167,36 @@ func (s *session) weigh(v *survey, now *catalog.Marks) (waits bool, flaw error) 
 			}
 		}
 		if flaw == nil {
-			flaw = s.found(s.verdict(f), f.Table)
+			flaw = s.report(s.verdict(f), f.Table)
 		}
 	}
 	for _, name := range change.Tables() {
 		if t := now.Tables[name]; flaw == nil && t != nil {
-			flaw = s.unfit(t)
+			flaw = s.checkPartitions(t)
 		}
 	}
 	return waits, flaw
 }
 
-// unfit says that a partition does not bring its changes as it should. What it
+// checkPartitions says that a partition does not bring its changes as it should. What it
 // did not bring is missing, so mending it is not enough.
-func (s *session) unfit(t *catalog.Table) error {
+func (s *session) checkPartitions(t *catalog.Table) error {
 	text, sql := t.Unfit()
 	if text == "" {
 		return nil
 	}
-	return s.found(fault(KindPublicationChange, sql+"; then "+resnapshotAdvice, nil, "%s: changes may be missing", text))
+	return s.report(pgerr.New(pgerr.KindPublicationChange, sql+"; then "+pgerr.Resnapshot, nil, "%s: changes may be missing", text))
 }
 
-// astray warns of tables that bear another name now. Their changes still come.
-func (s *session) astray(now *catalog.Marks) {
+// warnRenamed warns of tables that bear another name now. Their changes still come.
+func (s *session) warnRenamed(now *catalog.Marks) {
 	var out []string
 	for _, name := range change.Tables() {
 		if t := now.Tables[name]; t != nil && t.Called != s.opt.Schema+"."+name {
 			out = append(out, fmt.Sprintf("table %s.%s is called %s now: its changes are kept as before, but queries and the next start need its name back", s.opt.Schema, name, t.Called))
 		}
 	}
-	s.st.remark("names", strings.Join(out, "; "))
+	s.st.setWarning("names", strings.Join(out, "; "))
 }
 
 // keepMarks makes looks durable, each once the changelog has passed it: what is
@@ -211,7 +213,7 @@ func (s *session) keepMarks(v *survey, now *catalog.Marks) error {
 	}
 	marks := last.Lasting()
 	marks.Copy = pos.Source.Copy
-	return s.keep(func(n *note.Note) {
+	return s.saveNote(func(n *note.Note) {
 		if n.Marks == nil || !n.Marks.Same(marks) {
 			n.Marks = marks
 		}
@@ -235,7 +237,7 @@ func (s *session) truncates(name string, commit change.LSN) error {
 		v.truncated = map[string]change.LSN{}
 	}
 	v.truncated[name] = commit
-	return s.keep(func(n *note.Note) { n.Truncated = v.truncated })
+	return s.saveNote(func(n *note.Note) { n.Truncated = v.truncated })
 }
 
 // describe makes a description in the stream one of ours: under the name that we
@@ -243,17 +245,17 @@ func (s *session) truncates(name string, commit change.LSN) error {
 // is not ours, whatever its name. While the server's history is compared, the
 // stream is at a place before the one that the survey knows, and nothing that it
 // says is used but that it was said.
-func (s *stream) describe(ctx context.Context, oid uint32, sent *change.Relation) (*change.Relation, error) {
+func (s *receiver) describe(ctx context.Context, oid uint32, sent *change.Relation) (*change.Relation, error) {
 	v := s.survey
 	if v == nil { // nothing is known of the catalog
-		if !s.opt.keeps(sent.Schema, sent.Name) {
+		if !s.opt.Keeps(sent.Schema, sent.Name) {
 			return nil, nil
 		}
 		return s.intern(ctx, sent)
 	}
 	name := v.base.Name(oid)
 	switch {
-	case name == "" && s.opt.keeps(sent.Schema, sent.Name):
+	case name == "" && s.opt.Keeps(sent.Schema, sent.Name):
 		return nil, s.verdict(catalog.Finding{Lost: true, Text: fmt.Sprintf("table %s.%s was replaced by another table of its name", sent.Schema, sent.Name)})
 	case name == "":
 		return nil, nil
@@ -261,7 +263,7 @@ func (s *stream) describe(ctx context.Context, oid uint32, sent *change.Relation
 		return &change.Relation{Schema: s.opt.Schema, Name: name, Columns: sent.Columns}, nil
 	}
 	var now []catalog.Column
-	err := s.ctl.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+	err := s.ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		now, err = catalog.Columns(ctx, conn, s.query(nil), oid)
@@ -271,7 +273,7 @@ func (s *stream) describe(ctx context.Context, oid uint32, sent *change.Relation
 		return nil, s.verdict(catalog.Finding{Lost: true, Text: fmt.Sprintf("table %s.%s was dropped or replaced", s.opt.Schema, name)})
 	}
 	if err != nil {
-		return nil, s.opt.classify(err)
+		return nil, s.opt.Classify(err)
 	}
 	known, ok := v.columns[name]
 	if !ok {
@@ -279,7 +281,7 @@ func (s *stream) describe(ctx context.Context, oid uint32, sent *change.Relation
 	}
 	columns, known, err := known.Resolve(sent.Columns, now, s.ev.XID)
 	if err != nil {
-		return nil, fault(KindDiverged, resnapshotAdvice, err, "nobody can tell which column of %s.%s is which", s.opt.Schema, name)
+		return nil, pgerr.New(pgerr.KindDiverged, pgerr.Resnapshot, err, "nobody can tell which column of %s.%s is which", s.opt.Schema, name)
 	}
 	v.columns[name] = known
 	return s.intern(ctx, &change.Relation{Schema: s.opt.Schema, Name: name, Columns: columns})

@@ -1,4 +1,6 @@
-package replicate
+// Package pgerr names what can be wrong between carbond and its Postgres. An error
+// has a kind, which is stable and a metric label, and the remedy where one is known.
+package pgerr
 
 import (
 	"errors"
@@ -67,7 +69,7 @@ type Error struct {
 	Repair  string // SQL or advice that repairs it, "" when unknown
 	Err     error  // cause, may be nil
 
-	final bool // of a verdict, see note.Verdict
+	Final bool // of a verdict, see note.Verdict
 }
 
 // Error returns message, cause and remedy in one line.
@@ -109,12 +111,17 @@ func (k Kind) Gap() bool {
 	return false
 }
 
-func fault(kind Kind, repair string, err error, format string, args ...any) *Error {
+// Resnapshot is the remedy for every gap.
+const Resnapshot = "set postgres.on_gap to resnapshot, so that the slot is created anew and the tables are copied again"
+
+// New makes an error with its remedy, "" when unknown, and its cause, which may be
+// nil.
+func New(kind Kind, repair string, err error, format string, args ...any) *Error {
 	return &Error{Kind: kind, Message: fmt.Sprintf(format, args...), Repair: repair, Err: err}
 }
 
-// kindOf returns the kind of err, KindServer when it has none.
-func kindOf(err error) Kind {
+// KindOf returns the kind of err, KindServer when it has none.
+func KindOf(err error) Kind {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}
