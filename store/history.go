@@ -1,11 +1,179 @@
 package store
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"carbond/store/change"
 )
+
+// Past answers for earlier versions of the views, at the ends of transactions
+// only: nobody ever saw the inside of one. Its methods may be called from any
+// goroutine. What retention has passed gets a *change.CompactedError that names
+// the oldest version there is.
+type Past struct{ s *Store }
+
+// Past returns the history of the views.
+func (s *Store) Past() Past { return Past{s} }
+
+// History says which offsets mean what.
+func (p Past) History() change.History { return p.s.History() }
+
+// AsOf returns the views as they were at an offset; inside a transaction, as they
+// were before it. LSN and CommitTime are those of then. Errors: ErrFuture,
+// *CompactedError, *HistoryError, all of store/change.
+func (p Past) AsOf(ctx context.Context, at change.Offset) (change.ViewSnapshot, error) {
+	newest, known := p.s.Snapshot(), p.s.History()
+	if err := known.Check("", at); err != nil {
+		return nil, err
+	}
+	at = known.UpTo(at)
+	switch {
+	case at == newest.Offset():
+		return newest, nil
+	case at > newest.Offset():
+		return nil, fmt.Errorf("offset %d: %w", at, change.ErrFuture)
+	}
+	rec, ok, err := p.record(at)
+	if err != nil {
+		return nil, err
+	}
+	if ok && !rec.Last { // inside a transaction
+		at = known.UpTo(at - change.Offset(rec.Order))
+		if rec, ok, err = p.record(at); err != nil {
+			return nil, err
+		}
+	}
+	if !ok { // the last offset of what retention dropped, or 0
+		if err := p.checkFloor(at); err != nil {
+			return nil, err
+		}
+	}
+	snap, err := p.s.AsOf(ctx, at)
+	if err != nil {
+		return nil, p.explain(err)
+	}
+	snap.pos.LSN, snap.pos.CommitTime = rec.EndLSN, rec.CommitTime
+	return snap, nil
+}
+
+// AtTime returns the last offset of the newest transaction that did not commit
+// after t, see Store.AtTime.
+func (p Past) AtTime(ctx context.Context, t time.Time) (change.Offset, error) {
+	at, err := p.s.AtTime(ctx, t)
+	return at, p.explain(err)
+}
+
+// AtLSN returns the last offset of the last transaction whose commit ends at or
+// before lsn, see Store.AtLSN.
+func (p Past) AtLSN(ctx context.Context, lsn change.LSN) (change.Offset, error) {
+	at, err := p.s.AtLSN(ctx, lsn)
+	return at, p.explain(err)
+}
+
+// Follow returns a follower behind the transaction that ends at an offset.
+func (p Past) Follow(ctx context.Context, at change.Offset) (change.Follower, error) {
+	f, _, err := p.s.Follow(ctx, at)
+	if err != nil {
+		return nil, p.explain(err)
+	}
+	return pastFollower{f, p}, nil
+}
+
+// pastFollower names the oldest version when retention overtakes it.
+type pastFollower struct {
+	*Follower
+	p Past
+}
+
+// Next implements change.Follower.
+func (f pastFollower) Next(ctx context.Context) ([]change.ViewTxn, error) {
+	txns, err := f.Follower.Next(ctx)
+	return txns, f.p.explain(err)
+}
+
+// CommitTime returns the commit time of the transaction that ends at an offset,
+// zero when it is not known any more, and false when none ends there.
+func (p Past) CommitTime(at change.Offset) (time.Time, bool, error) {
+	rec, ok, err := p.record(at)
+	if err != nil || ok {
+		return rec.CommitTime, rec.Last, err
+	}
+	// Nothing is before the first offset, and nothing is left of a dropped segment.
+	return time.Time{}, true, nil
+}
+
+// record returns the record at an offset. It is not ok for 0 and for the last
+// offset before the oldest record.
+func (p Past) record(at change.Offset) (rec change.Record, ok bool, err error) {
+	known := p.s.History()
+	if err := known.Check("", at); err != nil {
+		return rec, false, err
+	}
+	if oldest := p.s.Oldest(); at < oldest {
+		if known.After(at) < oldest {
+			return rec, false, p.gone(at)
+		}
+		return rec, false, nil
+	}
+	at = known.UpTo(at)
+	recs, err := p.s.NewReader(at).Read(1)
+	if err != nil {
+		return rec, false, p.explain(err)
+	}
+	if len(recs) == 0 || recs[0].Offset != at {
+		return rec, false, fmt.Errorf("read offset %d: it is not in the changelog", at)
+	}
+	return recs[0], true, nil
+}
+
+// checkFloor refuses the offset before the oldest record when that record is in
+// the middle of a transaction.
+func (p Past) checkFloor(at change.Offset) error {
+	rec, ok, err := p.record(p.s.History().After(at))
+	if err != nil || !ok || rec.Order == 1 {
+		return err
+	}
+	return p.gone(at)
+}
+
+// gone returns the error of what retention has passed, with the oldest version
+// that can still be asked for.
+func (p Past) gone(wanted change.Offset) error {
+	e := &change.CompactedError{Wanted: wanted, Oldest: p.s.Oldest()}
+	if pos := p.s.Position(); pos.Offset < e.Oldest { // a commit filled a segment, and retention took it at once
+		e.Oldest, e.OldestTime = pos.Offset, pos.CommitTime
+		return e
+	}
+	r := p.s.NewReader(e.Oldest)
+	for first := true; ; first = false {
+		recs, err := r.Read(1)
+		if err != nil || len(recs) == 0 { // retention goes on; what is known will do
+			return e
+		}
+		if before := p.s.History().Before(e.Oldest); first && recs[0].Order == 1 && before > 0 {
+			e.Oldest, e.OldestTime = before, recs[0].CommitTime
+			return e
+		}
+		for _, rec := range recs {
+			if rec.Last {
+				e.Oldest, e.OldestTime = rec.Offset, rec.CommitTime
+				return e
+			}
+		}
+	}
+}
+
+// explain gives an error of retention the oldest version.
+func (p Past) explain(err error) error {
+	if c, ok := errors.AsType[*change.CompactedError](err); ok && c.OldestTime.IsZero() {
+		return p.gone(c.Wanted)
+	}
+	return err
+}
 
 // clockFloor is a time before which no clock can be right.
 var clockFloor = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

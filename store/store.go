@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +19,7 @@ import (
 	"carbond/store/change"
 	"carbond/store/internal/boltfile"
 	"carbond/store/internal/changelog"
+	"carbond/store/internal/checkpoint"
 	"carbond/store/internal/group"
 	"carbond/store/internal/record"
 	"carbond/store/internal/view"
@@ -229,3 +233,45 @@ func (s *Store) SetRetention(r Retention) { s.retain.Store(&r) }
 
 // Position reports what is durable and visible.
 func (s *Store) Position() change.Position { return s.published.Load().pos }
+
+// Errors of Open. What reading and consumer groups may end with is in
+// store/change.
+var (
+	// ErrLocked means that another process has the data directory open.
+	ErrLocked = errors.New("data directory is in use")
+	// ErrTooNew is wrapped when a file was written by a newer carbond. Nothing
+	// is changed then.
+	ErrTooNew = changelog.ErrTooNew
+	// ErrCheckpoint is wrapped when the checkpoint is damaged, or does not fit
+	// the changelog.
+	ErrCheckpoint = checkpoint.ErrDamaged
+)
+
+// CorruptionError names the place of damage in a changelog file.
+type CorruptionError = changelog.CorruptionError
+
+// lockDir takes the data directory for this process. The lock is the kernel's
+// and goes with the process, however it ends.
+func lockDir(dir string) (*os.File, error) {
+	path := filepath.Join(dir, "LOCK")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("open data directory: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder, _ := os.ReadFile(path)
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%s: %w by process %s; stop it, or give this one another data directory", dir, ErrLocked, strings.TrimSpace(string(holder)))
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if err = f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return f, nil
+}
