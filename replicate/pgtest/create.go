@@ -129,7 +129,8 @@ func (c *Cluster) initialise() error {
 			return err
 		}
 	}
-	return c.program("initdb", "-D", filepath.Join(c.dir, "data"), "-U", User,
+	// Checksums as version 18 has them by itself: pg_upgrade wants both to agree.
+	return c.program("initdb", "-D", filepath.Join(c.dir, "data"), "-U", User, "--data-checksums",
 		"-E", "UTF8", "--locale=C", "--no-sync", "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile="+pw)
 }
 
