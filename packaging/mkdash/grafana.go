@@ -57,22 +57,30 @@ func place(list []section) []object {
 	id, y := 0, 0
 	for _, s := range list {
 		id++
-		out = append(out, object{
-			"id": id, "type": "row", "title": s.title, "collapsed": false, "panels": []object{},
+		row := object{
+			"id": id, "type": "row", "title": s.title, "collapsed": s.collapsed,
 			"gridPos": object{"x": 0, "y": y, "w": gridWidth, "h": 1},
-		})
+		}
 		y++
 		x, line := 0, 0
+		panels := []object{}
 		for _, p := range s.panels {
 			if x+p.width > gridWidth {
 				x, y = 0, y+line
 			}
 			id++
 			line = p.lines()
-			out = append(out, p.render(id, object{"x": x, "y": y, "w": p.width, "h": line}))
+			panels = append(panels, p.render(id, object{"x": x, "y": y, "w": p.width, "h": line}))
 			x += p.width
 		}
 		y += line
+		// A collapsed row holds its panels, an open one has them behind it.
+		if row["panels"] = []object{}; s.collapsed {
+			row["panels"] = panels
+			out = append(out, row)
+		} else {
+			out = append(append(out, row), panels...)
+		}
 	}
 	return out
 }
@@ -87,7 +95,14 @@ func (p panel) lines() int {
 // render is one panel in Grafana's words.
 func (p panel) render(id int, pos object) object {
 	var targets []object
+	overrides := []object{}
 	for i, q := range p.queries {
+		if q.unit != "" {
+			overrides = append(overrides, object{
+				"matcher":    object{"id": "byFrameRefID", "options": string(rune('A' + i))},
+				"properties": []object{{"id": "unit", "value": q.unit}, {"id": "custom.axisPlacement", "value": "right"}},
+			})
+		}
 		targets = append(targets, object{
 			"refId": string(rune('A' + i)), "expr": q.expr, "legendFormat": q.legend, "datasource": source,
 			"instant": p.kind == "stat", "range": p.kind != "stat",
@@ -119,7 +134,7 @@ func (p panel) render(id int, pos object) object {
 	return object{
 		"id": id, "type": p.kind, "title": p.title, "description": p.help, "datasource": source, "gridPos": pos,
 		"targets": targets, "options": options,
-		"fieldConfig": object{"defaults": defaults, "overrides": []object{}},
+		"fieldConfig": object{"defaults": defaults, "overrides": overrides},
 	}
 }
 

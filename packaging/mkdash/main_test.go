@@ -61,7 +61,13 @@ func TestQueries(t *testing.T) {
 func TestGrid(t *testing.T) {
 	type cell struct{ x, y int }
 	taken, ids := map[cell]any{}, map[any]bool{}
-	for _, p := range place(sections()) {
+	list := place(sections())
+	for _, p := range list {
+		if nested, ok := p["panels"].([]object); ok {
+			list = append(list, nested...)
+		}
+	}
+	for _, p := range list {
 		if ids[p["id"]] {
 			t.Errorf("id %v twice", p["id"])
 		}

@@ -4,8 +4,9 @@ import "strings"
 
 // section is a titled row of panels.
 type section struct {
-	title  string
-	panels []panel
+	title     string
+	collapsed bool // not everybody has data for it
+	panels    []panel
 }
 
 // panel is one picture: what it asks and how it is read.
@@ -20,11 +21,20 @@ type panel struct {
 	states  object
 }
 
-type query struct{ expr, legend string }
+type query struct {
+	expr, legend string
+	unit         string // with an axis of its own, where it is not the panel's
+}
 
 // q writes $S for the selector of all queries.
 func q(legend, expr string) query {
-	return query{strings.ReplaceAll(expr, "$S", selector), legend}
+	return query{expr: strings.ReplaceAll(expr, "$S", selector), legend: legend}
+}
+
+// on gives a query an axis of its own.
+func (q query) on(unit string) query {
+	q.unit = unit
+	return q
 }
 
 func graph(title, unit, help string, queries ...query) panel {
@@ -49,11 +59,11 @@ func level(title, unit, help string, warn, crit float64, expr string) panel {
 }
 
 func sections() []section {
-	return []section{overview(), replication(), feeds(), store(), consumers(), watch(), viewFiles(), api(), process()}
+	return []section{overview(), market(), replication(), feeds(), store(), consumers(), watch(), viewFiles(), api(), process()}
 }
 
 func overview() section {
-	return section{"Overview", []panel{
+	return section{"Overview", false, []panel{
 		state("Serving", "Whether the API calls itself SERVING; the reasons are at /readyz?verbose.", "SERVING", "NOT SERVING", `carbond_serving{$S}`),
 		state("Progress", "What the watchdog saw of replication, store and gRPC.", "moving", "stalled", `carbond_watchdog_healthy{$S}`),
 		state("Configuration", "Whether the last reload was accepted.", "in force", "refused", `carbond_config_last_reload_successful{$S}`),
@@ -63,8 +73,16 @@ func overview() section {
 	}}
 }
 
+func market() section {
+	return section{"Market", false, []panel{
+		graph("Rows of views", "short", "What is served, by view.", q("{{view}}", `carbond_view_rows{$S}`)),
+		graph("Prices", "none", "Newest price of each ticker, in its own currency.", q("{{ticker}}", `carbond_finance_price{$S}`)),
+		graph("Supply", "short", "Credits of all projects together.", q("{{instance}}", `carbond_projects_supply_credits{$S}`)),
+	}}
+}
+
 func replication() section {
-	return section{"Replication (Postgres mode)", []panel{
+	return section{"Replication (Postgres mode)", true, []panel{
 		graph("Lag", "s", "Seconds since everything committed on the server was durable here.", q("{{instance}}", `carbond_replication_lag_seconds{$S}`)),
 		graph("Lag in WAL", "bytes", "WAL between the server's end and what is durable here.", q("{{instance}}", `carbond_replication_lag_bytes{$S}`)),
 		graph("Connection", "none", "1 while the stream is established; copies at the start are shown too.",
@@ -84,7 +102,7 @@ func replication() section {
 }
 
 func feeds() section {
-	return section{"Feeds", []panel{
+	return section{"Feeds", false, []panel{
 		graph("Age of the last success", "s", "Per feed.", q("{{feed}}", `time() - carbond_feed_last_success_timestamp_seconds{$S}`)),
 		graph("Polls", "ops", "By result.", q("{{feed}} {{result}}", `sum by (feed, result) (rate(carbond_feed_polls_total{$S}[$__rate_interval]))`)),
 		graph("Failures in a row", "none", "0 when the feed is well; switched-off feeds are shown as such.",
@@ -97,7 +115,7 @@ func feeds() section {
 }
 
 func store() section {
-	return section{"Changelog, views, checkpoint", []panel{
+	return section{"Changelog, views, checkpoint", false, []panel{
 		graph("Commits", "s", "Time of a changelog commit with its fsync: median and 99th percentile.",
 			q("p50 {{instance}}", `histogram_quantile(0.5, sum by (instance, le) (rate(carbond_changelog_commit_duration_seconds_bucket{$S}[$__rate_interval])))`),
 			q("p99 {{instance}}", `histogram_quantile(0.99, sum by (instance, le) (rate(carbond_changelog_commit_duration_seconds_bucket{$S}[$__rate_interval])))`)),
@@ -105,7 +123,7 @@ func store() section {
 		graph("Size and free space", "bytes", "Segments, checkpoint, and what is left on the file system.",
 			q("segments {{instance}}", `carbond_changelog_size_bytes{$S}`), q("checkpoint {{instance}}", `carbond_checkpoint_size_bytes{$S}`),
 			q("free {{instance}}", `carbond_data_dir_free_bytes{$S}`)),
-		graph("Rows", "short", "Of source tables and of views.", q("table {{table}}", `carbond_table_rows{$S}`), q("view {{view}}", `carbond_view_rows{$S}`)),
+		graph("Rows of tables", "short", "Of the source tables.", q("{{table}}", `carbond_table_rows{$S}`)),
 		graph("Age of the newest change", "s", "Commit time that the views reflect; it grows while nothing is written.", q("{{instance}}", `time() - carbond_view_watermark_timestamp_seconds{$S}`)),
 		graph("Replay at a start", "short", "Changes since the checkpoint.", q("{{instance}}", `carbond_checkpoint_lag_records{$S}`)),
 		graph("Errors and repairs", "short", "Failed commits and checkpoints, repaired rows.",
@@ -116,7 +134,7 @@ func store() section {
 }
 
 func api() section {
-	return section{"API", []panel{
+	return section{"API", false, []panel{
 		graph("Calls", "reqps", "By method.", q("{{grpc_method}}", `sum by (grpc_method) (rate(grpc_server_handled_total{$S, grpc_service=~"carbon[.].*"}[$__rate_interval]))`)),
 		graph("Calls that did not end in OK", "reqps", "By code.", q("{{grpc_code}}", `sum by (grpc_code) (rate(grpc_server_handled_total{$S, grpc_code!="OK"}[$__rate_interval]))`)),
 		graph("Duration", "s", "99th percentile by method.",
@@ -124,7 +142,7 @@ func api() section {
 		graph("Replies from the cache", "percentunit", "Share of calls answered by an encoded reply, by view.",
 			q("{{view}}", `sum by (view) (rate(carbond_cache_requests_total{$S, result="hit"}[$__rate_interval])) / sum by (view) (rate(carbond_cache_requests_total{$S}[$__rate_interval]))`)),
 		graph("Cache", "bytes", "Bytes held, and replies that made room for others per second.",
-			q("held {{instance}}", `carbond_cache_bytes{$S}`), q("evictions {{instance}}", `rate(carbond_cache_evictions_total{$S}[$__rate_interval])`)),
+			q("held {{instance}}", `carbond_cache_bytes{$S}`), q("evictions {{instance}}", `rate(carbond_cache_evictions_total{$S}[$__rate_interval])`).on("ops")),
 		graph("Refused and failed", "ops", "Refused by token, scope or rate; SQL errors of NonStreaming calls; defects.",
 			q("{{reason}}", `sum by (reason) (rate(carbond_rpc_refused_total{$S}[$__rate_interval]))`),
 			q("sql", `sum(rate(carbond_rpc_sql_errors_total{$S}[$__rate_interval]))`), q("defect", `sum(rate(carbond_rpc_panics_total{$S}[$__rate_interval]))`)),
@@ -134,7 +152,7 @@ func api() section {
 }
 
 func process() section {
-	return section{"Process", []panel{
+	return section{"Process", false, []panel{
 		graph("Memory", "bytes", "Resident, and what the Go runtime holds.",
 			q("resident {{instance}}", `process_resident_memory_bytes{$S}`), q("heap {{instance}}", `go_memstats_heap_inuse_bytes{$S}`)),
 		graph("CPU", "percentunit", "1 is one core.", q("{{instance}}", `rate(process_cpu_seconds_total{$S}[$__rate_interval])`)),

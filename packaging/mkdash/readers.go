@@ -4,7 +4,7 @@ package main
 // and the writer of view files.
 
 func consumers() section {
-	return section{"Consumers of the changelog", []panel{
+	return section{"Consumers of the changelog", true, []panel{
 		graph("Consumer lag", "s", "Age of the oldest record that a group has not committed; the worst of its topics.",
 			q("{{group}} {{instance}}", `max by (instance, group) (carbond_changelog_consumer_lag_seconds{$S})`)),
 		graph("Consumer lag in records", "short", "Records that a group has not committed, by topic.",
@@ -18,7 +18,7 @@ func consumers() section {
 }
 
 func watch() section {
-	return section{"Watch streams", []panel{
+	return section{"Watch streams", true, []panel{
 		graph("Watchers", "short", "Open Watch streams, and those that read history behind the shared ring.",
 			q("open {{instance}}", `carbond_watch_streams{$S}`), q("catching up {{instance}}", `carbond_watch_catching_up{$S}`)),
 		graph("Watchers cut", "short", "Streams ended by the daemon, by reason.",
@@ -31,7 +31,7 @@ func watch() section {
 }
 
 func viewFiles() section {
-	return section{"View files", []panel{
+	return section{"View files", true, []panel{
 		graph("Behind the changelog", "short", "Offsets between the newest change and what is on disk; changes that touch no view count too.",
 			q("{{instance}}", `carbond_changelog_head_offset{$S} - on (job, instance) carbond_viewfile_offset{$S}`)),
 		graph("Written to view files", "Bps", "Bytes of lines.", q("{{instance}}", `rate(carbond_viewfile_written_bytes_total{$S}[$__rate_interval])`)),

@@ -140,11 +140,29 @@ func TestLive(t *testing.T) {
 		chromedp.Click("header button"), until(says("Paused")),
 		chromedp.Click("header button"), until(says("Fresh"))))
 	d.stop()
-	must(t, chromedp.Do(ctx, until(says("No answer"))))
+	must(t, chromedp.Do(ctx,
+		until("document.querySelector('#state .bad') !== null"), until(says("old")),
+		until("/No answer from carbond for \\d+ s/.test(document.getElementById('state').textContent)"),
+		chromedp.Evaluate[chromedp.Void]("window.said = document.getElementById('state').textContent"),
+		until("document.getElementById('state').textContent !== said"),
+		until("getComputedStyle(document.getElementById('health')).opacity < 1")))
 	select {
 	case text := <-logged:
 		t.Error(text)
 	default:
+	}
+}
+
+// On a phone a table that was moved to its last column stays there.
+func TestScrolledTable(t *testing.T) {
+	ctx := browser(t)
+	const box = "[...document.querySelectorAll('.wide')].filter(b => b.scrollWidth > b.clientWidth + 100).at(-1)"
+	must(t, chromedp.Do(ctx, chromedp.EmulateViewport(320, 640), chromedp.Navigate(daemon(t, []string{"demo"}, nil)), chromedp.WaitReady("header button"),
+		chromedp.Evaluate[chromedp.Void]("window.first = document.querySelector('#health time').dateTime"),
+		chromedp.Evaluate[chromedp.Void](box+".scrollLeft = 90"),
+		until("document.querySelector('#health time').dateTime !== first")))
+	if at := get[int](t, ctx, box+".scrollLeft"); at != 90 {
+		t.Errorf("the table stands at %d, was moved to 90", at)
 	}
 }
 

@@ -43,17 +43,21 @@ func dashboard(t *testing.T) []query {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var board struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ Expr string }
-		}
+	type panel struct {
+		Title   string
+		Targets []struct{ Expr string }
+		Panels  []panel // of a collapsed row
 	}
+	var board panel
 	if err := json.Unmarshal(text, &board); err != nil {
 		t.Fatal(err)
 	}
 	var out []query
+	list := board.Panels
 	for _, p := range board.Panels {
+		list = append(list, p.Panels...)
+	}
+	for _, p := range list {
 		for _, target := range p.Targets {
 			out = append(out, query{"panel " + p.Title, target.Expr})
 		}

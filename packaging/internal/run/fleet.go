@@ -60,7 +60,13 @@ func StartFleet(ctx context.Context, binary, dir string, expires time.Time) (*Fl
 		"CARBOND_FEEDS_ENABLED=news", "CARBOND_FEEDS_NEWS_URLS=gone=http://127.0.0.1:9/feed", "CARBOND_FEEDS_INTERVAL=1s",
 		// View files that cannot be written: a folder inside a file.
 		"CARBOND_VIEWS_JSONL_DIR="+filepath.Join(cert, "views"))
-	return f, err
+	if err != nil {
+		return f, err
+	}
+	// The daemon makes the tables.
+	return f, f.Postgres.Until(ctx, 30*time.Second, func(ctx context.Context) error {
+		return f.Server.Exec(ctx, `INSERT INTO finance (ticker, price, "timestamp") VALUES ('SAMPLE', 1, 1) ON CONFLICT DO NOTHING`)
+	})
 }
 
 // Families is the catalogue of both daemons. It waits until the feed has
@@ -82,7 +88,7 @@ func (f *Fleet) Families(ctx context.Context) (map[string]*exposition.Family, er
 		for _, late := range []string{
 			"carbond_feed_last_success_timestamp_seconds", "carbond_replication_slot_safe_wal_bytes",
 			"carbond_replication_last_level_timestamp_seconds", "carbond_replication_slot_wal_status_info",
-			"carbond_changelog_consumer_lag_seconds",
+			"carbond_changelog_consumer_lag_seconds", "carbond_finance_price",
 		} {
 			if all[late] == nil {
 				missing = append(missing, fmt.Errorf("no metric %s", late))

@@ -139,7 +139,7 @@ func TestPageStandsAlone(t *testing.T) {
 			t.Errorf("the page has %q", bad)
 		}
 	}
-	if n := strings.Count(body, "<script"); n != 1 || !strings.Contains(body, `<script src="/live.js" defer></script>`) {
+	if n := strings.Count(body, "<script"); n != 1 || !strings.Contains(body, `<script src="live.js" defer></script>`) {
 		t.Errorf("%d scripts", n)
 	}
 	for _, want := range []string{`lang="en"`, `role="status"`, "<main", "<caption>", `scope="col"`, `scope="row"`, "<title>"} {

@@ -6,6 +6,8 @@ const bar = document.createElement("p");
 const button = document.createElement("button");
 const note = document.createElement("span");
 let paused = false;
+let heard = Date.now(); // when carbond last answered
+let gone = false;
 
 function say(text) {
   if (note.textContent !== text) note.textContent = text;
@@ -17,10 +19,37 @@ function inUse(part) {
   return part.contains(document.activeElement) || (!s.isCollapsed && s.containsNode(part, true));
 }
 
+// exchange replaces what is in a part. Tables that were scrolled stay there.
+function exchange(part, next) {
+  const seen = new Map();
+  for (const box of part.querySelectorAll(".wide, pre")) seen.set(box.getAttribute("aria-label") || box.textContent, box.scrollLeft);
+  part.replaceChildren(...next.childNodes);
+  for (const box of part.querySelectorAll(".wide, pre")) box.scrollLeft = seen.get(box.getAttribute("aria-label") || box.textContent) || 0;
+}
+
+// lost says that nobody answers, and since when, in the place of the state: what
+// stands there is not true any more.
+function lost() {
+  document.title = "carbond: no answer";
+  if (!gone) {
+    const word = document.createElement("span"), since = document.createElement("span");
+    word.className = "bad";
+    word.textContent = "\u2717 No answer from carbond";
+    since.id = "since";
+    since.setAttribute("aria-hidden", "true"); // or it would be read out each second
+    word.append(since);
+    document.getElementById("state").replaceChildren(word);
+    say("The figures below are old.");
+  }
+  gone = true;
+  document.body.classList.add("gone");
+  document.getElementById("since").textContent = " for " + Math.round((Date.now() - heard) / 1000) + " s";
+}
+
 async function refresh() {
   if (paused || document.hidden) return;
   try {
-    const answer = await fetch("/", { cache: "no-store", signal: AbortSignal.timeout(every - 500) });
+    const answer = await fetch(location.pathname, { cache: "no-store", signal: AbortSignal.timeout(every - 500) });
     if (!answer.ok) throw new Error(answer.status);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (fresh.getElementById("build").textContent !== document.getElementById("build").textContent) {
@@ -28,14 +57,16 @@ async function refresh() {
       return;
     }
     document.title = fresh.title;
+    heard = Date.now();
+    gone = false;
+    document.body.classList.remove("gone");
     for (const part of document.querySelectorAll("[data-live]")) {
       const next = fresh.getElementById(part.id);
-      if (next && next.innerHTML !== part.innerHTML && !inUse(part)) part.replaceChildren(...next.childNodes);
+      if (next && next.innerHTML !== part.innerHTML && !inUse(part)) exchange(part, next);
     }
     say("Fresh every 5 s.");
   } catch {
-    document.title = "carbond: no answer";
-    say("No answer from carbond: the figures below are old.");
+    lost();
   }
 }
 
@@ -69,4 +100,5 @@ document.querySelector("header").append(bar);
 say("Fresh every 5 s.");
 copyButtons();
 setInterval(refresh, every);
+setInterval(() => { if (gone) lost(); }, 1000);
 document.addEventListener("visibilitychange", refresh);

@@ -42,8 +42,8 @@ func (m *markup) head(s Status) {
 	if s.Sample {
 		m.raw("SAMPLE DATA - ")
 	}
-	m.raw("carbond: ", verdict(s), "</title>\n<link rel=\"stylesheet\" href=\"/style.css\">\n",
-		"<link rel=\"icon\" href=\"/icon.svg\">\n<script src=\"/live.js\" defer></script>\n</head>\n<body>\n",
+	m.raw("carbond: ", verdict(s), "</title>\n<link rel=\"stylesheet\" href=\"style.css\">\n",
+		"<link rel=\"icon\" href=\"icon.svg\">\n<script src=\"live.js\" defer></script>\n</head>\n<body>\n",
 		"<a class=\"skip\" href=\"#main\">Skip to content</a>\n")
 	m.raw("<header>\n")
 	if s.Sample {

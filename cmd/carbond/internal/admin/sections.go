@@ -181,9 +181,9 @@ func (m *markup) call(l Listen, host string) {
 
 func (m *markup) about(s Status) {
 	m.raw("<section aria-labelledby=\"h-more\">\n<h2 id=\"h-more\">More</h2>\n<ul>\n",
-		"<li><a href=\"/status.json\">/status.json</a>: this as JSON</li>\n",
-		"<li><a href=\"/readyz?verbose\">/readyz?verbose</a>: readiness with reasons</li>\n",
-		"<li><a href=\"/metrics\">/metrics</a>: for Prometheus</li>\n</ul>\n")
+		"<li><a href=\"status.json\">/status.json</a>: this as JSON</li>\n",
+		"<li><a href=\"readyz?verbose\">/readyz?verbose</a>: readiness with reasons</li>\n",
+		"<li><a href=\"metrics\">/metrics</a>: for Prometheus</li>\n</ul>\n")
 	m.wrap("<p>Built ", s.Version.Date, " from ")
 	m.wrap("", s.Version.Revision, " with ")
 	m.wrap("", s.Version.Go, ".")

@@ -130,6 +130,7 @@ func (d *Daemon) buildStore(_ context.Context, cfg *config.Config) error {
 	d.store = s
 	d.met.watchDir(cfg.DataDir)
 	d.met.watchAge(&d.age)
+	d.met.reg.MustRegister(newMarketCollector(s.Snapshot))
 	pos := s.Position()
 	if cfg.Embedded() && !pos.Source.Embedded() {
 		return config.Problems{{Where: cfg.Origin("data_dir"), Text: fmt.Sprintf(
