@@ -98,6 +98,28 @@ configuration() {
     until_ok 20 "with the old file it serves again" serving
 }
 
+# What passes by itself must not need an administrator.
+troubles() {
+    boxed systemctl stop carbond
+    boxed systemd-run --quiet --unit port-taken perl -MIO::Socket::INET -e \
+        '$s = IO::Socket::INET->new(LocalAddr => "127.0.0.1:50051", Listen => 5, ReuseAddr => 1) or die $!; sleep 300'
+    until_ok 10 "somebody else has the port of gRPC" sh -c "nsenter -t $box_pid -n ss -Hltn | grep -q 127.0.0.1:50051"
+    boxed systemctl start --no-block carbond
+    until_ok 60 "... six starts fail" sh -c "[ \$(podman exec $name systemctl show -P NRestarts carbond) -ge 6 ]"
+    boxed systemctl stop port-taken
+    until_ok 30 "... and when the port is free it serves" serving
+
+    boxed sh -c 'install -d -m 0750 -o carbond -g carbond /srv/carbond/data
+        printf "[Service]\nReadWritePaths=/srv/carbond/data\n" > /etc/systemd/system/carbond.service.d/elsewhere.conf
+        cp -p /etc/carbond/carbond.yaml /root/keep; echo "data_dir: /srv/carbond/data" >> /etc/carbond/carbond.yaml
+        systemctl daemon-reload; systemctl restart carbond'
+    until_ok 30 "data_dir of the configuration file counts" serving
+    want "... the data is there" boxed test -d /srv/carbond/data/log
+    boxed sh -c 'cat /root/keep > /etc/carbond/carbond.yaml; rm /etc/systemd/system/carbond.service.d/elsewhere.conf
+        systemctl daemon-reload; systemctl restart carbond'
+    until_ok 30 "... and without it the state folder" serving
+}
+
 postgres_mode() {
     boxed sh -c 'for c in /etc/postgresql/*/main/postgresql.conf; do echo "wal_level = logical" >> $c; done; systemctl restart "postgresql@*"'
     db=postgres
@@ -115,6 +137,14 @@ postgres_mode() {
     sql "insert into verra(project_id, project_name, registry_status, country, vintage, supply, updated_at)
          values ('VCS-1', 'Forest one', 'ACTIVE', 'Brazil', 2020, 1000, now())"
     until_ok 10 "a row written in Postgres is served" has_project VCS-1
+    before=$(main_pid)
+    boxed systemctl stop postgresql
+    want "Postgres stopped: carbond goes on serving" has_project VCS-1
+    want "... the same process" [ "$(main_pid)" = "$before" ]
+    boxed systemctl start postgresql
+    sql "insert into verra(project_id, project_name, country, updated_at) values ('VCS-0', 'After a restart of Postgres', 'Chile', now())"
+    until_ok 40 "... and follows when Postgres is back" has_project VCS-0
+    sql "delete from verra where project_id = 'VCS-0'"
 }
 
 view_files() {
@@ -153,6 +183,15 @@ upgrade() {
     mark=$(offset)
     [ -n "$mark" ] || fail "replies carry no carbond-offset"
     before=$(main_pid)
+    boxed sh -c 'cp -p /etc/carbond/carbond.yaml /root/keep; echo "no_such_key: 1" >> /etc/carbond/carbond.yaml'
+    want "an upgrade over a configuration that the new version refuses" install new.deb
+    want "... says so" grep -q 'refuses the configuration' "$work/apt.log"
+    want "... and the old process goes on serving" has_project VCS-1
+    want "... the same one" [ "$(main_pid)" = "$before" ]
+    boxed sh -c 'cat /root/keep > /etc/carbond/carbond.yaml; cd /root && dpkg -i old.deb' >"$work/apt.log" 2>&1
+    until_ok 20 "... back to the old version" restarted "$before"
+    until_ok 20 "... which serves" serving
+    before=$(main_pid)
     boxed sh -c 'echo "# a local change" >> /etc/carbond/carbond.yaml'
     want "apt upgrades to a higher version" install new.deb
     until_ok 20 "... which restarts the service" restarted "$before"
@@ -175,9 +214,13 @@ removal() {
     want "apt remove" boxed apt-get remove -y carbond
     want "... stops the service" sh -c "! podman exec $name pgrep -x carbond"
     want "... keeps configuration and data" boxed test -d /var/lib/carbond -a -f /etc/carbond/carbond.yaml
+    boxed sh -c 'mkdir -p /root/other && mv /var/lib/carbond/* /root/other/ && mount -t tmpfs none /var/lib/carbond && cp -r /root/other/. /var/lib/carbond/'
     boxed apt-get purge -y carbond >"$work/purge.log" 2>&1 || fail "apt purge: $(cat "$work/purge.log")"
     say "ok: apt purge"
-    want "... removes the data" boxed test ! -e /var/lib/carbond
+    want "... empties the state folder, which is a mount point" sh -c "[ -z \"\$(podman exec $name ls -A /var/lib/carbond)\" ]"
+    want "... and says so" grep -q 'mount point' "$work/purge.log"
+    boxed umount /var/lib/carbond
+    want "... purges once more" boxed apt-get purge -y carbond
     want "... and the configuration" boxed test ! -e /etc/carbond/carbond.yaml
     want "... keeps the account" boxed getent passwd carbond
     want "... tells about the slot" grep -q pg_drop_replication_slot "$work/purge.log"
@@ -189,6 +232,7 @@ removal() {
 boot
 fresh_install
 configuration
+troubles
 postgres_mode
 view_files
 crashes
