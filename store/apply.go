@@ -229,6 +229,7 @@ func (s *Store) discard() error {
 	if err != nil {
 		return err
 	}
+	st.countMessages()
 	words := s.changelog.Dictionary()
 	if st.Relations > 0 {
 		s.shapes.forget(st.Relations)

@@ -18,7 +18,39 @@ func (s *Store) Join(name, member string) (change.Member, error) {
 	if !validName(name) || !validName(member) {
 		return change.Member{}, fmt.Errorf("join group %q as %q: %w", name, member, change.ErrGroupName)
 	}
-	return s.groups.Join(name, member)
+	return s.groups.Join(name, member, false)
+}
+
+// JoinAlone is Join for one who speaks for several members and tells them apart
+// itself: while it is there nobody else joins, and it gets ErrGroupBusy while
+// somebody else is there.
+func (s *Store) JoinAlone(name, holder string) (change.Member, error) {
+	if !validName(name) || !validName(holder) {
+		return change.Member{}, fmt.Errorf("join group %q as %q: %w", name, holder, change.ErrGroupName)
+	}
+	return s.groups.Join(name, holder, true)
+}
+
+// CommitMessages stores durably, and for all topics at once, where a group goes on
+// in their messages; it may lie before what was committed. generation is that of
+// JoinAlone, or 0 for a group that nobody consumes. Errors: ErrStaleGeneration,
+// ErrGroupBusy, ErrTopicUnknown, ErrFuture, ErrTooManyGroups. A place that retention
+// has passed is kept as it is.
+func (s *Store) CommitMessages(ctx context.Context, name string, generation uint64, places map[string]change.MessagePlace) error {
+	if !validName(name) {
+		return fmt.Errorf("group %q: %w", name, change.ErrGroupName)
+	}
+	g, _ := s.groups.Get(name)
+	commits := map[string]group.Commit{}
+	for topic, p := range places {
+		c, err := s.placed(ctx, topic, p.Next, g.Topics[topic])
+		if err != nil {
+			return fmt.Errorf("commit message %d of %s: %w", p.Next, topic, err)
+		}
+		c.Place, c.At = &p, time.Now().UTC()
+		commits[topic] = c
+	}
+	return s.groups.CommitPlaces(name, generation, commits)
 }
 
 func validName(s string) bool {
@@ -113,7 +145,7 @@ func (s *Store) Groups() []change.Group {
 			if !ok {
 				continue
 			}
-			p := change.GroupTopic{Topic: t.Name, Committed: c.Offset, At: c.At}
+			p := change.GroupTopic{Topic: t.Name, Committed: c.Offset, At: c.At, Place: c.Place}
 			if t.Records > c.Rank {
 				p.Lag = t.Records - c.Rank
 				p.LagTime = s.lagTime(t.Name, c.Offset)

@@ -35,6 +35,7 @@ func (s *Store) load() (err error) {
 	if s.tail, err = decodeTailState(s.changelog.Tail().State); err != nil {
 		return err
 	}
+	s.tail.countMessages()
 	if err := s.openCheckpoint(); err != nil {
 		return err
 	}

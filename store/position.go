@@ -18,7 +18,10 @@ type tailState struct {
 	Source     change.Source `json:"source"`
 	Copied     bool          `json:"copied"`
 	Topics     [4]topicState `json:"topics"` // by view.Table
-	Serial     int64         `json:"serial"` // last verra.id given out in embedded mode
+	// Counted says that the topics have their number of messages: versions that
+	// count none leave it out.
+	Counted bool  `json:"counted,omitempty"`
+	Serial  int64 `json:"serial"` // last verra.id given out in embedded mode
 	// Relations is the highest relation number that the visible part may use, 0
 	// in logs that do not say. Higher ones belong to a transaction that was
 	// given up: its ALTER TABLE did not happen yet.
@@ -37,10 +40,11 @@ func visibleWord(state []byte, number uint32) bool {
 
 // topicState counts what was ever written to a topic and is visible.
 type topicState struct {
-	Records uint64        `json:"records"`
-	Bytes   uint64        `json:"bytes"`
-	Last    change.Offset `json:"last"`
-	Time    int64         `json:"time"` // commit time of the last change, microseconds
+	Records  uint64        `json:"records"`
+	Messages uint64        `json:"messages,omitempty"` // see messages.go
+	Bytes    uint64        `json:"bytes"`
+	Last     change.Offset `json:"last"`
+	Time     int64         `json:"time"` // commit time of the last change, microseconds
 }
 
 func (t *tailState) encode() []byte {
@@ -69,9 +73,24 @@ func (t *tailState) position(at change.Offset) change.Position {
 	return p
 }
 
-func (t *tailState) count(tab view.Table, at change.Offset, bytes int, commit time.Time) {
+// countMessages begins to count messages in a log that did not. How many there
+// were nobody knows without reading all of it, and part is gone. The number
+// taken is the largest that can be: so a log that an older version wrote to in
+// between goes on above what was there.
+func (t *tailState) countMessages() {
+	if t.Counted {
+		return
+	}
+	t.Counted = true
+	for i := range t.Topics {
+		t.Topics[i].Messages = 2 * t.Topics[i].Records
+	}
+}
+
+func (t *tailState) count(tab view.Table, op change.Op, at change.Offset, bytes int, commit time.Time) {
 	p := &t.Topics[tab]
 	p.Records++
+	p.Messages += messages(op)
 	p.Bytes += uint64(bytes)
 	p.Last = at
 	if !commit.IsZero() {

@@ -17,7 +17,7 @@ func (s *Store) Topics() []change.Topic {
 	out := make([]change.Topic, 0, len(tail.Topics))
 	for i, name := range change.Tables() {
 		t := tail.Topics[i]
-		p := change.Topic{Name: change.TopicName(name), Table: name, First: min(oldest, h.After(t.Last)), Next: h.After(t.Last), Records: t.Records, Bytes: t.Bytes}
+		p := change.Topic{Name: change.TopicName(name), Table: name, First: min(oldest, h.After(t.Last)), Next: h.After(t.Last), Messages: t.Messages, Records: t.Records, Bytes: t.Bytes}
 		if t.Time != 0 {
 			p.Last = time.UnixMicro(t.Time).UTC()
 		}

@@ -309,7 +309,7 @@ func (g *staging) add(sh *view.Shape, r record.Entry) change.Offset {
 	o.entry = r
 	o.held = &o.entry
 	if r.Op != change.Retract { // consumers see the Truncate alone
-		o.stage.count(sh.Table, at, len(r.Before)+len(r.After), o.head.CommitTime)
+		o.stage.count(sh.Table, r.Op, at, len(r.Before)+len(r.After), o.head.CommitTime)
 	}
 	return at
 }

@@ -81,6 +81,7 @@ type Store struct {
 
 	published atomic.Pointer[Snapshot]
 	wake      wake
+	counted   sync.Map // messages between two places of the log, see messages.go
 
 	writer sync.Mutex // held by the one who writes; guards what follows
 	work   *view.State

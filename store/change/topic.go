@@ -4,13 +4,15 @@ import "time"
 
 // Topic describes one topic of the changelog.
 type Topic struct {
-	Name    string    // "carbon.public.<table>"
-	Table   string    // without the schema
-	First   Offset    // oldest offset that the log keeps, of any topic; Next when it keeps none of this one
-	Next    Offset    // one past the topic's last change
-	Records uint64    // changes ever written, as far as this log goes back
-	Bytes   uint64    // bytes of their rows
-	Last    time.Time // commit time of the last change, zero when none
+	Name  string // "carbon.public.<table>"
+	Table string // without the schema
+	First Offset // oldest offset that the log keeps, of any topic; Next when it keeps none of this one
+	Next  Offset // one past the topic's last change
+	// Messages is the number of the next message to come, see Store.Messages.
+	Messages uint64
+	Records  uint64    // changes ever written, as far as this log goes back
+	Bytes    uint64    // bytes of their rows
+	Last     time.Time // commit time of the last change, zero when none
 }
 
 // RecordReader reads the records of a changelog in order. It belongs to one
@@ -49,6 +51,15 @@ type GroupTopic struct {
 	Lag       uint64        // records of the topic behind it
 	LagTime   time.Duration // age of the oldest of them
 	At        time.Time     // when it was committed
+	// Place is set when the commit named a message.
+	Place *MessagePlace
+}
+
+// MessagePlace is where a reader of a topic's messages goes on, in its own words.
+type MessagePlace struct {
+	Next     uint64 `json:"next"`  // number of the next message that it wants
+	Epoch    int32  `json:"epoch"` // leader epoch that it has seen, -1 for none
+	Metadata string `json:"metadata,omitempty"`
 }
 
 // GroupCommit says that a group has dealt with a topic up to an offset.

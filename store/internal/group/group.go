@@ -50,6 +50,10 @@ type Commit struct {
 	Offset change.Offset `json:"offset"` // last offset that was dealt with
 	Rank   uint64        `json:"rank"`   // records of the topic up to it
 	At     time.Time     `json:"at"`
+	// Messages is how many messages of the topic the records up to Offset were, and
+	// Place what was committed: both only where a commit names a message.
+	Messages uint64               `json:"messages,omitempty"`
+	Place    *change.MessagePlace `json:"place,omitempty"`
 }
 
 // Group is a group's durable state.
@@ -93,6 +97,7 @@ type view struct {
 // member is who consumes for a group, until it leaves or is fenced.
 type member struct {
 	id     string
+	alone  bool // others are refused, rather than this one fenced
 	fenced chan struct{}
 }
 
@@ -371,7 +376,9 @@ func (g *Group) clone() *Group {
 
 // Join makes the caller the active member of a group, creating the group at
 // need. Another member is fenced; the same member is refused with change.ErrMemberActive.
-func (f *File) Join(name, id string) (change.Member, error) {
+// One that is to be alone is refused while there is another, and others while it is
+// there, with change.ErrGroupBusy.
+func (f *File) Join(name, id string, alone bool) (change.Member, error) {
 	unlock, err := f.lock()
 	if err != nil {
 		return change.Member{}, err
@@ -380,6 +387,9 @@ func (f *File) Join(name, id string) (change.Member, error) {
 	old := f.active[name]
 	if old != nil && old.id == id {
 		return change.Member{}, fmt.Errorf("group %q: %w: %q", name, change.ErrMemberActive, id)
+	}
+	if old != nil && (alone || old.alone) {
+		return change.Member{}, fmt.Errorf("group %q: %w: %q", name, change.ErrGroupBusy, old.id)
 	}
 	g, err := f.groupOrNew(name)
 	if err != nil {
@@ -393,7 +403,7 @@ func (f *File) Join(name, id string) (change.Member, error) {
 	if old != nil {
 		close(old.fenced)
 	}
-	m := &member{id: id, fenced: make(chan struct{})}
+	m := &member{id: id, alone: alone, fenced: make(chan struct{})}
 	f.active[name] = m
 	f.publish()
 	return change.Member{ID: id, Generation: g.Generation, Fenced: m.fenced, Leave: func() { f.leave(name, m) }}, nil
@@ -485,6 +495,27 @@ func (f *File) Commit(name string, generation uint64, member, topic string, c Co
 		return fmt.Errorf("group %q, %s, offset %d, committed %d: %w", name, topic, c.Offset, g.Topics[topic].Offset, change.ErrCommitBackwards)
 	}
 	g.Topics[topic] = c
+	return f.put(name, g)
+}
+
+// CommitPlaces stores places of several topics at once, also backwards. The
+// generation must be the group's newest; 0 is for a group without a consumer.
+func (f *File) CommitPlaces(name string, generation uint64, places map[string]Commit) error {
+	unlock, err := f.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	g, err := f.groupOrNew(name)
+	switch m := f.active[name]; {
+	case err != nil:
+		return err
+	case generation == 0 && m != nil:
+		return fmt.Errorf("group %q: %w: %q", name, change.ErrGroupBusy, m.id)
+	case generation != 0 && generation != g.Generation:
+		return fmt.Errorf("group %q, generation %d, now %d: %w", name, generation, g.Generation, change.ErrStaleGeneration)
+	}
+	maps.Copy(g.Topics, places)
 	return f.put(name, g)
 }
 
