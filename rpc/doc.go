@@ -85,7 +85,7 @@
 // Options.ReadMethods names it. The rate limit counts a peer's address (the /64
 // network of an IPv6 address; all of a unix socket's callers together) before
 // its token, so that guessing is slow; health is not counted. A client
-// certificate, where ClientCAFile asks for one, is checked before all that.
+// certificate, where Options.TLS asks for one, is checked before all that.
 //
 // # Codec and metrics
 //

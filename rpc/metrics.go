@@ -60,8 +60,8 @@ func newMetrics() *metrics {
 	return m
 }
 
-// register publishes the metrics, those of the cache and of the certificate.
-func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[stamp, proto.Message], expiry func() (time.Time, bool)) error {
+// register publishes the metrics and those of the cache.
+func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[stamp, proto.Message]) error {
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "carbond_cache_requests_total", Help: "Calls by cache view and by where the reply came from: hit, miss, shared (computed by a call at the same time) or bypass.",
 	}, []string{"view", "result"})
@@ -92,13 +92,6 @@ func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[stamp, prot
 			func() float64 { return float64(c.Stats().Evictions) }),
 	}
 	all = append(all, m.calls.collectors()...)
-	if expiry != nil {
-		all = append(all, gauge("carbond_rpc_certificate_expiry_timestamp_seconds", "End of validity of the gRPC server certificate, in unix seconds.",
-			func() float64 {
-				t, _ := expiry()
-				return float64(t.Unix())
-			}))
-	}
 	var errs []error
 	for _, c := range all {
 		errs = append(errs, reg.Register(c))

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"crypto/tls"
 	"io"
 	"log/slog"
 	"time"
@@ -59,7 +60,7 @@ type Options struct {
 	MaxConnectionAgeGrace time.Duration // for the calls of an aged connection; default 30 s
 	DrainTimeout          time.Duration // for open calls when Serve's context ends; default 5 s
 
-	TLS        *TLSOptions // nil = plain text
+	TLS        *tls.Config // of the listener, which may follow reloads of its files; nil = plain text
 	TokensFile string      // bearer tokens, see auth.go; "" = calls need none
 	// ReadMethods lists full methods ("/carbon.ChangelogService/ListTopics") or
 	// whole services ("/carbon.ChangelogService/") of Register for which the

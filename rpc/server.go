@@ -40,7 +40,6 @@ type Server struct {
 	opt    Options
 	core   *core
 	health *health.Server
-	tls    *tlsFiles // nil = plain text
 	auth   *admission.Tokens
 	events *changelog.Service // nil without Options.Changelog
 	conns  *admission.ConnLimit
@@ -52,7 +51,7 @@ type Server struct {
 	stopped bool
 }
 
-// New builds a server; it reads the certificate and token files, and starts
+// New builds a server; it reads the tokens file, and starts
 // nothing. Every service is NOT_SERVING until SetServing.
 func New(r Reader, opt Options) (*Server, error) {
 	if r == nil {
@@ -64,22 +63,13 @@ func New(r Reader, opt Options) (*Server, error) {
 	if s.auth, err = admission.ReadTokens(opt.TokensFile, opt.ReadMethods); err != nil {
 		return nil, err
 	}
-	if opt.TLS != nil {
-		if s.tls, err = newTLSFiles(*opt.TLS); err != nil {
-			return nil, err
-		}
-	}
 	s.core = &core{
 		reader: r, opt: opt, metrics: newMetrics(), loads: make(chan struct{}, opt.MaxLoads),
 		cache: cache.New[stamp, proto.Message](cache.Options{MaxBytes: opt.CacheMaxBytes, TTL: opt.CacheTTL, Now: opt.Now}),
 	}
 	s.core.history = newPast(&s.core.opt)
 	s.core.watches = watch.New(s.watchOptions())
-	var expiry func() (time.Time, bool)
-	if s.tls != nil {
-		expiry = s.CertificateExpiry
-	}
-	if err := s.core.metrics.register(opt.Registerer, s.core.cache, expiry); err != nil {
+	if err := s.core.metrics.register(opt.Registerer, s.core.cache); err != nil {
 		return nil, fmt.Errorf("register gRPC metrics: %w", err)
 	}
 	if err := s.core.watches.Register(opt.Registerer); err != nil {
@@ -147,8 +137,8 @@ func (s *Server) options() []grpc.ServerOption {
 	// theirs. With all of them busy, calls get goroutines as usual.
 	opts = append(opts, grpc.NumStreamWorkers(streamWorkers))
 	creds := admission.Credentials{}
-	if s.tls != nil {
-		creds.TransportCredentials = credentials.NewTLS(s.tls.serverConfig())
+	if s.opt.TLS != nil {
+		creds.TransportCredentials = credentials.NewTLS(s.opt.TLS)
 		opts = append(opts, grpc.ReadBufferSize(4<<10)) // TLS has a buffer of its own
 	}
 	return append(opts, grpc.Creds(creds))
@@ -279,37 +269,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Reload reads the certificate and token files again. New connections get the
-// new certificate, new calls the new tokens. Nothing changes when any file is
-// bad; the error then names it.
-func (s *Server) Reload() (err error) {
-	defer func() {
-		result := "ok"
-		if err != nil {
-			result = "error"
-		}
-		s.core.metrics.reloads.WithLabelValues(result).Inc()
-	}()
-	var st *tlsState
-	if s.tls != nil {
-		if st, err = s.tls.read(); err != nil {
-			return err
-		}
+// Reload reads the tokens file again; new calls get the new tokens. Nothing changes
+// when it is bad; the error then names it. certificates is what reading the files
+// of Options.TLS again has come to: with an error the tokens stay too.
+func (s *Server) Reload(certificates error) error {
+	err, result := certificates, "ok"
+	if err == nil {
+		err = s.auth.Reload()
 	}
-	if err := s.auth.Reload(); err != nil {
-		return err
+	if err != nil {
+		result = "error"
 	}
-	if st != nil {
-		s.tls.current.Store(st)
-	}
-	return nil
-}
-
-// CertificateExpiry returns the end of validity of the server certificate; ok
-// is false without TLS.
-func (s *Server) CertificateExpiry() (t time.Time, ok bool) {
-	if s.tls == nil {
-		return time.Time{}, false
-	}
-	return s.tls.expiry(), true
+	s.core.metrics.reloads.WithLabelValues(result).Inc()
+	return err
 }

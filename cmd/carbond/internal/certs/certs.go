@@ -40,12 +40,23 @@ func Load(f Files, protos ...string) (*Source, error) {
 
 // Reload reads the files again; on an error the old material stays in use.
 func (s *Source) Reload(f Files) error {
+	use, err := s.Prepare(f)
+	if err == nil {
+		use()
+	}
+	return err
+}
+
+// Prepare reads the files again. What it has read is in use once use is called.
+//
+// That replaces the whole configuration of the listener: its session ticket keys
+// go with it, so that no session from before outlives a withdrawn authority.
+func (s *Source) Prepare(f Files) (use func(), err error) {
 	m, err := read(f, s.protos)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.current.Store(m)
-	return nil
+	return func() { s.current.Store(m) }, nil
 }
 
 // NotAfter returns when the certificate expires.

@@ -83,7 +83,8 @@ func TestReloadTakesNewFilesOnly(t *testing.T) {
 func TestClientCertificates(t *testing.T) {
 	ca, other := certstest.NewCA(t), certstest.NewCA(t)
 	cert, key := ca.Issue(t, "localhost")
-	s, err := certs.Load(certs.Files{Cert: cert, Key: key, ClientCA: ca.File(t)})
+	files := certs.Files{Cert: cert, Key: key, ClientCA: ca.File(t)}
+	s, err := certs.Load(files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +106,22 @@ func TestClientCertificates(t *testing.T) {
 	}
 	if _, err := serial(t, s, base(load(other))); err == nil {
 		t.Error("a client of another authority got in")
+	}
+	// What was prepared counts once it is taken into use.
+	files.ClientCA = other.File(t)
+	use, err := s.Prepare(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := serial(t, s, base(load(ca))); err != nil {
+		t.Errorf("before the change: %v", err)
+	}
+	use()
+	if _, err := serial(t, s, base(load(ca))); err == nil {
+		t.Error("a client of the withdrawn authority still gets in")
+	}
+	if _, err := serial(t, s, base(load(other))); err != nil {
+		t.Errorf("a client of the new authority: %v", err)
 	}
 }
 

@@ -43,9 +43,6 @@ func apiOptions(cfg *config.Config) rpc.Options {
 		DisableReflection: !cfg.GRPC.Reflection,
 		DrainTimeout:      drainTime,
 	}
-	if t := cfg.GRPC.TLS; t.Enabled() {
-		o.TLS = &rpc.TLSOptions{CertFile: t.Cert, KeyFile: t.Key, ClientCAFile: t.ClientCA}
-	}
 	return o
 }
 
@@ -63,6 +60,9 @@ func (d *Daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
 	opt.History = d.store.Past()
 	if d.pool != nil {
 		opt.Pool = d.pool
+	}
+	if d.grpcCerts != nil {
+		opt.TLS = d.grpcCerts.Config()
 	}
 	opt.Register = append(opt.Register, func(r grpc.ServiceRegistrar) { pb.RegisterAdminServiceServer(r, operator{d: d}) })
 	if d.api, err = rpc.New(reader{d.store, d.source != nil}, opt); err != nil {

@@ -53,7 +53,7 @@ type Daemon struct {
 	admin       *admin.Server
 
 	grpcListener, httpListener net.Listener
-	httpCerts                  *certs.Source // nil for plain text
+	grpcCerts, httpCerts       *certs.Source // nil for plain text
 	sampleListeners            []net.Listener
 	self                       closer // the watchdog's connection to the own API
 	health                     atomic.Pointer[verdict]
@@ -164,12 +164,17 @@ func (d *Daemon) bind(ctx context.Context, cfg *config.Config) (err error) {
 	if d.httpListener, err = lc.Listen(ctx, "tcp", cfg.HTTP.Listen); err != nil {
 		return bindError("http.listen", "--http-listen", err)
 	}
+	if cfg.GRPC.TLS.Enabled() {
+		if d.grpcCerts, err = certs.Load(tlsFiles(cfg.GRPC.TLS), "h2"); err != nil {
+			return fmt.Errorf("grpc.tls_cert: %w", err)
+		}
+	}
 	if cfg.HTTP.TLS.Enabled() {
 		if d.httpCerts, err = certs.Load(tlsFiles(cfg.HTTP.TLS), "http/1.1"); err != nil {
 			return fmt.Errorf("http.tls_cert: %w", err)
 		}
 	}
-	d.met.certificate(d.httpCerts)
+	d.met.certificates(d.grpcCerts, d.httpCerts)
 	return nil
 }
 

@@ -14,13 +14,13 @@ import (
 
 // metrics are the daemon's own; each stage registers its own beside them.
 type metrics struct {
-	reg         *prometheus.Registry
-	reloadOK    prometheus.Gauge
-	reloadAt    prometheus.Gauge
-	watchdogOK  prometheus.Gauge
-	ready       *prometheus.GaugeVec
-	serving     prometheus.Gauge
-	certExpires prometheus.Gauge
+	reg                              *prometheus.Registry
+	reloadOK                         prometheus.Gauge
+	reloadAt                         prometheus.Gauge
+	watchdogOK                       prometheus.Gauge
+	ready                            *prometheus.GaugeVec
+	serving                          prometheus.Gauge
+	grpcCertExpires, httpCertExpires prometheus.Gauge
 }
 
 // newMetrics makes the only registry of the process.
@@ -38,7 +38,8 @@ func newMetrics(mode string, version admin.Version, started time.Time) *metrics 
 		ready: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "carbond_ready", Help: "Whether a check of /readyz is ok, by check.",
 		}, []string{"check"}),
-		certExpires: gauge("carbond_http_certificate_expiry_timestamp_seconds", "When the certificate of the HTTP listener expires."),
+		grpcCertExpires: gauge("carbond_rpc_certificate_expiry_timestamp_seconds", "End of validity of the gRPC server certificate, in unix seconds."),
+		httpCertExpires: gauge("carbond_http_certificate_expiry_timestamp_seconds", "When the certificate of the HTTP listener expires."),
 	}
 	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "carbond_build_info", Help: "Build of the running binary; always 1.",
@@ -73,14 +74,15 @@ func (m *metrics) reloaded(ok bool, at time.Time) {
 	}
 }
 
-// certificate notes when the certificate of the HTTP listener expires. Without
-// TLS (nil) there is no such metric.
-func (m *metrics) certificate(s *certs.Source) {
-	if s == nil {
-		return
+// certificates notes when those of the listeners expire. There is no such metric
+// for a listener without TLS (nil).
+func (m *metrics) certificates(grpc, http *certs.Source) {
+	for g, s := range map[prometheus.Gauge]*certs.Source{m.grpcCertExpires: grpc, m.httpCertExpires: http} {
+		if s != nil {
+			g.Set(seconds(s.NotAfter()))
+			_ = m.reg.Register(g) // again at a reload
+		}
 	}
-	m.certExpires.Set(seconds(s.NotAfter()))
-	_ = m.reg.Register(m.certExpires) // again at a reload
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

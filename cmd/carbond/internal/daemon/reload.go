@@ -54,25 +54,29 @@ func (d *Daemon) applyConfig() (restart []string, err error) {
 	old := d.cfg.Load()
 	// Everything that can fail comes first, so that a refused reload has
 	// changed nothing.
-	files := tlsFiles(old.HTTP.TLS)
-	if d.httpCerts != nil {
-		if _, err := certs.Load(files); err != nil {
-			return nil, fmt.Errorf("http.tls_cert: %w", err)
-		}
+	useHTTP, err := prepareCerts(d.httpCerts, old.HTTP.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("http.tls_cert: %w", err)
 	}
-	if err := d.api.Reload(); err != nil {
+	useGRPC, err := prepareCerts(d.grpcCerts, old.GRPC.TLS)
+	if err := d.api.Reload(err); err != nil {
 		return nil, fmt.Errorf("grpc: %w", err)
 	}
-	if d.httpCerts != nil {
-		if err := d.httpCerts.Reload(files); err != nil {
-			return nil, fmt.Errorf("http.tls_cert: %w", err)
-		}
-		d.met.certificate(d.httpCerts)
-	}
+	useHTTP()
+	useGRPC()
+	d.met.certificates(d.grpcCerts, d.httpCerts)
 	_, restart = config.Changed(old, cfg)
 	d.opt.Redaction.Add(cfg)
 	d.opt.Level.Set(cfg.Log.Slog())
 	d.store.SetRetention(retention(cfg))
 	d.cfg.Store(old.With(cfg))
 	return restart, nil
+}
+
+// prepareCerts reads the files of a listener again; nil is one without TLS.
+func prepareCerts(s *certs.Source, t config.TLS) (use func(), err error) {
+	if s == nil {
+		return func() {}, nil
+	}
+	return s.Prepare(tlsFiles(t))
 }
