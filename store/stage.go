@@ -282,8 +282,16 @@ func (g *staging) truncate(sh *view.Shape, lsn change.LSN) (err error) {
 	return err
 }
 
+// hugeBytes is how long the rows of one entry may be together, if there is a choice.
+const hugeBytes = 128 << 20
+
 func (g *staging) put(e view.Entry, r record.Entry) error {
 	r.After = e.Row
+	if r.Op == change.Update && len(r.Before)+len(r.After) > hugeBytes {
+		// Two rows near Postgres's limit are more than a block can have.
+		g.add(e.Shape, record.Entry{Op: change.Delete, Before: r.Before, LSN: r.LSN})
+		r.Op, r.Before = change.Create, ""
+	}
 	at := g.add(e.Shape, r)
 	g.s.work.Put(e, at)
 	return nil
@@ -324,6 +332,9 @@ func (g *staging) write(r record.Entry) {
 
 func (g *staging) encode(r record.Entry) {
 	o, enc := g.s.open, &g.s.enc
+	if len(r.Before)+len(r.After) > hugeBytes {
+		g.cut() // a block of its own
+	}
 	if !o.began {
 		o.began = true
 		enc.Begin(o.head)
