@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -44,11 +45,11 @@ const (
 	Shared               // loaded by another caller at the same time
 )
 
-// Options bound a Cache. Zero values mean the defaults.
+// Options bound a Cache.
 type Options struct {
-	MaxBytes   int64            // default 64 MiB
+	MaxBytes   int64            // 0 = no bound
 	MaxEntries int              // default 65,536
-	TTL        time.Duration    // default 300 s
+	TTL        time.Duration    // 0 = an entry lasts as long as its stamp
 	Now        func() time.Time // default time.Now
 }
 
@@ -81,13 +82,13 @@ type entry[S comparable, V any] struct {
 // New returns an empty cache.
 func New[S comparable, V any](opt Options) *Cache[S, V] {
 	if opt.MaxBytes <= 0 {
-		opt.MaxBytes = 64 << 20
+		opt.MaxBytes = math.MaxInt64
 	}
 	if opt.MaxEntries <= 0 {
 		opt.MaxEntries = 1 << 16
 	}
 	if opt.TTL <= 0 {
-		opt.TTL = 300 * time.Second
+		opt.TTL = math.MaxInt64
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now
