@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"carbond/store"
@@ -70,22 +72,34 @@ func BenchmarkCatchUp(b *testing.B) {
 	}
 }
 
-// BenchmarkUpdate is the cost of one committed change with tables of different
-// sizes: it should be flat.
-func BenchmarkUpdate(b *testing.B) {
-	for _, size := range []int{1_000, 100_000, 1_000_000} {
-		b.Run(strconv.Itoa(size), func(b *testing.B) {
-			s, err := store.Open(b.TempDir(), store.Options{NoSync: true})
-			if err != nil {
-				b.Fatal(err)
+// BenchmarkState is what a table costs that is in memory, at different sizes: the
+// bytes and objects of a row, a run of the collector, and the processor time, the
+// collector's share included, of a committed update and of a lookup. The collector
+// runs as often as beside a large state in the daemon: the figures should be flat.
+func BenchmarkState(b *testing.B) {
+	for _, size := range []int{5_000, 100_000, 1_000_000} {
+		s, before := openFilled(b, size), runtime.MemStats{}
+		b.Run(fmt.Sprintf("rows=%d/collection", size), func(b *testing.B) {
+			report := processorTime(b)
+			for b.Loop() {
+				runtime.GC()
 			}
-			defer s.Close()
-			fill(b, s, size)
-			runtime.GC()
+			report()
+			runtime.ReadMemStats(&before)
+			b.ReportMetric(float64(before.HeapAlloc)/float64(size), "B/row")
+			b.ReportMetric(float64(before.HeapObjects)/float64(size), "objects/row")
+		})
+		garbage := 28 << 20 // see cmd/carbond/memory.go
+		percent := 100
+		if live := int(before.HeapAlloc); live > garbage {
+			percent = garbage * 100 / live
+		}
+		was := debug.SetGCPercent(percent)
+		var rb change.RowBuilder
+		lsn, n := s.Position().LSN+1000, 0
+		b.Run(fmt.Sprintf("rows=%d/update", size), func(b *testing.B) {
 			rel := change.Standard(change.Verra)
-			var rb change.RowBuilder
-			lsn, n := s.Position().LSN+1000, 0
-			b.ResetTimer()
+			report := processorTime(b)
 			for b.Loop() {
 				n++
 				lsn += 10
@@ -97,8 +111,46 @@ func BenchmarkUpdate(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
+			report()
 		})
+		b.Run(fmt.Sprintf("rows=%d/get", size), func(b *testing.B) {
+			snap, report := s.Snapshot(), processorTime(b)
+			for b.Loop() {
+				n++
+				if _, ok := snap.Project(fmt.Sprintf("VCS-%07d", n*7919%size)); !ok {
+					b.Fatal("no such row")
+				}
+			}
+			report()
+		})
+		debug.SetGCPercent(was)
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
 	}
+}
+
+func openFilled(b *testing.B, size int) *store.Store {
+	s, err := store.Open(b.TempDir(), store.Options{NoSync: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	fill(b, s, size)
+	return s
+}
+
+// processorTime returns a function that reports what the process has used since,
+// the kernel's part included: others on the machine do not show in it.
+func processorTime(b *testing.B) (report func()) {
+	used := func() int64 {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return u.Utime.Nano() + u.Stime.Nano()
+	}
+	before := used()
+	return func() { b.ReportMetric(float64(used()-before)/float64(b.N), "cpu-ns/op") }
 }
 
 // BenchmarkOpen is a start from the checkpoint alone.

@@ -177,10 +177,7 @@ func (g *staging) insert(c *change.Change, sh *view.Shape) error {
 		return shared(sh, key)
 	}
 	if seen != nil {
-		if had {
-			key = old.Key // shares memory with the row that is kept, not with the one that came
-		}
-		seen[key] = struct{}{}
+		seen[strings.Clone(key)] = struct{}{} // it would keep the row
 	}
 	switch {
 	case !had:

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"carbond/store/change"
+	"carbond/store/internal/packed"
 )
 
 // Projects yields the projects view in byte order of project_id, strictly after
@@ -17,21 +18,21 @@ func (s *State) Projects(country, after string) iter.Seq[change.Project] {
 			return yield(p)
 		}
 		if country == "" {
-			s.rows[Verra].Ascend(Entry{Key: after}, func(e Entry) bool {
+			s.Scan(Verra, after, func(e Entry) bool {
 				return e.Key == after && after != "" || show(e)
 			})
 			return
 		}
 		prefix := country + "\x00"
-		s.byCountry.Ascend(prefix+after, func(k string) bool {
-			id, ok := strings.CutPrefix(k, prefix)
+		s.index[byCountry].Ascend(prefix+after, func(it packed.Item) bool {
+			id, ok := strings.CutPrefix(it.Key, prefix)
 			if !ok {
 				return false
 			}
 			if id == after && after != "" {
 				return true
 			}
-			e, ok := s.rows[Verra].Get(Entry{Key: id})
+			e, ok := s.Get(Verra, id)
 			return !ok || show(e)
 		})
 	}
@@ -49,9 +50,12 @@ func (s *State) project(p *change.Project, e Entry) {
 
 // partner returns the fields of the best Carbonmark row of a project.
 func (s *State) partner(projectID string) (f fields, ok bool) {
-	s.join.Descend(Entry{Key: projectID + "\x00\xff"}, func(e Entry) bool {
-		if len(e.Key) > len(projectID) && e.Key[len(projectID)] == 0 && e.Key[:len(projectID)] == projectID {
-			f, ok = e.Shape.read(e.Row), true
+	s.index[join].Descend(projectID+"\x00\xff", func(it packed.Item) bool {
+		if len(it.Key) > len(projectID) && it.Key[len(projectID)] == 0 && it.Key[:len(projectID)] == projectID {
+			var e Entry
+			if e, ok = s.Get(Carbonmark, behindOrder(it.Key[len(projectID)+1:], 1)); ok {
+				f = e.Shape.read(e.Row)
+			}
 		}
 		return false
 	})
@@ -60,7 +64,7 @@ func (s *State) partner(projectID string) (f fields, ok bool) {
 
 // Project returns all that is known of one project.
 func (s *State) Project(id string) (change.ProjectDetail, bool) {
-	e, ok := s.rows[Verra].Get(Entry{Key: id})
+	e, ok := s.Get(Verra, id)
 	if !ok {
 		return change.ProjectDetail{}, false
 	}
@@ -101,7 +105,7 @@ func (s *State) Quotes(ticker, after string) iter.Seq[change.Quote] {
 		for {
 			var next string
 			found := false
-			s.rows[Finance].Ascend(Entry{Key: from}, func(e Entry) bool {
+			s.Scan(Finance, from, func(e Entry) bool {
 				next, found = tickerOf(e.Key), true
 				return false
 			})
@@ -120,8 +124,8 @@ func (s *State) Quotes(ticker, after string) iter.Seq[change.Quote] {
 func tickerOf(key string) string { return key[:max(0, len(key)-9)] }
 
 func (s *State) latest(ticker string) (out Entry, ok bool) {
-	s.rows[Finance].Descend(Entry{Key: ticker + "\x00\xff\xff\xff\xff\xff\xff\xff\xff"}, func(e Entry) bool {
-		out, ok = e, tickerOf(e.Key) == ticker
+	s.rows[Finance].Descend(ticker+"\x00\xff\xff\xff\xff\xff\xff\xff\xff", func(it packed.Item) bool {
+		out, ok = s.entry(it), tickerOf(it.Key) == ticker
 		return false
 	})
 	return out, ok
@@ -130,24 +134,30 @@ func (s *State) latest(ticker string) (out Entry, ok bool) {
 // News yields the newest NewsLimit items, newest first; source "" means all.
 func (s *State) News(source string) iter.Seq[change.NewsItem] {
 	return func(yield func(change.NewsItem) bool) {
-		n := 0
 		var item change.NewsItem
-		s.newsWindow(source, func(e Entry) bool {
-			n++
-			newsRows.of(&item, e)
-			return yield(item) && n < change.NewsLimit
+		s.newsWindow(source, func(guid string) bool {
+			s.newsByID(&item, guid)
+			return yield(item)
 		})
 	}
 }
 
-// newsWindow walks the news of a source in the order of the view.
-func (s *State) newsWindow(source string, yield func(Entry) bool) {
-	if source == "" {
-		s.newsOrder.Scan(yield)
-		return
+// newsWindow yields the guids of the newest NewsLimit items of a source, in the
+// order of the view.
+func (s *State) newsWindow(source string, yield func(guid string) bool) {
+	x, prefix, n := newsOrder, "", 0
+	if source != "" {
+		x, prefix = newsSource, source+"\x00"
 	}
-	prefix := source + "\x00"
-	s.newsSource.Ascend(Entry{Key: prefix}, func(e Entry) bool {
-		return strings.HasPrefix(e.Key, prefix) && yield(e)
+	s.index[x].Ascend(prefix, func(it packed.Item) bool {
+		order, ok := strings.CutPrefix(it.Key, prefix)
+		n++
+		return ok && yield(behindOrder(order, 0)) && n < change.NewsLimit
 	})
+}
+
+func (s *State) newsByID(out *change.NewsItem, guid string) {
+	if e, ok := s.Get(News, guid); ok {
+		newsRows.of(out, e)
+	}
 }

@@ -3,8 +3,10 @@ package view
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"carbond/store/change"
+	"carbond/store/internal/packed"
 )
 
 // Touched collects the view keys that changes may have changed. The zero
@@ -13,7 +15,7 @@ type Touched struct {
 	projects map[string]struct{}
 	tickers  map[string]struct{}
 	sources  map[string]struct{}
-	news     bool
+	news     map[string]struct{} // guids
 	size     int
 }
 
@@ -33,7 +35,7 @@ func (t *Touched) Add(sh *Shape, r change.Row) {
 	case Finance:
 		t.tickers = t.note(t.tickers, f[fTicker].Text)
 	case News:
-		t.news = true
+		t.news = t.note(t.news, f[nGUID].Text)
 		if src := f[nSource].Text; src != "" {
 			t.sources = t.note(t.sources, src)
 		}
@@ -61,11 +63,11 @@ func Deltas(before, after *State, t *Touched) []change.Delta {
 	for _, id := range slices.Sorted(maps.Keys(t.projects)) {
 		out = appendProject(out, before.projectByID(id), after.projectByID(id))
 	}
-	if t.news {
-		out = appendWindow(out, before, after, "")
+	if len(t.news) > 0 {
+		out = appendWindow(out, before, after, "", t.news)
 	}
 	for _, src := range slices.Sorted(maps.Keys(t.sources)) {
-		out = appendWindow(out, before, after, src)
+		out = appendWindow(out, before, after, src, t.news)
 	}
 	for _, ticker := range slices.Sorted(maps.Keys(t.tickers)) {
 		old, had := before.latest(ticker)
@@ -77,7 +79,7 @@ func Deltas(before, after *State, t *Touched) []change.Delta {
 
 // projectByID returns the row of a project, nil for none.
 func (s *State) projectByID(id string) *change.Project {
-	e, ok := s.rows[Verra].Get(Entry{Key: id})
+	e, ok := s.Get(Verra, id)
 	if !ok {
 		return nil
 	}
@@ -128,29 +130,46 @@ func appendQuote(out []change.Delta, old Entry, had bool, cur Entry, has bool) [
 }
 
 // appendWindow compares the newest NewsLimit items of a source: rows that fall
-// out of the window, or come into it because another left, are deltas too.
-func appendWindow(out []change.Delta, before, after *State, source string) []change.Delta {
+// out of the window, or come into it because another left, are deltas too. A row
+// that stays in it can differ only when it is among the touched ones; nil is all.
+func appendWindow(out []change.Delta, before, after *State, source string, touched map[string]struct{}) []change.Delta {
 	was, is := before.window(source), after.window(source)
-	for _, guid := range slices.Sorted(maps.Keys(was)) {
-		if cur, ok := is[guid]; !ok || cur != was[guid] {
-			old := was[guid]
-			out = append(out, change.Delta{Diff: -1, News: &old, Window: source})
+	stays := func(guid string) bool {
+		_, in := was[guid]
+		_, still := is[guid]
+		if !in || !still {
+			return false
+		}
+		if _, may := touched[guid]; touched != nil && !may {
+			return true
+		}
+		var old, cur change.NewsItem
+		before.newsByID(&old, guid)
+		after.newsByID(&cur, guid)
+		return old == cur
+	}
+	emit := func(s *State, guid string, diff int8) {
+		if !stays(guid) {
+			n := new(change.NewsItem)
+			s.newsByID(n, guid)
+			out = append(out, change.Delta{Diff: diff, News: n, Window: source})
 		}
 	}
+	for _, guid := range slices.Sorted(maps.Keys(was)) {
+		emit(before, guid, -1)
+	}
 	for _, guid := range slices.Sorted(maps.Keys(is)) {
-		if old, ok := was[guid]; !ok || old != is[guid] {
-			cur := is[guid]
-			out = append(out, change.Delta{Diff: 1, News: &cur, Window: source})
-		}
+		emit(after, guid, 1)
 	}
 	return out
 }
 
-func (s *State) window(source string) map[string]change.NewsItem {
-	w := make(map[string]change.NewsItem, change.NewsLimit)
-	for n := range s.News(source) {
-		w[n.GUID] = n
-	}
+func (s *State) window(source string) map[string]struct{} {
+	w := make(map[string]struct{}, change.NewsLimit)
+	s.newsWindow(source, func(guid string) bool {
+		w[guid] = struct{}{}
+		return true
+	})
 	return w
 }
 
@@ -161,7 +180,7 @@ func BulkDeltas(before, after *State, yield func(change.Delta) bool) {
 		return
 	}
 	for _, src := range windows(before, after) {
-		for _, d := range appendWindow(nil, before, after, src) {
+		for _, d := range appendWindow(nil, before, after, src, nil) {
 			if !yield(d) {
 				return
 			}
@@ -190,19 +209,20 @@ func bulkProjects(before, after *State, yield func(change.Delta) bool) bool {
 		}
 		return true
 	}
-	a, b := before.rows[Verra].Iter(), after.rows[Verra].Iter()
-	okA, okB := a.First(), b.First()
+	a, b := before.rows[Verra].Cursor(), after.rows[Verra].Cursor()
+	x, okA := a.Next()
+	y, okB := b.Next()
 	for okA || okB {
 		var old, cur *change.Project
-		fromA := okA && (!okB || a.Item().Key <= b.Item().Key)
-		fromB := okB && (!okA || b.Item().Key <= a.Item().Key)
+		fromA := okA && (!okB || x.Key <= y.Key)
+		fromB := okB && (!okA || y.Key <= x.Key)
 		if fromA {
-			old = before.newProject(a.Item())
-			okA = a.Next()
+			old = before.newProject(before.entry(x))
+			x, okA = a.Next()
 		}
 		if fromB {
-			cur = after.newProject(b.Item())
-			okB = b.Next()
+			cur = after.newProject(after.entry(y))
+			y, okB = b.Next()
 		}
 		if !emit(old, cur) {
 			return false
@@ -219,9 +239,8 @@ func windows(states ...*State) []string {
 		for {
 			var src string
 			found := false
-			s.newsSource.Ascend(Entry{Key: from}, func(e Entry) bool {
-				f := e.Shape.read(e.Row)
-				src, found = f[nSource].Text, true
+			s.index[newsSource].Ascend(from, func(it packed.Item) bool {
+				src, _, found = strings.Cut(it.Key, "\x00")
 				return false
 			})
 			if !found {

@@ -108,6 +108,9 @@ func instantOf(t time.Time) Instant { return instant(-epochDays, t.UnixMicro()) 
 // before reports whether t comes before o.
 func (t Instant) before(o Instant) bool { return t.Day < o.Day || t.Day == o.Day && t.Micro < o.Micro }
 
+// instantBytes is what appendTo appends.
+const instantBytes = 9
+
 // appendTo appends t in a form whose byte order is that of time.
 func (t Instant) appendTo(k []byte) []byte {
 	k = binary.BigEndian.AppendUint32(k, uint32(t.Day)^1<<31)

@@ -14,7 +14,7 @@ func (s *State) Older(table string, before time.Time) ([]change.Row, error) {
 	var keys []change.Row
 	switch table {
 	case change.Finance:
-		s.rows[Finance].Scan(func(e Entry) bool {
+		s.Scan(Finance, "", func(e Entry) bool {
 			f := e.Shape.read(e.Row)
 			if integer(f[fTimestamp]) < before.Unix() {
 				if last, ok := s.latest(f[fTicker].Text); !ok || last.Key != e.Key {
@@ -24,7 +24,7 @@ func (s *State) Older(table string, before time.Time) ([]change.Row, error) {
 			return true
 		})
 	case change.News:
-		s.rows[News].Scan(func(e Entry) bool {
+		s.Scan(News, "", func(e Entry) bool {
 			f := e.Shape.read(e.Row)
 			if at, ok := ReadInstant(f[nPublishedAt]); ok && at.before(instantOf(before)) {
 				keys = append(keys, change.NewRow(f[nGUID]))

@@ -2,22 +2,21 @@ package view
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/tidwall/btree"
 
 	"carbond/store/change"
+	"carbond/store/internal/packed"
 )
 
-// Entry is a stored row.
+// Entry is a stored row. Key and Row share memory with the rows beside it: who
+// keeps one for long clones it.
 type Entry struct {
 	Key   string
 	Row   change.Row
 	Shape *Shape
 }
-
-func lessEntry(a, b Entry) bool { return a.Key < b.Key }
-
-func lessText(a, b string) bool { return a < b }
 
 type version struct {
 	key string
@@ -26,30 +25,26 @@ type version struct {
 
 func lessVersion(a, b version) bool { return a.key < b.key }
 
-type (
-	entries = btree.BTreeG[Entry]
-	texts   = btree.BTreeG[string]
+// index numbers the sets of keys that lead to rows, each in the order of a view.
+type index int
+
+const (
+	byCountry  index = iota // country NUL project_id
+	join                    // project_id NUL order id: the best match of a project last
+	newsOrder               // order guid, newest first
+	newsSource              // source NUL order guid
+	unfitRows               // table letter and key of the rows that SQL cannot cast
+	indexCount
 )
 
-// newEntries makes a tree without locks: one goroutine writes, and readers only
-// see copies.
-func newEntries() *entries {
-	return btree.NewBTreeGOptions(lessEntry, btree.Options{NoLocks: true})
-}
-
-func newTexts() *texts {
-	return btree.NewBTreeGOptions(lessText, btree.Options{NoLocks: true})
-}
+// indexes of each table, apart from unfitRows.
+var indexes = [tableCount][]index{Verra: {byCountry}, Carbonmark: {join}, News: {newsOrder, newsSource}}
 
 // State is the rows of all tables with their indexes.
 type State struct {
-	rows [tableCount]*entries
-
-	byCountry  *texts   // country NUL project_id
-	join       *entries // carbonmark: project_id NUL order id, best match last
-	newsOrder  *entries // order guid, newest first
-	newsSource *entries // source NUL order guid
-	unfit      *texts   // table letter and key of the rows that SQL cannot cast
+	rows   [tableCount]*packed.Tree // tagged with their place in shapes
+	index  [indexCount]*packed.Tree // keys alone
+	shapes []*Shape
 
 	versions *btree.BTreeG[version] // view letter and filter -> last change
 	whole    [3]change.Offset       // last change of anything in a view
@@ -58,7 +53,8 @@ type State struct {
 
 // New returns an empty State. Its versions begin at the offset base.
 func New(base change.Offset) *State {
-	s := &State{versions: btree.NewBTreeGOptions(lessVersion, btree.Options{NoLocks: true}), unfit: newTexts()}
+	s := &State{versions: btree.NewBTreeGOptions(lessVersion, btree.Options{NoLocks: true})}
+	s.index[unfitRows] = packed.New()
 	for t := range tableCount {
 		s.clear(t)
 	}
@@ -81,11 +77,9 @@ func (s *State) Copy() *State {
 	for t := range s.rows {
 		c.rows[t] = s.rows[t].Copy()
 	}
-	c.byCountry = s.byCountry.Copy()
-	c.join = s.join.Copy()
-	c.newsOrder = s.newsOrder.Copy()
-	c.newsSource = s.newsSource.Copy()
-	c.unfit = s.unfit.Copy()
+	for x := range s.index {
+		c.index[x] = s.index[x].Copy()
+	}
 	c.versions = s.versions.Copy()
 	return &c
 }
@@ -93,30 +87,49 @@ func (s *State) Copy() *State {
 // Len returns the number of rows of a table.
 func (s *State) Len(t Table) int { return s.rows[t].Len() }
 
+func (s *State) entry(it packed.Item) Entry {
+	return Entry{Key: it.Key, Row: change.Row(it.Row), Shape: s.shapes[it.Tag]}
+}
+
 // Get returns the row with a key.
-func (s *State) Get(t Table, key string) (Entry, bool) { return s.rows[t].Get(Entry{Key: key}) }
+func (s *State) Get(t Table, key string) (Entry, bool) {
+	it, ok := s.rows[t].Get(key)
+	if !ok {
+		return Entry{}, false
+	}
+	return s.entry(it), true
+}
 
 // Scan yields the rows of a table in key order, from the first key >= from.
 func (s *State) Scan(t Table, from string, yield func(Entry) bool) {
-	s.rows[t].Ascend(Entry{Key: from}, yield)
+	s.rows[t].Ascend(from, func(it packed.Item) bool { return yield(s.entry(it)) })
 }
 
 // Put stores a row, as the change with offset at.
 func (s *State) Put(e Entry, at change.Offset) {
-	old, had := s.rows[e.Shape.Table].Set(e)
-	if had {
-		s.unindex(old, at)
+	tag := slices.Index(s.shapes, e.Shape)
+	if tag < 0 {
+		tag = len(s.shapes)
+		s.shapes = append(slices.Clip(s.shapes), e.Shape) // copies have the slice too
 	}
-	s.index(e, at)
+	it, had := s.rows[e.Shape.Table].Set(packed.Item{Key: e.Key, Row: string(e.Row), Tag: uint32(tag)})
+	if !had {
+		s.reindex(nil, &e, at)
+		return
+	}
+	old := s.entry(it)
+	s.reindex(&old, &e, at)
 }
 
 // Remove deletes a row, as the change with offset at.
 func (s *State) Remove(t Table, key string, at change.Offset) (Entry, bool) {
-	old, had := s.rows[t].Delete(Entry{Key: key})
-	if had {
-		s.unindex(old, at)
+	it, had := s.rows[t].Delete(key)
+	if !had {
+		return Entry{}, false
 	}
-	return old, had
+	old := s.entry(it)
+	s.reindex(&old, nil, at)
+	return old, true
 }
 
 // Clear deletes every row of a table, as the change with offset at.
@@ -127,78 +140,86 @@ func (s *State) Clear(t Table, at change.Offset) {
 }
 
 func (s *State) clear(t Table) {
-	s.rows[t] = newEntries()
-	for _, k := range s.unfitRows(t, s.unfit.Len()) {
-		s.unfit.Delete(k)
+	s.rows[t] = packed.New()
+	for _, x := range indexes[t] {
+		s.index[x] = packed.New()
 	}
-	switch t {
-	case Verra:
-		s.byCountry = newTexts()
-	case Carbonmark:
-		s.join = newEntries()
-	case News:
-		s.newsOrder, s.newsSource = newEntries(), newEntries()
+	for _, k := range s.unfitRows(t, s.index[unfitRows].Len()) {
+		s.index[unfitRows].Delete(k)
 	}
 }
 
-func (s *State) index(e Entry, at change.Offset) {
-	f := e.Shape.read(e.Row)
-	switch e.Shape.Table {
-	case Verra:
+// reindex takes one row of a key, if there was one, out of the indexes and
+// another into them.
+func (s *State) reindex(old, cur *Entry, at change.Offset) {
+	var was, is fields
+	var t Table
+	if old != nil {
+		t, was = old.Shape.Table, old.Shape.read(old.Row)
+		s.touch(t, &was, at)
+	}
+	if cur != nil {
+		t, is = cur.Shape.Table, cur.Shape.read(cur.Row)
+		s.touch(t, &is, at)
+	}
+	for _, x := range indexes[t] {
+		s.move(x, x.key(old, &was), x.key(cur, &is))
+	}
+	s.move(unfitRows, unfitKey(old), unfitKey(cur))
+}
+
+// move puts one key of an index in the place of another, "" for none.
+func (s *State) move(x index, old, cur string) {
+	if old == cur {
+		return
+	}
+	if old != "" {
+		s.index[x].Delete(old)
+	}
+	if cur != "" {
+		s.index[x].Set(packed.Item{Key: cur})
+	}
+}
+
+// key returns the key of a row with fields f in an index, "" when it has none.
+func (x index) key(e *Entry, f *fields) string {
+	if e == nil {
+		return ""
+	}
+	switch x {
+	case byCountry:
 		if c := f[vCountry].Text; c != "" {
-			s.byCountry.Set(c + "\x00" + e.Key)
+			return c + "\x00" + e.Key
 		}
-	case Carbonmark:
+	case join:
 		if f[cProjectID].Kind == change.Text {
-			s.join.Set(Entry{Key: joinKey(f), Row: e.Row, Shape: e.Shape})
+			return joinKey(f)
 		}
-	case News:
-		order := newsKey(f)
-		s.newsOrder.Set(Entry{Key: order, Row: e.Row, Shape: e.Shape})
+	case newsOrder:
+		return newsKey(f)
+	case newsSource:
 		if src := f[nSource].Text; src != "" {
-			s.newsSource.Set(Entry{Key: src + "\x00" + order, Row: e.Row, Shape: e.Shape})
+			return src + "\x00" + newsKey(f)
 		}
 	}
-	if e.Shape.unfit(e.Row) >= 0 {
-		s.unfit.Set(unfitKey(e))
-	}
-	s.touch(e.Shape.Table, &f, at)
+	return ""
 }
 
-func (s *State) unindex(e Entry, at change.Offset) {
-	f := e.Shape.read(e.Row)
-	switch e.Shape.Table {
-	case Verra:
-		if c := f[vCountry].Text; c != "" {
-			s.byCountry.Delete(c + "\x00" + e.Key)
-		}
-	case Carbonmark:
-		if f[cProjectID].Kind == change.Text {
-			s.join.Delete(Entry{Key: joinKey(f)})
-		}
-	case News:
-		order := newsKey(f)
-		s.newsOrder.Delete(Entry{Key: order})
-		if src := f[nSource].Text; src != "" {
-			s.newsSource.Delete(Entry{Key: src + "\x00" + order})
-		}
+func unfitKey(e *Entry) string {
+	if e == nil || e.Shape.unfit(e.Row) < 0 {
+		return ""
 	}
-	if e.Shape.unfit(e.Row) >= 0 {
-		s.unfit.Delete(unfitKey(e))
-	}
-	s.touch(e.Shape.Table, &f, at)
+	return string('a'+rune(e.Shape.Table)) + e.Key
 }
-
-func unfitKey(e Entry) string { return string('a'+rune(e.Shape.Table)) + e.Key }
 
 // unfitRows lists the unfit rows of a table, at most so many.
 func (s *State) unfitRows(t Table, most int) (out []string) {
 	letter := string('a' + rune(t))
-	s.unfit.Ascend(letter, func(k string) bool {
-		if len(out) == most || k[:1] != letter {
+	s.index[unfitRows].Ascend(letter, func(it packed.Item) bool {
+		if len(out) == most || it.Key[:1] != letter {
 			return false
 		}
-		out = append(out, k)
+		out = append(out, it.Key)
 		return true
 	})
 	return out
@@ -207,20 +228,20 @@ func (s *State) unfitRows(t Table, most int) (out []string) {
 // Unfit counts the rows with a value that SQL cannot cast to the type that the
 // view has, so that the view's query fails as a whole, and tells of the first.
 func (s *State) Unfit() (n int, first string) {
-	k, ok := s.unfit.Min()
-	if !ok {
-		return 0, ""
-	}
-	e, _ := s.Get(Table(k[0]-'a'), k[1:])
-	i, r := e.Shape.unfit(e.Row), e.Shape.Relation
-	return s.unfit.Len(), fmt.Sprintf("column %s of %s.%s has %.40q in the row %s", r.Columns[i].Name, r.Schema, r.Name, e.Row.Value(i).Text, e.Shape.KeyText(e.Key))
+	s.index[unfitRows].Ascend("", func(it packed.Item) bool {
+		e, _ := s.Get(Table(it.Key[0]-'a'), it.Key[1:])
+		i, r := e.Shape.unfit(e.Row), e.Shape.Relation
+		first = fmt.Sprintf("column %s of %s.%s has %.40q in the row %s", r.Columns[i].Name, r.Schema, r.Name, e.Row.Value(i).Text, e.Shape.KeyText(e.Key))
+		return false
+	})
+	return s.index[unfitRows].Len(), first
 }
 
 // joinKey sorts the Carbonmark rows of a project so that the one SQL would pick
 // comes last: updated_at with NULL first, then id.
-func joinKey(f fields) string {
+func joinKey(f *fields) string {
 	pid, id := f[cProjectID].Text, f[cID].Text
-	k := make([]byte, 0, len(pid)+len(id)+11)
+	k := make([]byte, 0, len(pid)+len(id)+1+maxOrder)
 	k = append(append(k, pid...), 0)
 	if at, ok := ReadInstant(f[cUpdated]); ok {
 		k = at.appendTo(append(k, 1))
@@ -232,9 +253,9 @@ func joinKey(f fields) string {
 
 // newsKey sorts news as SQL does: published_at descending with NULL last, then
 // guid ascending.
-func newsKey(f fields) string {
+func newsKey(f *fields) string {
 	guid := f[nGUID].Text
-	k := make([]byte, 0, len(guid)+10)
+	k := make([]byte, 0, len(guid)+maxOrder)
 	if at, ok := ReadInstant(f[nPublishedAt]); ok {
 		k = at.appendTo(append(k, 0))
 		for i := 1; i < len(k); i++ {
@@ -244,4 +265,16 @@ func newsKey(f fields) string {
 		k = append(k, 1)
 	}
 	return string(append(k, guid...))
+}
+
+// maxOrder is what stands before the key of the row in the order of an index: a
+// byte that says whether there is a time, and the time.
+const maxOrder = 1 + instantBytes
+
+// behindOrder returns the key of the row. timed is the byte before a time.
+func behindOrder(k string, timed byte) string {
+	if k[0] == timed {
+		return k[maxOrder:]
+	}
+	return k[1:]
 }

@@ -51,7 +51,7 @@ func (s *State) touch(t Table, f *fields, at change.Offset) {
 	case Carbonmark:
 		// The country is the Verra row's. A row that joins nothing changes no
 		// answer; when its partner appears, that is a change of its own.
-		if e, ok := s.rows[Verra].Get(Entry{Key: f[cProjectID].Text}); ok {
+		if e, ok := s.Get(Verra, f[cProjectID].Text); ok {
 			vf := e.Shape.read(e.Row)
 			filter = vf[vCountry].Text
 		}
