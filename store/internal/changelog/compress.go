@@ -172,13 +172,16 @@ func squeeze(key, f []byte, enc *zstd.Encoder) ([]byte, error) {
 }
 
 // replace gives the rewritten file the segment's name and lets new readers map
-// it.
+// it. The segment is pinned: those who read it have the old file, and no Cut begins.
 func (l *Log) replace(s *segment, tmp string) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	i := slices.Index(l.segments, s) // pinned, so no cut is going on
-	if l.closed || i < 0 {           // retention was faster
+	gone := l.closed || !slices.Contains(l.segments, s)
+	l.mu.Unlock()
+	if gone {
 		return os.Remove(tmp)
+	}
+	if err := l.opt.fault("compress.name"); err != nil {
+		return err
 	}
 	if err := os.Rename(tmp, s.path); err != nil {
 		return fmt.Errorf("compress: %w", err)
@@ -187,8 +190,10 @@ func (l *Log) replace(s *segment, tmp string) error {
 		return err
 	}
 	l.opt.crash("compress.named")
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	next := &segment{path: s.path, first: s.first, last: s.last, born: s.born, birth: s.birth}
-	l.segments[i] = next
+	l.segments[slices.Index(l.segments, s)] = next
 	l.mapped = slices.DeleteFunc(l.mapped, func(o *segment) bool { return o == s })
 	l.squeezed[s.first] = true
 	s.dropped = true // the last reader unmaps the old file; this call is one of them

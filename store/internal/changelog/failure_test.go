@@ -308,3 +308,46 @@ func TestCutDuringCopy(t *testing.T) {
 		t.Fatal(errors.Join(errs...))
 	}
 }
+
+// A disk that takes its time to unlink or to name a sealed segment keeps nobody
+// waiting who appends, reads or lists, and what was read before reads on.
+func TestSlowDiskHoldsNobody(t *testing.T) {
+	for point, do := range map[string]func(*changelog.Log) error{
+		"drop.unlink":   (*changelog.Log).DropOldest,
+		"compress.name": func(l *changelog.Log) error { _, err := l.Compress(); return err },
+	} {
+		t.Run(point, func(t *testing.T) {
+			dir, reached, well := t.TempDir(), make(chan struct{}), make(chan struct{})
+			l := open(t, dir, changelog.Options{Fault: func(p string) error {
+				if p == point {
+					close(reached)
+					<-well
+				}
+				return nil
+			}})
+			add(t, l, 3, true)
+			if err := l.Rotate(); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error)
+			go func() { done <- do(l) }()
+			<-reached
+			add(t, l, 2, true)
+			if got := readAll(t, l, 1); len(got) != 2 {
+				t.Errorf("read the blocks at %v", got)
+			}
+			if n := len(l.Segments()); n != 2 {
+				t.Errorf("%d segments", n)
+			}
+			close(well)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			var gone *change.CompactedError
+			if _, err := l.Read(1, 64); errors.As(err, &gone) != (point == "drop.unlink") {
+				t.Errorf("afterwards: %v", err)
+			}
+			whole(t, l, dir).Close()
+		})
+	}
+}

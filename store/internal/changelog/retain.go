@@ -39,34 +39,50 @@ func (l *Log) Segments() []Segment {
 }
 
 // DropOldest unlinks the oldest segment, which must be sealed. Readers inside
-// it finish undisturbed; the next read gets a CompactedError.
+// it finish undisturbed; the next read gets a CompactedError. Nobody waits for the
+// disk meanwhile but a Cut. The goroutine that calls it is the one that calls Compress.
 func (l *Log) DropOldest() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.admit()
-	if l.closed {
-		return change.ErrClosed
+	s, err := l.oldest()
+	if err != nil {
+		return err
 	}
-	if len(l.segments) < 2 {
-		return fmt.Errorf("drop segment: %s is open", l.segments[0].path)
-	}
-	s := l.segments[0]
+	defer l.leave(s)
 	l.opt.crash("drop.begin")
+	if err := l.opt.fault("drop.unlink"); err != nil {
+		return err
+	}
 	if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("drop segment: %w", err)
 	}
+	err = boltfile.SyncDir(l.dir)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.segments = l.segments[1:]
 	l.show()
 	l.forget(l.segments[0].first)
 	l.mapped = slices.DeleteFunc(l.mapped, func(o *segment) bool { return o == s })
 	s.dropped = true
-	var err error
-	if s.refs == 0 {
-		err = s.close()
-	}
-	err = errors.Join(err, boltfile.SyncDir(l.dir))
 	l.opt.crash("drop.done")
 	return err
+}
+
+// oldest pins the oldest segment, mapped, so that whoever reads it can until it has
+// left the list, and so that no Cut begins.
+func (l *Log) oldest() (*segment, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.admit()
+	if l.closed {
+		return nil, change.ErrClosed
+	}
+	s := l.segments[0]
+	if len(l.segments) < 2 {
+		return nil, fmt.Errorf("drop segment: %s is open", s.path)
+	}
+	if _, err := l.use(0); err != nil {
+		s.refs++ // it is damaged, so nobody reads it
+	}
+	return s, nil
 }
 
 // Births returns the tails at which the segments were born, oldest first: the
