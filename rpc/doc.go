@@ -2,9 +2,9 @@
 //
 // It is the last stage: the store publishes immutable snapshots of the views,
 // one for each source transaction; rpc turns them into encoded replies, keeps
-// those, and sends them. It sees the store only through Reader, Snapshot and
-// History. A Get call is told of no changes: it takes the newest Snapshot, asks
-// it for the version of what the call reads, and compares.
+// those, and sends them. It sees the store only through Reader, History, Changelog
+// and the words of store/change. A Get call is told of no changes: it takes the
+// newest snapshot, asks it for the version of what the call reads, and compares.
 //
 //	s, err := rpc.New(reader, rpc.Options{Pool: pool})
 //	go s.Serve(ctx, listener)     // blocks until ctx ends
@@ -14,23 +14,23 @@
 //
 // # Invariants
 //
-//  1. An answer is computed from one Snapshot. Version and rows never come from
+//  1. An answer is computed from one snapshot. Version and rows never come from
 //     two.
-//  2. A cached list is sent only while Snapshot.Version of its view and filter
+//  2. A cached list is sent only while the Version of its view and filter
 //     equals that of the snapshot it was made from; a cached detail only while
 //     the row is the same. The TTL is an upper bound on top.
 //  3. A NonStreaming answer is kept under the version that was read before its
 //     SQL ran, so it is at least as new as the store, and the first change of
 //     its tables that the store sees ends it.
 //  4. A hit encodes nothing and copies no message: the reply holds its encoded
-//     form in the unknown fields, and codec.go sends those bytes as they are.
+//     form in the unknown fields, and internal/wire sends those bytes as they are.
 //     To everything else it is an ordinary message.
 //  5. Memory is bounded: the cache by bytes and entries, a reply by
 //     MaxSendBytes, the number of replies being computed by MaxLoads and the
 //     pool, connections, streams, requests and headers by their options. Filters
 //     that match nothing are not cached.
 //  6. No error tells a caller more than a SQLSTATE of what Postgres said.
-//  7. A bad file at Reload changes nothing.
+//  7. A bad tokens file at Reload changes nothing.
 //
 // # Cache
 //
@@ -40,40 +40,13 @@
 // (carbond-cache: bypass). Callers who miss at the same time share one load; one
 // who leaves does not end it for the others.
 //
-// # Pages
-//
-// page_size 0 is everything; larger sizes than MaxPageSize are lowered to it. A
-// page begins strictly after the last key of the one before, so rows that come
-// and go between two pages neither repeat nor hide others. News has no such key:
-// see newsMark in page.go. A token is bound to its call and filter by a
-// checksum; it survives restarts.
-//
-// # Watching and the past
-//
-// The Watch calls read from internal/hub: one follower of the changelog, each
-// delta encoded once, a bounded ring of whole transactions, messages shared by
-// all watchers of a filter. A watcher is an offset and one message on its way. It
-// joins the ring first and looks at a snapshot then, so nothing is missed
-// between; a token goes on in the ring, or through the changelog until the ring
-// has the rest. Several transactions may share a message. The number of watchers
-// and the bytes sent to them slow the hub's reading down, never the writer.
-// A connection carries MaxConcurrentStreams watchers.
-//
-// A token holds offset, LSN and commit time. The latter is compared with the
-// changelog's, so that a restored or replaced one is told from the token's own.
-//
-// as_of_offset and as_of_time answer as of the last end of a transaction before.
-// That reads the changelog since then: MaxHistoric at a time, a few versions are
-// kept for a minute. News is newest first in an answer; a watcher orders it
-// himself.
-//
 // # Sizes
 //
 // Most clients accept replies of 4 MiB unless told otherwise (some
 // 50,000 projects), and report a larger one as RESOURCE_EXHAUSTED themselves: raise the
 // client's limit, or use page_size. The server refuses a reply above
 // MaxSendBytes with the reason REPLY_TOO_LARGE. A client that compresses its
-// requests with gzip gets gzip back, made anew for each call: for 5,000 sample
+// requests with gzip gets gzip back, made for each call: for 5,000 sample
 // projects 47 kB in place of 359 kB, and 9 ms of CPU. That pays on slow links
 // only.
 //
@@ -87,13 +60,5 @@
 // its token, so that guessing is slow; health is not counted. A client
 // certificate, where Options.TLS asks for one, is checked before all that.
 //
-// # Codec and metrics
-//
-// Measured with the server and its clients on the same two cores, in turns with
-// a bare grpc-go server that sends the same bytes and no headers of its own, as
-// a ratio of CPU time for each call: 0.96 to 1.05 for 5,000 projects (359 kB),
-// 0.92 to 0.98 for 47 quotes (2.3 kB). What made the difference: bytes without a
-// copy, one interceptor whose series are resolved once for each method in place
-// of the usual provider's lookup by label text (0.1), workers that keep their
-// stacks (0.04). The rest is the four reply headers.
+// See DESIGN.md for the reasons.
 package rpc

@@ -60,7 +60,7 @@ const (
 )
 
 // largePackages are those that still have more files. None may be added.
-var largePackages = map[string]bool{"replicate": true, "store": true}
+var largePackages = map[string]bool{}
 
 // longFunctions are those that still are longer. None may be added.
 var longFunctions = map[string]bool{"replicate/yardstick.Run": true}

@@ -16,7 +16,7 @@ import (
 	"carbond/cmd/carbond/internal/logging"
 )
 
-// Exit codes of the contract (DESIGN 3.1); 64 and 78 are those of sysexits(3).
+// Exit codes that scripts depend on; 64 and 78 are those of sysexits(3).
 const (
 	exitOK      = 0
 	exitFailure = 1

@@ -81,7 +81,7 @@ func cpuTime() float64 {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
-// goals of DESIGN 6 by number of projects.
+// The goals by number of projects: MB of memory, seconds of a start.
 var (
 	rssGoal   = map[int]float64{5_000: 40, 100_000: 120}
 	startGoal = map[int]float64{100_000: 0.5, 1_000_000: 4}

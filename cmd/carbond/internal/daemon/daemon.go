@@ -24,7 +24,7 @@ import (
 	"carbond/store"
 )
 
-// The modes of DESIGN 1.
+// The modes, as metrics and the page name them.
 const (
 	modePostgres = "postgres"
 	modeEmbedded = "embedded"

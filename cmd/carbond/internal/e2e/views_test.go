@@ -19,7 +19,7 @@ import (
 	"carbond/store/change"
 )
 
-// The views as section 3.4 of the contract writes them, with text in byte
+// The views as they are defined, with text in byte
 // order. They are written here once more on purpose.
 const (
 	projectsSQL = `SELECT DISTINCT ON (v.project_id COLLATE "C") v.project_id, COALESCE(c.project_name, v.project_name), v.registry_status, v.country, v.vintage, v.supply
