@@ -231,10 +231,11 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err, problems)
 	}
 	want := map[string]float64{
-		`carbond_cache_requests_total{result="hit",view="projects"}`:                                                                         2,
-		`carbond_cache_requests_total{result="miss",view="projects"}`:                                                                        1,
-		`carbond_cache_requests_total{result="bypass",view="news"}`:                                                                          0,
-		`carbond_cache_entries{}`:                                                                                                            1,
+		`carbond_cache_requests_total{result="hit",view="projects"}`:  2,
+		`carbond_cache_requests_total{result="miss",view="projects"}`: 1,
+		`carbond_cache_requests_total{result="bypass",view="news"}`:   0,
+		`carbond_cache_entries{}`:                                     1,
+
 		`grpc_server_handled_total{grpc_code="OK",grpc_method="GetProjects",grpc_service="carbon.CarbonService",grpc_type="unary"}`:          3,
 		`grpc_server_handled_total{grpc_code="InvalidArgument",grpc_method="GetNews",grpc_service="carbon.CarbonService",grpc_type="unary"}`: 1,
 		`grpc_server_started_total{grpc_method="GetFinanceData",grpc_service="carbon.CarbonService",grpc_type="unary"}`:                      0,
