@@ -29,7 +29,8 @@ var arrows = map[string][]string{
 	"proto":                         {},
 	"cmd":                           {"*"},
 	"cmd/carbond/internal":          {},
-	"cmd/carbond/internal/client":   {"cmd/carbond/internal/admin", "cmd/carbond/internal/certs", "store/change", "proto/carbon"},
+	"cmd/carbond/internal/certs":    {"cmd/carbond/internal/config"},
+	"cmd/carbond/internal/client":   {"cmd/carbond/internal/admin", "cmd/carbond/internal/certs", "cmd/carbond/internal/config", "store/change", "proto/carbon"},
 	"cmd/carbond/internal/daemon":   {"*"}, // wires the stages
 	"packaging":                     {},
 	"cmd/carbond/internal/e2e":      {"*"}, // drives the whole program from outside

@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -18,9 +23,8 @@ func cmdDemo(a *app) *cobra.Command {
 		Short: "Run offline with SAMPLE DATA in a temporary data directory",
 		Long: "Runs the daemon in embedded mode with sample data that moves, without network and without touching\n" +
 			"your data: the data directory is temporary and goes when the demo ends (Ctrl-C).",
-		Example:     "  carbond demo\n  carbond demo --grpc-listen 127.0.0.1:0 --http-listen 127.0.0.1:0",
-		Args:        noArgs,
-		Annotations: map[string]string{daemonMark: "yes"},
+		Example: "  carbond demo\n  carbond demo --grpc-listen 127.0.0.1:0 --http-listen 127.0.0.1:0",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return demo(a, cmd.Context(), overridden(cmd.Flags()))
 		},
@@ -30,7 +34,8 @@ func cmdDemo(a *app) *cobra.Command {
 }
 
 func demo(a *app, ctx context.Context, flags map[string]string) (err error) {
-	dir, err := os.MkdirTemp("", "carbond-demo-")
+	removeDead(os.TempDir())
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", demoPrefix, os.Getpid()))
 	if err != nil {
 		return fmt.Errorf("make a temporary data directory: %w", err)
 	}
@@ -41,15 +46,35 @@ func demo(a *app, ctx context.Context, flags map[string]string) (err error) {
 	}()
 	// Whatever is configured, a demo touches neither a database nor the net.
 	flags["data_dir"], flags["postgres.url"], flags["postgres.password"], flags["feeds.enabled"] = dir, "", "", strings.Join(config.FeedNames(), ",")
-	cfg, err := a.load(flags)
+	cfg, level, err := a.loadDaemon(flags)
 	if err != nil {
 		return err
 	}
 	if cfg.Origin("log.level") == "default" {
-		cfg.Log.Level = "warn" // what to try should stand out
+		level.Set(slog.LevelWarn) // what to try should stand out
 	}
-	opt := a.surroundings(cfg, flags)
+	opt := a.surroundings(level, flags)
 	opt.Sample = true
 	opt.Up = func(ctx context.Context, d *daemon.Daemon) { d.Welcome(ctx, a.out) }
 	return daemon.Run(ctx, cfg, opt)
+}
+
+// demoPrefix begins the name of a demo's folder; its process follows.
+const demoPrefix = "carbond-demo-"
+
+// removeDead removes the folders of demos that were killed. What cannot be removed
+// belongs to somebody else.
+func removeDead(tmp string) {
+	found, _ := filepath.Glob(filepath.Join(tmp, demoPrefix+"*")) // the pattern is valid
+	for _, dir := range found {
+		id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), demoPrefix), "-")
+		pid, err := strconv.Atoi(id)
+		owner, ok := ownerOf(dir)
+		if err != nil || pid <= 0 || !ok || int(owner.Uid) != os.Getuid() {
+			continue
+		}
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(dir)
+		}
+	}
 }

@@ -98,7 +98,7 @@ func printFindings(a *app, findings []schema.Finding) (bad int) {
 	}
 	switch {
 	case bad > 0:
-		fmt.Fprintf(a.out, "\n%d problems keep replication from working\n", bad)
+		fmt.Fprintf(a.out, "\n%s replication from working\n", count(bad, "problem keeps", "problems keep"))
 	case len(findings) > 0:
 		fmt.Fprintln(a.out, "\nreplication can work")
 	}

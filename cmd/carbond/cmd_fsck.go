@@ -78,6 +78,6 @@ func printCheck(a *app, dir string, r *store.Report) error {
 	for _, p := range r.Problems {
 		fmt.Fprintf(a.out, "PROBLEM: %v\n", p)
 	}
-	fmt.Fprintf(a.out, "%d problems. Keep a copy of the directory before you change anything in it.\n", len(r.Problems))
+	fmt.Fprintf(a.out, "%s. Keep a copy of the directory before you change anything in it.\n", count(len(r.Problems), "problem", "problems"))
 	return errQuiet
 }

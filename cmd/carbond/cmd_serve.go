@@ -1,11 +1,12 @@
 package main
 
 import (
+	"log/slog"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"carbond/cmd/carbond/internal/admin"
-	"carbond/cmd/carbond/internal/config"
 	"carbond/cmd/carbond/internal/daemon"
 )
 
@@ -51,25 +52,24 @@ func cmdServe(a *app) *cobra.Command {
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			flags := overridden(cmd.Flags())
-			cfg, err := a.load(flags)
+			cfg, level, err := a.loadDaemon(flags)
 			if err != nil {
 				return err
 			}
-			return daemon.Run(cmd.Context(), cfg, a.surroundings(cfg, flags))
+			return daemon.Run(cmd.Context(), cfg, a.surroundings(level, flags))
 		},
-		Annotations: map[string]string{daemonMark: "yes"},
 	}
 	addOverrides(c.Flags(), "data-dir", "grpc-listen", "http-listen", "log-level")
 	return c
 }
 
 // surroundings are what a daemon depends on besides its configuration. flags are
-// those that stand for keys, also at a reload.
-func (a *app) surroundings(cfg *config.Config, flags map[string]string) daemon.Options {
-	log, level := a.logger(cfg)
+// those that stand for keys, also at a reload. From here on signals are the daemon's.
+func (a *app) surroundings(level *slog.LevelVar, flags map[string]string) daemon.Options {
+	close(a.asked)
 	b := build()
 	return daemon.Options{
-		Sources: a.sources(flags), Redaction: &a.secrets, Version: admin.Version{Version: b.Version, Revision: b.Revision, Date: b.Date, Go: b.Go}, Log: log, Level: level,
+		Sources: a.sources(flags), Redaction: &a.secrets, Version: admin.Version{Version: b.Version, Revision: b.Revision, Date: b.Date, Go: b.Go}, Log: a.log, Level: level,
 		Getenv: a.getenv, PID: a.pid, Signals: a.signals,
 	}
 }

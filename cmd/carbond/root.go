@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,9 +30,6 @@ const (
 // errQuiet ends a command with exit code 1 after it has said everything itself.
 var errQuiet = errors.New("failed")
 
-// daemonMark is the annotation of commands that handle signals themselves.
-const daemonMark = "daemon"
-
 // app is one run of the program.
 type app struct {
 	stdio
@@ -38,19 +38,75 @@ type app struct {
 
 	secrets config.Redaction
 
-	began   bool  // the command line was right and its command runs
-	unknown error // help was asked for what does not exist
+	began   bool         // the command line was right and its command runs
+	log     *slog.Logger // of a daemon, nil in other commands
+	jsonLog bool
+	daemon  atomic.Bool   // the command is one, which SIGHUP does not end
+	asked   chan struct{} // closed when a daemon has taken the signals for itself
+	unknown error         // help was asked for what does not exist
 }
+
+// grace is how long a command may go on after a signal: one that waits in the kernel,
+// to open a pipe that nobody writes to, does not hear of it.
+const grace = 4 * time.Second
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, std stdio) int {
-	a := &app{stdio: std}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	a := &app{stdio: std, asked: make(chan struct{})}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	root := a.root()
 	root.SetArgs(args)
-	cmd, err := root.ExecuteContextC(ctx)
-	return a.exit(cmd, cmp.Or(err, a.unknown))
+	quit, over := a.interrupts(cancel)
+	defer over()
+	done := make(chan int, 1)
+	go func() {
+		cmd, err := root.ExecuteContextC(ctx)
+		done <- a.exit(cmd, cmp.Or(err, a.unknown))
+	}()
+	select {
+	case code := <-done:
+		return code
+	case <-quit:
+		fmt.Fprintf(a.err, "carbond: %v\n", context.Cause(ctx))
+		return exitFailure
+	}
+}
+
+// interrupts ends a command at a signal, until it is over or a daemon has taken the
+// signals for itself. quit is closed when the command does not end in time, or at a
+// second signal.
+func (a *app) interrupts(cancel context.CancelCauseFunc) (quit <-chan struct{}, over func()) {
+	late, ended := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var wait <-chan time.Time
+		for {
+			select {
+			case s := <-a.signals:
+				if s == syscall.SIGHUP && a.daemon.Load() {
+					continue // the configuration is being read at this moment
+				}
+				if wait != nil {
+					close(late)
+					return
+				}
+				cancel(fmt.Errorf("stopped by signal: %s", s))
+				wait = time.After(grace)
+			case <-wait:
+				close(late)
+				return
+			case <-a.asked:
+				return
+			case <-ended:
+				return
+			}
+		}
+	})
+	return late, sync.OnceFunc(func() {
+		close(ended)
+		wg.Wait()
+	})
 }
 
 // exit prints the error, if any, and chooses the exit code.
@@ -66,12 +122,19 @@ func (a *app) exit(cmd *cobra.Command, err error) int {
 	case !a.began || errors.As(err, &usage):
 		fmt.Fprintf(a.err, "%s: %s\nSee '%s --help'.\n", cmd.CommandPath(), a.printable(err.Error()), cmd.CommandPath())
 		return exitUsage
+	case errors.Is(err, config.ErrInvalid) && a.jsonLog:
+		a.log.Error("carbond ends: the configuration is invalid", "error", err)
+		return exitConfig
 	case errors.Is(err, config.ErrInvalid):
 		fmt.Fprintf(a.err, "%s: invalid configuration:\n", cmd.CommandPath())
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			fmt.Fprintf(a.err, "  %s\n", a.printable(line))
 		}
 		return exitConfig
+	}
+	if a.jsonLog {
+		a.log.Error("carbond ends", "error", err)
+		return exitFailure
 	}
 	fmt.Fprintf(a.err, "%s: %s\n", cmd.CommandPath(), a.printable(err.Error()))
 	return exitFailure
@@ -89,7 +152,6 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:      true,
 		Args:              unknownCommand,
 		RunE:              a.bare,
-		PersistentPreRunE: a.prepare,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(a.in)
@@ -153,23 +215,6 @@ func (a *app) finish(c *cobra.Command) {
 	}
 }
 
-// prepare makes signals end every command that does not handle them itself.
-func (a *app) prepare(cmd *cobra.Command, _ []string) error {
-	if cmd.Annotations[daemonMark] != "" || a.signals == nil {
-		return nil
-	}
-	ctx, cancel := context.WithCancelCause(cmd.Context())
-	go func() {
-		select {
-		case s := <-a.signals:
-			cancel(fmt.Errorf("stopped by signal: %s", s))
-		case <-ctx.Done():
-		}
-	}()
-	cmd.SetContext(ctx)
-	return nil
-}
-
 // unknownCommand refuses arguments of a command that only has subcommands.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
@@ -221,7 +266,7 @@ func (a *app) helpCommand() *cobra.Command {
 func (a *app) load(flags map[string]string) (*config.Config, error) {
 	cfg, warnings, err := config.Load(a.sources(flags))
 	for _, w := range warnings {
-		fmt.Fprintf(a.err, "warning: %s\n", a.redact(w.String()))
+		fmt.Fprintf(a.err, "warning: %s\n", a.printable(w.String()))
 	}
 	if err != nil {
 		return nil, err
@@ -230,11 +275,35 @@ func (a *app) load(flags map[string]string) (*config.Config, error) {
 	return cfg, nil
 }
 
+// loadDaemon is load for a daemon, whose warnings are lines of its log.
+func (a *app) loadDaemon(flags map[string]string) (*config.Config, *slog.LevelVar, error) {
+	a.daemon.Store(true)
+	cfg, warnings, err := config.Load(a.sources(flags))
+	if err != nil {
+		return nil, nil, err
+	}
+	a.secrets.Add(cfg)
+	log, level := a.logger(cfg)
+	a.log, a.jsonLog = log, cfg.Log.Format == "json"
+	for _, w := range warnings {
+		log.Warn("configuration", "warning", w.String())
+	}
+	return cfg, level, nil
+}
+
 // redact removes known secrets and the passwords of URLs from a text.
 func (a *app) redact(s string) string { return a.secrets.Text(s) }
 
 // printable is a text for a terminal, without secrets.
 func (a *app) printable(s string) string { return client.Lines(a.redact(s)) }
+
+// count is a number with its word.
+func count(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}
 
 // logger returns the daemon's logger and the level that a reload may change.
 func (a *app) logger(cfg *config.Config) (*slog.Logger, *slog.LevelVar) {

@@ -2,8 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -100,6 +103,60 @@ func TestDemo(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("%s is left behind: %v", dir, err)
+	}
+}
+
+// TestSignalWhileOpening ends commands that wait in the kernel for somebody to write
+// to a pipe: they do not hear of a signal themselves. A second one waits for nothing.
+func TestSignalWhileOpening(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"check-config", "--config", pipe}, {"serve", "--config", pipe}, {"restore", pipe, "--data-dir", filepath.Join(t.TempDir(), "data")}} {
+		signals := make(chan os.Signal, 2)
+		var errs safeBuffer
+		done := make(chan int, 1)
+		go func() {
+			done <- run(t.Context(), args, stdio{in: strings.NewReader(""), out: io.Discard, err: &errs, env: []string{"CARBOND_CONFIG=" + emptyConfig(t)}, signals: signals})
+		}()
+		signals <- syscall.SIGTERM
+		signals <- syscall.SIGTERM
+		select {
+		case code := <-done:
+			if code != 1 || !strings.Contains(errs.String(), "stopped by signal: terminated") {
+				t.Errorf("%v: exit code %d: %s", args, code, errs.String())
+			}
+		case <-time.After(patience):
+			t.Fatalf("%v: goes on after two signals", args)
+		}
+		w, err := os.OpenFile(pipe, os.O_WRONLY, 0) // what was given up ends as well
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = w.Close()
+	}
+}
+
+// TestDemoRemovesDead removes what killed demos left, and nothing else.
+func TestDemoRemovesDead(t *testing.T) {
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	tmp := t.TempDir()
+	for name, stays := range map[string]bool{
+		fmt.Sprintf("carbond-demo-%d-1", gone.Process.Pid): false,
+		fmt.Sprintf("carbond-demo-%d-2", os.Getpid()):      true,
+		"carbond-demo-x-3": true, "carbond-demo--1-4": true, "other": true,
+	} {
+		if err := os.MkdirAll(filepath.Join(tmp, name, "data"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		removeDead(tmp)
+		if _, err := os.Stat(filepath.Join(tmp, name)); (err == nil) != stays {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

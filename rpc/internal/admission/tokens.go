@@ -53,6 +53,9 @@ const (
 // minToken bounds a plain token from below: a shorter one can be guessed.
 const minToken = 16
 
+// maxTokensFile bounds what is read of the file: a device may have no end.
+const maxTokensFile = 1 << 20
+
 // maxTokens bounds the file: every call compares with every token.
 const maxTokens = 1024
 
@@ -68,7 +71,7 @@ func readTokens(path string) ([]bearer, error) {
 		return nil, fmt.Errorf("read tokens: %w", err)
 	}
 	defer f.Close()
-	tokens, err := parseTokens(f)
+	tokens, err := parseTokens(io.LimitReader(f, maxTokensFile))
 	if err != nil {
 		return nil, fmt.Errorf("read tokens of %s: %w", path, err)
 	}

@@ -22,6 +22,7 @@ type Options struct {
 	Ready    func() Readiness    // what /readyz answers; must not block
 	Status   func() Status       // what /status.json shows; must not block
 	Console  func() Console      // what the page shows; must not block
+	Hosts    func() []string     // names beside those of this machine under which the page and /status.json answer; nil means any
 	Pprof    func() bool         // whether /debug/pprof/ answers, asked at each request; nil means no
 }
 
@@ -104,7 +105,7 @@ func Handler(opt Options) http.Handler {
 	mux.HandleFunc("GET /live.js", asset("text/javascript", liveJS))
 	mux.HandleFunc("GET /icon.svg", asset("image/svg+xml", iconSVG))
 	profiles(mux, opt.Pprof)
-	return headers(mux)
+	return headers(knownHosts(mux, opt))
 }
 
 func metrics(opt Options) http.Handler {

@@ -10,9 +10,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"time"
+
+	"carbond/cmd/carbond/internal/config"
 )
 
 // Files names PEM files. ClientCA is optional; with it clients must present a
@@ -79,11 +80,11 @@ func (s *Source) Config() *tls.Config {
 }
 
 func read(f Files, protos []string) (*material, error) {
-	certPEM, err := os.ReadFile(f.Cert)
+	certPEM, err := config.ReadFile(f.Cert)
 	if err != nil {
 		return nil, fmt.Errorf("read certificate: %w", err)
 	}
-	keyPEM, err := os.ReadFile(f.Key)
+	keyPEM, err := config.ReadFile(f.Key)
 	if err != nil {
 		return nil, fmt.Errorf("read private key: %w", err)
 	}
@@ -110,7 +111,7 @@ var ErrNoCertificate = errors.New("no PEM certificate in the file")
 
 // Pool reads a file of PEM certificates.
 func Pool(path string) (*x509.CertPool, error) {
-	b, err := os.ReadFile(path)
+	b, err := config.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read certificate authorities: %w", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"carbond/cmd/carbond/internal/certs"
+	"carbond/cmd/carbond/internal/config"
 )
 
 // Client is how a command reaches the daemon.
@@ -61,7 +61,7 @@ func (c *Client) Dial() (*grpc.ClientConn, error) {
 		grpc.WithUserAgent("carbond/" + c.Version),
 	}
 	if c.TokenFile != "" {
-		b, err := os.ReadFile(c.TokenFile)
+		b, err := config.ReadFile(c.TokenFile)
 		if err != nil {
 			return nil, fmt.Errorf("read the token: %w", err)
 		}

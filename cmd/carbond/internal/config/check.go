@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,6 +30,12 @@ func (l *loader) check() {
 	if c.HTTP.Pprof && c.HTTP.TLS.ClientCA == "" && !loopback(c.HTTP.Listen) {
 		l.warn("http.pprof", "profiles can be read by anyone who reaches %s: set http.client_ca or a loopback http.listen", c.HTTP.Listen)
 	}
+	for key, path := range map[string]string{
+		"grpc.tokens_file": c.GRPC.TokensFile, "grpc.tls_key": c.GRPC.TLS.Key, "http.tls_key": c.HTTP.TLS.Key,
+	} {
+		l.warnOpen(key, path)
+	}
+	l.warnings.sort()
 	if c.DataDir == "" {
 		l.report("data_dir", "data_dir is empty")
 	}
@@ -91,6 +98,16 @@ func (l *loader) report(key, format string, args ...any) {
 func (l *loader) warn(key, format string, args ...any) {
 	where, line := l.place(key)
 	l.warnings.add(where, line, format, args...)
+}
+
+// warnOpen warns of a file with a secret that every user of the machine can read or
+// write. Files of systemd and pipes have their own protection.
+func (l *loader) warnOpen(key, path string) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Mode()&0o006 == 0 || path == "" {
+		return
+	}
+	l.warn(key, "%s: %s has mode %04o, so every user of this machine can read or write it: chmod o-rwx %s", key, path, info.Mode().Perm(), path)
 }
 
 func (l *loader) place(key string) (where string, line int) {

@@ -88,6 +88,7 @@ func (t TLS) Enabled() bool { return t.Cert != "" }
 type HTTP struct {
 	Listen string
 	TLS    TLS
+	Hosts  []string // names under which browsers may read, beside those of this machine
 	Pprof  bool
 }
 

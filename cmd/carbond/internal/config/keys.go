@@ -94,6 +94,8 @@ func (c *Config) listenerKeys() []Key {
 			doc("PEM private key of http.tls_cert."),
 		path("http.client_ca", "", &h.TLS.ClientCA).example("/etc/carbond/clients.crt").
 			doc("PEM certificates of the authorities that sign client certificates for the HTTP listener."),
+		texts("http.hosts", "", &h.Hosts).example("carbond.example.org,.inside.example.org").reload().
+			doc("Names under which the console page and /status.json answer, beside addresses, localhost and the name of this machine; .example.org stands for all below it, * for any. /metrics and the probes answer under every name."),
 		boolean("http.pprof", "false", &h.Pprof).reload().
 			doc("Serve /debug/pprof/ on the HTTP listener. Profiles show memory contents: only behind loopback or client certificates."),
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -150,12 +151,13 @@ func (l *loader) secretFile(name, path, where string, line int) {
 	l.set(name, v, where+" ("+path+")", line)
 	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() { // a pipe is read once
 		l.byName[name].secret.file = path
+		l.warnOpen(name+"_file", path)
 	}
 }
 
 // readSecret reads a file that holds one secret.
 func readSecret(path string) (string, error) {
-	b, err := readFile(path)
+	b, err := ReadFile(path)
 	return strings.TrimRight(string(b), "\r\n"), err
 }
 
@@ -183,7 +185,7 @@ func (l *loader) file(path string) {
 	if !explicit {
 		path = DefaultPath
 	}
-	b, err := readFile(path)
+	b, err := ReadFile(path)
 	if err != nil {
 		if !explicit && errors.Is(err, fs.ErrNotExist) {
 			return
@@ -195,19 +197,26 @@ func (l *loader) file(path string) {
 	l.yaml(path, b)
 }
 
-// readFile reads a regular (or piped) file of bounded size.
-func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
+// ReadFile reads a file of at most 1 MiB, whatever kind of file it is: a device may
+// have no end.
+func ReadFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if info.IsDir() {
 		return nil, fmt.Errorf("%s is a directory, not a file", path)
 	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("%s has %d bytes, more than the limit of %d", path, info.Size(), maxFile)
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if len(b) > maxFile {
+		return nil, fmt.Errorf("%s is larger than the limit of %d bytes", path, maxFile)
 	}
-	return os.ReadFile(path)
+	return b, err
 }
 
 // errText says what an operating-system error means in this place.

@@ -79,8 +79,8 @@ func build(ctx context.Context, cfg *config.Config, opt Options) (_ *Daemon, err
 		}
 	}()
 	for _, step := range []func(context.Context, *config.Config) error{
-		d.buildStore,  // 1. what is known so far, and the lock on it
-		d.bind,        // 2. addresses: a taken port is told before any work is done
+		d.bind,        // 1. addresses: a taken port ends the start before it has made anything
+		d.buildStore,  // 2. what is known so far, and the lock on it
 		d.buildSource, // 3. Postgres -> store
 		d.buildFeeds,  // 4. upstreams -> Postgres or store
 		d.buildViews,  // 5. store -> files
@@ -193,9 +193,6 @@ func (d *Daemon) buildSource(ctx context.Context, cfg *config.Config) error {
 		return nil
 	}
 	opt := ReplicateOptions(cfg)
-	if err := opt.Validate(); err != nil {
-		return config.Problems{{Where: cfg.Origin("postgres.url"), Text: "postgres: " + err.Error()}}
-	}
 	var err error
 	if d.pool, err = OpenPool(ctx, cfg); err != nil {
 		return err
@@ -255,7 +252,16 @@ func (d *Daemon) buildAdmin(_ context.Context, _ *config.Config) error {
 		Ready:    d.readiness,
 		Status:   d.status,
 		Console:  d.consolePage,
+		Hosts:    d.hosts,
 		Pprof:    func() bool { return d.cfg.Load().HTTP.Pprof },
 	})
 	return nil
+}
+
+// hosts are the names under which the HTTP listener answers browsers, beside those
+// of this machine.
+func (d *Daemon) hosts() []string {
+	h := d.cfg.Load().HTTP
+	listener, _, _ := net.SplitHostPort(h.Listen) // checked when it was read
+	return append([]string{listener}, h.Hosts...)
 }

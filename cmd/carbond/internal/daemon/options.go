@@ -231,6 +231,12 @@ func Check(cfg *config.Config) error {
 	if err := checkFiles(cfg); err != nil {
 		return err
 	}
+	if !cfg.Embedded() {
+		opt := ReplicateOptions(cfg)
+		if err := opt.Validate(); err != nil {
+			return config.Problems{{Where: cfg.Origin("postgres.url"), Text: "postgres: " + err.Error()}}
+		}
+	}
 	return checkFeeds(cfg, FeedOptions(cfg, ""))
 }
 

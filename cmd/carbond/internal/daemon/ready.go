@@ -15,7 +15,8 @@ import (
 // the metrics all show this one, taken every healthEvery.
 type verdict struct {
 	ok     bool
-	reason string // why not, or a remark when ok
+	since  time.Time // ok is so
+	reason string    // why not, or a remark when ok
 	remedy string
 }
 
@@ -191,16 +192,30 @@ func (d *Daemon) watchHealth(ctx context.Context) error {
 func (d *Daemon) updateHealth() {
 	v := d.judge()
 	d.updateAge()
-	old := d.health.Swap(&v)
+	old := d.health.Load()
+	same := old != nil && old.ok == v.ok
+	switch {
+	case old == nil:
+		v.since = d.started
+	case same:
+		v.since = old.since
+	default:
+		v.since = time.Now()
+	}
+	d.health.Store(&v)
 	d.met.serving.Set(flag(v.ok))
-	if old != nil && old.ok == v.ok {
+	if same {
 		return
 	}
 	d.setServing(true, v.ok)
 	_ = d.notify.Status(d.statusLine(v))
 	switch {
 	case v.ok:
-		d.log.Info("serving", "took", time.Since(d.started).Round(time.Millisecond), "reason", v.reason)
+		from := d.started
+		if old != nil {
+			from = old.since // the outage
+		}
+		d.log.Info("serving", "took", time.Since(from).Round(time.Millisecond), "reason", v.reason)
 	case old == nil:
 		d.log.Info("not serving yet", "reason", v.reason)
 	default:

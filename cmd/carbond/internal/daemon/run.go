@@ -32,7 +32,7 @@ type Options struct {
 // Run builds the daemon and runs it until a signal, a failing part or the end
 // of ctx. A configuration that cannot be run is a config.Problems.
 func Run(ctx context.Context, cfg *config.Config, opt Options) error {
-	if err := checkFiles(cfg); err != nil {
+	if err := Check(cfg); err != nil {
 		return err
 	}
 	limitMemory(opt.Getenv)

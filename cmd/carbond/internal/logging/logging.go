@@ -40,6 +40,9 @@ func (o Options) replace(groups []string, a slog.Attr) slog.Attr {
 	if o.Journal && len(groups) == 0 && (a.Key == slog.TimeKey || (a.Key == slog.LevelKey && o.Format != "json")) {
 		return slog.Attr{}
 	}
+	if a.Value.Kind() == slog.KindDuration { // JSON would have bare nanoseconds
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
 	if o.Redact == nil {
 		return a
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"carbond/cmd/carbond/internal/logging"
 )
@@ -67,5 +68,16 @@ func TestToJournal(t *testing.T) {
 	id := fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 	if !logging.ToJournal(f, id) || logging.ToJournal(f, "1:2") || logging.ToJournal(f, "") || logging.ToJournal(nil, id) {
 		t.Error("the stream is told wrongly")
+	}
+}
+
+// TestDurations have their unit in both forms: JSON would have bare nanoseconds.
+func TestDurations(t *testing.T) {
+	for format, want := range map[string]string{"json": `"took":"68ms"`, "text": "took=68ms"} {
+		var b strings.Builder
+		logging.New(&b, logging.Options{Format: format}).Info("x", "took", 68*time.Millisecond)
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%s: %s", format, b.String())
+		}
 	}
 }
