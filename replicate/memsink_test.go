@@ -236,6 +236,10 @@ func (m *memSink) lines(table string, columns []string) []string {
 	for _, row := range m.tables[table] {
 		var parts []string
 		for _, c := range columns {
+			if _, ok := row[c]; !ok { // the column is younger than the row
+				parts = append(parts, "NULL")
+				continue
+			}
 			parts = append(parts, row[c])
 		}
 		out = append(out, strings.Join(parts, "|"))

@@ -77,7 +77,8 @@ func TestStartBesideOthers(t *testing.T) {
 func TestIndexesBesideWriters(t *testing.T) {
 	db := pgtest.Shared(t).Database(t)
 	plainTables(t, db)
-	pgtest.Exec(t, db, "ALTER TABLE verra ADD project_name text, ADD project_link text, ADD project_summary text, ADD registry_status text, ADD vintage int, ADD supply float8, ADD updated_at timestamptz")
+	pgtest.Exec(t, db, "ALTER TABLE verra ADD project_name text, ADD project_link text, ADD project_summary text, ADD registry_status text, ADD vintage int, ADD supply float8, ADD updated_at timestamptz",
+		"ALTER TABLE finance ADD currency text", "ALTER TABLE news ADD published_estimated boolean")
 	// It has no transaction id, for which the slot would wait.
 	release := openTransaction(t, db, "LOCK TABLE news IN ROW EXCLUSIVE MODE")
 	r := run(t, newSink(), options(db))

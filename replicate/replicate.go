@@ -48,7 +48,7 @@ type Replicator struct {
 
 	// Used by the goroutine of Run alone.
 	begun     bool                        // a session has found the server fit: tables are not altered any more
-	indexed   bool                        // the indexes were made, or cannot be
+	finished  bool                        // later columns and indexes were made, or cannot be
 	recopy    bool                        // a gap was found while streaming, and the gap action is resnapshot
 	relations map[string]*change.Relation // last shape of each kept table, over connections
 	ignored   map[string]bool             // tables of the publication that were reported as ignored

@@ -131,8 +131,8 @@ func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) erro
 	probeCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.probeLoop(probeCtx) })
-	if s.opt.Migrate && !s.indexed {
-		wg.Go(func() { s.buildIndexes(probeCtx) })
+	if s.opt.Migrate && !s.finished {
+		wg.Go(func() { s.finishTables(probeCtx) })
 	}
 	defer wg.Wait()
 	defer stop()
@@ -489,22 +489,25 @@ func (s *session) watchChildren(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// buildIndexes makes what the start of this process has left to do beside the
-// stream: an index may have to wait for transactions that last for hours.
-func (s *session) buildIndexes(ctx context.Context) {
+// finishTables makes what the start of this process has left to do beside the
+// stream: columns that it can do without, and indexes. Both may have to wait for
+// transactions that last for hours.
+func (s *session) finishTables(ctx context.Context) {
 	conn, err := s.opt.Connect(ctx)
 	if err == nil {
 		defer conn.Close(context.WithoutCancel(ctx))
-		m := &schema.Migration{Conn: conn, Opt: &s.opt, Alter: true, Wait: func(who string) { s.st.setWarning("indexes", who) }}
-		err = m.Indexes(ctx)
+		m := &schema.Migration{Conn: conn, Opt: &s.opt, Alter: true, Wait: func(who string) { s.st.setWarning("tables", who) }}
+		if err = m.AddColumns(ctx); err == nil {
+			err = m.Indexes(ctx)
+		}
 	}
 	refused, ok := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case err != nil && (!ok || strings.HasPrefix(refused.Code, "57") || ctx.Err() != nil):
 		return // no connection, or the end: the next session goes on
 	case err != nil:
-		s.log.Warn("an index of the views' queries cannot be made; the NonStreaming calls are slow without it", "error", err)
-		s.st.setWarning("indexes", "an index cannot be made: "+err.Error())
+		s.log.Warn("a later column of the views, or an index of their queries, cannot be made: the column stays empty, the NonStreaming calls are slow", "error", err)
+		s.st.setWarning("tables", "a column or an index cannot be made: "+err.Error())
 	}
-	s.indexed = true
+	s.finished = true
 }

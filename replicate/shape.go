@@ -3,6 +3,7 @@ package replicate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,8 @@ func (r *Replicator) checkRelation(rel *change.Relation, kept bool) {
 		}
 		return
 	}
-	if missing := schema.MissingColumns(rel); len(missing) > 0 {
+	missing := slices.DeleteFunc(schema.MissingColumns(rel), func(c string) bool { return change.TableOf(rel.Name).Column(c).Added })
+	if len(missing) > 0 {
 		text := fmt.Sprintf("table %s has no column %s: the views show NULL in its place", name, strings.Join(missing, ", "))
 		r.st.warn(text)
 		r.log.Warn("a table lost columns that the views need", "table", name, "columns", missing)

@@ -132,6 +132,49 @@ func TestSQL(t *testing.T) {
 	}
 }
 
+// TestSQLOfLaterColumns runs the queries on tables of before a column came, and on
+// those that have it.
+func TestSQLOfLaterColumns(t *testing.T) {
+	rows := []string{
+		"INSERT INTO finance (ticker, timestamp, price) VALUES ('A', 1, 2)", "INSERT INTO news (guid, title) VALUES ('g', 't')",
+	}
+	for name, tt := range map[string]struct {
+		sql       []string
+		currency  string
+		estimated bool
+	}{
+		"without": {rows, "", false},
+		"NULL":    {append(slices.Clone(rows), "ALTER TABLE finance ADD currency text", "ALTER TABLE news ADD published_estimated boolean"), "", false},
+		"with": {append(slices.Clone(rows), "ALTER TABLE finance ADD currency varchar(3)", "ALTER TABLE news ADD published_estimated boolean",
+			"UPDATE finance SET currency = 'GBp'", "UPDATE news SET published_estimated = true"), "GBp", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, pool := database(t, tt.sql...)
+			c, _ := serve(t, newReader(&data{base: 1, offset: 3}), rpc.Options{Pool: pool})
+			q, err := c.GetNonStreamingFinanceData(t.Context(), &pb.FinanceQuery{PageSize: 1})
+			if err != nil || len(q.Items) != 1 || q.Items[0].Price != 2 || q.Items[0].Currency != tt.currency {
+				t.Errorf("finance: %v %v", q, err)
+			}
+			n, err := c.GetNonStreamingNews(t.Context(), new(pb.NewsQuery))
+			if err != nil || len(n.Items) != 1 || n.Items[0].Title != "t" || n.Items[0].PublishedEstimated != tt.estimated {
+				t.Errorf("news: %v %v", n, err)
+			}
+			// However the column is looked for, nothing of it is left in the plan.
+			for _, v := range change.Views() {
+				plan, err := pool.Query(t.Context(), "EXPLAIN "+strings.ReplaceAll(rpc.ViewSQL(v.Def()), "$1", "'x'"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				lines, err := pgx.CollectRows(plan, pgx.RowTo[string])
+				text := strings.Join(lines, "\n")
+				if err != nil || strings.Contains(text, "SubPlan") || strings.Contains(text, "Subquery") || strings.Contains(text, "Nested Loop") && v != change.ViewProjects {
+					t.Errorf("%s: %v\n%s", v, err, text)
+				}
+			}
+		})
+	}
+}
+
 func TestSQLFailures(t *testing.T) {
 	url, pool := database(t)
 	var log bytes.Buffer

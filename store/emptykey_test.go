@@ -15,7 +15,7 @@ func TestEmptyKey(t *testing.T) {
 	verra, news := change.Standard(change.Verra), change.Standard(change.News)
 	project := change.NewRow(change.T("1"), change.T(""), change.T("nameless"), change.Value{}, change.Value{}, change.Value{},
 		change.T("Peru"), change.Value{}, change.Value{}, change.Value{})
-	item := change.NewRow(change.T(""), change.T("t"), change.Value{}, change.Value{}, change.Value{}, change.Value{}, change.Value{})
+	item := change.NewRow(change.T(""), change.T("t"), change.Value{}, change.Value{}, change.Value{}, change.Value{}, change.Value{}, change.Value{})
 	txn := func(lsn change.LSN, changes ...change.Change) change.Txn {
 		return change.Txn{XID: uint32(lsn), CommitLSN: lsn, EndLSN: lsn + 5, First: true, Final: true, Changes: changes}
 	}

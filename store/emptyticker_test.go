@@ -17,7 +17,7 @@ func TestQuotesAfterEmptyTicker(t *testing.T) {
 	txn := change.Txn{XID: 1, CommitLSN: 10, EndLSN: 20, First: true, Final: true}
 	for _, key := range [][2]string{{"", "-5"}, {"", "7"}, {"\x01", "1"}, {"A", "1"}, {"A\x01", "1"}, {"B", "9223372036854775807"}} {
 		txn.Changes = append(txn.Changes, change.Change{Op: change.Create, Relation: rel, After: change.NewRow(
-			change.T(key[0]), change.T("1"), change.Value{}, change.Value{}, change.Value{}, change.T(key[1]),
+			change.T(key[0]), change.T("1"), change.Value{}, change.Value{}, change.Value{}, change.T(key[1]), change.T("USD"),
 		)})
 	}
 	mustApply(t, s, txn)

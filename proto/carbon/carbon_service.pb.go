@@ -989,11 +989,14 @@ type NewsItem struct {
 	Title string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
 	Link  string                 `protobuf:"bytes,3,opt,name=link,proto3" json:"link,omitempty"`
 	// Publication time in RFC 822 form.
-	Published     string `protobuf:"bytes,4,opt,name=published,proto3" json:"published,omitempty"`
-	Source        string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
-	Summary       string `protobuf:"bytes,6,opt,name=summary,proto3" json:"summary,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Published string `protobuf:"bytes,4,opt,name=published,proto3" json:"published,omitempty"`
+	Source    string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	Summary   string `protobuf:"bytes,6,opt,name=summary,proto3" json:"summary,omitempty"`
+	// The item named no readable time: published is that of its nearest dated
+	// neighbour in the same document, or empty where none has one.
+	PublishedEstimated bool `protobuf:"varint,16,opt,name=published_estimated,json=publishedEstimated,proto3" json:"published_estimated,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *NewsItem) Reset() {
@@ -1066,6 +1069,13 @@ func (x *NewsItem) GetSummary() string {
 		return x.Summary
 	}
 	return ""
+}
+
+func (x *NewsItem) GetPublishedEstimated() bool {
+	if x != nil {
+		return x.PublishedEstimated
+	}
+	return false
 }
 
 // NewsResponse holds news, newest first.
@@ -1214,7 +1224,11 @@ type FinanceItem struct {
 	MarketCap     float64                `protobuf:"fixed64,4,opt,name=market_cap,json=marketCap,proto3" json:"market_cap,omitempty"`
 	ChangePercent float64                `protobuf:"fixed64,5,opt,name=change_percent,json=changePercent,proto3" json:"change_percent,omitempty"`
 	// Unix seconds.
-	Timestamp     int64 `protobuf:"varint,6,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	Timestamp int64 `protobuf:"varint,6,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	// Currency of the price and the market capitalisation, as the upstream names it:
+	// an ISO 4217 code ("USD", "EUR"), or a hundredth of one ("GBp" and "GBX" are
+	// pence, "ZAc" cents): figures are not converted. Empty where it is not known.
+	Currency      string `protobuf:"bytes,16,opt,name=currency,proto3" json:"currency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1289,6 +1303,13 @@ func (x *FinanceItem) GetTimestamp() int64 {
 		return x.Timestamp
 	}
 	return 0
+}
+
+func (x *FinanceItem) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
 }
 
 // FinanceResponse holds prices.
@@ -1622,14 +1643,15 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
 	"asOfOffset\x12\x1c\n" +
 	"\n" +
-	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\x98\x01\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xc9\x01\n" +
 	"\bNewsItem\x12\x12\n" +
 	"\x04guid\x18\x01 \x01(\tR\x04guid\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
 	"\x04link\x18\x03 \x01(\tR\x04link\x12\x1c\n" +
 	"\tpublished\x18\x04 \x01(\tR\tpublished\x12\x16\n" +
 	"\x06source\x18\x05 \x01(\tR\x06source\x12\x18\n" +
-	"\asummary\x18\x06 \x01(\tR\asummary\"^\n" +
+	"\asummary\x18\x06 \x01(\tR\asummary\x12/\n" +
+	"\x13published_estimated\x18\x10 \x01(\bR\x12publishedEstimated\"^\n" +
 	"\fNewsResponse\x12&\n" +
 	"\x05items\x18\x01 \x03(\v2\x10.carbon.NewsItemR\x05items\x12&\n" +
 	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\"\xa2\x01\n" +
@@ -1641,7 +1663,7 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
 	"asOfOffset\x12\x1c\n" +
 	"\n" +
-	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xb7\x01\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xd3\x01\n" +
 	"\vFinanceItem\x12\x16\n" +
 	"\x06ticker\x18\x01 \x01(\tR\x06ticker\x12\x14\n" +
 	"\x05price\x18\x02 \x01(\x01R\x05price\x12\x16\n" +
@@ -1649,7 +1671,8 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\n" +
 	"market_cap\x18\x04 \x01(\x01R\tmarketCap\x12%\n" +
 	"\x0echange_percent\x18\x05 \x01(\x01R\rchangePercent\x12\x1c\n" +
-	"\ttimestamp\x18\x06 \x01(\x03R\ttimestamp\"z\n" +
+	"\ttimestamp\x18\x06 \x01(\x03R\ttimestamp\x12\x1a\n" +
+	"\bcurrency\x18\x10 \x01(\tR\bcurrency\"z\n" +
 	"\x0fFinanceResponse\x12)\n" +
 	"\x05items\x18\x01 \x03(\v2\x13.carbon.FinanceItemR\x05items\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\x12&\n" +

@@ -40,6 +40,7 @@ type Migration struct {
 	Opt    *server.Options
 	Alter  bool         // tables may get columns and indexes
 	Create bool         // tables may be made
+	added  bool         // tables may get columns that came later than they
 	Wait   func(string) // is told for whom a statement waits, and "" when it does no more
 }
 
@@ -68,7 +69,7 @@ func Migrate(ctx context.Context, opt server.Options) error {
 	if state.version > latestVersion {
 		return tooNew(&opt, state.version)
 	}
-	m := &Migration{Conn: conn, Opt: &opt, Alter: true, Create: true, Wait: func(who string) {
+	m := &Migration{Conn: conn, Opt: &opt, Alter: true, Create: true, added: true, Wait: func(who string) {
 		if who != "" {
 			opt.Logger.Warn("a migration waits", "for", who)
 		}
@@ -119,7 +120,7 @@ func (m *Migration) Needed(ctx context.Context, findings []Finding) (bool, error
 		return false, m.Opt.Classify(err)
 	}
 	for _, name := range change.Tables() {
-		if t := tables[name]; t == nil || len(t.missing()) > 0 {
+		if t := tables[name]; t == nil || len(m.lacks(t)) > 0 {
 			return true, nil
 		}
 	}
@@ -264,7 +265,7 @@ func (m *Migration) tables(ctx context.Context) error {
 	added := 0
 	for _, name := range change.Tables() {
 		t := found[name]
-		if t != nil && len(t.missing()) == 0 || t == nil && !m.Create {
+		if t != nil && len(m.lacks(t)) == 0 || t == nil && !m.Create {
 			continue
 		}
 		if state.version > latestVersion {
@@ -320,9 +321,44 @@ func (m *Migration) table(ctx context.Context, name string) error {
 }
 
 func (m *Migration) columns(ctx context.Context, t *tableInfo) error {
-	for _, c := range t.missing() {
+	for _, c := range m.lacks(t) {
 		if err := m.exec(ctx, server.Ident(m.Opt.Schema, t.name), addColumnSQL(m.Opt.Schema, t.name, c)); err != nil {
 			return fmt.Errorf("add column %s of %s.%s: %w", c, m.Opt.Schema, t.name, err)
+		}
+	}
+	return nil
+}
+
+// lacks lists the columns that a table is to get. The owner of a table decides on
+// those that came later: carbond works without them.
+func (m *Migration) lacks(t *tableInfo) []string {
+	return slices.DeleteFunc(t.missing(), func(c string) bool {
+		return change.TableOf(t.name).Column(c).Added && !(m.added && t.owned)
+	})
+}
+
+// AddColumns makes the columns that came later than their tables, of tables that
+// are the role's own. It may have to wait for long.
+func (m *Migration) AddColumns(ctx context.Context) error {
+	m.added = true
+	tables, err := ReadTables(ctx, m.Conn, m.Opt)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(change.Tables(), func(name string) bool { t := tables[name]; return t != nil && len(m.lacks(t)) > 0 }) {
+		return nil
+	}
+	unlock, err := m.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if tables, err = ReadTables(ctx, m.Conn, m.Opt); err != nil { // what another one has made meanwhile
+		return err
+	}
+	for _, t := range tables {
+		if err := m.columns(ctx, t); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -28,6 +28,7 @@ type tableInfo struct {
 	unique     [][]string   // columns of each index that makes rows unique, none of them NULL
 	deferrable bool         // the primary key is
 	selects    bool         // the role may read the whole table
+	owned      bool         // the role may alter it
 	readable   []string     // columns that it may read
 	rowsec     bool         // policies hide rows from this role
 	version    int          // of the server
@@ -58,7 +59,7 @@ SELECT c.relname::text, c.relkind::text, c.relpersistence::text, c.relreplident:
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
        ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
              AND has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT')),
-       row_security_active(c.oid), current_setting('server_version_num')::int,
+       row_security_active(c.oid), current_setting('server_version_num')::int, pg_has_role(c.relowner, 'USAGE'),
        ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`, opt.Schema, change.Tables())
@@ -70,7 +71,7 @@ WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`, opt.Schema, change.Table
 		var t tableInfo
 		var types, bases, categories, unique []string
 		var folds []bool
-		if err := rows.Scan(&t.name, &t.kind, &t.persist, &t.identity, &t.columns, &types, &bases, &categories, &folds, &t.keys, &t.primary, &unique, &t.deferrable, &t.selects, &t.readable, &t.rowsec, &t.version, &t.generated); err != nil {
+		if err := rows.Scan(&t.name, &t.kind, &t.persist, &t.identity, &t.columns, &types, &bases, &categories, &folds, &t.keys, &t.primary, &unique, &t.deferrable, &t.selects, &t.readable, &t.rowsec, &t.version, &t.owned, &t.generated); err != nil {
 			rows.Close()
 			return nil, err
 		}
@@ -179,7 +180,12 @@ func (t *tableInfo) check(opt *server.Options, role string, published []string) 
 		bad(pgerr.KindTables, "table "+full+" is unlogged, so its changes are not replicated", "", "ALTER TABLE "+quoted+" SET LOGGED")
 	}
 	key := change.KeyColumns(t.name)
+	var later []string
 	for _, c := range t.missing() {
+		if change.TableOf(t.name).Column(c).Added {
+			later = append(later, c)
+			continue
+		}
 		f := repairable(pgerr.KindColumns, false, fmt.Sprintf("table %s has no column %s: the views show NULL in its place", full, c), "", addColumnSQL(opt.Schema, t.name, c))
 		f.Warning = !slices.Contains(key, c)
 		out = append(out, f)
@@ -200,7 +206,11 @@ func (t *tableInfo) check(opt *server.Options, role string, published []string) 
 			"or ALTER TABLE "+quoted+" DISABLE ROW LEVEL SECURITY", "ALTER ROLE "+server.Ident(role)+" BYPASSRLS")
 	}
 	if len(out) == 0 {
-		out = append(out, NewFinding(pgerr.KindTables, true, "table "+full+" is fine", ""))
+		detail := "table " + full + " is fine"
+		if later != nil {
+			detail += ", and is of a time before column " + strings.Join(later, " and ") + ", which the views show as NULL"
+		}
+		out = append(out, NewFinding(pgerr.KindTables, true, detail, ""))
 	}
 	return out
 }
@@ -366,7 +376,8 @@ func checkPublication(ctx context.Context, conn *pgx.Conn, opt *server.Options) 
 func listedColumns(opt *server.Options, table string, have, published []string) []Finding {
 	var out []Finding
 	for _, c := range change.TableOf(table).Columns {
-		if slices.Contains(have, c.Name) && !slices.Contains(published, c.Name) {
+		// A list of before a column came says nothing of it.
+		if !c.Added && slices.Contains(have, c.Name) && !slices.Contains(published, c.Name) {
 			f := repairable(pgerr.KindPublicationTables, false, fmt.Sprintf("publication %q leaves out column %s of %s.%s: the views show NULL in its place", opt.Publication, c.Name, opt.Schema, table), "",
 				dropTable(opt, table), AddTable(opt, table))
 			f.Warning = !c.Key

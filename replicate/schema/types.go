@@ -36,6 +36,8 @@ func category(oid uint32) (letter, words string) {
 		return "N", "a number that casts to the others"
 	case change.OIDTimestamptz:
 		return "D", "a date or a time with one"
+	case change.OIDBool:
+		return "B", "a boolean"
 	}
 	return "S", "text"
 }

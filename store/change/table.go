@@ -70,6 +70,7 @@ var tables = []Table{
 		{Name: "market_cap", Type: OIDFloat8},
 		{Name: "change_percent", Type: OIDFloat8},
 		{Name: "timestamp", Type: OIDInt8, Key: true},
+		{Name: "currency", Type: OIDText, Added: true},
 	}},
 	{News, []TableColumn{
 		{Name: "guid", Type: OIDText, Key: true},
@@ -79,6 +80,7 @@ var tables = []Table{
 		{Name: "published_at", Type: OIDTimestamptz},
 		{Name: "source", Type: OIDText},
 		{Name: "summary", Type: OIDText},
+		{Name: "published_estimated", Type: OIDBool, Added: true},
 	}},
 }
 

@@ -58,6 +58,8 @@ type NewsItem struct {
 	Published string // RFC 822
 	Source    string
 	Summary   string
+	// PublishedEstimated is set where the item named no readable time.
+	PublishedEstimated bool
 }
 
 // NewsItems defines the news view.
@@ -72,6 +74,7 @@ var NewsItems = viewOf(ViewDef{
 	field("published", 4, func(n *NewsItem) any { return &n.Published }, "news.published"),
 	field("source", 5, func(n *NewsItem) any { return &n.Source }, "news.source"),
 	field("summary", 6, func(n *NewsItem) any { return &n.Summary }, "news.summary"),
+	field("published_estimated", 16, func(n *NewsItem) any { return &n.PublishedEstimated }, "news.published_estimated"),
 )
 
 // Quote is a row of the finance view: the latest figures of one ticker.
@@ -81,7 +84,8 @@ type Quote struct {
 	Volume        int64
 	MarketCap     float64
 	ChangePercent float64
-	Timestamp     int64 // unix seconds
+	Timestamp     int64  // unix seconds
+	Currency      string // as the upstream names it, "" where it is not known
 }
 
 // Quotes defines the finance view.
@@ -96,4 +100,5 @@ var Quotes = viewOf(ViewDef{
 	field("market_cap", 4, func(q *Quote) any { return &q.MarketCap }, "finance.market_cap"),
 	field("change_percent", 5, func(q *Quote) any { return &q.ChangePercent }, "finance.change_percent"),
 	field("timestamp", 6, func(q *Quote) any { return &q.Timestamp }, "finance.timestamp"),
+	field("currency", 16, func(q *Quote) any { return &q.Currency }, "finance.currency"),
 )

@@ -217,6 +217,7 @@ func (m *Model) News(source string) []change.NewsItem {
 		out = append(out, change.NewsItem{
 			GUID: r["guid"].Text, Title: r["title"].Text, Link: r["link"].Text,
 			Published: r["published"].Text, Source: r["source"].Text, Summary: r["summary"].Text,
+			PublishedEstimated: r["published_estimated"].Text == "t",
 		})
 	}
 	return out
@@ -229,6 +230,7 @@ func (m *Model) Quotes(ticker string) []change.Quote {
 		q := change.Quote{
 			Ticker: r["ticker"].Text, Price: num(r["price"]), Volume: int64(num(r["volume"])),
 			MarketCap: num(r["market_cap"]), ChangePercent: num(r["change_percent"]), Timestamp: int64(num(r["timestamp"])),
+			Currency: r["currency"].Text,
 		}
 		if ticker != "" && q.Ticker != ticker {
 			continue

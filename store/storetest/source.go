@@ -197,6 +197,7 @@ func (s *Source) row(table string) map[string]change.Value {
 		maybe("volume", strconv.Itoa(r.IntN(1e6)))
 		maybe("market_cap", "Infinity")
 		maybe("change_percent", strconv.Itoa(r.IntN(10)-5))
+		maybe("currency", []string{"USD", "GBp"}[r.IntN(2)])
 	case change.News:
 		row["guid"] = change.T(fmt.Sprintf("g%d", r.IntN(180)))
 		for _, c := range []string{"title", "link", "published", "summary"} {
@@ -204,6 +205,7 @@ func (s *Source) row(table string) map[string]change.Value {
 		}
 		maybe("source", Outlets[r.IntN(len(Outlets))])
 		maybe("published_at", stamp)
+		maybe("published_estimated", []string{"t", "f"}[r.IntN(2)])
 	}
 	return row
 }

@@ -128,6 +128,28 @@ func TestText(t *testing.T) {
 			t.Errorf("%s: %+v", name, f)
 		}
 	}
+	preset := "x"
+	for name, tt := range map[string]struct {
+		col   catalog.Column
+		found int
+	}{
+		"a column that came, empty":     {catalog.Column{Number: 3, Name: "supply", Type: text}, 0},
+		"a column that came, filled":    {catalog.Column{Number: 3, Name: "supply", Type: text, Missing: &preset}, 1},
+		"a column that came, generated": {catalog.Column{Number: 3, Name: "supply", Type: text, Generated: "s"}, 1},
+	} {
+		now := *m
+		now.Tables = map[string]*catalog.Table{change.Verra: {OID: 16400, Place: "16500", Columns: append(slices.Clone(m.Tables[change.Verra].Columns), tt.col)}}
+		for _, before := range []*catalog.Marks{read, m} {
+			if f := catalog.Compare(before, &now, "public"); len(f) != tt.found {
+				t.Errorf("%s: %+v", name, f)
+			}
+		}
+	}
+	back := *m // dropped and made again
+	back.Tables = map[string]*catalog.Table{change.Verra: {OID: 16400, Place: "16500", Columns: []catalog.Column{col(1, "project_id"), {Number: 2, Name: "gone", Dropped: true}, col(3, "country")}}}
+	if f := catalog.Compare(m, &back, "public"); len(f) != 1 {
+		t.Errorf("a column that went and came back empty: %+v", f)
+	}
 	once := *m
 	once.Publication.XMin, once.Publication.Updates = "12", 4
 	if f := catalog.Compare(m, &once, "public"); len(f) > 0 {

@@ -55,7 +55,7 @@ func Compare(before, now *Marks, schema string) []Finding {
 			add(Finding{Lost: true, Text: "table " + full + " was taken out of the publication, or moved in it"})
 			continue
 		}
-		if b.shape(name) != n.shape(name) {
+		if n.altered(b, name) {
 			add(Finding{Text: "ALTER TABLE changed columns of " + full})
 		}
 		for number, label := range b.Labels {
@@ -92,14 +92,37 @@ func (t *Table) shape(name string) string {
 	if t.sum != "" {
 		return t.sum
 	}
-	std := change.Standard(name)
-	var words []string
-	for _, c := range t.Columns {
-		if !c.Dropped && std.Index(c.Name) >= 0 {
-			words = append(words, fmt.Sprintf("%s:%d:%d:%d:%s", c.Name, c.Number, c.Type, c.Mod, c.Generated))
-		}
+	return shapeOf(t.read(name))
+}
+
+// read returns the columns that the views read, in the order of their numbers.
+func (t *Table) read(name string) []Column {
+	ours := change.TableOf(name)
+	return slices.DeleteFunc(slices.Clone(t.Columns), func(c Column) bool { return c.Dropped || ours.Column(c.Name) == nil })
+}
+
+func shapeOf(columns []Column) string {
+	words := make([]string, len(columns))
+	for i, c := range columns {
+		words[i] = fmt.Sprintf("%s:%d:%d:%d:%s", c.Name, c.Number, c.Type, c.Mod, c.Generated)
 	}
 	return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(strings.Join(words, ","))))
+}
+
+// altered reports whether the columns that the views read are others than at the
+// look b. A column that came since, with nothing in it for the rows that were
+// there, was NULL for the views and still is.
+func (t *Table) altered(b *Table, name string) bool {
+	was, columns := b.shape(name), t.read(name)
+	if t.shape(name) == was {
+		return false
+	}
+	for i := len(columns) - 1; i >= 0 && columns[i].Missing == nil && columns[i].Generated == ""; i-- {
+		if shapeOf(columns[:i]) == was {
+			return false
+		}
+	}
+	return true
 }
 
 // compareParts looks for rewrites, and for partitions that came or went with rows

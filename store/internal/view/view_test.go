@@ -156,7 +156,7 @@ func (s *script) put(touched *view.Touched, sh *view.Shape, args string) {
 
 func (s *script) del(touched *view.Touched, sh *view.Shape, key string) {
 	if ticker, ts, ok := strings.Cut(key, ","); ok {
-		row := change.NewRow(change.T(ticker), change.Value{}, change.Value{}, change.Value{}, change.Value{}, change.T(ts))
+		row := change.NewRow(change.T(ticker), change.Value{}, change.Value{}, change.Value{}, change.Value{}, change.T(ts), change.Value{})
 		k, err := sh.Key(row)
 		if err != nil {
 			s.t.Fatal(err)

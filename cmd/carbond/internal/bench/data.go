@@ -29,13 +29,14 @@ func project(b *change.RowBuilder, i, version int) change.Row {
 func projectID(i int) string { return fmt.Sprintf("VCS-%07d", i) }
 
 func quote(b *change.RowBuilder, i int) change.Row {
-	b.Reset(6)
+	b.Reset(7)
 	b.Text(fmt.Sprintf("TICK%02d", i))
 	b.Text(strconv.FormatFloat(31.25+float64(i), 'g', -1, 64))
 	b.Text("1234567")
 	b.Text("1.5e+09")
 	b.Text("-0.5")
 	b.Text("1795400000")
+	b.Text("USD")
 	return b.Row()
 }
 

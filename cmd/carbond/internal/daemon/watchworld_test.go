@@ -167,11 +167,11 @@ func modelRows(m *storetest.Model, view change.View, filter string) rows {
 		}
 	case change.ViewNews:
 		for _, n := range m.News(filter) {
-			out[n.GUID] = encodeRow(&pb.NewsItem{Guid: n.GUID, Title: n.Title, Link: n.Link, Published: n.Published, Source: n.Source, Summary: n.Summary})
+			out[n.GUID] = encodeRow(&pb.NewsItem{Guid: n.GUID, Title: n.Title, Link: n.Link, Published: n.Published, Source: n.Source, Summary: n.Summary, PublishedEstimated: n.PublishedEstimated})
 		}
 	case change.ViewFinance:
 		for _, q := range m.Quotes(filter) {
-			out[q.Ticker] = encodeRow(&pb.FinanceItem{Ticker: q.Ticker, Price: q.Price, Volume: q.Volume, MarketCap: q.MarketCap, ChangePercent: q.ChangePercent, Timestamp: q.Timestamp})
+			out[q.Ticker] = encodeRow(&pb.FinanceItem{Ticker: q.Ticker, Price: q.Price, Volume: q.Volume, MarketCap: q.MarketCap, ChangePercent: q.ChangePercent, Timestamp: q.Timestamp, Currency: q.Currency})
 		}
 	}
 	return out

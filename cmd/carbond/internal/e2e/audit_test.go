@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -192,6 +193,8 @@ func decodeRow(text *string) (row, error) {
 				v = strings.Replace(strings.Replace(v, "T", " ", 1), "+00:00", "+00", 1)
 			}
 			r[k] = change.T(v)
+		case bool:
+			r[k] = change.T(strconv.FormatBool(v)[:1])
 		default:
 			return nil, fmt.Errorf("column %s: unexpected %T", k, v)
 		}

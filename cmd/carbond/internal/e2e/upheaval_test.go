@@ -22,7 +22,7 @@ import (
 const upheavalSQL = `
 CREATE TYPE status AS ENUM ('ACTIVE', 'RETIRED', 'UNDER_VALIDATION', 'anything');
 CREATE CAST (text AS status) WITH INOUT AS ASSIGNMENT;
-CREATE TABLE finance (ticker text, price double precision, volume bigint, market_cap double precision, change_percent double precision, timestamp bigint, PRIMARY KEY (ticker, timestamp)) PARTITION BY RANGE (timestamp);
+CREATE TABLE finance (ticker text, price double precision, volume bigint, market_cap double precision, change_percent double precision, timestamp bigint, currency text, PRIMARY KEY (ticker, timestamp)) PARTITION BY RANGE (timestamp);
 CREATE TABLE finance_low PARTITION OF finance FOR VALUES FROM (MINVALUE) TO (1700000000);
 CREATE TABLE finance_mid PARTITION OF finance FOR VALUES FROM (1700000000) TO (1700000020);
 CREATE TABLE finance_rest PARTITION OF finance DEFAULT;

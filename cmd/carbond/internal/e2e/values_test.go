@@ -16,6 +16,8 @@ var (
 	outlets    = []string{"Reuters", "BBC", "Le Monde é", "reuters", ""}
 	guids      = append(series("guid-%d", 260), "", "Ω", "guid-1 ", "GUID-1", "\x01")
 	markIDs    = append(series("c%d", 70), "", "ÿ", "C1", "c1\x02")
+	currencies = []string{"USD", "EUR", "GBp", "ZAc", ""}
+	truths     = []string{"t", "f"}
 	statuses   = []string{"ACTIVE", "RETIRED", "UNDER_VALIDATION", "anything"}
 	floats     = []string{"0", "-0", "1.5", "NaN", "Infinity", "-Infinity", "1e308", "5e-324", "0.1", "123456789.123456789", "-7", "1e15", "1e-5"}
 	times      = []string{
@@ -114,6 +116,7 @@ func (r random) columns(table string) []column {
 			{"volume", "bigint", r.maybe(r.one(bigints))},
 			{"market_cap", "float8", r.float()},
 			{"change_percent", "float8", r.float()},
+			{"currency", "text", r.maybe(r.one(currencies))},
 		}
 	}
 	return []column{
@@ -123,6 +126,7 @@ func (r random) columns(table string) []column {
 		{"published_at", "timestamptz", r.time()},
 		{"source", "text", r.maybe(r.one(outlets))},
 		{"summary", "text", r.text()},
+		{"published_estimated", "bool", r.maybe(r.one(truths))},
 	}
 }
 

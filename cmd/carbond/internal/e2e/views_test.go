@@ -25,9 +25,9 @@ const (
 	projectsSQL = `SELECT DISTINCT ON (v.project_id COLLATE "C") v.project_id, COALESCE(c.project_name, v.project_name), v.registry_status, v.country, v.vintage, v.supply
 FROM verra v LEFT JOIN carbonmark c ON c.project_id = v.project_id WHERE ($1 = '' OR v.country = $1)
 ORDER BY v.project_id COLLATE "C", v.updated_at DESC, c.updated_at DESC NULLS LAST, c.id COLLATE "C" DESC`
-	newsSQL = `SELECT guid, title, link, published, source, summary FROM news
+	newsSQL = `SELECT guid, title, link, published, source, summary, published_estimated FROM news
 WHERE ($1 = '' OR source = $1) ORDER BY published_at DESC NULLS LAST, guid COLLATE "C" LIMIT 100`
-	financeSQL = `SELECT DISTINCT ON (ticker COLLATE "C") ticker, price, volume, market_cap, change_percent, timestamp FROM finance
+	financeSQL = `SELECT DISTINCT ON (ticker COLLATE "C") ticker, price, volume, market_cap, change_percent, timestamp, currency FROM finance
 WHERE ($1 = '' OR ticker = $1) ORDER BY ticker COLLATE "C", timestamp DESC`
 	detailSQL = `SELECT DISTINCT ON (v.project_id COLLATE "C") v.project_id, COALESCE(c.project_name, v.project_name), v.project_link, v.project_summary, v.registry_status, v.country, v.vintage, v.supply,
 CASE WHEN c.id IS NULL THEN 'verra' ELSE 'verra+carbonmark' END
@@ -41,15 +41,15 @@ type viewSpec struct {
 	name    string
 	sql     string
 	filters string // SQL of the filter values that occur
-	kinds   string // of the columns: t text, i integer, f float
+	kinds   string // of the columns: t text, i integer, f float, b boolean
 	fetch   func(ctx context.Context, api pb.CarbonServiceClient, nonStreaming bool, filter string, size int32, token string, opts ...grpc.CallOption) (rows []string, next string, err error)
 }
 
 func viewSpecs() []viewSpec {
 	return []viewSpec{
 		{"projects", projectsSQL, "SELECT DISTINCT country FROM verra WHERE country <> ''", "ttttif", fetchProjects},
-		{"news", newsSQL, "SELECT DISTINCT source FROM news WHERE source <> ''", "tttttt", fetchNews},
-		{"finance", financeSQL, "SELECT DISTINCT ticker FROM finance WHERE ticker <> ''", "tfiffi", fetchFinance},
+		{"news", newsSQL, "SELECT DISTINCT source FROM news WHERE source <> ''", "ttttttb", fetchNews},
+		{"finance", financeSQL, "SELECT DISTINCT ticker FROM finance WHERE ticker <> ''", "tfiffit", fetchFinance},
 	}
 }
 
@@ -74,7 +74,7 @@ func fetchNews(ctx context.Context, api pb.CarbonServiceClient, nonStreaming boo
 	}
 	r, err := call(ctx, &pb.NewsQuery{Source: filter, PageSize: size, PageToken: token}, opts...)
 	for _, i := range r.GetItems() {
-		rows = append(rows, fmt.Sprintf("%q %q %q %q %q %q", i.Guid, i.Title, i.Link, i.Published, i.Source, i.Summary))
+		rows = append(rows, fmt.Sprintf("%q %q %q %q %q %q %q", i.Guid, i.Title, i.Link, i.Published, i.Source, i.Summary, strconv.FormatBool(i.PublishedEstimated)))
 	}
 	return rows, r.GetNextPageToken(), err
 }
@@ -86,7 +86,7 @@ func fetchFinance(ctx context.Context, api pb.CarbonServiceClient, nonStreaming 
 	}
 	r, err := call(ctx, &pb.FinanceQuery{Ticker: filter, PageSize: size, PageToken: token}, opts...)
 	for _, i := range r.GetItems() {
-		rows = append(rows, fmt.Sprintf("%q %q %q %q %q %q", i.Ticker, number(i.Price), strconv.FormatInt(i.Volume, 10), number(i.MarketCap), number(i.ChangePercent), strconv.FormatInt(i.Timestamp, 10)))
+		rows = append(rows, fmt.Sprintf("%q %q %q %q %q %q %q", i.Ticker, number(i.Price), strconv.FormatInt(i.Volume, 10), number(i.MarketCap), number(i.ChangePercent), strconv.FormatInt(i.Timestamp, 10), i.Currency))
 	}
 	if err == nil && int(r.GetCount()) != len(rows) {
 		err = fmt.Errorf("count is %d for %d items", r.GetCount(), len(rows))
@@ -121,6 +121,8 @@ func canonical(kind byte, v []byte) string {
 	switch {
 	case kind == 't':
 		return string(v)
+	case kind == 'b':
+		return strconv.FormatBool(string(v) == "t")
 	case v == nil:
 		return "0"
 	case kind == 'i':

@@ -159,10 +159,10 @@ func lineOf(t testing.TB, d change.Delta, ms int64) (change.View, string) {
 		if d.Window != "" {
 			return change.ViewNews, ""
 		}
-		v, fields = change.ViewNews, ordered{"guid", n.GUID, "title", n.Title, "link", n.Link, "published", n.Published, "source", n.Source, "summary", n.Summary}
+		v, fields = change.ViewNews, ordered{"guid", n.GUID, "title", n.Title, "link", n.Link, "published", n.Published, "source", n.Source, "summary", n.Summary, "published_estimated", n.PublishedEstimated}
 	default:
 		q := d.Quote
-		v, fields = change.ViewFinance, ordered{"ticker", q.Ticker, "price", q.Price, "volume", q.Volume, "market_cap", q.MarketCap, "change_percent", q.ChangePercent, "timestamp", q.Timestamp}
+		v, fields = change.ViewFinance, ordered{"ticker", q.Ticker, "price", q.Price, "volume", q.Volume, "market_cap", q.MarketCap, "change_percent", q.ChangePercent, "timestamp", q.Timestamp, "currency", q.Currency}
 	}
 	fields = append(fields, "diff", d.Diff, "time", ms)
 	var parts []string
