@@ -10,11 +10,11 @@ runs=$1
 seed=${2:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 mkdir -p .run
 export CARBOND_FAULT_SEED=$seed CARBOND_FAULT_JOURNAL=$PWD/.run/faults-$seed
-export CARBOND_FAULT_RUNS="cuts=$((runs * 80 / 100)) live=$((runs * 7 / 100)) stream=$((runs * 10 / 100)) postgres=$((runs * 3 / 100))"
+export CARBOND_FAULT_RUNS="cuts=$((runs * 79 / 100)) daemon=$((runs / 100)) live=$((runs * 7 / 100)) stream=$((runs * 10 / 100)) postgres=$((runs * 3 / 100))"
 echo "seed $seed: $CARBOND_FAULT_RUNS; resume with FAULT_SEED=$seed"
 bad=0
 go test ./cmd/carbond/internal/faults ./replicate ./cmd/carbond/internal/e2e -p 1 -count=1 -timeout 0 -v \
-	-run '^(TestPowerCuts|TestLiveFaults|TestStreamCrash|TestPostgresFaults)$' || bad=1
+	-run '^(TestPowerCuts|TestLiveFaults|TestStreamCrash|TestPostgresFaults|TestDaemonPowerCuts)$' || bad=1
 echo
 echo "seed $seed, runs by fault (${CARBOND_FAULT_JOURNAL#"$PWD"/}):"
 awk -F'"' -v want="$CARBOND_FAULT_RUNS" '

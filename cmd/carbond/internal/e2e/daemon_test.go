@@ -149,6 +149,16 @@ func (d *daemon) kill() {
 	<-d.done
 }
 
+// hasEnded reports whether it has ended by itself.
+func (d *daemon) hasEnded() bool {
+	select {
+	case <-d.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // stop asks it to end, as a service manager does, and wants a clean end in time.
 func (d *daemon) stop(t testing.TB) {
 	t.Helper()

@@ -79,6 +79,9 @@ func newWorld(t *testing.T, seed uint64, tables string) *world {
 	return w
 }
 
+// use gives the daemon another data directory.
+func (w *world) use(dir string) { w.dir, w.env[0] = dir, "CARBOND_DATA_DIR="+dir }
+
 // connect opens a connection to Postgres itself that ends with the test.
 func (w *world) connect() *pgx.Conn {
 	w.t.Helper()

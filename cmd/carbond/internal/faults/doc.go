@@ -13,5 +13,6 @@
 //     must heal or end with a reason, and the same must hold.
 //
 // The package has no code of its own. The scripted walsender's runs are in
-// replicate, those with a real Postgres in the e2e folder.
+// replicate, those with a real Postgres in the e2e folder, power cuts of the whole
+// daemon among them.
 package faults

@@ -24,7 +24,8 @@ type disease struct {
 // changing are the operations that a full or broken disk refuses.
 var changing = []faultfs.Kind{faultfs.Create, faultfs.Mkdir, faultfs.Unlink, faultfs.Rename, faultfs.Write, faultfs.Truncate, faultfs.Grow, faultfs.Sync, faultfs.SyncDir}
 
-// diseases returns what can befall a disk. None of them tells lies.
+// diseases returns what can befall a disk. What a lie costs only a power cut shows:
+// who is killed finds again what the kernel has.
 func diseases() []disease {
 	one := func(rng *rand.Rand, kinds []faultfs.Kind) []faultfs.Kind {
 		return []faultfs.Kind{kinds[rng.IntN(len(kinds))]}
@@ -47,6 +48,9 @@ func diseases() []disease {
 		{"short writes", func(*rand.Rand) faultfs.Fault { return faultfs.Fault{Ops: []faultfs.Kind{faultfs.Write}, Short: true} }},
 		{"slow syncs", func(rng *rand.Rand) faultfs.Fault {
 			return faultfs.Fault{Ops: []faultfs.Kind{faultfs.Sync, faultfs.SyncDir}, Slow: time.Duration(1+rng.IntN(30)) * time.Millisecond}
+		}},
+		{"lying syncs", func(rng *rand.Rand) faultfs.Fault {
+			return faultfs.Fault{Ops: one(rng, []faultfs.Kind{faultfs.Sync, faultfs.SyncDir}), Lie: true}
 		}},
 		{"no fault but the kill", func(*rand.Rand) faultfs.Fault { return faultfs.Fault{} }},
 	}
