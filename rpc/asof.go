@@ -60,29 +60,29 @@ func (a asOf) field() string {
 	return "as_of_time"
 }
 
-// past answers for earlier versions of the views.
-type past struct {
-	src   History // nil = there is no history
-	now   func() time.Time
-	slots chan struct{} // one for each reading of the changelog
+// pastVersions answers for earlier versions of the views.
+type pastVersions struct {
+	history History // nil = there is no history
+	now     func() time.Time
+	slots   chan struct{} // one for each reading of the changelog
 
 	mu   sync.Mutex // guards kept
-	kept *simplelru.LRU[change.Offset, keptVersion]
+	kept *simplelru.LRU[change.Offset, cachedVersion]
 }
 
-type keptVersion struct {
+type cachedVersion struct {
 	snap  change.ViewSnapshot
 	until time.Time
 }
 
-func newPast(opt *Options) *past {
-	p := &past{src: opt.History, now: opt.Now, slots: make(chan struct{}, opt.MaxHistoric)}
-	p.kept, _ = simplelru.NewLRU[change.Offset, keptVersion](keptVersions, nil) // errs only below 1
+func newPastVersions(opt *Options) *pastVersions {
+	p := &pastVersions{history: opt.History, now: opt.Now, slots: make(chan struct{}, opt.MaxHistoric)}
+	p.kept, _ = simplelru.NewLRU[change.Offset, cachedVersion](keptVersions, nil) // errs only below 1
 	return p
 }
 
 // enter waits for a slot; the caller calls the returned function when done.
-func (p *past) enter(ctx context.Context) (func(), error) {
+func (p *pastVersions) enter(ctx context.Context) (func(), error) {
 	select {
 	case p.slots <- struct{}{}:
 		return func() { <-p.slots }, nil
@@ -92,18 +92,18 @@ func (p *past) enter(ctx context.Context) (func(), error) {
 }
 
 // follow is History.Follow inside a slot: the start reads the changelog.
-func (p *past) follow(ctx context.Context, at change.Offset) (change.Follower, error) {
+func (p *pastVersions) follow(ctx context.Context, at change.Offset) (change.Follower, error) {
 	leave, err := p.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	return p.src.Follow(ctx, at)
+	return p.history.Follow(ctx, at)
 }
 
 // at returns the version that a query asks for, or that a page token goes on
 // with.
-func (p *past) at(ctx context.Context, a asOf, resumed *change.Offset) (change.ViewSnapshot, error) {
+func (p *pastVersions) at(ctx context.Context, a asOf, resumed *change.Offset) (change.ViewSnapshot, error) {
 	leave, err := p.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (p *past) at(ctx context.Context, a asOf, resumed *change.Offset) (change.V
 	case resumed != nil:
 		at = *resumed
 	case a.lsn > 0:
-		if at, err = p.src.AtLSN(ctx, a.lsn); err != nil {
+		if at, err = p.history.AtLSN(ctx, a.lsn); err != nil {
 			return nil, err
 		}
 	case a.time != "":
@@ -125,26 +125,26 @@ func (p *past) at(ctx context.Context, a asOf, resumed *change.Offset) (change.V
 		if t.After(p.now()) {
 			return nil, rpcerr.New(codes.OutOfRange, "as_of_time lies in the future", rpcerr.Info(rpcerr.ReasonFuture))
 		}
-		if at, err = p.src.AtTime(ctx, t); err != nil {
+		if at, err = p.history.AtTime(ctx, t); err != nil {
 			return nil, err
 		}
 	}
-	if snap := p.known(at); snap != nil {
+	if snap := p.cached(at); snap != nil {
 		return snap, nil
 	}
-	snap, err := p.src.AsOf(ctx, at)
+	snap, err := p.history.AsOf(ctx, at)
 	if err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.kept.Add(at, keptVersion{snap, p.now().Add(keptFor)})
+	p.kept.Add(at, cachedVersion{snap, p.now().Add(keptFor)})
 	return snap, nil
 }
 
-// known returns a kept version. Old ones go: they keep rows in memory that
+// cached returns a kept version. Old ones go: they keep rows in memory that
 // nothing else needs.
-func (p *past) known(at change.Offset) change.ViewSnapshot {
+func (p *pastVersions) cached(at change.Offset) change.ViewSnapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
@@ -187,7 +187,7 @@ func (s service) listAsOf(ctx context.Context, l list, filter string, q listQuer
 	if s.reader.Snapshot() == nil {
 		return nil, rpcerr.NotLoaded()
 	}
-	snap, err := s.history.at(ctx, a, pg.version)
+	snap, err := s.past.at(ctx, a, pg.version)
 	if err != nil {
 		return nil, s.callError(ctx, asOfError(err, s.reader.Snapshot().Offset()))
 	}
@@ -197,8 +197,8 @@ func (s service) listAsOf(ctx context.Context, l list, filter string, q listQuer
 	load := func(ctx context.Context) (cache.Item[proto.Message], error) {
 		return s.load(ctx, l, snap, filter, pg, false)
 	}
-	m, how, err := s.get(ctx, cache.Key{View: l.key, Filter: filter}, stamp{}, load, true)
-	s.header(ctx, snap, how)
+	m, from, err := s.get(ctx, cache.Key{View: l.key, Filter: filter}, cacheVersion{}, load, true)
+	s.header(ctx, snap, from)
 	if t := snap.CommitTime(); !t.IsZero() {
 		_ = grpc.SetHeader(ctx, metadata.Pairs(HeaderCommitTime, t.UTC().Format(time.RFC3339Nano)))
 	}

@@ -21,37 +21,37 @@ import (
 type core struct {
 	reader  Reader
 	opt     Options
-	cache   *cache.Cache[stamp, proto.Message]
+	cache   *cache.Cache[cacheVersion, proto.Message]
 	metrics *metrics
 	loads   chan struct{} // one slot for each uncached reply being computed
-	history *past
+	past    *pastVersions
 	watches *watch.Service
 
 	sqlLog  throttle.Throttle
 	headers headerTexts
 }
 
-// stamp is what an answer was computed from: equal stamps, equal answers. Lists
+// cacheVersion is what an answer was computed from: equal versions, equal answers. Lists
 // use version, details the row.
-type stamp struct {
+type cacheVersion struct {
 	version change.Offset
 	detail  change.ProjectDetail
 	supply  uint64 // bits of detail.Supply
 }
 
-// how says where a reply came from, for the header carbond-cache and the
+// source says where a reply came from, for the header carbond-cache and the
 // metric.
-type how string
+type source string
 
 const (
-	hit    how = "hit"
-	miss   how = "miss"
-	shared how = "shared" // computed by another call at the same time; "miss" in the header
-	bypass how = "bypass"
+	hit    source = "hit"
+	miss   source = "miss"
+	shared source = "shared" // computed by another call at the same time; "miss" in the header
+	bypass source = "bypass"
 )
 
 // get returns a reply from the cache, or computes it.
-func (c *core) get(ctx context.Context, key cache.Key, st stamp, load cache.Load[proto.Message], skip bool) (proto.Message, how, error) {
+func (c *core) get(ctx context.Context, key cache.Key, version cacheVersion, load cache.Load[proto.Message], skip bool) (proto.Message, source, error) {
 	if skip {
 		c.metrics.requests(key.View, bypass)
 		it, err := c.guarded(load)(ctx)
@@ -60,7 +60,7 @@ func (c *core) get(ctx context.Context, key cache.Key, st stamp, load cache.Load
 		}
 		return it.Value, bypass, nil
 	}
-	m, result, err := c.cache.Get(ctx, key, st, c.guarded(load))
+	m, result, err := c.cache.Get(ctx, key, version, c.guarded(load))
 	h := hit
 	switch result {
 	case cache.Miss:

@@ -26,7 +26,7 @@ type metrics struct {
 }
 
 type viewMetrics struct {
-	results map[how]prometheus.Counter
+	results map[source]prometheus.Counter
 	load    prometheus.Observer
 }
 
@@ -61,7 +61,7 @@ func newMetrics() *metrics {
 }
 
 // register publishes the metrics and those of the cache.
-func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[stamp, proto.Message]) error {
+func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[cacheVersion, proto.Message]) error {
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "carbond_cache_requests_total", Help: "Calls by cache view and by where the reply came from: hit, miss, shared (computed by a call at the same time) or bypass.",
 	}, []string{"view", "result"})
@@ -70,8 +70,8 @@ func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[stamp, prot
 		Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3},
 	}, []string{"view"})
 	for _, l := range []list{projects, news, finance, projectsSQL, newsSQL, financeSQL, {key: projectKey}} {
-		v := viewMetrics{results: make(map[how]prometheus.Counter)}
-		for _, h := range []how{hit, miss, shared, bypass} {
+		v := viewMetrics{results: make(map[source]prometheus.Counter)}
+		for _, h := range []source{hit, miss, shared, bypass} {
 			v.results[h] = requests.WithLabelValues(l.key, string(h))
 		}
 		if l.view != "" {
@@ -99,6 +99,6 @@ func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[stamp, prot
 	return errors.Join(errs...)
 }
 
-func (m *metrics) requests(view string, h how) { m.byView[view].results[h].Inc() }
+func (m *metrics) requests(view string, h source) { m.byView[view].results[h].Inc() }
 
 func (m *metrics) loaded(view string, d time.Duration) { m.byView[view].load.Observe(d.Seconds()) }

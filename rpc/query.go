@@ -153,11 +153,11 @@ func (h *headerTexts) of(s change.ViewSnapshot) *headerText {
 }
 
 // Header values that never change are shared; gRPC copies what it keeps.
-var cacheTexts = map[how][]string{hit: {"hit"}, miss: {"miss"}, shared: {"miss"}, bypass: {"bypass"}}
+var cacheTexts = map[source][]string{hit: {"hit"}, miss: {"miss"}, shared: {"miss"}, bypass: {"bypass"}}
 
 // header sets the reply headers. A snapshot's position is at least that of the
 // data sent, and a cached reply equals what the snapshot would give.
-func (c *core) header(ctx context.Context, s change.ViewSnapshot, h how) {
+func (c *core) header(ctx context.Context, s change.ViewSnapshot, h source) {
 	t := c.headers.of(s)
 	age := max(0, c.opt.Age().Milliseconds())
 	// The error says that the headers are out already, which cannot be here.

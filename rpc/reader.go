@@ -6,13 +6,13 @@ import (
 	"carbond/store/change"
 )
 
-// nothing is what the headers of an answer from SQL say while no Snapshot is
+// emptySnapshot is what the headers of an answer from SQL say while no Snapshot is
 // loaded. It has no rows: the methods that it lacks are never called.
-type nothing struct{ change.ViewSnapshot }
+type emptySnapshot struct{ change.ViewSnapshot }
 
-func (nothing) Offset() change.Offset                     { return 0 }
-func (nothing) LSN() change.LSN                           { return 0 }
-func (nothing) Version(change.View, string) change.Offset { return 0 }
+func (emptySnapshot) Offset() change.Offset                     { return 0 }
+func (emptySnapshot) LSN() change.LSN                           { return 0 }
+func (emptySnapshot) Version(change.View, string) change.Offset { return 0 }
 
 // Reader gives the newest Snapshot. Its methods are called by many goroutines
 // at once, Snapshot once for each call of a client.

@@ -65,9 +65,9 @@ func New(r Reader, opt Options) (*Server, error) {
 	}
 	s.core = &core{
 		reader: r, opt: opt, metrics: newMetrics(), loads: make(chan struct{}, opt.MaxLoads),
-		cache: cache.New[stamp, proto.Message](cache.Options{MaxBytes: opt.CacheMaxBytes, TTL: opt.CacheTTL, Now: opt.Now}),
+		cache: cache.New[cacheVersion, proto.Message](cache.Options{MaxBytes: opt.CacheMaxBytes, TTL: opt.CacheTTL, Now: opt.Now}),
 	}
-	s.core.history = newPast(&s.core.opt)
+	s.core.past = newPastVersions(&s.core.opt)
 	s.core.watches = watch.New(s.watchOptions())
 	if err := s.core.metrics.register(opt.Registerer, s.core.cache); err != nil {
 		return nil, fmt.Errorf("register gRPC metrics: %w", err)
@@ -100,7 +100,7 @@ func New(r Reader, opt Options) (*Server, error) {
 
 func (s *Server) watchOptions() watch.Options {
 	o := watch.Options{
-		Snapshot: s.core.reader.Snapshot, CatchUp: s.core.history.follow,
+		Snapshot: s.core.reader.Snapshot, CatchUp: s.core.past.follow,
 		Draining: s.draining, Panicked: s.core.panicked, Log: s.opt.Log, Now: s.opt.Now,
 		MaxWatchers: s.opt.MaxWatchers, PeerShare: s.opt.PeerShare, MaxCatchUps: s.opt.MaxCatchUps,
 		RingBytes: s.opt.WatchRingBytes, Wakeups: s.opt.WatchWakeups,

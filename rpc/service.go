@@ -129,7 +129,7 @@ func (s service) list(ctx context.Context, l list, filter string, q listQuery) (
 	direct := l.sql && s.opt.Pool != nil
 	snap := s.reader.Snapshot()
 	if snap == nil && direct {
-		snap, noCache = nothing{}, true // SQL needs no view, but a cached answer does
+		snap, noCache = emptySnapshot{}, true // SQL needs no view, but a cached answer does
 	}
 	if snap == nil {
 		return nil, rpcerr.NotLoaded()
@@ -137,17 +137,17 @@ func (s service) list(ctx context.Context, l list, filter string, q listQuery) (
 	// The version is read before any SQL runs: what the SQL sees is then at
 	// least as new as the version says, and the first change after it ends the
 	// entry. A version of the whole view covers every filter.
-	var st stamp
+	var version cacheVersion
 	if direct {
-		st.version = snap.Version(l.view, "")
+		version.version = snap.Version(l.view, "")
 	} else {
-		st.version = snap.Version(l.view, filter)
+		version.version = snap.Version(l.view, filter)
 	}
 	load := func(ctx context.Context) (cache.Item[proto.Message], error) {
 		return s.load(ctx, l, snap, filter, pg, direct)
 	}
-	m, how, err := s.get(ctx, cache.Key{View: l.key, Filter: filter}, st, load, noCache || pg.size > 0 || pg.resume)
-	s.header(ctx, snap, how)
+	m, from, err := s.get(ctx, cache.Key{View: l.key, Filter: filter}, version, load, noCache || pg.size > 0 || pg.resume)
+	s.header(ctx, snap, from)
 	return m, err
 }
 
@@ -166,8 +166,8 @@ func (s service) WatchFinanceData(q *pb.WatchFinanceDataRequest, ss grpc.ServerS
 	return s.watches.Serve(ss, watch.Query{View: finance.view, Field: finance.field, Filter: q.Ticker, Token: q.ResumeToken})
 }
 
-// GetProjectDetail implements carbon.CarbonService. The row itself is the stamp
-// of its encoded form: that is exact, however much the rest of the view moves.
+// GetProjectDetail implements carbon.CarbonService. The row itself is the
+// version of its encoded form: that is exact, however much the rest of the view moves.
 func (s service) GetProjectDetail(ctx context.Context, q *pb.ProjectDetailQuery) (*pb.ProjectDetailResponse, error) {
 	if q.ProjectId == "" {
 		return nil, rpcerr.BadField("project_id", "is empty")
@@ -189,16 +189,16 @@ func (s service) GetProjectDetail(ctx context.Context, q *pb.ProjectDetailQuery)
 		s.header(ctx, snap, bypass)
 		return nil, rpcerr.New(codes.NotFound, "no project has this project_id", rpcerr.Info(rpcerr.ReasonNoSuchProject))
 	}
-	st := stamp{detail: d, supply: math.Float64bits(d.Supply)}
-	st.detail.Supply = 0 // NaN is not equal to itself
+	version := cacheVersion{detail: d, supply: math.Float64bits(d.Supply)}
+	version.detail.Supply = 0 // NaN is not equal to itself
 	load := func(context.Context) (cache.Item[proto.Message], error) {
 		raw := wire.AppendRow(nil, &change.ProjectDetails, &d)
 		m := new(pb.ProjectDetailResponse)
 		m.ProtoReflect().SetUnknown(raw)
-		// The stamp keeps the texts of the row alive, so they count too.
+		// The version keeps the texts of the row alive, so they count too.
 		return cache.Item[proto.Message]{Value: m, Size: 2 * len(raw), Keep: true}, nil
 	}
-	m, how, err := s.get(ctx, cache.Key{View: projectKey, Filter: q.ProjectId}, st, load, noCache)
-	s.header(ctx, snap, how)
+	m, from, err := s.get(ctx, cache.Key{View: projectKey, Filter: q.ProjectId}, version, load, noCache)
+	s.header(ctx, snap, from)
 	return reply[*pb.ProjectDetailResponse](m, err)
 }

@@ -112,20 +112,20 @@ func (l limitedListener) Accept() (net.Conn, error) {
 		}
 		a := addrOf(c.RemoteAddr())
 		if l.limit.admit(a) == "" {
-			return &admitted{c, sync.OnceFunc(func() { l.limit.release(a) })}, nil
+			return &counted{c, sync.OnceFunc(func() { l.limit.release(a) })}, nil
 		}
 		_ = c.Close() // the client sees a connection that ended; the log has why
 	}
 }
 
-// admitted is a counted connection before and during its handshake.
-type admitted struct {
+// counted is a counted connection before and during its handshake.
+type counted struct {
 	net.Conn
 	release func()
 }
 
 // Close implements net.Conn: the handshake has failed.
-func (a *admitted) Close() error {
+func (a *counted) Close() error {
 	a.release()
 	return a.Conn.Close()
 }
@@ -138,7 +138,7 @@ type Credentials struct {
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (b Credentials) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	a, ok := c.(*admitted)
+	a, ok := c.(*counted)
 	if !ok {
 		return nil, nil, fmt.Errorf("gRPC connection from %s was not counted", c.RemoteAddr())
 	}

@@ -50,7 +50,7 @@ func (s *Service) Backup(_ *pb.BackupRequest, ss pb.ChangelogService_BackupServe
 		}
 		select {
 		case <-s.opt.Draining:
-			return errDraining()
+			return draining()
 		default:
 		}
 	}

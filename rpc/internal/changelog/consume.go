@@ -73,8 +73,8 @@ type consumption struct {
 	follow  bool
 	end     change.Offset // where a stream without follow ends
 
-	told   change.Offset // next_offset of the last message
-	toldAt time.Time
+	sent   change.Offset // next_offset of the last message
+	sentAt time.Time
 }
 
 func (f *consumption) run(ctx context.Context, from change.Offset) error {
@@ -82,10 +82,10 @@ func (f *consumption) run(ctx context.Context, from change.Offset) error {
 		return err
 	}
 	for {
-		if err := f.over(ctx); err != nil {
+		if err := f.ended(ctx); err != nil {
 			return err
 		}
-		if !f.follow && f.told > f.end {
+		if !f.follow && f.sent > f.end {
 			return nil
 		}
 		changed, open := f.log.Changed()
@@ -109,7 +109,7 @@ func (f *consumption) run(ctx context.Context, from change.Offset) error {
 		case !f.follow:
 			return f.status(ctx, fmt.Errorf("the log ends before offset %d, which it has announced", f.end))
 		case !open:
-			return errDraining()
+			return draining()
 		default:
 			if err := f.wait(ctx, changed); err != nil {
 				return err
@@ -118,15 +118,15 @@ func (f *consumption) run(ctx context.Context, from change.Offset) error {
 	}
 }
 
-// over reports why a stream must end, if it must.
-func (f *consumption) over(ctx context.Context) error {
+// ended reports why a stream must end, if it must.
+func (f *consumption) ended(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return rpcerr.FromContext(ctx.Err())
 	case <-f.member.Fenced:
 		return f.fenced()
 	case <-f.opt.Draining:
-		return errDraining()
+		return draining()
 	default:
 		return nil
 	}
@@ -135,7 +135,7 @@ func (f *consumption) over(ctx context.Context) error {
 func (f *consumption) fenced() error {
 	select {
 	case <-f.opt.Draining: // closing the log ends every membership too
-		return errDraining()
+		return draining()
 	default:
 	}
 	f.metrics.fenced.Inc()
@@ -145,8 +145,8 @@ func (f *consumption) fenced() error {
 // wait waits for more to read, and says how far the stream is meanwhile.
 func (f *consumption) wait(ctx context.Context, changed <-chan struct{}) error {
 	var due <-chan time.Time
-	if f.cursor.next() > f.told {
-		t := time.NewTimer(max(0, progressEvery-time.Since(f.toldAt)))
+	if f.cursor.next() > f.sent {
+		t := time.NewTimer(max(0, progressEvery-time.Since(f.sentAt)))
 		defer t.Stop()
 		due = t.C
 	}
@@ -160,7 +160,7 @@ func (f *consumption) wait(ctx context.Context, changed <-chan struct{}) error {
 	case <-f.member.Fenced:
 		return f.fenced()
 	case <-f.opt.Draining:
-		return errDraining()
+		return draining()
 	}
 }
 
@@ -205,7 +205,7 @@ func (f *consumption) reached() uint64 {
 // last message is old enough.
 func (f *consumption) progress(every time.Duration) error {
 	n := f.reached()
-	if n <= uint64(f.told) || time.Since(f.toldAt) < every {
+	if n <= uint64(f.sent) || time.Since(f.sentAt) < every {
 		return nil
 	}
 	return f.send(&pb.ConsumeResponse{NextOffset: n})
@@ -215,7 +215,7 @@ func (f *consumption) send(m *pb.ConsumeResponse) error {
 	if err := f.ss.Send(m); err != nil {
 		return err
 	}
-	f.told, f.toldAt = change.Offset(m.NextOffset), time.Now()
+	f.sent, f.sentAt = change.Offset(m.NextOffset), time.Now()
 	return nil
 }
 

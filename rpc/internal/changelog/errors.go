@@ -69,6 +69,6 @@ func outOfRange(reason string, oldest, newest change.Offset, err error, kv ...st
 	return rpcerr.New(codes.OutOfRange, err.Error(), rpcerr.Info(reason, kv...))
 }
 
-func errDraining() error {
+func draining() error {
 	return refuse(codes.Unavailable, rpcerr.ReasonDraining, errors.New("the daemon is stopping; come back with the next offset, or with the group"))
 }

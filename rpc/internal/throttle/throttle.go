@@ -13,8 +13,8 @@ type Throttle struct {
 	suppressed int
 }
 
-// throttlePause is the time between two lines.
-const throttlePause = 10 * time.Second
+// pause is the time between two lines.
+const pause = 10 * time.Second
 
 // Allow reports whether to log now, and how many were not since the last time.
 func (t *Throttle) Allow(now time.Time) (suppressed int, ok bool) {
@@ -24,6 +24,6 @@ func (t *Throttle) Allow(now time.Time) (suppressed int, ok bool) {
 		t.suppressed++
 		return 0, false
 	}
-	suppressed, t.suppressed, t.next = t.suppressed, 0, now.Add(throttlePause)
+	suppressed, t.suppressed, t.next = t.suppressed, 0, now.Add(pause)
 	return suppressed, true
 }
