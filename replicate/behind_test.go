@@ -11,7 +11,7 @@ import (
 )
 
 // What was durable before Postgres went back in time says nothing about the time
-// after: nobody is level before the copy anew is durable.
+// after: nobody is level before the new copy is durable.
 func TestNotLevelDuringCopy(t *testing.T) {
 	url := pgtest.Shared(t).Database(t)
 	opt, sink := options(url), newSink()

@@ -12,7 +12,7 @@ import (
 
 // What takes changes out of the stream for a while leaves no trace in it. The
 // catalog has one: it is found while running and at the next start, it lasts
-// until somebody decides, and a copy anew heals it.
+// until somebody decides, and a new copy heals it.
 func TestCatalogChange(t *testing.T) {
 	for name, tt := range map[string]struct {
 		kind pgerr.Kind
@@ -89,7 +89,7 @@ func (r *running) blamed(of string) {
 }
 
 // ALTER TABLE with USING changes rows without changing what the catalog says of
-// the column. With resnapshot the tables are copied anew by themselves.
+// the column. With resnapshot the tables are copied again by themselves.
 func TestRewriteWhileRunning(t *testing.T) {
 	url := pgtest.Shared(t).Database(t)
 	opt, sink := options(url), newSink()

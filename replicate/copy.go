@@ -24,7 +24,7 @@ import (
 // exports, so that the stream continues exactly where the copy ends. The copy
 // is one transaction for the sink, in bounded parts. It returns the catalog as
 // the snapshot sees it. A crash before its last part leaves a slot behind and a
-// marker of it; the next start finds no copy, drops the slot and begins anew.
+// marker of it; the next start finds no copy, drops the slot and begins again.
 func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog.Marks, error) {
 	probeCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup

@@ -20,7 +20,7 @@ const toastless = "CREATE TABLE finance (ticker varchar(20), price double precis
 
 // TestWhichTable does to the tables what the stream tells nothing, little or the
 // wrong thing about, while carbond runs and while it is stopped. Afterwards the
-// rows are those of Postgres: by following the stream, or by a copy anew where it
+// rows are those of Postgres: by following the stream, or by a new copy where it
 // cannot tell.
 func TestWhichTable(t *testing.T) {
 	const write = "UPDATE x SET supply = supply + 7; DELETE FROM x WHERE project_id = 'b'; INSERT INTO x (project_id, supply) VALUES ('c', 3); "
@@ -28,7 +28,7 @@ func TestWhichTable(t *testing.T) {
 		setup string // before the first start
 		rows  string
 		sql   []string // each is a transaction of its own
-		copy  bool     // only a copy anew brings the rows
+		copy  bool     // only a new copy brings the rows
 	}{
 		"another name in one transaction":   {sql: []string{"ALTER TABLE verra RENAME TO x; " + write + "ALTER TABLE x RENAME TO verra"}},
 		"another name":                      {sql: []string{"ALTER TABLE verra RENAME TO x", write, "ALTER TABLE x RENAME TO verra"}},
@@ -74,7 +74,7 @@ func TestWhichTable(t *testing.T) {
 		"a partition detached":            {setup: partitioned, sql: []string{"ALTER TABLE finance DETACH PARTITION early"}, copy: true},
 		"a partition detached and back":   {setup: partitioned, sql: []string{"ALTER TABLE finance DETACH PARTITION early; DELETE FROM early; ALTER TABLE finance ATTACH PARTITION early FOR VALUES FROM (0) TO (100)"}, copy: true},
 		"a partition truncated":           {setup: partitioned, sql: []string{"TRUNCATE early"}, copy: true},
-		"a partition loaded anew":         {setup: partitioned, sql: []string{"TRUNCATE early; INSERT INTO early (ticker, timestamp) VALUES ('new', 3); ANALYZE early"}, copy: true},
+		"a partition loaded again":        {setup: partitioned, sql: []string{"TRUNCATE early; INSERT INTO early (ticker, timestamp) VALUES ('new', 3); ANALYZE early"}, copy: true},
 		"a partition attached":            {setup: partitioned, sql: []string{"CREATE TABLE more (LIKE finance INCLUDING ALL); INSERT INTO more (ticker, timestamp) VALUES ('m', 250); ALTER TABLE finance ATTACH PARTITION more FOR VALUES FROM (200) TO (300)"}, copy: true},
 		"a tree of partitions attached":   {setup: partitioned, sql: []string{"CREATE TABLE more (LIKE finance INCLUDING ALL) PARTITION BY RANGE (timestamp)", "CREATE TABLE leaf PARTITION OF more FOR VALUES FROM (200) TO (250)", "INSERT INTO more (ticker, timestamp) VALUES ('m', 220)", "ALTER TABLE finance ATTACH PARTITION more FOR VALUES FROM (200) TO (300)"}, copy: true},
 		"a partition created":             {setup: partitioned, sql: []string{"CREATE TABLE more PARTITION OF finance FOR VALUES FROM (200) TO (300)", "INSERT INTO finance (ticker, timestamp) VALUES ('m', 250)"}},
@@ -120,7 +120,7 @@ func TestWhichTable(t *testing.T) {
 				r.level()
 				r.sink.sameAsSQL(t, url)
 				if n := r.copies() - copies; tt.copy != (n > 0) {
-					t.Errorf("%d copies anew, want one: %t", n, tt.copy)
+					t.Errorf("%d new copies, want one: %t", n, tt.copy)
 				}
 			})
 		}

@@ -111,8 +111,8 @@ func TestIndexesBesideWriters(t *testing.T) {
 	}
 }
 
-// TestIndexesAnew finds what attempts that did not end have left.
-func TestIndexesAnew(t *testing.T) {
+// TestIndexesAgain finds what attempts that did not end have left.
+func TestIndexesAgain(t *testing.T) {
 	db := pgtest.Shared(t).Database(t)
 	plainTables(t, db)
 	pgtest.Exec(t, db, "INSERT INTO news (guid, source) VALUES ('1', 'a'), ('2', 'a')", "DROP TABLE finance",

@@ -278,7 +278,7 @@ func (s *session) migrate(ctx context.Context, conn *pgx.Conn, findings []schema
 
 // checkPublicationLoss says that the publication has lost something since the copy was made.
 // What was written meanwhile is not in the stream. Unless the tables may be
-// copied anew, the publication is not mended: the next attempt would find it
+// copied again, the publication is not mended: the next attempt would find it
 // whole, and go on as if nothing were missing.
 func (s *session) checkPublicationLoss(findings []schema.Finding) error {
 	pos := s.sink.Position()
@@ -301,7 +301,7 @@ func (s *session) checkPublicationLoss(findings []schema.Finding) error {
 
 // sameServer makes sure that both connections lead to the same place: behind a
 // list of hosts or a proxy they need not. A stream can only go on in the history
-// that it is part of; a copy begins anew.
+// that it is part of; a copy begins again.
 func (s *session) sameServer(ctx context.Context, p plan) error {
 	id := s.id
 	if id.SystemID != s.srv.SystemID || id.DBName != s.srv.Database {

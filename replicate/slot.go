@@ -70,7 +70,7 @@ func otherCluster(pos change.Position, srv server.Info) error {
 	if !pos.Copied || pos.Source.Embedded() || pos.Source.SystemID == srv.SystemID && pos.Source.Database == srv.Database {
 		return nil
 	}
-	return pgerr.New(pgerr.KindOtherCluster, "correct the Postgres URL; or, when it is the same data in a new place (pg_upgrade, dump and restore, a renamed database), set postgres.adopt to "+srv.SystemID+": the tables are copied anew and the differences recorded", nil,
+	return pgerr.New(pgerr.KindOtherCluster, "correct the Postgres URL; or, when it is the same data in a new place (pg_upgrade, dump and restore, a renamed database), set postgres.adopt to "+srv.SystemID+": the tables are copied again and the differences recorded", nil,
 		"the data directory belongs to database %q of cluster %s, but the URL leads to database %q of cluster %s",
 		pos.Source.Database, pos.Source.SystemID, srv.Database, srv.SystemID)
 }
@@ -84,7 +84,7 @@ func gap(o *server.Options, pos change.Position, srv server.Info, slot *server.S
 		return o.SlotLost(slot.LostBy, nil)
 	case slot.Prepared:
 		return pgerr.New(pgerr.KindSlotMissing, pgerr.Resnapshot, nil,
-			"replication slot %q was made anew by carbond migrate, so the changes since the last durable position cannot be read", o.Slot)
+			"replication slot %q was made again by carbond migrate, so the changes since the last durable position cannot be read", o.Slot)
 	case slot.Confirmed > pos.LSN:
 		return slotAhead(o, pos.LSN, slot.Confirmed)
 	case slot.Confirmed < pos.CopyLSN:
@@ -146,7 +146,7 @@ func (s *session) clearSlot(ctx context.Context) error {
 	pos := s.sink.Position()
 	level, msg := slog.LevelInfo, "dropping the replication slot before a new copy"
 	if !s.old.Prepared && !pos.Copied {
-		level, msg = slog.LevelWarn, msg+"; a data directory that used it has to be copied anew"
+		level, msg = slog.LevelWarn, msg+"; a data directory that used it has to be copied again"
 	}
 	s.log.Log(ctx, level, msg, "slot", s.opt.Slot, "confirmed_lsn", s.old.Confirmed.String(), "durable_lsn", pos.LSN.String())
 	return s.opt.Classify(s.opt.DropSlot(ctx, s.repl))

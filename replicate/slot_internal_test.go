@@ -56,16 +56,16 @@ func TestDecide(t *testing.T) {
 		"continue":                             {pos: copied, slot: free(nil), want: planStream},
 		"ahead":                                {pos: copied, slot: free(func(s *server.Slot) { s.Confirmed = 601 }), kind: pgerr.KindSlotAhead},
 		"ahead, told to copy":                  {pos: copied, slot: free(func(s *server.Slot) { s.Confirmed = 601 }), gap: server.GapResnapshot, want: planCopy},
-		"a copy anew did not end":              {pos: change.Position{LSN: 499, Copied: true, Source: here}, slot: free(nil), marker: own, kind: pgerr.KindSlotAhead},
+		"a new copy did not end":               {pos: change.Position{LSN: 499, Copied: true, Source: here}, slot: free(nil), marker: own, kind: pgerr.KindSlotAhead},
 		"the note of a copy came back":         {pos: copied, slot: free(nil), marker: own, want: planStream},
-		"a copy anew without an answer":        {pos: copied, slot: free(nil), marker: &note.SlotMarker{SystemID: "7", Database: "d", Slot: "s"}, kind: pgerr.KindSlotMissing},
+		"a new copy without an answer":         {pos: copied, slot: free(nil), marker: &note.SlotMarker{SystemID: "7", Database: "d", Slot: "s"}, kind: pgerr.KindSlotMissing},
 		"the slot is older than the copy":      {pos: change.Position{LSN: 600, CopyLSN: 501, Copied: true, Source: here}, slot: free(nil), kind: pgerr.KindServerBehind},
 		"the slot is as old as the copy":       {pos: change.Position{LSN: 600, CopyLSN: 500, Copied: true, Source: here}, slot: free(nil), want: planStream},
 		"a named copy ended, its note did not": {pos: change.Position{LSN: 900, Copied: true, Source: change.Source{SystemID: "7", Database: "d", Copy: "x"}}, slot: free(nil), marker: &note.SlotMarker{SystemID: "7", Database: "d", Slot: "s", Point: change.LSN(500).String(), Copy: "x"}, want: planStream},
-		"a named copy anew did not end":        {pos: change.Position{LSN: 500, Copied: true, Source: here}, slot: free(nil), marker: &note.SlotMarker{SystemID: "7", Database: "d", Slot: "s", Point: change.LSN(500).String(), Copy: "x"}, kind: pgerr.KindSlotMissing},
+		"a named new copy did not end":         {pos: change.Position{LSN: 500, Copied: true, Source: here}, slot: free(nil), marker: &note.SlotMarker{SystemID: "7", Database: "d", Slot: "s", Point: change.LSN(500).String(), Copy: "x"}, kind: pgerr.KindSlotMissing},
 		"a copy ended, its note did not":       {pos: change.Position{LSN: 500, Copied: true, Source: here}, slot: free(nil), marker: own, want: planStream},
 		"gone":                                 {pos: copied, kind: pgerr.KindSlotMissing},
-		"gone, and prepared anew":              {pos: copied, slot: free(func(s *server.Slot) { s.Prepared = true }), kind: pgerr.KindSlotMissing},
+		"gone, and prepared again":             {pos: copied, slot: free(func(s *server.Slot) { s.Prepared = true }), kind: pgerr.KindSlotMissing},
 		"lost":                                 {pos: copied, slot: free(func(s *server.Slot) { s.WalStatus = "lost" }), kind: pgerr.KindSlotLost},
 		"server went back":                     {pos: change.Position{LSN: 1001, Copied: true, Source: here}, slot: free(nil), kind: pgerr.KindServerBehind},
 		"another cluster":                      {pos: change.Position{LSN: 600, Copied: true, Source: change.Source{SystemID: "8", Database: "d"}}, slot: free(nil), gap: server.GapResnapshot, kind: pgerr.KindOtherCluster},
@@ -179,9 +179,9 @@ func TestVerdict(t *testing.T) {
 	if p, err := s.applyVerdict(n, sink.Position()); p != planCopy || err != nil {
 		t.Errorf("resnapshot: %v, %v", p, err)
 	}
-	anew := sink
-	anew.Source.Copy = "two"
-	if p, err := s.applyVerdict(n, anew.Position()); p != planStream || err != nil {
+	again := sink
+	again.Source.Copy = "two"
+	if p, err := s.applyVerdict(n, again.Position()); p != planStream || err != nil {
 		t.Errorf("after a copy: %v, %v", p, err)
 	}
 }

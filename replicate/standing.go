@@ -31,7 +31,7 @@ func CheckPosition(ctx context.Context, opt server.Options, pos change.Position)
 		f := schema.Failure(opt.Classify(err))
 		f.Warning = errors.Is(err, pgerr.ErrGap) && opt.OnGap == server.GapResnapshot
 		if f.Warning {
-			f.Advice = "start carbond: postgres.on_gap is resnapshot, so it copies the tables anew"
+			f.Advice = "start carbond: postgres.on_gap is resnapshot, so it copies the tables again"
 		}
 		return f
 	}

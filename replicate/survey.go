@@ -81,7 +81,7 @@ func (s *session) compare(ctx context.Context, conn *pgx.Conn, n note.Note, pos 
 		}
 		if err := s.report(s.verdict(f), f.Table); err != nil {
 			if s.opt.OnGap == server.GapResnapshot && errors.Is(err, pgerr.ErrGap) {
-				s.log.Info("the tables have to be copied anew", "reason", err)
+				s.log.Info("the tables have to be copied again", "reason", err)
 				return planCopy, nil
 			}
 			return planStream, err

@@ -19,7 +19,7 @@ func (r *Replicator) saveNote(edit func(*note.Note)) error {
 }
 
 // readNote returns the note. One that cannot be read may have held a verdict
-// about wrong rows, so only a copy anew makes the rows known to be right.
+// about wrong rows, so only a new copy makes the rows known to be right.
 func (r *Replicator) readNote(pos change.Position) (note.Note, error) {
 	n, err := r.note.Get()
 	if err == nil {
@@ -28,7 +28,7 @@ func (r *Replicator) readNote(pos change.Position) (note.Note, error) {
 	if pos.Copied && !pos.Source.Embedded() && r.opt.OnGap != server.GapResnapshot {
 		return n, pgerr.New(pgerr.KindNote, "put it back from a backup; or "+pgerr.Resnapshot, err, "what replication remembers beside the changelog is lost")
 	}
-	r.log.Warn("what replication remembers beside the changelog is lost; the tables are copied anew", "error", err)
+	r.log.Warn("what replication remembers beside the changelog is lost; the tables are copied again", "error", err)
 	if err := r.note.Forget(); err != nil {
 		return n, pgerr.New(pgerr.KindSink, "make the data directory writable", err, "what replication has to remember cannot be kept")
 	}
@@ -88,7 +88,7 @@ func (s *session) applyVerdict(n note.Note, pos change.Position) (plan, error) {
 	case e == nil:
 		return planStream, nil
 	case s.opt.OnGap == server.GapResnapshot:
-		s.log.Info("the tables have to be copied anew", "reason", e)
+		s.log.Info("the tables have to be copied again", "reason", e)
 		return planCopy, nil
 	case e.Kind == pgerr.KindTableChange:
 		s.st.setTrouble(e)
@@ -135,7 +135,7 @@ func (s *session) checkAdoption(pos change.Position, srv server.Info, n note.Not
 		return false, pgerr.New(pgerr.KindOtherCluster, "correct the Postgres URL; or, to adopt this cluster once more, start once without postgres.adopt and then with it", err,
 			"postgres.adopt has been used")
 	}
-	s.log.Warn("adopting another cluster or database: the tables are copied anew and the differences recorded",
+	s.log.Warn("adopting another cluster or database: the tables are copied again and the differences recorded",
 		"system_id", srv.SystemID, "database", srv.Database, "before_system_id", pos.Source.SystemID, "before_database", pos.Source.Database)
 	return true, nil
 }

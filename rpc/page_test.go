@@ -87,7 +87,7 @@ func newsPages(t *testing.T, c pb.CarbonServiceClient, source string, direct boo
 }
 
 func TestPages(t *testing.T) {
-	d := sample() // has a project with an empty id, which must not begin the list anew
+	d := sample() // has a project with an empty id, which must not begin the list again
 	for i := range 250 {
 		d.news = append(d.news, change.NewsItem{GUID: fmt.Sprintf("n%03d", i), Source: "Feed"})
 	}

@@ -133,7 +133,7 @@ func (s *Server) options() []grpc.ServerOption {
 		}),
 		grpc.WaitForHandlers(true), // Shutdown returns when no call runs any more
 	}
-	// A new goroutine for each call grows its stack anew each time; workers keep
+	// A new goroutine for each call grows its stack again each time; workers keep
 	// theirs. With all of them busy, calls get goroutines as usual.
 	opts = append(opts, grpc.NumStreamWorkers(streamWorkers))
 	creds := admission.Credentials{}

@@ -9,7 +9,7 @@ import (
 )
 
 // A column that goes and comes again in a transaction whose first delivery was
-// given up: when it is delivered anew, the rows from before it still have what
+// given up: when it is delivered again, the rows from before it still have what
 // they had, in this process and in the next.
 func TestAlterGivenUp(t *testing.T) {
 	for name, restart := range map[string]bool{"running": false, "restarted": true} {

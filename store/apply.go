@@ -111,7 +111,7 @@ func (g *staging) stageAll(ctx context.Context, txns []change.Txn) error {
 		}
 		if t.First {
 			if s.open != nil {
-				// Its end will not come: the source began anew.
+				// Its end will not come: the source began again.
 				if err := s.discard(); err != nil {
 					return err
 				}
@@ -224,7 +224,7 @@ func (s *Store) discard() error {
 		return &CorruptionError{
 			File: s.changelog.Path(), Offset: tail.Visible, Byte: -1,
 			Err:  fmt.Errorf("it ends at offset %d, and what was committed up to %d is gone", tail.Visible, at),
-			Hint: "Restore this directory from a backup, or move it aside to copy everything anew from Postgres",
+			Hint: "Restore this directory from a backup, or move it aside to copy everything again from Postgres",
 		}
 	}
 	st, err := decodeTailState(tail.State)

@@ -113,7 +113,7 @@ func (b *backdater) undo() error {
 		if err != nil {
 			return err
 		}
-		// Versions are given anew at the end; none is kept on the way.
+		// Versions are given again at the end; none is kept on the way.
 		if e.Before == "" {
 			b.state.Remove(sh.Table, key, 0)
 		} else {

@@ -238,7 +238,7 @@ func RebuildCheckpoint(dir string) error {
 		return err
 	}
 	if oldest > begin {
-		return fmt.Errorf("rebuild checkpoint: the changelog begins at offset %d, so the checkpoint cannot be made from it; restore %s from a backup, or move it aside to copy everything anew from Postgres", oldest, dir)
+		return fmt.Errorf("rebuild checkpoint: the changelog begins at offset %d, so the checkpoint cannot be made from it; restore %s from a backup, or move it aside to copy everything again from Postgres", oldest, dir)
 	}
 	path := checkpointPath(dir)
 	if err := os.Rename(path, path+".damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -9,7 +9,7 @@ import (
 )
 
 // A page that ends with the empty ticker is followed by "after \x00". The list
-// once began anew there, without end.
+// once began again there, without end.
 func TestQuotesAfterEmptyTicker(t *testing.T) {
 	s := open(t, t.TempDir(), store.Options{NoSync: true})
 	defer s.Close()

@@ -124,7 +124,7 @@ func TestShapeOfCutSegment(t *testing.T) {
 	}
 	mustApply(t, s, part(true, false, rel, "b", "c", "d", "e"))
 	mustApply(t, s, part(false, false, wide, "f", "g", "h", "i"))
-	mustApply(t, s, part(true, true, wide, "b")) // anew, and smaller
+	mustApply(t, s, part(true, true, wide, "b")) // again, and smaller
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func cutShort(t *testing.T, path string, left int64, fn func()) {
 }
 
 // A log that stays unreadable ends Run with the reason, so that a supervisor
-// begins anew; until then the last good data is served.
+// begins again; until then the last good data is served.
 func TestUnreadableForGood(t *testing.T) {
 	src := storetest.NewSource(seed(t))
 	s := open(t, t.TempDir(), store.Options{CheckpointInterval: time.Millisecond})
@@ -242,7 +242,7 @@ func TestReadersBehindTheViews(t *testing.T) {
 	}
 }
 
-// With the writer held inside a commit, or while it reads the files anew after an
+// With the writer held inside a commit, or while it reads the files again after an
 // error, all that probes, scrapers and lists ask is answered.
 func TestFiguresWaitForNobody(t *testing.T) {
 	for name, hold := range map[string]string{"in a commit": "append.commit", "in a cut": "cut"} {

@@ -14,7 +14,7 @@ import (
 	"carbond/store/storetest"
 )
 
-var writeGolden = flag.Bool("write-golden", false, "write testdata/golden-2 anew (only before a format is released)")
+var writeGolden = flag.Bool("write-golden", false, "write testdata/golden-2 again (only before a format is released)")
 
 // TestGolden opens data directories as each format wrote them, with several
 // sealed segments and a log that goes on behind the checkpoint, from 2 on also

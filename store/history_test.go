@@ -172,7 +172,7 @@ func TestSinceDropped(t *testing.T) {
 	}
 }
 
-// TestWentBack copies anew after the source's WAL and clock went back: positions
+// TestWentBack copies again after the source's WAL and clock went back: positions
 // and times mean the history that the source is in now.
 func TestWentBack(t *testing.T) {
 	for name, segment := range map[string]int64{"one segment": 0, "many segments": 1} {

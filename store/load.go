@@ -75,10 +75,10 @@ func (s *Store) openCheckpoint() (err error) {
 	tail, oldest := s.changelog.Tail(), s.changelog.Oldest()
 	switch {
 	case applied > tail.Visible:
-		return fmt.Errorf("%s: %w: it stands at offset %d, ahead of the changelog's end at %d; the changelog has lost its end. Restore the data directory from a backup, or move it aside to copy everything anew from Postgres",
+		return fmt.Errorf("%s: %w: it stands at offset %d, ahead of the changelog's end at %d; the changelog has lost its end. Restore the data directory from a backup, or move it aside to copy everything again from Postgres",
 			path, checkpoint.ErrDamaged, applied, tail.Visible)
 	case s.changelog.History().After(applied) < oldest:
-		return fmt.Errorf("%s: %w: it stands at offset %d, but the changelog begins at %d. Restore the data directory from a backup, or move it aside to copy everything anew from Postgres",
+		return fmt.Errorf("%s: %w: it stands at offset %d, but the changelog begins at %d. Restore the data directory from a backup, or move it aside to copy everything again from Postgres",
 			path, checkpoint.ErrDamaged, applied, oldest)
 	}
 	s.ckpt.applied = applied

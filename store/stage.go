@@ -183,7 +183,7 @@ func (g *staging) insert(c *change.Change, sh *view.Shape) error {
 	case !had:
 		return g.put(e, record.Entry{Op: c.Op, LSN: c.LSN})
 	case old.Row == c.After && old.Shape == sh:
-		return nil // as it was: a copy anew records differences only
+		return nil // as it was: a new copy records differences only
 	}
 	return g.put(e, record.Entry{Op: change.Update, Before: g.s.shapes.reshape(old, sh), LSN: c.LSN})
 }

@@ -123,7 +123,7 @@ func TestModel(t *testing.T) {
 			if got := s.Position(); got != at {
 				t.Fatalf("step %d: redelivery moved the position from %+v to %+v", step, at, got)
 			}
-		case 2: // an unfinished transaction that the source begins anew
+		case 2: // an unfinished transaction that the source begins again
 			txn := src.Next()
 			if len(txn.Changes) > 1 {
 				parts := storetest.Split(txn, 1)

@@ -109,7 +109,7 @@ func TestTogether(t *testing.T) {
 	for range 300 {
 		txn := src.Next()
 		parts := storetest.Split(txn, 1+rng.IntN(3))
-		if len(parts) > 1 && rng.IntN(3) == 0 { // given up, and begun anew
+		if len(parts) > 1 && rng.IntN(3) == 0 { // given up, and begun again
 			mustApply(t, s, parts[:len(parts)-1]...)
 		}
 		for _, p := range parts {

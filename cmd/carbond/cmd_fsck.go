@@ -21,7 +21,7 @@ func cmdFsck(a *app) *cobra.Command {
 			"rows of every record against the state it applies to, and the checkpoint against a replay.\n" +
 			"Prints each problem with file and offset. Exit code 0 when all is well. Stop the daemon first.\n" +
 			"With --rebuild-checkpoint it sets a damaged checkpoint aside first; the next start makes it\n" +
-			"anew from the changelog, which must still reach back to its beginning.",
+			"again from the changelog, which must still reach back to its beginning.",
 		Example: "  systemctl stop carbond && carbond fsck\n  carbond fsck --data-dir ./carbond-data",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -31,7 +31,7 @@ func cmdTeardown(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			question := fmt.Sprintf("Drop slot %q and publication %q? A carbond that used them must copy the tables anew.", opt.Slot, opt.Publication)
+			question := fmt.Sprintf("Drop slot %q and publication %q? A carbond that used them must copy the tables again.", opt.Slot, opt.Publication)
 			if err := a.confirm(question, yes); err != nil {
 				return err
 			}

@@ -148,7 +148,7 @@ func TestDoctorComparesTheDirectory(t *testing.T) {
 	pgtest.Exec(t, url, "INSERT INTO news (guid) VALUES ('lost')", "SELECT pg_replication_slot_advance('cmd_doctor', pg_current_wal_flush_lsn())")
 	says(1, "FAIL  slot_ahead", "ahead of the durable position")
 	env = append(env, "CARBOND_POSTGRES_ON_GAP=resnapshot")
-	says(0, "warn  slot_ahead", "copies the tables anew")
+	says(0, "warn  slot_ahead", "copies the tables again")
 	env = env[:len(env)-1]
 
 	p = start(t, env, "serve")

@@ -20,7 +20,7 @@
 //                    answer as of this position of the WAL: every transaction
 //                    whose commit ends at or before it, and no other. Waits
 //                    like carbond-min-lsn; OUT_OF_RANGE when history is gone
-//   cache-control    "no-cache": compute the answer anew
+//   cache-control    "no-cache": compute the answer again
 //
 // Status codes: INVALID_ARGUMENT (with google.rpc.BadRequest naming the field),
 // NOT_FOUND, UNAVAILABLE (not ready, or SQL not reachable; retry),

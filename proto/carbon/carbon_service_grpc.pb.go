@@ -20,7 +20,7 @@
 //                    answer as of this position of the WAL: every transaction
 //                    whose commit ends at or before it, and no other. Waits
 //                    like carbond-min-lsn; OUT_OF_RANGE when history is gone
-//   cache-control    "no-cache": compute the answer anew
+//   cache-control    "no-cache": compute the answer again
 //
 // Status codes: INVALID_ARGUMENT (with google.rpc.BadRequest naming the field),
 // NOT_FOUND, UNAVAILABLE (not ready, or SQL not reachable; retry),
@@ -101,12 +101,12 @@ type CarbonServiceClient interface {
 	//  4. When nothing changes, a message of kind PROGRESS says every few seconds
 	//     that the copy is right up to its offset.
 	//  5. OUT_OF_RANGE: the history behind the token is gone; its ErrorInfo has
-	//     the oldest offset. Begin anew without a token.
+	//     the oldest offset. Begin again without a token.
 	//     RESOURCE_EXHAUSTED: the client read too slowly for its bounded queue;
 	//     resume with the last token. UNAVAILABLE: the daemon stops; resume.
 	//     OUT_OF_RANGE with the reason OTHER_HISTORY: the token is of another history,
 	//     as before the data directory was restored. Rows that the client has may
-	//     never have been here: begin anew without a token, and without them.
+	//     never have been here: begin again without a token, and without them.
 	//     INVALID_ARGUMENT: the token is not from this call with this filter.
 	WatchProjects(ctx context.Context, in *WatchProjectsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchProjectsResponse], error)
 	// WatchNews streams the newest 100 items of a source, or of all.
@@ -291,12 +291,12 @@ type CarbonServiceServer interface {
 	//  4. When nothing changes, a message of kind PROGRESS says every few seconds
 	//     that the copy is right up to its offset.
 	//  5. OUT_OF_RANGE: the history behind the token is gone; its ErrorInfo has
-	//     the oldest offset. Begin anew without a token.
+	//     the oldest offset. Begin again without a token.
 	//     RESOURCE_EXHAUSTED: the client read too slowly for its bounded queue;
 	//     resume with the last token. UNAVAILABLE: the daemon stops; resume.
 	//     OUT_OF_RANGE with the reason OTHER_HISTORY: the token is of another history,
 	//     as before the data directory was restored. Rows that the client has may
-	//     never have been here: begin anew without a token, and without them.
+	//     never have been here: begin again without a token, and without them.
 	//     INVALID_ARGUMENT: the token is not from this call with this filter.
 	WatchProjects(*WatchProjectsRequest, grpc.ServerStreamingServer[WatchProjectsResponse]) error
 	// WatchNews streams the newest 100 items of a source, or of all.

@@ -151,7 +151,7 @@ func (x *Topic) GetLastChangeMs() int64 {
 	return 0
 }
 
-// History says which offsets mean what. A data directory that is made anew has
+// History says which offsets mean what. A data directory that is made again has
 // a new one, and so has each that is restored from a backup; what retention drops
 // and a copy of the tables records as differences leave it as it is.
 type History struct {

@@ -59,7 +59,7 @@ type ChangelogServiceClient interface {
 	// an offset; it is durable when the call returns.
 	//
 	// Each Consume with a group gets a generation, one higher than the group's
-	// last; a group that is deleted and made anew goes on from a higher one. A
+	// last; a group that is deleted and made again goes on from a higher one. A
 	// commit from an older generation, or by another member than the one that
 	// got it, is FAILED_PRECONDITION: another consumer has taken over. A second Consume with a member_id that is
 	// consuming now is ALREADY_EXISTS; with another member_id it takes over and
@@ -190,7 +190,7 @@ type ChangelogServiceServer interface {
 	// an offset; it is durable when the call returns.
 	//
 	// Each Consume with a group gets a generation, one higher than the group's
-	// last; a group that is deleted and made anew goes on from a higher one. A
+	// last; a group that is deleted and made again goes on from a higher one. A
 	// commit from an older generation, or by another member than the one that
 	// got it, is FAILED_PRECONDITION: another consumer has taken over. A second Consume with a member_id that is
 	// consuming now is ALREADY_EXISTS; with another member_id it takes over and

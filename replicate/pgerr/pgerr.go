@@ -112,7 +112,7 @@ func (k Kind) Gap() bool {
 }
 
 // Resnapshot is the remedy for every gap.
-const Resnapshot = "set postgres.on_gap to resnapshot, so that the slot is created anew and the tables are copied again"
+const Resnapshot = "set postgres.on_gap to resnapshot, so that the slot is created and the tables are copied again"
 
 // New makes an error with its remedy, "" when unknown, and its cause, which may be
 // nil.

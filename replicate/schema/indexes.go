@@ -40,7 +40,7 @@ func (m *Migration) Indexes(ctx context.Context) error {
 	return m.recordVersion(ctx, latestVersion)
 }
 
-// build makes one index of a plain table, and anew where one is left that did not
+// build makes one index of a plain table, and again where one is left that did not
 // become valid.
 func (m *Migration) build(ctx context.Context, table, schema, name, columns string, leftover bool) error {
 	drop := func() error {

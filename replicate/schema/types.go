@@ -215,12 +215,12 @@ func checkEncoding(ctx context.Context, conn *pgx.Conn, _ *server.Options) ([]Fi
 	}
 	switch {
 	case encoding == "SQL_ASCII":
-		f := NewFinding(pgerr.KindEncoding, false, "the database's encoding is SQL_ASCII: replication stops at a text that is not UTF-8", "create the database anew with ENCODING 'UTF8'")
+		f := NewFinding(pgerr.KindEncoding, false, "the database's encoding is SQL_ASCII: replication stops at a text that is not UTF-8", "create the database again with ENCODING 'UTF8'")
 		f.Warning = true
 		return []Finding{f}, nil
 	case !slices.Contains(sorted, encoding):
 		f := NewFinding(pgerr.KindEncoding, false, fmt.Sprintf("the database's encoding is %s: SQL sorts letters beyond ASCII by their bytes in it, the views by UTF-8. The order of answers, the offer that is joined among those of one time, and the last of the newest 100 can differ, and replication stops at a text that has no UTF-8", encoding),
-			"create the database anew with ENCODING 'UTF8', or use ASCII in project_id, id, ticker and guid")
+			"create the database again with ENCODING 'UTF8', or use ASCII in project_id, id, ticker and guid")
 		f.Warning = true
 		return []Finding{f}, nil
 	}

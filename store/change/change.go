@@ -7,7 +7,7 @@ import (
 
 // ErrDiverged is wrapped by a sink's error when a change does not fit the rows
 // that the changelog leads to, such as an unchanged value of a row that is not
-// there. Sending it again does not help: the tables must be copied anew.
+// there. Sending it again does not help: the tables must be copied again.
 var ErrDiverged = errors.New("change does not fit the stored rows")
 
 // UnfitError says that a row, or a table as it is now, cannot be kept whatever

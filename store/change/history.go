@@ -125,9 +125,9 @@ func (e *HistoryError) Error() string {
 	}
 	switch {
 	case e.First == 0:
-		return fmt.Sprintf("%s: this changelog has another history, %s: its data directory was made anew, or restored from a backup of another one", what, e.Here)
+		return fmt.Sprintf("%s: this changelog has another history, %s: its data directory was made again, or restored from a backup of another one", what, e.Here)
 	case e.Last == 0:
-		return fmt.Sprintf("%s is of another history: this changelog, history %s, begins at offset %d, so its data directory was made anew", what, e.Here, e.First)
+		return fmt.Sprintf("%s is of another history: this changelog, history %s, begins at offset %d, so its data directory was made again", what, e.Here, e.First)
 	}
 	return fmt.Sprintf("%s is of another history: this changelog, history %s, was restored from a backup that ends at offset %d, and goes on at %d; offset %d is where what follows the backup begins",
 		what, e.Here, e.Last, e.First, e.Last+1)

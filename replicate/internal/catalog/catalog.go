@@ -225,7 +225,7 @@ func tablesSQL(version int) string {
 	schema := "NULL"
 	if version >= 150000 { // 14 has no schemas in publications
 		// A table that leaves a published schema and comes back is not published
-		// meanwhile. It depends on its schema by a row that is written anew then.
+		// meanwhile. It depends on its schema by a row that is written again then.
 		schema = `(SELECT pg_catalog.concat_ws('.', 'schema', x.oid::pg_catalog.text, (SELECT d.xmin::pg_catalog.text FROM pg_catalog.pg_depend d
           WHERE d.classid = 1259 AND d.objid = c.oid AND d.objsubid = 0 AND d.refclassid = 2615 AND d.deptype = 'n' LIMIT 1))
          FROM pg_catalog.pg_publication_namespace x WHERE x.pnpubid = p.oid AND x.pnnspid = c.relnamespace)`

@@ -71,7 +71,7 @@ func Compare(before, now *Marks, schema string) []Finding {
 }
 
 // comparePublication compares two looks at the publication. One whose row was
-// written anew with the content that it had may have had another one meanwhile:
+// written again with the content that it had may have had another one meanwhile:
 // then rows of publications were written twice at least.
 func comparePublication(b, n Publication) (Finding, bool) {
 	altered := Finding{Lost: true, Text: "the publication was altered or dropped"}

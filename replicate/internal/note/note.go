@@ -75,7 +75,7 @@ type SlotMarker struct {
 }
 
 // Verdict says that rows are wrong, or that changes are missing, and lasts until
-// a copy anew has mended it: what shows the trouble may be gone long before.
+// a new copy has mended it: what shows the trouble may be gone long before.
 type Verdict struct {
 	Copy   string    `json:"copy,omitempty"` // the copy of which it speaks
 	Kind   string    `json:"kind"`           // as in replicate.Kind
@@ -142,7 +142,7 @@ func (f *File) Change(edit func(*Note)) error {
 	return nil
 }
 
-// Forget gives up a note that cannot be read, for a copy anew.
+// Forget gives up a note that cannot be read, for a new copy.
 func (f *File) Forget() error {
 	f.mu.Lock()
 	if f.load() != nil {

@@ -21,7 +21,7 @@ const (
 	Commit                  // CommitLSN, EndLSN, Time
 	Row                     // Change
 	Truncate                // Truncated
-	Description             // Relation: described for the first time or anew
+	Description             // Relation: described for the first time or again
 )
 
 // Event is one decoded message. Fields that its kind does not list are stale.
@@ -63,7 +63,7 @@ func NewDecoder(describe func(id uint32, sent *change.Relation) (*change.Relatio
 }
 
 // Again has every relation described once more. One for which that fails is an
-// error when it is used without having been sent anew.
+// error when it is used without having been sent again.
 func (d *Decoder) Again() {
 	d.last = relation{}
 	for id, r := range d.rels {

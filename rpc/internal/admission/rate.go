@@ -17,7 +17,7 @@ import (
 )
 
 // maxPeers bounds the addresses whose rate is remembered. A peer that is pushed
-// out begins anew with a full burst, which is all that an attacker with that
+// out begins again with a full burst, which is all that an attacker with that
 // many addresses gains.
 const maxPeers = 8192
 

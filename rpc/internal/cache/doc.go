@@ -12,7 +12,7 @@
 //     was loaded under, and never after its lifetime.
 //  2. At most one load runs for a key and stamp. A caller whose context ends
 //     leaves at once; the load ends early only when nobody waits any more.
-//  3. A load that fails or panics is not remembered: the next caller loads anew.
+//  3. A load that fails or panics is not remembered: the next caller loads again.
 //  4. The bytes held never exceed the bound. A value larger than the bound is
 //     handed to those who waited for it and forgotten.
 //

@@ -16,7 +16,7 @@ import (
 	"carbond/store/change"
 )
 
-var update = flag.Bool("update", false, "write the golden file anew")
+var update = flag.Bool("update", false, "write the golden file again")
 
 // wide has a column of every type that has a form of its own.
 func wide() *change.Relation {
@@ -109,7 +109,7 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out.String() != string(want) {
-		t.Errorf("differs from %s (-update writes it anew):\n%s", path, out.String())
+		t.Errorf("differs from %s (-update writes it again):\n%s", path, out.String())
 	}
 }
 

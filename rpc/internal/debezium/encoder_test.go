@@ -163,7 +163,7 @@ func TestFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out.String() != string(want) {
-		t.Errorf("differs from %s (-update writes it anew):\n%s", path, out.String())
+		t.Errorf("differs from %s (-update writes it again):\n%s", path, out.String())
 	}
 }
 

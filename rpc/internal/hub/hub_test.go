@@ -360,7 +360,7 @@ func TestLife(t *testing.T) {
 }
 
 // TestFailure: what was read before an error is handed out first; the next
-// watcher starts anew. A panic is an error like others.
+// watcher starts again. A panic is an error like others.
 func TestFailure(t *testing.T) {
 	broken := errors.New("the disk is on fire")
 	for name, panics := range map[string]bool{"error": false, "panic": true} {

@@ -174,7 +174,7 @@ func (s *stream) resume(ctx context.Context, f *hub.Feed) error {
 		return s.otherHistory(err)
 	}
 	if snap := s.opt.Snapshot(); snap == nil || snap.Offset() < s.at.Offset {
-		return s.cut(cutHistory, codes.OutOfRange, "the token is ahead of this changelog, which was put back to an earlier state; begin anew without a token",
+		return s.cut(cutHistory, codes.OutOfRange, "the token is ahead of this changelog, which was put back to an earlier state; begin again without a token",
 			rpcerr.ReasonOtherHistory, 0)
 	}
 	commit, ok, err := s.opt.History.CommitTime(s.at.Offset)
@@ -186,7 +186,7 @@ func (s *stream) resume(ctx context.Context, f *hub.Feed) error {
 		return s.sourceError(ctx, err)
 	}
 	if !ok || !commit.IsZero() && s.from.commit != 0 && commit.UnixMicro() != s.from.commit {
-		return s.cut(cutHistory, codes.OutOfRange, "the token is of another history of this changelog; begin anew without a token",
+		return s.cut(cutHistory, codes.OutOfRange, "the token is of another history of this changelog; begin again without a token",
 			rpcerr.ReasonOtherHistory, 0)
 	}
 	if s.at.Offset >= f.Base() {
@@ -206,7 +206,7 @@ func (s *stream) resume(ctx context.Context, f *hub.Feed) error {
 }
 
 func (s *stream) otherHistory(err error) error {
-	return s.cut(cutHistory, codes.OutOfRange, "the token is of another history of the data; begin anew without a token: "+err.Error(), rpcerr.ReasonOtherHistory, 0)
+	return s.cut(cutHistory, codes.OutOfRange, "the token is of another history of the data; begin again without a token: "+err.Error(), rpcerr.ReasonOtherHistory, 0)
 }
 
 // catchUp reads the changelog at the client's pace.
@@ -239,7 +239,7 @@ func (s *stream) sourceError(ctx context.Context, err error) error {
 		return s.shutdown()
 	case errors.As(err, &gone):
 		s.cuts[cutHistory].Inc()
-		return rpcerr.Compacted("the history behind the token is gone; begin anew without a token", gone)
+		return rpcerr.Compacted("the history behind the token is gone; begin again without a token", gone)
 	case rpcerr.Is(err):
 		return err
 	}

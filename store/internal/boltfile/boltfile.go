@@ -52,7 +52,7 @@ type File struct {
 	stale atomic.Bool  // a commit failed: what the disk holds is unknown
 
 	life sync.RWMutex // shared by transactions; guards what follows
-	db   *bolt.DB     // nil when it is closed, or could not be opened anew
+	db   *bolt.DB     // nil when it is closed, or could not be opened again
 	exit *exit
 	why  error // of a db that is nil
 }
@@ -177,7 +177,7 @@ func (f *File) View(fn func(*bolt.Tx) error) error {
 }
 
 // Update runs fn in a transaction that writes, and commits it. After a commit
-// that failed the next Update opens the file anew.
+// that failed the next Update opens the file again.
 func (f *File) Update(fn func(*bolt.Tx) error) error {
 	if err := f.Ready(); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (f *File) Update(fn func(*bolt.Tx) error) error {
 //
 // It rolls back by itself: bbolt's own ways (DB.Update after a panic, Tx.Commit
 // after an error) walk the file on a goroutine of their own, where a page that
-// cannot be read ends the process. The file is opened anew instead.
+// cannot be read ends the process. The file is opened again instead.
 func (f *File) transact(write bool, fn func(*bolt.Tx) error) error {
 	if f.db == nil {
 		if f.why != nil {
@@ -228,7 +228,7 @@ func (f *File) transact(write bool, fn func(*bolt.Tx) error) error {
 	return err
 }
 
-// Ready opens the file anew when a commit has failed. Who writes what depends on
+// Ready opens the file again when a commit has failed. Who writes what depends on
 // the content calls it first.
 func (f *File) Ready() error {
 	if !f.stale.Load() {
@@ -250,7 +250,7 @@ func (f *File) Reopen() error {
 	}
 	f.opt.Distrust = true
 	if f.why = f.open(false); f.why != nil {
-		f.why = fmt.Errorf("open %s anew: %w", f.path, f.why)
+		f.why = fmt.Errorf("open %s again: %w", f.path, f.why)
 		return f.why
 	}
 	f.stale.Store(false)

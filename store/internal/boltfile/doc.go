@@ -10,7 +10,7 @@
 //  1. Neither happens: what goes wrong with a file is an error that names it and,
 //     where it is known, the byte. Close never waits for a lock that a fault left.
 //  2. After a commit that failed nothing is known of what the disk holds. The
-//     file is opened anew, from the disk and not from what the kernel remembers,
+//     file is opened again, from the disk and not from what the kernel remembers,
 //     before the next transaction that writes.
 //  3. A file gets its name when it is whole, and the name is durable before
 //     anything in it counts. So an empty file is damage, never a beginning.

@@ -40,6 +40,6 @@ func (e *CorruptionError) Unwrap() error { return e.Err }
 func (s *segment) corrupt(off change.Offset, at int64, err error) error {
 	return &CorruptionError{
 		File: s.path, Offset: off, Byte: at, Err: err,
-		Hint: "Run `carbond fsck` for the extent; restore this directory from a backup, or move it aside to copy everything anew from Postgres",
+		Hint: "Run `carbond fsck` for the extent; restore this directory from a backup, or move it aside to copy everything again from Postgres",
 	}
 }

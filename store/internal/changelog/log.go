@@ -77,7 +77,7 @@ type Log struct {
 	mapped   []*segment             // sealed segments that are mapped, oldest use first
 	squeezed map[change.Offset]bool // sealed segments known to be compressed, by first offset
 	alone    bool                   // the writer is closing files: readers wait outside
-	cuts     int                    // how often Cut has read the files anew
+	cuts     int                    // how often Cut has read the files again
 	closed   bool
 
 	// Touched by the writer only.

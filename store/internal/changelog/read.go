@@ -94,7 +94,7 @@ func (l *Log) enter(from change.Offset) (*segment, change.Offset, error) {
 	return s, l.tail.Visible, err
 }
 
-// Busy reports whether a reader would wait, as while the files are read anew
+// Busy reports whether a reader would wait, as while the files are read again
 // after an error.
 func (l *Log) Busy() bool {
 	l.mu.Lock()

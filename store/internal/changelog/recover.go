@@ -304,7 +304,7 @@ func (l *Log) cutAt(tx *bolt.Tx, tail Tail) error {
 }
 
 // Cut discards the blocks behind the high-water mark, after the transaction
-// that they belong to was given up or a commit failed. It reads anew what the
+// that they belong to was given up or a commit failed. It reads again what the
 // disk holds: Tail may be ahead of the last Append that worked, when one that
 // failed was on disk nevertheless. Nothing can be appended until it works.
 func (l *Log) Cut() error {

@@ -93,7 +93,7 @@ func (f *File) inspect(tx *bolt.Tx) error {
 }
 
 // Applied returns the offset at which the file stands. After a commit that
-// failed it reads that anew.
+// failed it reads that again.
 func (f *File) Applied() (change.Offset, error) {
 	if err := f.file.Ready(); err != nil {
 		return 0, f.damage(err)
@@ -132,7 +132,7 @@ func (f *File) damaged(at int64, err error) error {
 	if at >= 0 {
 		where += fmt.Sprintf(", byte %d", at)
 	}
-	return fmt.Errorf("%s: %w: %w. Run `carbond fsck`; the checkpoint is derived, so while the changelog is whole `carbond fsck --rebuild-checkpoint` makes it anew", where, ErrDamaged, err)
+	return fmt.Errorf("%s: %w: %w. Run `carbond fsck`; the checkpoint is derived, so while the changelog is whole `carbond fsck --rebuild-checkpoint` makes it again", where, ErrDamaged, err)
 }
 
 // damage says what to do about an error of the file itself.

@@ -142,7 +142,7 @@ var errContent = errors.New("damaged")
 func explain(do, path string, err error) error {
 	err = fmt.Errorf("%s consumer groups %s: %w", do, path, err)
 	if damaged(err) {
-		err = fmt.Errorf("%w. Restore the file from a backup, or move it aside: consumers then begin anew where they ask to", err)
+		err = fmt.Errorf("%w. Restore the file from a backup, or move it aside: consumers then begin again where they ask to", err)
 	}
 	return err
 }
@@ -294,7 +294,7 @@ func (f *File) Close() error {
 	return nil
 }
 
-// lock begins a change. After a commit that failed it reads anew what the disk
+// lock begins a change. After a commit that failed it reads again what the disk
 // holds, so that the change begins from that.
 func (f *File) lock() (unlock func(), err error) {
 	f.mu.Lock()

@@ -18,7 +18,7 @@ func (m *markup) trend(c Console) {
 	}
 	rate := make([]float64, 0, len(c.History)-1)
 	for i, s := range c.History[1:] {
-		// A copy from another source may begin the log anew.
+		// A copy from another source may begin the log again.
 		rate = append(rate, float64(s.Offset-min(s.Offset, c.History[i].Offset))/c.Every.Seconds())
 	}
 	m.chart("Changes a second", rate, c.Every)

@@ -10,7 +10,7 @@ import (
 const hugeGoal = 64
 
 // huge inserts all its rows in one transaction and takes the highest resident
-// memory of the daemon until they are served. Then the daemon is started anew
+// memory of the daemon until they are served. Then the daemon is started again
 // over the same data: what it needs at rest is the state that the transaction
 // created, and the difference is what the transaction cost beyond it.
 func huge(ctx context.Context, o Options) ([]Figure, error) {

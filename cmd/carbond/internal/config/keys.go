@@ -40,7 +40,7 @@ func (c *Config) sourceKeys() []Key {
 		boolean("postgres.slot_takeover", "true", &p.SlotTakeover).
 			doc("true: a data directory that holds no copy replaces an idle slot of this name and copies the tables. false: it refuses, unless carbond migrate made the slot; choose it when several carbonds could be given the same slot by mistake."),
 		text("postgres.adopt", "", &p.Adopt).example("7411862023442118713").
-			doc("System identifier of a cluster to go on with although the data directory belongs to another cluster or database: after pg_upgrade, after dump and restore, or when the database was renamed. The tables are copied anew and the differences recorded; changelog and consumer groups stay. It counts once; remove it afterwards. The error that refuses the server names the value."),
+			doc("System identifier of a cluster to go on with although the data directory belongs to another cluster or database: after pg_upgrade, after dump and restore, or when the database was renamed. The tables are copied again and the differences recorded; changelog and consumer groups stay. It counts once; remove it afterwards. The error that refuses the server names the value."),
 		boolean("postgres.failover", "false", &p.Failover).
 			doc("true: the slot is a failover slot, which a standby with sync_replication_slots keeps in step, so that carbond goes on there after a promotion. Needs Postgres 17; before, it has no effect."),
 		duration("postgres.query_timeout", "5s", &p.QueryTimeout, 10*time.Millisecond).

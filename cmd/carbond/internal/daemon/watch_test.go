@@ -72,7 +72,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// wander reads until the final offset: now and then it reconnects, begins anew,
+// wander reads until the final offset: now and then it reconnects, begins again,
 // or does something else for a while first.
 func (c *watcher) wander(ctx context.Context, rng *rand.Rand, final *atomic.Uint64, resumes, cuts *atomic.Int64) error {
 	defer func() { c.cancel() }()

@@ -32,7 +32,7 @@ CREATE TABLE verra (id bigserial, project_id text PRIMARY KEY, project_name text
 CREATE SCHEMA attic;`
 
 // upheavals lists what can be done to the tables themselves. Of some of it the
-// stream says nothing: carbond has to notice, and to copy anew.
+// stream says nothing: carbond has to notice, and to copy again.
 func upheavals() map[string]event {
 	return map[string]event{
 		"rename a table away and back": func(w *world) {

@@ -171,7 +171,7 @@ func (w *world) behind() {
 	}
 	dir := copyDir(w.t, w.dir)
 	if note, err := os.ReadFile(filepath.Join(dir, "source.json")); err == nil && bytes.Contains(note, []byte(`"copying":`)) {
-		return // killed inside a copy anew, whose slot begins where it will stand
+		return // killed inside a new copy, whose slot begins where it will stand
 	}
 	s := openStore(w.t, dir)
 	defer s.Close()

@@ -104,8 +104,8 @@ func (w *Writer) Trouble() string {
 	return ""
 }
 
-// errRefill ends a session after which the files are filled anew.
-var errRefill = errors.New("the files are filled anew")
+// errRefill ends a session after which the files are filled again.
+var errRefill = errors.New("the files are filled again")
 
 // session goes from the state file on until something fails or ctx ends.
 func (w *Writer) session(ctx context.Context) (err error) {
@@ -252,14 +252,14 @@ func (w *Writer) rotate(d *dir, st *state, at change.Offset) error {
 	return d.prune(*st, w.opt.Keep)
 }
 
-// refill notes durably that the files are to be moved aside and filled anew.
+// refill notes durably that the files are to be moved aside and filled again.
 func (w *Writer) refill(d *dir, st state, why string) error {
 	st.Phase = phaseRetire
 	if err := d.save(st); err != nil {
 		return err
 	}
 	w.met.refills.Inc()
-	w.log.Warn("view files start anew with every row; what was there is moved aside", "dir", w.dir, "reason", why)
+	w.log.Warn("view files start again with every row; what was there is moved aside", "dir", w.dir, "reason", why)
 	return errRefill
 }
 

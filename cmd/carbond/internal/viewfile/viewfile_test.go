@@ -151,7 +151,7 @@ func TestFollowRotateResume(t *testing.T) {
 	}
 }
 
-func TestFillsAnew(t *testing.T) {
+func TestFillsAgain(t *testing.T) {
 	tests := map[string]func(t *testing.T, w *world){
 		"history is gone": func(t *testing.T, w *world) {
 			w.s.SetRetention(store.Retention{Bytes: 1})
