@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -100,8 +101,15 @@ func (f *File) Apply(b *Batch, applied change.Offset) error {
 				return err
 			}
 		}
-		for _, k := range keys {
-			if err := putRow(rows, k[0], []byte(k[1:]), b.rows[k]); err != nil {
+		var t *bolt.Bucket
+		for i, k := range keys {
+			if i == 0 || k[0] != keys[i-1][0] {
+				var err error
+				if t, err = tableOf(rows, k[0], []byte(k[1:])); err != nil {
+					return err
+				}
+			}
+			if err := putRow(t, []byte(k[1:]), b.rows[k]); err != nil {
 				return err
 			}
 			f.file.Spend(tx, f.page) // the leaf that holds it
@@ -115,11 +123,20 @@ func (f *File) Apply(b *Batch, applied change.Offset) error {
 	return nil
 }
 
-func putRow(rows *bolt.Bucket, table byte, k []byte, p put) error {
+// tableOf returns the bucket of a table, for keys from first on. Rows that come
+// behind the last one fill their pages: halves would stay halves.
+func tableOf(rows *bolt.Bucket, table byte, first []byte) (*bolt.Bucket, error) {
 	t, err := rows.CreateBucketIfNotExists([]byte{table})
 	if err != nil {
-		return err
+		return nil, err
 	}
+	if last, _ := t.Cursor().Last(); bytes.Compare(last, first) < 0 {
+		t.FillPercent = 1
+	}
+	return t, nil
+}
+
+func putRow(t *bolt.Bucket, k []byte, p put) error {
 	if p.row == "" {
 		return t.Delete(k)
 	}
