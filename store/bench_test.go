@@ -3,6 +3,8 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -166,6 +168,11 @@ func BenchmarkOpen(b *testing.B) {
 			if err := s.Close(); err != nil {
 				b.Fatal(err)
 			}
+			file, err := os.Stat(filepath.Join(dir, "checkpoint.db"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			report := processorTime(b)
 			for b.Loop() {
 				s, err := store.Open(dir, store.Options{})
 				if err != nil {
@@ -179,6 +186,8 @@ func BenchmarkOpen(b *testing.B) {
 				s.Close()
 				b.StartTimer()
 			}
+			report()
+			b.ReportMetric(float64(file.Size())/float64(size), "file-B/row")
 		})
 	}
 }

@@ -111,7 +111,7 @@ func readCheckpoint(path string) (*content, error) {
 		return nil, errors.Join(errs...)
 	}
 	c := &content{shapes: newShapes(), state: view.New(0)}
-	if c.applied, err = f.Load(&loader{&c.shapes, c.state}); err != nil {
+	if c.applied, err = loadRows(f, &c.shapes, c.state); err != nil {
 		return nil, err
 	}
 	return c, nil

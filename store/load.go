@@ -68,7 +68,7 @@ func (s *Store) openCheckpoint() (err error) {
 	}
 	s.work = view.New(0)
 	s.progress("load checkpoint", 0)
-	applied, err := f.Load(&loader{&s.shapes, s.work})
+	applied, err := loadRows(f, &s.shapes, s.work)
 	if err != nil {
 		return err
 	}
@@ -83,6 +83,23 @@ func (s *Store) openCheckpoint() (err error) {
 	}
 	s.ckpt.applied = applied
 	return nil
+}
+
+// loadRows reads a checkpoint into an empty state and returns the offset that it
+// stands at.
+func loadRows(f *checkpoint.File, d *shapes, to *view.State) (change.Offset, error) {
+	tables := len(change.Tables())
+	for t := range tables {
+		to.Load(view.Table(t))
+	}
+	applied, err := f.Load(&loader{d, to})
+	if err != nil {
+		return 0, err
+	}
+	for t := range tables {
+		to.Loaded(view.Table(t), 0)
+	}
+	return applied, nil
 }
 
 // loader feeds a checkpoint into a dictionary and a state.

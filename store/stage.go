@@ -64,8 +64,10 @@ func (g *staging) begin(t *change.Txn) {
 		return
 	}
 	for tab := range o.seen {
-		if g.s.work.Len(view.Table(tab)) > 0 {
+		if t := view.Table(tab); g.s.work.Len(t) > 0 {
 			o.seen[tab] = map[string]struct{}{}
+		} else {
+			g.s.work.Load(t)
 		}
 	}
 }
@@ -98,11 +100,13 @@ func (g *staging) end(t *change.Txn) error {
 	return nil
 }
 
-// endCopy removes the rows that an initial copy did not bring.
+// endCopy removes the rows that an initial copy did not bring, and shows the tables
+// that it filled.
 func (g *staging) endCopy() error {
 	o := g.s.open
 	for tab, seen := range o.seen {
 		if seen == nil {
+			g.s.work.Loaded(view.Table(tab), g.next()-1)
 			continue
 		}
 		if err := g.removeUnseen(view.Table(tab), seen); err != nil {

@@ -154,3 +154,32 @@ func TestTree(t *testing.T) {
 		}
 	})
 }
+
+// TestBuilder fills a tree with rows in order, in no order, and in several orders
+// at once.
+func TestBuilder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tree, want := packed.New(), map[string]packed.Item{}
+		b := packed.NewBuilder(tree)
+		size := rapid.OneOf(rapid.IntRange(0, 300), rapid.SampledFrom([]int{0, 2040, 2049, 4090, 70_000}))
+		next := make([]int, rapid.IntRange(1, 4).Draw(t, "orders"))
+		for n := rapid.IntRange(0, 400).Draw(t, "rows"); n > 0; n-- {
+			i := rapid.IntRange(0, len(next)-1).Draw(t, "order")
+			next[i] += rapid.SampledFrom([]int{1, 1, 1, 1, 1, 1, 1, 0, -7}).Draw(t, "step")
+			it := item(fmt.Sprintf("%d-%05d", i, next[i]+1000), rapid.IntRange(-1, 3).Draw(t, "place"), size.Draw(t, "size"), uint32(n))
+			was, is := want[it.Key]
+			if got, ok := b.Get(it.Key); ok != is || got != was {
+				t.Fatalf("Get(%q) = %.60v, %v, want %.60v", it.Key, got, ok, was)
+			}
+			if old, had := b.Set(it); had != is || old != was {
+				t.Fatalf("Set(%q) = %.60v, %v, want %.60v", it.Key, old, had, was)
+			}
+			want[it.Key] = it
+			if rapid.IntRange(0, 50).Draw(t, "flush") == 0 {
+				b.Flush()
+			}
+		}
+		b.Flush()
+		same(t, tree, want)
+	})
+}

@@ -45,6 +45,8 @@ type State struct {
 	rows   [tableCount]*packed.Tree // tagged with their place in shapes
 	index  [indexCount]*packed.Tree // keys alone
 	shapes []*Shape
+	// loading tables have no index entries and no versions of their own yet.
+	loading [tableCount]*packed.Builder
 
 	versions *btree.BTreeG[version] // view letter and filter -> last change
 	whole    [3]change.Offset       // last change of anything in a view
@@ -84,8 +86,16 @@ func (s *State) Copy() *State {
 	return &c
 }
 
+// table returns the rows of a table, those that are loading included.
+func (s *State) table(t Table) *packed.Tree {
+	if b := s.loading[t]; b != nil {
+		b.Flush()
+	}
+	return s.rows[t]
+}
+
 // Len returns the number of rows of a table.
-func (s *State) Len(t Table) int { return s.rows[t].Len() }
+func (s *State) Len(t Table) int { return s.table(t).Len() }
 
 func (s *State) entry(it packed.Item) Entry {
 	return Entry{Key: it.Key, Row: change.Row(it.Row), Shape: s.shapes[it.Tag]}
@@ -93,7 +103,11 @@ func (s *State) entry(it packed.Item) Entry {
 
 // Get returns the row with a key.
 func (s *State) Get(t Table, key string) (Entry, bool) {
-	it, ok := s.rows[t].Get(key)
+	get := s.rows[t].Get
+	if b := s.loading[t]; b != nil {
+		get = b.Get
+	}
+	it, ok := get(key)
 	if !ok {
 		return Entry{}, false
 	}
@@ -102,7 +116,7 @@ func (s *State) Get(t Table, key string) (Entry, bool) {
 
 // Scan yields the rows of a table in key order, from the first key >= from.
 func (s *State) Scan(t Table, from string, yield func(Entry) bool) {
-	s.rows[t].Ascend(from, func(it packed.Item) bool { return yield(s.entry(it)) })
+	s.table(t).Ascend(from, func(it packed.Item) bool { return yield(s.entry(it)) })
 }
 
 // Put stores a row, as the change with offset at.
@@ -112,7 +126,12 @@ func (s *State) Put(e Entry, at change.Offset) {
 		tag = len(s.shapes)
 		s.shapes = append(slices.Clip(s.shapes), e.Shape) // copies have the slice too
 	}
-	it, had := s.rows[e.Shape.Table].Set(packed.Item{Key: e.Key, Row: string(e.Row), Tag: uint32(tag)})
+	item := packed.Item{Key: e.Key, Row: string(e.Row), Tag: uint32(tag)}
+	if b := s.loading[e.Shape.Table]; b != nil {
+		b.Set(item)
+		return
+	}
+	it, had := s.rows[e.Shape.Table].Set(item)
 	if !had {
 		s.reindex(nil, &e, at)
 		return
@@ -123,13 +142,45 @@ func (s *State) Put(e Entry, at change.Offset) {
 
 // Remove deletes a row, as the change with offset at.
 func (s *State) Remove(t Table, key string, at change.Offset) (Entry, bool) {
-	it, had := s.rows[t].Delete(key)
+	it, had := s.table(t).Delete(key)
 	if !had {
 		return Entry{}, false
 	}
 	old := s.entry(it)
 	s.reindex(&old, nil, at)
 	return old, true
+}
+
+// Load begins to fill a table that is empty, best with rows in the order of their
+// keys. Until Loaded no view finds them, and the State is not copied.
+func (s *State) Load(t Table) { s.loading[t] = packed.NewBuilder(s.rows[t]) }
+
+// Loaded ends Load, as the change with offset at: all of the table's view counts as
+// changed there.
+func (s *State) Loaded(t Table, at change.Offset) {
+	s.loading[t].Flush()
+	s.loading[t] = nil
+	keys := make([][]string, len(indexes[t]))
+	s.Scan(t, "", func(e Entry) bool {
+		f := e.Shape.read(e.Row)
+		for i, x := range indexes[t] {
+			if k := x.key(&e, &f); k != "" {
+				keys[i] = append(keys[i], k)
+			}
+		}
+		s.move(unfitRows, "", unfitKey(&e))
+		return true
+	})
+	for i, x := range indexes[t] {
+		slices.Sort(keys[i])
+		b := packed.NewBuilder(s.index[x])
+		for _, k := range keys[i] {
+			b.Set(packed.Item{Key: k})
+		}
+		b.Flush()
+	}
+	v := viewOf(t)
+	s.base[v], s.whole[v] = max(s.base[v], at), max(s.whole[v], at)
 }
 
 // Clear deletes every row of a table, as the change with offset at.
@@ -141,6 +192,9 @@ func (s *State) Clear(t Table, at change.Offset) {
 
 func (s *State) clear(t Table) {
 	s.rows[t] = packed.New()
+	if s.loading[t] != nil {
+		s.Load(t)
+	}
 	for _, x := range indexes[t] {
 		s.index[x] = packed.New()
 	}

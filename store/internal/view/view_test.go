@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -290,4 +291,54 @@ func days(year int) (n int64) {
 		}
 	}
 	return n
+}
+
+// TestLoad: a table that was loaded answers as one whose rows came one by one.
+func TestLoad(t *testing.T) {
+	s := newScript(t)
+	loaded := view.New(0)
+	for i := range change.Tables() {
+		loaded.Load(view.Table(i))
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	var puts strings.Builder
+	for range 2000 {
+		i := rng.IntN(300)
+		for table, args := range map[string]string{
+			change.Verra:      fmt.Sprintf("project_id=P%d project_name=n%d country=C%d", i, rng.IntN(9), i%7),
+			change.Carbonmark: fmt.Sprintf("id=m%d project_id=P%d project_name=m%d updated_at=%02d", i, i/2, i, 1+rng.IntN(28)),
+			change.Finance:    fmt.Sprintf("ticker=T%d timestamp=%d price=%d", i%20, i, i),
+			change.News:       fmt.Sprintf("guid=g%d title=t source=S%d published_at=%02d", i, i%3, 1+i%28),
+		} {
+			fmt.Fprintf(&puts, "put %s %s\n", table, args)
+		}
+	}
+	s.run(puts.String())
+	for i := range change.Tables() {
+		s.state.Scan(view.Table(i), "", func(e view.Entry) bool {
+			loaded.Put(e, 0)
+			if got, ok := loaded.Get(view.Table(i), e.Key); !ok || got != e {
+				t.Fatalf("%q is %v, %v while loading", e.Key, got, ok)
+			}
+			return true
+		})
+		loaded.Loaded(view.Table(i), 7)
+	}
+	for d := range func(yield func(change.Delta) bool) { view.BulkDeltas(s.state, loaded, yield) } {
+		t.Errorf("the loaded one differs: %+d %s", d.Diff, delta(d))
+	}
+	show := func(s *script) (out string) {
+		for _, line := range []string{"show projects", "show projects C3", "show news", "show news S1", "show finance", "show finance T5"} {
+			var b strings.Builder
+			s.show(&b, line)
+			out += line + "\n" + b.String()
+		}
+		return out
+	}
+	if got, want := show(&script{t: t, state: loaded}), show(s); got != want {
+		t.Errorf("the loaded one shows\n%s\nwant\n%s", got, want)
+	}
+	if got := loaded.Version(change.ViewProjects, "C3"); got != 7 {
+		t.Errorf("version %d, want that of Loaded", got)
+	}
 }
