@@ -61,8 +61,23 @@ func (g *guard) handleStream(srv any, ss grpc.ServerStream, i *grpc.StreamServer
 	if err := g.admit(ss.Context(), i.FullMethod); err != nil {
 		return err
 	}
-	return next(srv, ss)
+	ctx, end := g.auth.Hold(ss.Context(), i.FullMethod)
+	defer end()
+	err = next(srv, heldStream{ss, ctx})
+	if ctx.Err() != nil && ss.Context().Err() == nil { // the token was withdrawn
+		return context.Cause(ctx)
+	}
+	return err
 }
+
+// heldStream is a stream that may end before its client's context does.
+type heldStream struct {
+	grpc.ServerStream
+	ctx context.Context // is that of one call, as in grpc.ServerStream
+}
+
+// Context implements grpc.ServerStream.
+func (s heldStream) Context() context.Context { return s.ctx }
 
 func (g *guard) admit(ctx context.Context, method string) error {
 	if err := g.limit.Check(ctx, method); err != nil {

@@ -179,11 +179,67 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// Streams end with the token that they were opened with, and a group that is bound
+// to a token is closed to others.
+func TestTokensOfStreams(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens")
+	file := func(lines ...string) { write(t, path, []byte(strings.Join(lines, "\n")+"\n")) }
+	const dash, desk, ops = "dash read dash-secret-0123456", "desk consume:desk desk-secret-0123456", "ops admin ops-secret-0123456"
+	file(dash, desk, ops)
+	l := newFakeLog(10)
+	l.add("news")
+	s := newServer(t, newReader(sample()), rpc.Options{TokensFile: path, Changelog: l})
+	_, conn := serveServer(t, s)
+	log := pb.NewChangelogServiceClient(conn)
+	as := func(token string) context.Context {
+		return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token+"-secret-0123456")
+	}
+	consume := func(token, group string) (pb.ChangelogService_ConsumeClient, error) {
+		ss, err := log.Consume(as(token), &pb.ConsumeRequest{Group: group, MemberId: token, Follow: true})
+		if err == nil {
+			_, err = ss.Recv()
+		}
+		return ss, err
+	}
+	_, err := consume("dash", "desk")
+	wantStatus(t, err, codes.PermissionDenied, rpcerr.ReasonScopeMissing)
+	_, err = log.CommitOffset(as("dash"), &pb.CommitOffsetRequest{Group: "desk", Topic: newsTopic, Offset: 1})
+	wantStatus(t, err, codes.PermissionDenied, rpcerr.ReasonScopeMissing)
+	var kept, lost []func() error
+	for _, x := range []struct{ token, group string }{{"dash", "other"}, {"dash", ""}, {"desk", "desk"}} {
+		ss, err := consume(x.token, x.group)
+		if err != nil {
+			t.Fatalf("%v: %v", x, err)
+		}
+		end := func() error { return received(ss, nil) }
+		if x.token == "desk" {
+			kept = append(kept, end)
+		} else {
+			lost = append(lost, end)
+		}
+	}
+	file(desk, ops)
+	if err := s.Reload(nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range lost {
+		wantStatus(t, end(), codes.Unauthenticated, rpcerr.ReasonTokenUnknown)
+	}
+	l.add("news")
+	if _, err := consume("ops", "desk"); err != nil {
+		t.Error(err) // and so the stream of desk was there to be fenced
+	}
+	for _, end := range kept {
+		wantStatus(t, end(), codes.Aborted, rpcerr.ReasonFenced)
+	}
+}
+
 func TestTokenFiles(t *testing.T) {
 	for name, tc := range map[string]struct{ file, want string }{
 		"empty":         {"# nobody\n", "no token"},
 		"two words":     {"a read\n", "line 1"},
-		"scope":         {"\na write 0123456789abcdef\n", "read or admin"},
+		"scope":         {"\na write 0123456789abcdef\n", "read, consume:GROUP or admin"},
+		"no group":      {"a consume: 0123456789abcdef\n", "read, consume:GROUP or admin"},
 		"short":         {"a read SECRET\n", "shorter than 16"},
 		"bad hash":      {"a read sha256:SECRET\n", "64 hexadecimal"},
 		"same name":     {"a read 0123456789abcdef\na read 0123456789abcdeF\n", "line 2"},

@@ -12,7 +12,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
@@ -22,13 +24,17 @@ import (
 	"carbond/rpc/rpcerr"
 )
 
-// The tokens file has one token per line: a name, a scope (read or admin, admin
-// includes read) and the token itself or "sha256:" and the hexadecimal SHA-256
-// of it. Empty lines and lines that begin with # are skipped.
+// The tokens file has one token per line: a name, a scope and the token itself or
+// "sha256:" and the hexadecimal SHA-256 of it. Empty lines and lines that begin
+// with # are skipped.
 //
-//	# name        scope  token
-//	dashboard     read   sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
-//	operations    admin  a-long-random-text
+//	# name        scope         token
+//	dashboard     read          sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
+//	desk          consume:desk  another-long-random-text
+//	operations    admin         a-long-random-text
+//
+// admin includes all. consume:GROUP is read, and closes the group to tokens of the
+// scope read: they neither consume nor commit for it.
 //
 // Only hashes are kept in memory, and no error names a token.
 
@@ -59,9 +65,13 @@ const maxTokensFile = 1 << 20
 // maxTokens bounds the file: every call compares with every token.
 const maxTokens = 1024
 
+// consumePrefix begins a scope that binds a consumer group to the token.
+const consumePrefix = "consume:"
+
 type bearer struct {
 	name  string
 	scope scope
+	group string // that is bound to it
 	sum   [sha256.Size]byte
 }
 
@@ -113,13 +123,16 @@ func parseToken(f []string) (t bearer, err error) {
 		return t, fmt.Errorf("want a name, a scope and a token, found %d words", len(f))
 	}
 	t.name = f[0]
-	switch f[1] {
-	case "read":
+	group, bound := strings.CutPrefix(f[1], consumePrefix)
+	switch {
+	case f[1] == "read":
 		t.scope = scopeRead
-	case "admin":
+	case f[1] == "admin":
 		t.scope = scopeAdmin
+	case bound && group != "":
+		t.scope, t.group = scopeRead, group
 	default:
-		return t, fmt.Errorf("token %q: the scope must be read or admin", t.name)
+		return t, fmt.Errorf("token %q: the scope must be read, consume:GROUP or admin", t.name)
 	}
 	if sum, ok := strings.CutPrefix(f[2], "sha256:"); ok {
 		b, err := hex.DecodeString(sum)
@@ -141,25 +154,59 @@ type Tokens struct {
 	path    string
 	current atomic.Pointer[[]bearer]
 	read    []string // methods and services of Options.ReadMethods
+
+	mu   sync.Mutex           // guards held
+	held map[*func()]struct{} // look at a stream after a reload
 }
 
 // ReadTokens reads a tokens file; without one everybody may call everything. read
 // lists methods and services for which the scope read is enough.
 func ReadTokens(path string, read []string) (*Tokens, error) {
-	a := &Tokens{path: path, read: read}
+	a := &Tokens{path: path, read: read, held: map[*func()]struct{}{}}
 	return a, a.Reload()
 }
 
-// Reload reads the file again; on an error the tokens stay as they are.
+// Reload reads the file again; on an error the tokens stay as they are. Streams of
+// Hold whose token is no longer good end.
 func (a *Tokens) Reload() error {
 	if a.path == "" {
 		return nil
 	}
 	tokens, err := readTokens(a.path)
-	if err == nil {
-		a.current.Store(&tokens)
+	if err != nil {
+		return err
 	}
-	return err
+	a.current.Store(&tokens)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for look := range a.held {
+		(*look)()
+	}
+	return nil
+}
+
+// Hold returns a context for a stream that was admitted. A reload that withdraws its
+// token ends it, with the refusal as the cause. end is called when the stream ends.
+func (a *Tokens) Hold(ctx context.Context, method string) (held context.Context, end func()) {
+	if a.path == "" {
+		return ctx, func() {}
+	}
+	held, cancel := context.WithCancelCause(ctx)
+	look := func() {
+		if _, err := a.Check(ctx, method); err != nil {
+			cancel(err)
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held[&look] = struct{}{}
+	look() // a reload may have come since it was admitted
+	return held, func() {
+		cancel(nil)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.held, &look)
+	}
 }
 
 // need returns the scope that a method asks for. What nobody named asks for
@@ -203,23 +250,10 @@ func (a *Tokens) Check(ctx context.Context, method string) (refused string, err 
 	if need == scopeNone {
 		return "", nil
 	}
-	var text string
-	for _, v := range metadata.ValueFromIncomingContext(ctx, "authorization") {
-		if k, t, ok := strings.Cut(v, " "); ok && strings.EqualFold(k, "bearer") {
-			text = strings.TrimSpace(t)
-		}
-	}
+	text, have, _ := caller(ctx, *tokens, "")
 	if text == "" {
 		return RefusedToken, rpcerr.New(codes.Unauthenticated,
 			"a token is needed: send the metadata authorization: Bearer TOKEN", rpcerr.Info(rpcerr.ReasonTokenMissing))
-	}
-	sum := sha256.Sum256([]byte(text))
-	have := scopeNone
-	for i := range *tokens { // all of them, so that the time tells nothing
-		t := &(*tokens)[i]
-		if subtle.ConstantTimeCompare(sum[:], t.sum[:]) == 1 {
-			have = max(have, t.scope)
-		}
 	}
 	switch {
 	case have == scopeNone:
@@ -229,4 +263,36 @@ func (a *Tokens) Check(ctx context.Context, method string) (refused string, err 
 			"this call needs a token with the scope "+need.String(), rpcerr.Info(rpcerr.ReasonScopeMissing, "scope", need.String()))
 	}
 	return "", nil
+}
+
+// CheckGroup refuses a call for a consumer group that is bound to other tokens. An
+// admitted call makes it.
+func (a *Tokens) CheckGroup(ctx context.Context, group string) error {
+	tokens := a.current.Load()
+	if tokens == nil || !slices.ContainsFunc(*tokens, func(t bearer) bool { return t.group == group && group != "" }) {
+		return nil
+	}
+	if _, _, may := caller(ctx, *tokens, group); may {
+		return nil
+	}
+	return rpcerr.New(codes.PermissionDenied, fmt.Sprintf("group %q is bound to other tokens: this call needs the scope %s%s", group, consumePrefix, group),
+		rpcerr.Info(rpcerr.ReasonScopeMissing, "scope", consumePrefix+group))
+}
+
+// caller returns the token that a call brings, "" for none, its scope, and whether it
+// may use a bound group.
+func caller(ctx context.Context, tokens []bearer, group string) (text string, have scope, may bool) {
+	for _, v := range metadata.ValueFromIncomingContext(ctx, "authorization") {
+		if k, t, ok := strings.Cut(v, " "); ok && strings.EqualFold(k, "bearer") {
+			text = strings.TrimSpace(t)
+		}
+	}
+	sum := sha256.Sum256([]byte(text))
+	for i := range tokens { // all of them, so that the time tells nothing
+		t := &tokens[i]
+		if subtle.ConstantTimeCompare(sum[:], t.sum[:]) == 1 {
+			have, may = max(have, t.scope), may || t.group == group || t.scope == scopeAdmin
+		}
+	}
+	return text, have, may
 }

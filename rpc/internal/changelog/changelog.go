@@ -68,6 +68,8 @@ type Options struct {
 	Failed     func(ctx context.Context, err error) error // logs an error that the caller cannot act upon; what he is told
 	Registerer prometheus.Registerer
 	Now        func() time.Time
+	// MayUse refuses a call for a group that is not the caller's.
+	MayUse func(ctx context.Context, group string) error
 
 	Version      string // of carbond, for the source of change events
 	MaxConsumers int

@@ -37,6 +37,9 @@ func (s *Service) Consume(q *pb.ConsumeRequest, ss pb.ChangelogService_ConsumeSe
 	if err != nil {
 		return err
 	}
+	if err := s.opt.MayUse(ctx, q.Group); err != nil {
+		return err
+	}
 	release, err := s.consumers.Take(ctx)
 	if err != nil {
 		return refuse(codes.ResourceExhausted, rpcerr.ReasonConsumers, fmt.Errorf("too many consumers: %w; close one", err))

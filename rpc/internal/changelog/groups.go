@@ -17,6 +17,9 @@ func (s *Service) CommitOffset(ctx context.Context, q *pb.CommitOffsetRequest) (
 	if err := known(s.log.Topics(), q.Topic); err != nil {
 		return nil, err
 	}
+	if err := s.opt.MayUse(ctx, q.Group); err != nil {
+		return nil, err
+	}
 	if err := s.log.History().Check(q.History, change.Offset(q.Offset)); q.History != "" && err != nil {
 		return nil, s.status(ctx, err)
 	}

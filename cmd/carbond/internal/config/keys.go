@@ -81,7 +81,7 @@ func (c *Config) listenerKeys() []Key {
 		path("grpc.client_ca", "", &g.TLS.ClientCA).example("/etc/carbond/clients.crt").
 			doc("PEM certificates of the authorities that sign client certificates; clients then must present one."),
 		path("grpc.tokens_file", "", &g.TokensFile).example("/etc/carbond/tokens").
-			doc("Bearer tokens that callers must present. A line is a name, a scope (read or admin) and the token or sha256: with its hash; the file is read again on reload."),
+			doc("Bearer tokens that callers must present. A line is a name, a scope (read, consume:GROUP or admin) and the token or sha256: with its hash; consume:GROUP is read, and closes the consumer group to others with read. The file is read again on reload; streams of a token that is gone end."),
 		number("grpc.rate_limit", "0", &g.RateLimit).
 			doc("Requests per second that one peer may make; 0 means no limit."),
 		boolean("grpc.reflection", "true", &g.Reflection).
