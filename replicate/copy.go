@@ -53,7 +53,7 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 	s.st.enter(PhaseCopying, "copying the tables")
 	s.st.update(func(st *Status) { st.CopiedRows = 0 })
 	s.log.Info("copying the tables", "slot", s.opt.Slot, "lsn", point.String())
-	c := &copier{session: s, conn: conn, failed: failed, seen: seen, txn: change.Txn{
+	c := &copier{session: s, opt: s.opt, st: s.st, pipe: s.pipe, conn: conn, failed: failed, seen: seen, txn: change.Txn{
 		CommitLSN: point, First: true,
 		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.SystemID, Database: s.srv.Database, Slot: s.opt.Slot, Copy: id, Catalog: seen.Text()}},
 	}}
@@ -66,7 +66,7 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 		}
 	}
 	// Written first, the marks hold for the copy as soon as it is there.
-	if err := s.saveNote(func(n *note.Note) { n.Marks = seen }); err != nil {
+	if err := s.r.saveNote(func(n *note.Note) { n.Marks = seen }); err != nil {
 		return nil, err
 	}
 	if err := c.finish(ctx, point); err != nil {
@@ -87,7 +87,7 @@ func (s *session) createSnapshot(ctx context.Context, conn *pgx.Conn, id string)
 		if err != nil {
 			return 0, err
 		}
-		err = openSnapshot(ctx, conn, &s.opt, snapshot)
+		err = openSnapshot(ctx, conn, s.opt, snapshot)
 		if !errors.Is(err, errRewritten) || attempt == maxSnapshots {
 			return point, err
 		}
@@ -152,20 +152,23 @@ WHERE c.relkind IS DISTINCT FROM 'p' AND c.relfilenode IS DISTINCT FROM pg_relat
 
 // copier reads the tables into the parts of one transaction.
 type copier struct {
-	*session
-	conn   *pgx.Conn
-	failed <-chan struct{}
-	seen   *catalog.Marks // as the snapshot sees it
-	txn    change.Txn
-	size   int
-	rows   uint64
-	build  change.RowBuilder
+	session *session
+	opt     *Options
+	st      *state
+	pipe    *stream.Pipe
+	conn    *pgx.Conn
+	failed  <-chan struct{}
+	seen    *catalog.Marks // as the snapshot sees it
+	txn     change.Txn
+	size    int
+	rows    uint64
+	build   change.RowBuilder
 }
 
 // table copies one table. The simple protocol gives values in the text form of
 // the stream, row by row, with no cursor and no escaping.
 func (c *copier) table(ctx context.Context, name string) error {
-	rel, sql, err := describe(ctx, c.conn, &c.opt, c.srv.Version, name)
+	rel, sql, err := describe(ctx, c.conn, c.opt, c.session.srv.Version, name)
 	if err != nil {
 		return err
 	}
@@ -175,10 +178,10 @@ func (c *copier) table(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if rel, err = c.intern(ctx, rel); err != nil {
+	if rel, err = c.session.intern(ctx, rel); err != nil {
 		return err
 	}
-	c.checkRelation(rel, true)
+	c.session.r.checkRelation(rel, true)
 	results := c.conn.PgConn().Exec(ctx, sql)
 	for results.NextResult() {
 		rows := results.ResultReader()
@@ -261,7 +264,7 @@ func (c *copier) finish(ctx context.Context, point change.LSN) error {
 	if err := c.wait(ctx, func() bool { return !c.pipe.Idle() }); err != nil {
 		return err
 	}
-	pos := c.sink.Position()
+	pos := c.session.sink.Position()
 	if !pos.Copied || pos.LSN != point || pos.Source != c.txn.Snapshot.Source {
 		return pgerr.New(pgerr.KindSink, "", nil, "the changelog took the copy, but stands at %s of %+v, copied %t", pos.LSN, pos.Source, pos.Copied)
 	}

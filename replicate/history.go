@@ -94,14 +94,14 @@ func (s *session) startProof(ctx context.Context, confirmed, durable change.LSN)
 
 // endProof ends the comparison: the server's history is ours.
 func (s *receiver) endProof() error {
-	if err := s.proof.end(); err != nil {
+	if err := s.session.proof.end(); err != nil {
 		return err
 	}
-	if err := s.clearVerdict(s.proof.whole); err != nil {
+	if err := s.session.clearVerdict(s.session.proof.whole); err != nil {
 		return err
 	}
-	s.log.Debug("the server's history is that of the changelog", "transactions", s.proof.seen, "durable_lsn", s.proof.upTo.String())
-	s.proof = nil
+	s.log.Debug("the server's history is that of the changelog", "transactions", s.session.proof.seen, "durable_lsn", s.session.proof.upTo.String())
+	s.session.proof = nil
 	s.dec.Again()
 	s.st.move(func(p *stream.Progress) { p.Held = 0 })
 	return nil
@@ -111,26 +111,26 @@ func (s *receiver) endProof() error {
 func (s *receiver) begin() error {
 	ev := &s.ev
 	s.st.move((*stream.Progress).Begin)
-	if s.proof != nil && ev.CommitLSN >= s.proof.upTo { // the end of its commit record is beyond our position
+	if s.session.proof != nil && ev.CommitLSN >= s.session.proof.upTo { // the end of its commit record is beyond our position
 		if err := s.endProof(); err != nil {
 			return err
 		}
 	}
-	if s.proof == nil {
+	if s.session.proof == nil {
 		return s.asm.Begin(ev)
 	}
-	if s.proof.open {
-		return pgerr.New(pgerr.KindProtocol, "", nil, "the server sent BEGIN of transaction %d inside transaction %d", ev.XID, s.proof.cur.XID)
+	if s.session.proof.open {
+		return pgerr.New(pgerr.KindProtocol, "", nil, "the server sent BEGIN of transaction %d inside transaction %d", ev.XID, s.session.proof.cur.XID)
 	}
-	s.proof.begin(ev.XID, ev.CommitLSN)
-	s.proof.cur.CommitTime = ev.Time
+	s.session.proof.begin(ev.XID, ev.CommitLSN)
+	s.session.proof.cur.CommitTime = ev.Time
 	return nil
 }
 
 // commit ends the open transaction.
 func (s *receiver) commit(end change.LSN) (err error) {
 	kept := false
-	if p := s.proof; p == nil {
+	if p := s.session.proof; p == nil {
 		if kept, err = s.asm.Commit(end); err != nil {
 			return err
 		}
@@ -149,10 +149,10 @@ func (s *receiver) commit(end change.LSN) (err error) {
 
 // add hands over a change of the open transaction, unless it is durable.
 func (s *receiver) add(c change.Change) error {
-	if s.proof == nil {
+	if s.session.proof == nil {
 		return s.asm.Add(c)
 	}
-	s.proof.kept = true
+	s.session.proof.kept = true
 	return nil
 }
 

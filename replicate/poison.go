@@ -24,8 +24,8 @@ type stuck struct {
 // row at one position would come for ever: that is a gap like any other.
 func (s *session) repeated(err error, what string) error {
 	now := stuck{s.sink.Position().LSN, what}
-	if s.stuck != now {
-		s.stuck = now
+	if s.r.stuck != now {
+		s.r.stuck = now
 		return err
 	}
 	message, repair := fmt.Sprintf("the stream ends the same way each time behind %s", now.at), pgerr.Resnapshot
@@ -78,7 +78,7 @@ func (s *session) unencodable() (place string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	err := s.ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		place, err = schema.FindUnencodable(ctx, conn, &s.opt)
+		place, err = schema.FindUnencodable(ctx, conn, s.opt)
 		return err
 	})
 	if err != nil {

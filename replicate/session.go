@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,7 +25,12 @@ import (
 // session is one attempt: connect, check, copy when needed, stream until
 // something breaks or the context ends.
 type session struct {
-	*Replicator
+	r       *Replicator
+	sink    Sink
+	opt     *Options
+	log     *slog.Logger
+	st      *state
+	metrics *metrics
 	ctl     server.Control
 	started func() // called once the stream has proved to work
 
@@ -45,7 +51,10 @@ type session struct {
 }
 
 func newSession(r *Replicator, started func()) *session {
-	return &session{Replicator: r, ctl: server.Control{Opt: &r.opt}, started: started}
+	return &session{
+		r: r, sink: r.sink, opt: &r.opt, log: r.log, st: r.st, metrics: r.metrics,
+		ctl: server.Control{Opt: &r.opt}, started: started,
+	}
 }
 
 // run works until ctx ends or something breaks. It returns when every goroutine
@@ -123,7 +132,7 @@ func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) erro
 		if err != nil {
 			return err
 		}
-		s.survey, s.recopy = newSurvey(seen, nil), false
+		s.survey, s.r.recopy = newSurvey(seen, nil), false
 	}
 	if err := s.startStream(ctx, s.sink.Position().LSN); err != nil {
 		return err
@@ -131,7 +140,7 @@ func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) erro
 	probeCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.probeLoop(probeCtx) })
-	if s.opt.Migrate && !s.finished {
+	if s.opt.Migrate && !s.r.finished {
 		wg.Go(func() { s.finishTables(probeCtx) })
 	}
 	defer wg.Wait()
@@ -146,7 +155,7 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		// A URL that leads astray must not get tables made there. A server that
 		// does not tell who it is fails in the checks below, with a reason.
 		pos := s.sink.Position()
-		n, err := s.readNote(pos)
+		n, err := s.r.readNote(pos)
 		if err != nil {
 			return err
 		}
@@ -167,11 +176,11 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 		if err != nil {
 			return err
 		}
-		if err := s.domains.Load(ctx, conn); err != nil {
+		if err := s.r.domains.Load(ctx, conn); err != nil {
 			return err
 		}
 		s.lacks = s.opt.FailoverLacks(slot)
-		opt, held := s.opt, pos
+		opt, held := *s.opt, pos
 		if s.adopting { // of this server the changelog holds nothing, and a slot of our name came with it
 			opt.TakeOver, held = true, change.Position{}
 		}
@@ -188,7 +197,7 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 				return err
 			}
 		}
-		if p == planStream && s.recopy {
+		if p == planStream && s.r.recopy {
 			p = planCopy
 		}
 		if p == planStream && extended {
@@ -209,7 +218,7 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 // check runs the preflight, and the migrations when they are wanted and needed.
 // It reports whether an existing publication got more tables.
 func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err error) {
-	findings, err := schema.Check(ctx, conn, &s.opt)
+	findings, err := schema.Check(ctx, conn, s.opt)
 	if err != nil {
 		return false, err
 	}
@@ -219,7 +228,7 @@ func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err
 			return false, err
 		}
 		if done {
-			if findings, err = schema.Check(ctx, conn, &s.opt); err != nil {
+			if findings, err = schema.Check(ctx, conn, s.opt); err != nil {
 				return false, err
 			}
 		}
@@ -233,7 +242,7 @@ func (s *session) check(ctx context.Context, conn *pgx.Conn) (extended bool, err
 	if err := schema.FirstFault(findings); err != nil {
 		return extended, err
 	}
-	s.begun = true
+	s.r.begun = true
 	return extended, nil
 }
 
@@ -246,7 +255,7 @@ func (s *session) migrate(ctx context.Context, conn *pgx.Conn, findings []schema
 		return false, false, err
 	}
 	pos := s.sink.Position()
-	m := &schema.Migration{Conn: conn, Opt: &s.opt, Alter: !s.begun, Create: !s.begun && (!pos.Copied || pos.Source.Embedded())}
+	m := &schema.Migration{Conn: conn, Opt: s.opt, Alter: !s.r.begun, Create: !s.r.begun && (!pos.Copied || pos.Source.Embedded())}
 	m.Wait = func(who string) {
 		if who != "" {
 			s.st.update(func(st *Status) { st.Reason = who })
@@ -254,7 +263,7 @@ func (s *session) migrate(ctx context.Context, conn *pgx.Conn, findings []schema
 		}
 	}
 	if !m.Create {
-		tables, err := schema.ReadTables(ctx, conn, &s.opt)
+		tables, err := schema.ReadTables(ctx, conn, s.opt)
 		if err != nil {
 			return false, false, err
 		}
@@ -314,7 +323,7 @@ func (s *session) sameServer(ctx context.Context, p plan) error {
 	}
 	if p == planStream {
 		pos := s.sink.Position()
-		n, err := s.readNote(pos)
+		n, err := s.r.readNote(pos)
 		if err == nil {
 			err = checkTimeline(n.Timeline, now, pos.LSN)
 		}
@@ -325,7 +334,7 @@ func (s *session) sameServer(ctx context.Context, p plan) error {
 			s.log.Info("the server goes on under a new timeline", "timeline", now.Timeline, "before", was.Timeline, "durable_lsn", pos.LSN.String())
 		}
 	}
-	return s.saveNote(func(n *note.Note) { n.Timeline = now })
+	return s.r.saveNote(func(n *note.Note) { n.Timeline = now })
 }
 
 // startStream starts the stream where the slot stands, and finds out what comes
@@ -346,7 +355,7 @@ func (s *session) startStream(ctx context.Context, pos change.LSN) error {
 		case slot == nil:
 			return s.opt.SlotMissing(nil)
 		case slot.Confirmed > pos:
-			return slotAhead(&s.opt, pos, slot.Confirmed)
+			return slotAhead(s.opt, pos, slot.Confirmed)
 		}
 		s.synchrony(slot)
 		if slot.Confirmed < pos {
@@ -475,14 +484,14 @@ func (s *session) probe(ctx context.Context) error {
 
 // watchChildren warns of tables that inherit from ours since the start.
 func (s *session) watchChildren(ctx context.Context, conn *pgx.Conn) error {
-	children, err := schema.ReadChildren(ctx, conn, &s.opt)
+	children, err := schema.ReadChildren(ctx, conn, s.opt)
 	if err != nil {
 		return err
 	}
 	for _, table := range change.Tables() {
 		text := ""
 		if list := children[table]; list != nil {
-			text = schema.Inherited(&s.opt, table, list)
+			text = schema.Inherited(s.opt, table, list)
 		}
 		s.st.setWarning("children of "+table, text)
 	}
@@ -496,7 +505,7 @@ func (s *session) finishTables(ctx context.Context) {
 	conn, err := s.opt.Connect(ctx)
 	if err == nil {
 		defer conn.Close(context.WithoutCancel(ctx))
-		m := &schema.Migration{Conn: conn, Opt: &s.opt, Alter: true, Wait: func(who string) { s.st.setWarning("tables", who) }}
+		m := &schema.Migration{Conn: conn, Opt: s.opt, Alter: true, Wait: func(who string) { s.st.setWarning("tables", who) }}
 		if err = m.AddColumns(ctx); err == nil {
 			err = m.Indexes(ctx)
 		}
@@ -509,5 +518,5 @@ func (s *session) finishTables(ctx context.Context) {
 		s.log.Warn("a later column of the views, or an index of their queries, cannot be made: the column stays empty, the NonStreaming calls are slow", "error", err)
 		s.st.setWarning("tables", "a column or an index cannot be made: "+err.Error())
 	}
-	s.finished = true
+	s.r.finished = true
 }

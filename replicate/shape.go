@@ -18,10 +18,10 @@ func (s *session) intern(ctx context.Context, rel *change.Relation) (*change.Rel
 	if err != nil {
 		return nil, err
 	}
-	if old := s.relations[rel.Name]; old != nil && old.Equal(rel) {
+	if old := s.r.relations[rel.Name]; old != nil && old.Equal(rel) {
 		return old, nil
 	}
-	s.relations[rel.Name] = rel
+	s.r.relations[rel.Name] = rel
 	return rel, nil
 }
 
@@ -46,13 +46,13 @@ func (r *Replicator) checkRelation(rel *change.Relation, kept bool) {
 // resolve returns the relation with base types in the place of domains. The
 // stream gives the number of a domain alone, so a new one is asked for.
 func (s *session) resolve(ctx context.Context, rel *change.Relation) (*change.Relation, error) {
-	if s.domains.Lacks(rel) {
+	if s.r.domains.Lacks(rel) {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
-		err := s.ctl.Do(ctx, s.domains.Load)
+		err := s.ctl.Do(ctx, s.r.domains.Load)
 		if err != nil {
 			return nil, s.opt.Classify(err)
 		}
 	}
-	return s.domains.Resolve(rel), nil
+	return s.r.domains.Resolve(rel), nil
 }

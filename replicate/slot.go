@@ -162,13 +162,13 @@ func (s *session) createSlot(ctx context.Context, id string) (change.LSN, string
 	wg.Go(func() { s.watchBlockers(watchCtx) })
 	defer wg.Wait()
 	defer stop()
-	if err := s.markSlot(s.srv, id, 0); err != nil {
+	if err := s.r.markSlot(s.srv, id, 0); err != nil {
 		return 0, "", err
 	}
 	res, err := pglogrepl.ParseCreateReplicationSlot(s.repl.Exec(ctx, s.opt.CreateSlotSQL(s.opt.Slot, s.srv.Version, false)))
 	if err != nil {
 		if _, answered := errors.AsType[*pgconn.PgError](err); answered {
-			err = errors.Join(err, s.unmarkSlot()) // there is no slot of ours
+			err = errors.Join(err, s.r.unmarkSlot()) // there is no slot of ours
 		}
 		return 0, "", s.opt.Classify(fmt.Errorf("create replication slot %q: %w", s.opt.Slot, err))
 	}
@@ -176,7 +176,7 @@ func (s *session) createSlot(ctx context.Context, id string) (change.LSN, string
 	if err != nil {
 		return 0, "", pgerr.New(pgerr.KindProtocol, "", err, "the new slot has no readable position")
 	}
-	if err := s.markSlot(s.srv, id, point); err != nil {
+	if err := s.r.markSlot(s.srv, id, point); err != nil {
 		return 0, "", err
 	}
 	return point, res.SnapshotName, nil

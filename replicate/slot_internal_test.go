@@ -163,12 +163,12 @@ func TestVerdict(t *testing.T) {
 		pgerr.New(pgerr.KindTableChange, "", nil, "first"), pgerr.New(pgerr.KindTableChange, "", nil, "second"),
 		pgerr.New(pgerr.KindPublicationChange, "", nil, "third"), pgerr.New(pgerr.KindTableChange, "", nil, "fourth"),
 	} {
-		if err := s.recordVerdict(e, "verra"); err != nil {
+		if err := s.r.recordVerdict(e, "verra"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s = open()
-	n, err := s.readNote(sink.Position())
+	n, err := s.r.readNote(sink.Position())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -19,7 +20,14 @@ import (
 // receiver is one stream: it owns the connection, decodes, hands transactions
 // to the pipe and answers the server, also while the sink is stuck.
 type receiver struct {
-	*session
+	session *session
+	opt     *Options
+	log     *slog.Logger
+	st      *state
+	metrics *metrics
+	wire    *stream.Wire
+	pipe    *stream.Pipe
+
 	failed     <-chan struct{} // closed when the sink has failed
 	dec        *pgoutput.Decoder
 	asm        stream.Assembler
@@ -49,7 +57,10 @@ const steadyAfter = 3 * time.Second
 const urgentAdvance = 100 * time.Millisecond
 
 func newReceiver(s *session, failed <-chan struct{}) *receiver {
-	st := &receiver{session: s, failed: failed, unexpected: map[byte]bool{}, every: s.opt.StatusInterval}
+	st := &receiver{
+		session: s, opt: s.opt, log: s.log, st: s.st, metrics: s.metrics, wire: s.wire, pipe: s.pipe,
+		failed: failed, unexpected: map[byte]bool{}, every: s.opt.StatusInterval,
+	}
 	if t := s.srv.Timeout / 4; t > 0 {
 		st.every = min(st.every, t)
 	}
@@ -64,7 +75,7 @@ func (s *receiver) run(ctx context.Context) error {
 	s.dec = pgoutput.NewDecoder(func(oid uint32, sent *change.Relation) (*change.Relation, error) { return s.describe(ctx, oid, sent) })
 	now := time.Now()
 	s.heard, s.nextStatus = now, now // the first status goes out at once
-	s.began, s.from = now, s.sink.Position().LSN
+	s.began, s.from = now, s.session.sink.Position().LSN
 	for {
 		want, err := s.drain(ctx)
 		if err != nil {
@@ -152,7 +163,7 @@ func (s *receiver) tick(ctx context.Context, now time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if flaw := s.flaw.Load(); flaw != nil {
+	if flaw := s.session.flaw.Load(); flaw != nil {
 		return *flaw
 	}
 	silence := now.Sub(s.heard)
@@ -160,9 +171,9 @@ func (s *receiver) tick(ctx context.Context, now time.Time) error {
 		return pgerr.New(pgerr.KindSilent, "", nil, "Postgres has said nothing for %v", silence.Round(time.Millisecond))
 	}
 	pos := s.st.positions()
-	if !s.steady && s.proof == nil && (pos.Durable > s.from || now.Sub(s.began) >= steadyAfter) {
+	if !s.steady && s.session.proof == nil && (pos.Durable > s.from || now.Sub(s.began) >= steadyAfter) {
 		s.steady = true
-		s.started()
+		s.session.started()
 	}
 	if lsn := pos.Advanceable(); lsn > 0 && s.pipe.Idle() && !now.Before(s.advanceDue()) {
 		s.lastAdvance = now
@@ -172,7 +183,7 @@ func (s *receiver) tick(ctx context.Context, now time.Time) error {
 		s.owed = false
 		return s.sendStatus(now, pos.Confirmable(), false)
 	}
-	if s.eager.Load() && pos.Confirmable() > s.sent {
+	if s.session.eager.Load() && pos.Confirmable() > s.sent {
 		s.nextStatus = now.Add(s.every)
 		return s.sendStatus(now, pos.Confirmable(), false)
 	}
@@ -221,7 +232,7 @@ func (s *receiver) message(kind byte, body []byte) error {
 		if err := e.Decode(body); err != nil {
 			return pgerr.New(pgerr.KindProtocol, "", err, "the server sent an unreadable error")
 		}
-		return s.streamError(pgconn.ErrorResponseToPgError(&e))
+		return s.session.streamError(pgconn.ErrorResponseToPgError(&e))
 	case 'c':
 		return pgerr.New(pgerr.KindConnect, "", nil, "Postgres ended the stream")
 	case 'N':
@@ -248,7 +259,7 @@ func (s *receiver) logUnexpected(what string, kind byte) {
 
 func (s *receiver) keepalive(cd stream.CopyData) error {
 	s.st.move(func(p *stream.Progress) { p.Keepalive(cd.End) })
-	if s.proof != nil && !s.proof.open && cd.End >= s.proof.upTo {
+	if s.session.proof != nil && !s.session.proof.open && cd.End >= s.session.proof.upTo {
 		if err := s.endProof(); err != nil {
 			return err
 		}
@@ -270,11 +281,11 @@ func (s *receiver) data(cd stream.CopyData) error {
 	ev := &s.ev
 	if err := s.dec.Decode(cd.Payload, ev); err != nil {
 		if e, ok := errors.AsType[*pgerr.Error](err); ok && e.Kind.Gap() {
-			return s.report(e)
+			return s.session.report(e)
 		} else if ok {
 			return err // of a look at the catalog
 		}
-		return s.repeated(pgerr.New(pgerr.KindProtocol, "", err, "a change at %s cannot be read", cd.Start), "unreadable")
+		return s.session.repeated(pgerr.New(pgerr.KindProtocol, "", err, "a change at %s cannot be read", cd.Start), "unreadable")
 	}
 	switch ev.Kind {
 	case pgoutput.Row:
@@ -287,7 +298,7 @@ func (s *receiver) data(cd stream.CopyData) error {
 		return s.commit(ev.EndLSN)
 	case pgoutput.Truncate:
 		for _, rel := range ev.Truncated {
-			if err := s.truncates(rel.Name, ev.CommitLSN); err != nil {
+			if err := s.session.truncates(rel.Name, ev.CommitLSN); err != nil {
 				return err
 			}
 			if err := s.add(change.Change{Op: change.Truncate, Relation: rel, LSN: cd.Start}); err != nil {
@@ -295,7 +306,7 @@ func (s *receiver) data(cd stream.CopyData) error {
 			}
 		}
 	case pgoutput.Description:
-		s.checkRelation(ev.Relation, ev.Kept)
+		s.session.r.checkRelation(ev.Relation, ev.Kept)
 	case pgoutput.Other:
 		switch ev.Type {
 		case 'I', 'U', 'D', 'R', 'T', 'O', 'Y', 'M':
@@ -308,7 +319,7 @@ func (s *receiver) data(cd stream.CopyData) error {
 
 // advanceDue is when the next idle position may be made durable.
 func (s *receiver) advanceDue() time.Time {
-	if s.eager.Load() {
+	if s.session.eager.Load() {
 		return s.lastAdvance
 	}
 	if s.owed {

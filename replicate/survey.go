@@ -100,7 +100,7 @@ func (s *session) verdict(f catalog.Finding) *pgerr.Error {
 
 // report makes a verdict durable, and an error where the session has to end.
 func (s *session) report(e *pgerr.Error, tables ...string) error {
-	if err := s.recordVerdict(e, tables...); err != nil {
+	if err := s.r.recordVerdict(e, tables...); err != nil {
 		return err
 	}
 	if e.Kind != pgerr.KindTableChange || s.opt.OnGap == server.GapResnapshot {
@@ -213,7 +213,7 @@ func (s *session) keepMarks(v *survey, now *catalog.Marks) error {
 	}
 	marks := last.Lasting()
 	marks.Copy = pos.Source.Copy
-	return s.saveNote(func(n *note.Note) {
+	return s.r.saveNote(func(n *note.Note) {
 		if n.Marks == nil || !n.Marks.Same(marks) {
 			n.Marks = marks
 		}
@@ -237,7 +237,7 @@ func (s *session) truncates(name string, commit change.LSN) error {
 		v.truncated = map[string]change.LSN{}
 	}
 	v.truncated[name] = commit
-	return s.saveNote(func(n *note.Note) { n.Truncated = v.truncated })
+	return s.r.saveNote(func(n *note.Note) { n.Truncated = v.truncated })
 }
 
 // describe makes a description in the stream one of ours: under the name that we
@@ -246,31 +246,31 @@ func (s *session) truncates(name string, commit change.LSN) error {
 // stream is at a place before the one that the survey knows, and nothing that it
 // says is used but that it was said.
 func (s *receiver) describe(ctx context.Context, oid uint32, sent *change.Relation) (*change.Relation, error) {
-	v := s.survey
+	v := s.session.survey
 	if v == nil { // nothing is known of the catalog
 		if !s.opt.Keeps(sent.Schema, sent.Name) {
 			return nil, nil
 		}
-		return s.intern(ctx, sent)
+		return s.session.intern(ctx, sent)
 	}
 	name := v.base.Name(oid)
 	switch {
 	case name == "" && s.opt.Keeps(sent.Schema, sent.Name):
-		return nil, s.verdict(catalog.Finding{Lost: true, Text: fmt.Sprintf("table %s.%s was replaced by another table of its name", sent.Schema, sent.Name)})
+		return nil, s.session.verdict(catalog.Finding{Lost: true, Text: fmt.Sprintf("table %s.%s was replaced by another table of its name", sent.Schema, sent.Name)})
 	case name == "":
 		return nil, nil
-	case s.proof != nil:
+	case s.session.proof != nil:
 		return &change.Relation{Schema: s.opt.Schema, Name: name, Columns: sent.Columns}, nil
 	}
 	var now []catalog.Column
-	err := s.ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+	err := s.session.ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
-		now, err = catalog.Columns(ctx, conn, s.query(nil), oid)
+		now, err = catalog.Columns(ctx, conn, s.session.query(nil), oid)
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, s.verdict(catalog.Finding{Lost: true, Text: fmt.Sprintf("table %s.%s was dropped or replaced", s.opt.Schema, name)})
+		return nil, s.session.verdict(catalog.Finding{Lost: true, Text: fmt.Sprintf("table %s.%s was dropped or replaced", s.opt.Schema, name)})
 	}
 	if err != nil {
 		return nil, s.opt.Classify(err)
@@ -284,5 +284,5 @@ func (s *receiver) describe(ctx context.Context, oid uint32, sent *change.Relati
 		return nil, pgerr.New(pgerr.KindDiverged, pgerr.Resnapshot, err, "nobody can tell which column of %s.%s is which", s.opt.Schema, name)
 	}
 	v.columns[name] = known
-	return s.intern(ctx, &change.Relation{Schema: s.opt.Schema, Name: name, Columns: columns})
+	return s.session.intern(ctx, &change.Relation{Schema: s.opt.Schema, Name: name, Columns: columns})
 }

@@ -113,7 +113,7 @@ func (s *session) clearVerdict(whole bool) error {
 	s.pending = nil
 	s.st.setTrouble(nil)
 	s.log.Info("the server's history is ours after all")
-	return s.saveNote(func(n *note.Note) { n.Verdict = nil })
+	return s.r.saveNote(func(n *note.Note) { n.Verdict = nil })
 }
 
 // checkAdoption reports whether a cluster or database that is not the copy's is to be
@@ -121,7 +121,7 @@ func (s *session) clearVerdict(whole bool) error {
 // configuration it must not let another address in later.
 func (s *session) checkAdoption(pos change.Position, srv server.Info, n note.Note) (bool, error) {
 	if s.opt.Adopt == "" && n.Adopted != "" {
-		if err := s.saveNote(func(n *note.Note) { n.Adopted = "" }); err != nil {
+		if err := s.r.saveNote(func(n *note.Note) { n.Adopted = "" }); err != nil {
 			return false, err
 		}
 	}
@@ -143,7 +143,7 @@ func (s *session) checkAdoption(pos change.Position, srv server.Info, n note.Not
 // finishCopy removes the slot marker and the verdict once the copy is durable.
 func (s *session) finishCopy() error {
 	s.st.setTrouble(nil)
-	return s.saveNote(func(n *note.Note) {
+	return s.r.saveNote(func(n *note.Note) {
 		n.Copying, n.Verdict, n.Truncated = nil, nil, nil
 		if s.adopting {
 			n.Adopted = s.opt.Adopt
