@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -140,6 +141,8 @@ func TestResetGroup(t *testing.T) {
 		"one topic":       {&pb.ResetGroupRequest{Topic: newsTopic, To: &pb.ResetGroupRequest_Offset{Offset: 3}}, "3"},
 		"before the log":  {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Offset{Offset: 0}}, "OutOfRange OFFSET_COMPACTED 2-4"},
 		"behind the log":  {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Offset{Offset: 5}}, "OutOfRange OFFSET_NOT_REACHED 2-4"},
+		"the last number": {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Offset{Offset: math.MaxUint64}}, "OutOfRange OFFSET_NOT_REACHED 2-4"},
+		"a mistyped name": {&pb.ResetGroupRequest{Group: "desc", To: &pb.ResetGroupRequest_Latest{Latest: true}}, "NotFound NO_SUCH_GROUP"},
 		"nowhere":         {&pb.ResetGroupRequest{}, "InvalidArgument"},
 		"no topic":        {&pb.ResetGroupRequest{Topic: "x", To: &pb.ResetGroupRequest_Latest{Latest: true}}, "NotFound NO_SUCH_TOPIC"},
 		"delete":          {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Delete{Delete: true}}, ""},

@@ -4,9 +4,12 @@ import (
 	"context"
 	"time"
 
-	"carbond/rpc/internal/admission"
-
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	"carbond/rpc/internal/admission"
+	"carbond/rpc/internal/wire"
+	"carbond/rpc/rpcerr"
 )
 
 // guard is the only interceptor. One in place of a chain saves a closure for
@@ -39,6 +42,9 @@ func (g *guard) handle(ctx context.Context, req any, i *grpc.UnaryServerInfo, ne
 	}()
 	if err := g.admit(ctx, i.FullMethod); err != nil {
 		return nil, err
+	}
+	if err := wire.Malformed(req); err != nil {
+		return nil, malformed(err)
 	}
 	return next(ctx, req)
 }
@@ -74,6 +80,21 @@ func (g *guard) handleStream(srv any, ss grpc.ServerStream, i *grpc.StreamServer
 type heldStream struct {
 	grpc.ServerStream
 	ctx context.Context // is that of one call, as in grpc.ServerStream
+}
+
+// RecvMsg implements grpc.ServerStream.
+func (s heldStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	if err := wire.Malformed(m); err != nil {
+		return malformed(err)
+	}
+	return nil
+}
+
+func malformed(err error) error {
+	return rpcerr.New(codes.InvalidArgument, "the request is not a message of this call: "+err.Error(), rpcerr.Info(rpcerr.ReasonMalformed))
 }
 
 // Context implements grpc.ServerStream.

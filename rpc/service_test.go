@@ -1,6 +1,7 @@
 package rpc_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -13,7 +14,9 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -298,4 +301,36 @@ func TestNotLoaded(t *testing.T) {
 	}
 	_, err = c.GetProjectDetail(t.Context(), &pb.ProjectDetailQuery{ProjectId: "x"})
 	wantStatus(t, err, codes.Unavailable, rpcerr.ReasonNotLoaded)
+}
+
+// raw sends bytes as a request.
+type raw struct{ encoding.CodecV2 }
+
+// Marshal implements encoding.CodecV2.
+func (raw) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
+}
+
+// TestMalformed sends what is no message: that is the caller's fault.
+func TestMalformed(t *testing.T) {
+	l := newFakeLog(10)
+	_, conn := serve(t, newReader(sample()), rpc.Options{Changelog: l})
+	codec := grpc.ForceCodecV2(raw{encoding.GetCodecV2("proto")})
+	for name, b := range map[string]string{
+		"text that is not UTF-8": "\x0a\x03\xff\xfe\xfd", "cut short": "\x0a\xff", "a tag of no field": "\x07", "field 0": "\x00\x01",
+		"a group that does not end": "\x0b", "a number without end": "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := conn.Invoke(t.Context(), pb.CarbonService_GetProjects_FullMethodName, []byte(b), new(pb.ProjectResponse), codec)
+			wantStatus(t, err, codes.InvalidArgument, rpcerr.ReasonMalformed)
+			ss, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, pb.ChangelogService_Consume_FullMethodName, codec)
+			if err == nil {
+				err = errors.Join(ss.SendMsg([]byte(b)), ss.CloseSend())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantStatus(t, ss.RecvMsg(new(pb.ConsumeResponse)), codes.InvalidArgument, rpcerr.ReasonMalformed)
+		})
+	}
 }

@@ -147,7 +147,7 @@ func (s *Store) AtLSN(ctx context.Context, lsn change.LSN) (change.Offset, error
 // after t. Commit times come from the source's clock; when that was set back,
 // what was written since counts. Errors: *CompactedError.
 func (s *Store) AtTime(ctx context.Context, t time.Time) (change.Offset, error) {
-	us := t.UnixMicro()
+	us := max(0, t.UnixMicro()) // 0 is the time of a log that has nothing yet
 	return s.newest(ctx, s.Snapshot(), 0, func(t tailState) bool { return t.CommitTime <= us })
 }
 
@@ -243,7 +243,7 @@ func (c *endFinder) End(t record.Txn, end change.LSN) error {
 // after t, for readers that want all from then on. Commit times come from the
 // source's clock and may step back. Errors: *CompactedError.
 func (s *Store) FirstAfter(ctx context.Context, t time.Time) (change.Offset, error) {
-	us := t.UnixMicro()
+	us := max(0, t.UnixMicro())
 	return s.boundary(ctx,
 		func(st tailState) bool { return st.CommitTime > us },
 		func(x record.Txn, _ change.LSN) bool { return x.CommitTime.After(t) })

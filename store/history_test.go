@@ -218,8 +218,13 @@ func TestWentBack(t *testing.T) {
 			if got, err := e.s.AtLSN(ctx, copied+50); err != nil || got != at {
 				t.Errorf("behind the copy: offset %d, %v, want %d", got, err, at)
 			}
-			if got, err := e.s.AtTime(ctx, time.Unix(1_600_000_000, 0)); err != nil || got != 0 {
-				t.Errorf("before everything: offset %d, %v", got, err)
+			for _, long := range []time.Time{time.Unix(1_600_000_000, 0), time.Unix(-1, 0), time.Date(1901, 1, 1, 0, 0, 0, 0, time.UTC), {}} {
+				if got, err := e.s.AtTime(ctx, long); err != nil || got != 0 {
+					t.Errorf("at %v, before everything: offset %d, %v", long, got, err)
+				}
+				if got, err := e.s.FirstAfter(ctx, long); err != nil || got != 0 {
+					t.Errorf("after %v: offset %d, %v", long, got, err)
+				}
 			}
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 
@@ -66,6 +67,10 @@ func (s *Service) ResetGroup(ctx context.Context, q *pb.ResetGroupRequest) (*pb.
 	for i := range topics {
 		names[i] = topics[i].Name
 	}
+	// A mistyped name would make a group that holds back retention.
+	if !slices.ContainsFunc(s.log.Groups(), func(g change.Group) bool { return g.Name == q.Group }) {
+		return nil, refuse(codes.NotFound, rpcerr.ReasonNoGroup, fmt.Errorf("there is no group %q; a group begins with its first consumer", q.Group))
+	}
 	if err := s.log.ResetGroup(ctx, q.Group, names, at); err != nil {
 		return nil, s.status(ctx, err)
 	}
@@ -90,7 +95,7 @@ func (s *Service) resetTo(ctx context.Context, q *pb.ResetGroupRequest) (change.
 	case *pb.ResetGroupRequest_Offset:
 		at := change.Offset(to.Offset)
 		h := s.log.History()
-		if err := h.Check("", at); err != nil {
+		if err := h.Check("", min(at, newest)); err != nil {
 			return 0, s.status(ctx, err)
 		}
 		switch {

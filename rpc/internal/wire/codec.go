@@ -4,10 +4,13 @@
 package wire
 
 import (
+	"errors"
+
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/gzip" // clients may ask for gzip; the name is registered by the import
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	pb "carbond/proto/carbon"
 )
@@ -63,4 +66,34 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 		return mem.BufferSlice{mem.SliceBuffer(raw)}, nil
 	}
 	return c.CodecV2.Marshal(v)
+}
+
+// Unmarshal implements encoding.CodecV2. gRPC answers INTERNAL to what it cannot
+// read, before any interceptor, and the daemon calls that its own defect. So such a
+// message comes through, marked: see Malformed.
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	err := c.CodecV2.Unmarshal(data, v)
+	m, ok := v.(interface {
+		Reset()
+		ProtoReflect() protoreflect.Message
+	})
+	if err == nil || !ok {
+		return err
+	}
+	m.Reset()
+	m.ProtoReflect().SetUnknown(append([]byte{0}, err.Error()...))
+	return nil
+}
+
+// Malformed returns why a message that the codec has read is none. No message that
+// could be read has an unknown field of number 0.
+func Malformed(v any) error {
+	m, ok := v.(protoreflect.ProtoMessage)
+	if !ok {
+		return nil
+	}
+	if raw := m.ProtoReflect().GetUnknown(); len(raw) > 0 && raw[0] == 0 {
+		return errors.New(string(raw[1:]))
+	}
+	return nil
 }
