@@ -211,6 +211,48 @@ func TestFinanceDeadProvider(t *testing.T) {
 	}
 }
 
+// A price is stored with the currency that the upstream names, and a ticker of
+// another market is neither lost nor called delisted.
+func TestFinanceCurrencies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		units := map[string]string{"KRBN": "USD", "RR.L": "GBp", "SOL.JO": "ZAc", "IBE.MC": "EUR", "BARE": "-"}
+		u := &upstream{handle: func(r *http.Request) *http.Response {
+			if !strings.Contains(r.URL.Path, "spark") {
+				return answer(404, "text/html", "")
+			}
+			res := spark(r, 1010.5, time.Now())
+			b, err := io.ReadAll(res.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := string(b)
+			for ticker, unit := range units {
+				text = strings.Replace(text, fmt.Sprintf(`"symbol":%q,"currency":"USD"`, ticker), fmt.Sprintf(`"symbol":%q,"currency":%q`, ticker, strings.Trim(unit, "-")), 1)
+			}
+			return asJSON(text)
+		}}
+		opt := finance.Options{AlwaysOpen: true}
+		for ticker := range units {
+			opt.Tickers = append(opt.Tickers, ticker)
+		}
+		r := financeRunner(t, m, u, opt)
+		rep, err := fetchNow(t, r, change.Finance)
+		if err != nil || rep.Items != len(units) || len(rep.Notes) > 0 {
+			t.Fatalf("%+v %v", rep, err)
+		}
+		for ticker, unit := range units {
+			at := strconv.FormatInt(time.Now().Unix(), 10)
+			if got := m.col(change.Finance, "currency", ticker, at); got != unit {
+				t.Errorf("%s: currency %q, want %q", ticker, got, unit)
+			}
+			if got := m.col(change.Finance, "price", ticker, at); got != "1010.5" {
+				t.Errorf("%s: price %s", ticker, got)
+			}
+		}
+	})
+}
+
 func TestFinanceDelisted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()

@@ -121,6 +121,35 @@ func TestNewsEstimatedDateStays(t *testing.T) {
 	})
 }
 
+// A story without a readable date is marked and takes that of its nearest dated
+// neighbour; in a document without any date it has none.
+func TestNewsEstimatedDateIsMarked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		items := map[string]string{
+			"/dated": "<item><title>Carbon price 1</title><link>https://a.example/1</link><pubDate>Sat, 01 May 1999 10:00:00 GMT</pubDate></item>" +
+				"<item><title>Carbon price 2</title><link>https://a.example/2</link><pubDate>soon</pubDate></item>",
+			"/bare": "<item><title>Carbon price 3</title><link>https://a.example/3</link><pubDate>soon</pubDate></item>",
+		}
+		u := &upstream{handle: func(r *http.Request) *http.Response {
+			return answer(200, "text/xml", fmt.Sprintf(rss, items[r.URL.Path]))
+		}}
+		r := newsRunner(t, m, u, "", news.Source{Feed: "a", Name: "A", URL: "https://a.example/dated"}, news.Source{Feed: "b", Name: "B", URL: "https://b.example/bare"})
+		mustFetch(t, r, "news")
+		for link, want := range map[string][3]string{
+			"https://a.example/1": {"1999-05-01 10:00:00+00", "Sat, 01 May 1999 10:00:00 +0000", "f"},
+			"https://a.example/2": {"1999-05-01 10:00:00+00", "Sat, 01 May 1999 10:00:00 +0000", "t"},
+			"https://a.example/3": {"-", "-", "t"},
+		} {
+			guid := news.GUID(link)
+			got := [3]string{m.col(change.News, "published_at", guid), m.col(change.News, "published", guid), m.col(change.News, "published_estimated", guid)}
+			if got != want {
+				t.Errorf("%s: %q, want %q", link, got, want)
+			}
+		}
+	})
+}
+
 // A cache that answers 304 for ever is asked without validators now and then.
 func TestNewsFrozenCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -284,7 +284,7 @@ func sane(rows []Row, asked []string, now time.Time) []Row {
 func edit(rows []Row) change.Edit {
 	e := change.Edit{
 		Table:   change.Finance,
-		Columns: []string{"ticker", "timestamp", "price", "volume", "market_cap", "change_percent"},
+		Columns: []string{"ticker", "timestamp", "price", "volume", "market_cap", "change_percent", "currency"},
 	}
 	at := map[string]bool{}
 	for _, r := range rows {
@@ -294,7 +294,7 @@ func edit(rows []Row) change.Edit {
 		}
 		at[r.Ticker+"\x00"+stamp] = true
 		e.Rows = append(e.Rows, change.NewRow(
-			change.T(r.Ticker), change.T(stamp), poll.Float(&r.Price), poll.Int(r.Volume), poll.Float(r.MarketCap), poll.Float(r.ChangePercent),
+			change.T(r.Ticker), change.T(stamp), poll.Float(&r.Price), poll.Int(r.Volume), poll.Float(r.MarketCap), poll.Float(r.ChangePercent), poll.Text(r.Currency),
 		))
 	}
 	return e

@@ -18,9 +18,8 @@ type Row struct {
 	MarketCap     *float64 `json:"market_cap,omitempty"`     // only quotes give it; nil when unknown
 	ChangePercent *float64 `json:"change_percent,omitempty"` // against the previous close; nil when unknown
 	Timestamp     int64    `json:"timestamp"`                // the market's time of the price, unix seconds
-	// Currency is the upstream's name for the unit of Price and MarketCap: an ISO
-	// 4217 code, or that of a hundredth (GBp, ZAc, ILA); "" when unknown. Nothing
-	// is converted.
+	// Currency is the upstream's name for the unit of Price: an ISO 4217 code, or
+	// that of a hundredth (GBp, ZAc, ILA); "" when unknown. Nothing is converted.
 	Currency string `json:"currency,omitempty"`
 }
 

@@ -212,7 +212,7 @@ func (s *Poller) parse(c *poll.Cycle, req *fetch.Request, res *fetch.Response) (
 
 var (
 	columns     = []string{"guid", "title", "link", "source", "summary"}
-	dateColumns = []string{"published", "published_at"}
+	dateColumns = []string{"published", "published_at", "published_estimated"}
 )
 
 // plan turns a document into edits. A story belongs to the feed that brought it
@@ -235,7 +235,7 @@ func (s *Poller) plan(feed *Feed, now time.Time) (edits []change.Edit, own []str
 			bare.Rows = append(bare.Rows, change.NewRow(values...))
 			continue
 		}
-		values = append(values, poll.Text(it.Published), poll.Time(it.PublishedAt))
+		values = append(values, poll.Text(it.Published), poll.Time(it.PublishedAt), poll.Bool(it.DateEstimated))
 		dated.Rows = append(dated.Rows, change.NewRow(values...))
 	}
 	for _, e := range []change.Edit{dated, bare} {

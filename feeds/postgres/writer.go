@@ -23,7 +23,8 @@ const writeTimeout = 2 * time.Minute
 const pruneBatch = 10_000
 
 // Writer writes to a Postgres whose tables have the shape of
-// change.Standard; other columns may exist and are left alone.
+// change.Standard; other columns may exist and are left alone, and columns that
+// came later than their tables may be missing.
 //
 // Rows that are already as wanted are filtered out by a join before the INSERT
 // or UPDATE sees them: an ON CONFLICT DO UPDATE with a false condition would
@@ -84,6 +85,7 @@ func (w *Writer) inTx(ctx context.Context, opts pgx.TxOptions, edits []change.Ed
 			if err != nil {
 				return err
 			}
+			e = fitting(e, types)
 			s, err := newEditSQL(e, types)
 			if err != nil {
 				return err
@@ -125,6 +127,37 @@ func columnTypes(ctx context.Context, tx pgx.Tx, table string) (map[string]strin
 		return nil, fmt.Errorf("table public.%s does not exist: run carbond migrate", table)
 	}
 	return types, nil
+}
+
+// fitting returns the edit without the columns that came later than a table and
+// that it lacks: whoever reads them finds NULL.
+func fitting(e change.Edit, types map[string]string) change.Edit {
+	lacks := func(c string) bool {
+		col := change.TableOf(e.Table).Column(c)
+		return col != nil && col.Added && types[c] == ""
+	}
+	if !slices.ContainsFunc(e.Columns, lacks) {
+		return e
+	}
+	var keep []int
+	columns := e.Columns
+	e.Columns = nil
+	for i, c := range columns {
+		if !lacks(c) {
+			keep, e.Columns = append(keep, i), append(e.Columns, c)
+		}
+	}
+	rows := make([]change.Row, len(e.Rows))
+	var b change.RowBuilder
+	for i, r := range e.Rows {
+		b.Reset(len(keep))
+		for _, at := range keep {
+			b.Value(r.Value(at))
+		}
+		rows[i] = b.Row()
+	}
+	e.Rows = rows
+	return e
 }
 
 // editSQL is one Edit made ready for statements.

@@ -231,6 +231,36 @@ func TestOtherTypes(t *testing.T) {
 	}
 }
 
+// TestColumnsAdded writes to tables of before a column came, and once it is there.
+func TestColumnsAdded(t *testing.T) {
+	w, url := newWriter(t)
+	e := change.Edit{
+		Table: change.Finance, Columns: []string{"ticker", "timestamp", "price", "currency"},
+		Rows: []change.Row{change.NewRow(v("A"), v("1"), v("2"), v("GBp"))},
+	}
+	if n := write(t, w, e); n != (change.Written{Inserted: 1}) {
+		t.Errorf("without the column: %+v", n)
+	}
+	if left, n, err := w.Preview(t.Context(), []change.Edit{e}); err != nil || n != (change.Written{Unchanged: 1}) || len(left) > 0 {
+		t.Errorf("without the column, once more: %v %+v %v", left, n, err)
+	}
+	pgtest.Exec(t, url, "ALTER TABLE finance ADD currency text")
+	if n := write(t, w, e); n != (change.Written{Updated: 1}) || one(t, url, "SELECT currency FROM finance") != "GBp" {
+		t.Errorf("with the column: %+v", n)
+	}
+	pgtest.Exec(t, url, "ALTER TABLE news ADD published_estimated boolean")
+	n := change.Edit{
+		Table: change.News, Columns: []string{"guid", "published_estimated"},
+		Rows: []change.Row{change.NewRow(v("g"), v("t")), change.NewRow(v("h"), v("f"))},
+	}
+	if w := write(t, w, n); w != (change.Written{Inserted: 2}) || one(t, url, "SELECT string_agg(guid || published_estimated, ' ' ORDER BY guid) FROM news") != "gtrue hfalse" {
+		t.Errorf("a boolean: %+v", w)
+	}
+	if w := write(t, w, n); w != (change.Written{Unchanged: 2}) {
+		t.Errorf("a boolean once more: %+v", w)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	w, url := newWriter(t)
 	tests := map[string]struct {

@@ -1225,9 +1225,9 @@ type FinanceItem struct {
 	ChangePercent float64                `protobuf:"fixed64,5,opt,name=change_percent,json=changePercent,proto3" json:"change_percent,omitempty"`
 	// Unix seconds.
 	Timestamp int64 `protobuf:"varint,6,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
-	// Currency of the price and the market capitalisation, as the upstream names it:
-	// an ISO 4217 code ("USD", "EUR"), or a hundredth of one ("GBp" and "GBX" are
-	// pence, "ZAc" cents): figures are not converted. Empty where it is not known.
+	// Currency of the price, as the upstream names it: an ISO 4217 code ("USD",
+	// "EUR"), or a hundredth of one ("GBp" and "GBX" are pence, "ZAc" cents). Nothing
+	// is converted. Empty where it is not known.
 	Currency      string `protobuf:"bytes,16,opt,name=currency,proto3" json:"currency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -43,6 +43,9 @@ func Int[T int32 | int64](v *T) change.Value {
 	return change.T(strconv.FormatInt(int64(*v), 10))
 }
 
+// Bool is v in the form in which Postgres sends it.
+func Bool(v bool) change.Value { return change.T(strconv.FormatBool(v)[:1]) }
+
 // Time is t in the form that Postgres prints in UTC, or NULL for the zero time.
 func Time(t time.Time) change.Value {
 	if t.IsZero() {

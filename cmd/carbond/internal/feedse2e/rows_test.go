@@ -62,11 +62,11 @@ func (v views) text() string {
 	}
 	for _, k := range slices.Sorted(maps.Keys(v.finance)) {
 		i := v.finance[k]
-		fmt.Fprintf(&b, "%s %g %d %g %g %d\n", k, i.Price, i.Volume, i.MarketCap, i.ChangePercent, i.Timestamp)
+		fmt.Fprintf(&b, "%s %g %d %g %g %d %s\n", k, i.Price, i.Volume, i.MarketCap, i.ChangePercent, i.Timestamp, i.Currency)
 	}
 	for _, k := range slices.Sorted(maps.Keys(v.news)) {
 		i := v.news[k]
-		fmt.Fprintf(&b, "%s %q %q %q %q %q\n", k, i.Title, i.Link, i.Published, i.Source, i.Summary)
+		fmt.Fprintf(&b, "%s %q %q %q %t %q %q\n", k, i.Title, i.Link, i.Published, i.PublishedEstimated, i.Source, i.Summary)
 	}
 	return b.String()
 }
@@ -150,12 +150,13 @@ func checkFinance(t testing.TB, got map[string]*carbon.FinanceItem) {
 				Volume        int64
 				ChangePercent float64 `json:"change_percent"`
 				Timestamp     int64
+				Currency      string
 			}
 		}
 		golden(t, "finance/testdata/golden/spark_batch"+batch+".json.json", &file)
 		for _, w := range file.Rows {
 			g := got[w.Ticker]
-			if g.GetPrice() != w.Price || g.GetVolume() != w.Volume || math.Abs(g.GetChangePercent()-w.ChangePercent) > 1e-9 || g.GetTimestamp() != w.Timestamp {
+			if g.GetPrice() != w.Price || g.GetVolume() != w.Volume || math.Abs(g.GetChangePercent()-w.ChangePercent) > 1e-9 || g.GetTimestamp() != w.Timestamp || g.GetCurrency() != w.Currency || w.Currency == "" {
 				t.Errorf("ticker %s: got %v, want %+v", w.Ticker, g, w)
 			}
 		}
@@ -171,13 +172,16 @@ func checkNews(t testing.TB, got map[string]*carbon.NewsItem) {
 	total := map[string]bool{}
 	for outlet, file := range outlets {
 		var doc struct {
-			Items []struct{ GUID, Title, Link, Published, Summary string }
+			Items []struct {
+				GUID, Title, Link, Published, Summary string
+				DateEstimated                         bool `json:"date_estimated"`
+			}
 		}
 		golden(t, "news/testdata/golden/"+file+".json", &doc)
 		for _, w := range doc.Items {
 			total[w.GUID] = true
 			g := got[w.GUID]
-			if g.GetTitle() != w.Title || g.GetLink() != w.Link || g.GetPublished() != w.Published || g.GetSummary() != w.Summary || g.GetSource() != outlet {
+			if g.GetTitle() != w.Title || g.GetLink() != w.Link || g.GetPublished() != w.Published || g.GetSummary() != w.Summary || g.GetSource() != outlet || g.GetPublishedEstimated() != w.DateEstimated {
 				t.Errorf("%s: got %v, want %+v", outlet, g, w)
 			}
 		}
