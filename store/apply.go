@@ -155,7 +155,10 @@ func (g *staging) cut() {
 		return
 	}
 	data, n := g.s.enc.Take()
-	g.blocks = append(g.blocks, changelog.Block{First: g.first, Count: n, Data: data})
+	// The rows of a truncated table are in the log already, and nobody waits for
+	// this copy of them.
+	old := g.s.open != nil && g.s.open.retracting
+	g.blocks = append(g.blocks, changelog.Block{First: g.first, Count: n, Data: data, Compress: old})
 	g.first += change.Offset(n)
 	g.bytes += len(data)
 }

@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -71,6 +73,36 @@ func TestLargeTransactionMemory(t *testing.T) {
 		if beyond > bound {
 			t.Errorf("%s needs more than %d kB beyond the rows before and after it", step.name, bound>>10)
 		}
+	}
+}
+
+// TestTruncateSize: the log holds the rows of a truncated table a second time, so
+// that it can be read backwards, but compressed.
+func TestTruncateSize(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, store.Options{NoSync: true, SegmentBytes: 1 << 20})
+	defer s.Close()
+	size := func() (n int64) {
+		segments, err := filepath.Glob(filepath.Join(dir, "log", "*.seg"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range segments {
+			fi, err := os.Stat(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += fi.Size()
+		}
+		return n
+	}
+	fill(t, s, 20_000)
+	rows := size()
+	mustApply(t, s, change.Txn{First: true, Final: true, CommitLSN: 1 << 30, EndLSN: 1<<30 + 1, Changes: []change.Change{{Op: change.Truncate, Relation: change.Standard(change.Verra)}}})
+	again := size() - rows
+	t.Logf("%d kB of rows, %d kB for their end", rows>>10, again>>10)
+	if again > rows/3 {
+		t.Errorf("the end of %d kB of rows takes %d kB", rows>>10, again>>10)
 	}
 }
 

@@ -15,6 +15,8 @@ type openTxn struct {
 	head  record.Txn
 	snap  *change.Snapshot
 	began bool // its begin is in a block
+	// retracting: the last entry that was encoded is the end of a truncated row.
+	retracting bool
 	// held is the last entry. It is kept back so that the end of a transaction
 	// always shares a block with a change.
 	held  *record.Entry
@@ -341,6 +343,7 @@ func (g *staging) encode(r record.Entry) {
 		enc.Begin(o.head)
 	}
 	enc.Add(r)
+	o.retracting = r.Op == change.Retract
 }
 
 // The state and the consumers of the changelog know a row by its key. In the

@@ -29,11 +29,12 @@ func open(t testing.TB, dir string, opt changelog.Options) *changelog.Log {
 	return l
 }
 
-// add appends one block of n changes; visible or not.
+// add appends one block of n changes; visible or not. One of an even number is
+// compressed.
 func add(t testing.TB, l *changelog.Log, n int, visible bool) {
 	t.Helper()
 	tail := l.Tail()
-	b := changelog.Block{First: tail.Next, Count: n, Data: fmt.Appendf(nil, "block at %020d", tail.Next)}
+	b := changelog.Block{First: tail.Next, Count: n, Data: fmt.Appendf(nil, "block at %060d", tail.Next), Compress: n%2 == 0}
 	next := changelog.Tail{Next: tail.Next + change.Offset(n), Visible: tail.Visible, State: tail.State}
 	if visible {
 		next.Visible, next.State = next.Next-1, fmt.Appendf(nil, "state %d", next.Next-1)
@@ -46,7 +47,7 @@ func add(t testing.TB, l *changelog.Log, n int, visible bool) {
 func readAll(t testing.TB, l *changelog.Log, from change.Offset) (offsets []change.Offset) {
 	t.Helper()
 	for {
-		blocks, err := l.Read(from, 64)
+		blocks, err := l.Read(from, 200)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +55,7 @@ func readAll(t testing.TB, l *changelog.Log, from change.Offset) (offsets []chan
 			return offsets
 		}
 		for _, b := range blocks {
-			if want := fmt.Sprintf("block at %020d", b.First); string(b.Data) != want {
+			if want := fmt.Sprintf("block at %060d", b.First); string(b.Data) != want {
 				t.Fatalf("got %q, want %q", b.Data, want)
 			}
 			offsets = append(offsets, b.First)

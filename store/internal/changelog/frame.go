@@ -35,6 +35,30 @@ func encodeFrame(key []byte, b Block) []byte {
 	return buildFrame(key, b.Count, len(b.Data), b.Data, 0)
 }
 
+// encodeFrames builds the frames of blocks. The encoder of those that are to be
+// compressed lives for the call: it takes more memory than they do, and there are
+// seldom any.
+func encodeFrames(blocks []Block) (frames [][]byte, err error) {
+	var enc *zstd.Encoder
+	for _, b := range blocks {
+		key := offsetKey(b.First)
+		f := encodeFrame(key, b)
+		if b.Compress {
+			if enc == nil {
+				if enc, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest)); err != nil {
+					return nil, err
+				}
+				defer enc.Close()
+			}
+			if f, err = squeeze(key, f, enc); err != nil {
+				return nil, err
+			}
+		}
+		frames = append(frames, f)
+	}
+	return frames, nil
+}
+
 // buildFrame builds a frame of count changes whose payload has size bytes
 // before compression.
 func buildFrame(key []byte, count, size int, payload []byte, flags byte) []byte {

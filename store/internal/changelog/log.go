@@ -151,10 +151,14 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 		return err
 	}
 	s := l.open()
+	frames, err := encodeFrames(blocks)
+	if err != nil {
+		return fmt.Errorf("append to %s: %w", s.path, err)
+	}
 	sum, written := l.sum, l.written
 	var size int64
 	l.opt.crash("append.begin")
-	err := s.update(func(tx *bolt.Tx) error {
+	err = s.update(func(tx *bolt.Tx) error {
 		for id, v := range dict {
 			if err := tx.Bucket(bucketDict).Put(dictKey(id), sealed(v)); err != nil {
 				return err
@@ -162,10 +166,8 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 		}
 		bucket := tx.Bucket(bucketBlocks)
 		bucket.FillPercent = 1 // keys only grow
-		for _, b := range blocks {
-			key := offsetKey(b.First)
-			f := encodeFrame(key, b)
-			if err := bucket.Put(key, f); err != nil {
+		for i, f := range frames {
+			if err := bucket.Put(offsetKey(blocks[i].First), f); err != nil {
 				return err
 			}
 			sum = addSum(sum, f)

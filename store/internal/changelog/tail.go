@@ -14,6 +14,8 @@ type Block struct {
 	First change.Offset
 	Count int
 	Data  []byte
+	// Compress has the block stored compressed where that makes it smaller.
+	Compress bool
 }
 
 // Last returns the offset of the block's last change.
