@@ -64,6 +64,20 @@ func upheavals() map[string]event {
 			w.upheave("ALTER TABLE finance DETACH PARTITION finance_low", "UPDATE finance_low SET price = 77 WHERE ticker = 'KRBN'", "DELETE FROM finance_low WHERE ticker = 'GRN'",
 				"DELETE FROM finance WHERE timestamp < 1700000000", "ALTER TABLE finance ATTACH PARTITION finance_low FOR VALUES FROM (MINVALUE) TO (1700000000)")
 		},
+		"attach a leaf with rows": func(w *world) {
+			w.upheave("ALTER TABLE finance DETACH PARTITION finance_mid", "CREATE TABLE fresh (LIKE finance INCLUDING ALL)",
+				"INSERT INTO fresh(ticker, price, timestamp) SELECT ticker, -price, timestamp FROM finance_mid WHERE ticker <> 'GRN'", "DROP TABLE finance_mid",
+				"DELETE FROM finance WHERE timestamp >= 1700000000 AND timestamp < 1700000020",
+				"ALTER TABLE finance ATTACH PARTITION fresh FOR VALUES FROM (1700000000) TO (1700000020)", "ALTER TABLE fresh RENAME TO finance_mid")
+		},
+		"a leaf unlogged and back": func(w *world) {
+			leaf := w.random.one(leaves())
+			w.upheave("ALTER TABLE "+leaf+" SET UNLOGGED", "DELETE FROM "+leaf+" WHERE ticker = 'GRN'", "UPDATE "+leaf+" SET price = 11 WHERE ticker = 'KRBN'", "ALTER TABLE "+leaf+" SET LOGGED")
+		},
+		"a leaf of another identity": func(w *world) {
+			leaf := w.random.one(leaves())
+			w.upheave("ALTER TABLE "+leaf+" REPLICA IDENTITY "+w.random.one([]string{"FULL", "DEFAULT"}), "UPDATE "+leaf+" SET ticker = ticker || '!' WHERE ticker LIKE 'K%'", "DELETE FROM "+leaf+" WHERE ticker LIKE 'G%'")
+		},
 		"keys change places": func(w *world) {
 			w.upheave("SET CONSTRAINTS ALL IMMEDIATE", "UPDATE carbonmark SET id = CASE id WHEN 'c1' THEN 'c2' ELSE 'c1' END WHERE id IN ('c1', 'c2')")
 		},
