@@ -30,7 +30,7 @@ func (s *Store) Apply(ctx context.Context, txns []change.Txn) error {
 	if s.closed {
 		return change.ErrClosed
 	}
-	if err := s.settle(); err != nil {
+	if err := s.settled(); err != nil {
 		return fmt.Errorf("apply: %w", err)
 	}
 	g := s.staging()
@@ -55,7 +55,7 @@ func (s *Store) Advance(_ context.Context, lsn change.LSN) error {
 	if s.closed {
 		return change.ErrClosed
 	}
-	if err := s.settle(); err != nil {
+	if err := s.settled(); err != nil {
 		return fmt.Errorf("advance to %s: %w", lsn, err)
 	}
 	if s.open != nil || lsn <= s.tail.LSN {
@@ -74,7 +74,7 @@ func (s *Store) Advance(_ context.Context, lsn change.LSN) error {
 // Apply while a transaction is open.
 type staging struct {
 	s      *Store
-	stage  *tailState // the tail once everything staged is committed
+	stage  *commitState // the tail once everything staged is committed
 	blocks []changelog.Block
 	bytes  int
 	first  change.Offset // of the block in s.enc
@@ -112,7 +112,7 @@ func (g *staging) stageAll(ctx context.Context, txns []change.Txn) error {
 		if t.First {
 			if s.open != nil {
 				// Its end will not come: the source began again.
-				if err := s.discard(); err != nil {
+				if err := s.rollback(); err != nil {
 					return err
 				}
 				*g = *s.staging()
@@ -149,8 +149,8 @@ func (s *Store) durable(t *change.Txn) bool {
 	return t.CommitLSN < s.tail.LSN
 }
 
-// cut closes the block in the encoder.
-func (g *staging) cut() {
+// endBlock closes the block in the encoder.
+func (g *staging) endBlock() {
 	if g.s.enc.Count() == 0 {
 		return
 	}
@@ -165,7 +165,7 @@ func (g *staging) cut() {
 
 // spill puts the staged blocks on disk, invisible.
 func (g *staging) spill() error {
-	g.cut()
+	g.endBlock()
 	if len(g.blocks) == 0 {
 		return nil
 	}
@@ -176,10 +176,10 @@ func (g *staging) spill() error {
 // commit makes everything staged durable and visible.
 func (g *staging) commit() error {
 	s := g.s
-	g.cut()
+	g.endBlock()
 	was, visible := s.changelog.Tail().Visible, s.changelog.History().Before(g.first)
 	if len(g.blocks) > 0 || s.open == nil && visible > was {
-		g.stage.Relations = s.shapes.next - 1
+		g.stage.Relations = s.dict.next - 1
 	}
 	if visible == was && *g.stage == s.tail {
 		return nil
@@ -195,12 +195,12 @@ func (g *staging) commit() error {
 func (g *staging) append(tail changelog.Tail) error {
 	s := g.s
 	began := time.Now()
-	if err := s.changelog.Append(g.blocks, s.shapes.fresh, tail); err != nil {
+	if err := s.changelog.Append(g.blocks, s.dict.fresh, tail); err != nil {
 		return err
 	}
 	s.progressed.Add(1)
 	s.met.committed(time.Since(began), g.bytes)
-	clear(s.shapes.fresh)
+	clear(s.dict.fresh)
 	g.blocks, g.bytes = nil, 0
 	if s.changelog.Full() {
 		// The data is safe in the full segment; a failure is tried again with
@@ -213,13 +213,13 @@ func (g *staging) append(tail changelog.Tail) error {
 	return nil
 }
 
-// discard returns to what is durable and visible. Nothing can be staged until
+// rollback returns to what is durable and visible. Nothing can be staged until
 // it has worked.
-func (s *Store) discard() error {
+func (s *Store) rollback() error {
 	s.enc.Reset()
-	s.open, s.skip, s.torn = nil, false, true
+	s.open, s.skip, s.needsRollback = nil, false, true
 	s.work = s.published.Load().fork()
-	if err := s.changelog.Cut(); err != nil {
+	if err := s.changelog.Rollback(); err != nil {
 		return fmt.Errorf("cut the unfinished transaction off the changelog: %w", err)
 	}
 	tail := s.changelog.Tail()
@@ -230,32 +230,32 @@ func (s *Store) discard() error {
 			Hint: "Restore this directory from a backup, or move it aside to copy everything again from Postgres",
 		}
 	}
-	st, err := decodeTailState(tail.State)
+	st, err := decodeCommitState(tail.State)
 	if err != nil {
 		return err
 	}
 	st.countMessages()
-	words := s.changelog.Dictionary()
+	relations := s.changelog.Dictionary()
 	if st.Relations > 0 {
-		s.shapes.forget(st.Relations)
+		s.dict.forget(st.Relations)
 	} else {
-		s.shapes.forget(slices.Max(append(slices.Collect(maps.Keys(words)), 0)))
+		s.dict.forget(slices.Max(append(slices.Collect(maps.Keys(relations)), 0)))
 	}
-	for number, w := range words {
-		if err := s.shapes.load(number, w); err != nil {
+	for number, w := range relations {
+		if err := s.dict.load(number, w); err != nil {
 			return err
 		}
 	}
 	if err := s.catchUp(tail, st); err != nil {
 		return err
 	}
-	s.torn = false
+	s.needsRollback = false
 	return nil
 }
 
 // catchUp takes in a commit that failed and is on disk nevertheless, as when
 // the disk took the last write and then failed to say so.
-func (s *Store) catchUp(tail changelog.Tail, st tailState) error {
+func (s *Store) catchUp(tail changelog.Tail, st commitState) error {
 	at := s.Position().Offset
 	if tail.Visible == at && st == s.tail {
 		return nil
@@ -273,38 +273,38 @@ func (s *Store) catchUp(tail changelog.Tail, st tailState) error {
 	return nil
 }
 
-// settle ends a discard that did not work at its time.
-func (s *Store) settle() error {
-	if !s.torn {
+// settled ends a rollback that did not work at its time.
+func (s *Store) settled() error {
+	if !s.needsRollback {
 		return nil
 	}
-	return s.discard()
+	return s.rollback()
 }
 
 // fail gives up what is staged after an error.
 func (s *Store) fail() {
 	s.met.failed()
-	if err := s.discard(); err != nil {
+	if err := s.rollback(); err != nil {
 		s.log.Warn("cannot return to the last durable commit; nothing is written until it works", "error", err)
 	}
 }
 
-// mendTries is how often Run tries to return to the last durable commit before
+// rollbackTries is how often Run tries to return to the last durable commit before
 // it gives up: a supervisor's new process begins from the files.
-const mendTries = 30
+const rollbackTries = 30
 
-// mend ends a discard that did not work, when nobody writes. A full disk is
+// retryRollback ends a rollback that did not work, when nobody writes. A full disk is
 // waited for as long as it takes; the last good data is served.
-func (s *Store) mend() error {
+func (s *Store) retryRollback() error {
 	if !s.writer.TryLock() {
 		return nil
 	}
 	defer s.writer.Unlock()
-	if s.closed || !s.torn {
+	if s.closed || !s.needsRollback {
 		s.tries = 0
 		return nil
 	}
-	err := s.discard()
+	err := s.rollback()
 	if err == nil {
 		s.log.Info("returned to the last durable commit", "offset", uint64(s.Position().Offset), "tries", s.tries+1)
 		s.tries = 0
@@ -313,7 +313,7 @@ func (s *Store) mend() error {
 	if changelog.NoSpace(err) {
 		return nil
 	}
-	if s.tries++; s.tries < mendTries {
+	if s.tries++; s.tries < rollbackTries {
 		return nil
 	}
 	return fmt.Errorf("the changelog cannot be read back after an error, in %d tries: %w", s.tries, err)
@@ -330,9 +330,9 @@ func (s *Store) Progress() (pieces uint64, busy bool) {
 	return s.progressed.Load(), true
 }
 
-// tailState is what the changelog's tail says of its visible part, as JSON so
+// commitState is what the changelog's tail says of its visible part, as JSON so
 // that later versions can add to it.
-type tailState struct {
+type commitState struct {
 	LSN        change.LSN    `json:"lsn"`
 	CommitTime int64         `json:"commit_time"`          // microseconds since 1970, 0 when none
 	CommitEnd  change.LSN    `json:"commit_end,omitempty"` // of the last transaction; LSN may be idle and further
@@ -353,9 +353,9 @@ type tailState struct {
 	CopyAt  change.Offset `json:"copy_offset,omitempty"`
 }
 
-// visibleWord reports whether a relation belongs to the visible part of the log.
-func visibleWord(state []byte, number uint32) bool {
-	t, err := decodeTailState(state)
+// visibleRelation reports whether a relation belongs to the visible part of the log.
+func visibleRelation(state []byte, number uint32) bool {
+	t, err := decodeCommitState(state)
 	return err != nil || t.Relations == 0 || number <= t.Relations
 }
 
@@ -368,7 +368,7 @@ type topicState struct {
 	Time     int64         `json:"time"` // commit time of the last change, microseconds
 }
 
-func (t *tailState) encode() []byte {
+func (t *commitState) encode() []byte {
 	b, err := json.Marshal(t)
 	if err != nil {
 		panic(fmt.Sprintf("store: encode tail: %v", err)) // plain data cannot fail
@@ -376,7 +376,7 @@ func (t *tailState) encode() []byte {
 	return b
 }
 
-func decodeTailState(b []byte) (t tailState, err error) {
+func decodeCommitState(b []byte) (t commitState, err error) {
 	if len(b) == 0 {
 		return t, nil
 	}
@@ -386,7 +386,7 @@ func decodeTailState(b []byte) (t tailState, err error) {
 	return t, nil
 }
 
-func (t *tailState) position(at change.Offset) change.Position {
+func (t *commitState) position(at change.Offset) change.Position {
 	p := change.Position{Offset: at, LSN: t.LSN, Source: t.Source, Copied: t.Copied, CopyLSN: t.CopyLSN}
 	if t.CommitTime != 0 {
 		p.CommitTime = time.UnixMicro(t.CommitTime).UTC()
@@ -398,7 +398,7 @@ func (t *tailState) position(at change.Offset) change.Position {
 // were nobody knows without reading all of it, and part is gone. The number
 // taken is the largest that can be: so a log that an older version wrote to in
 // between goes on above what was there.
-func (t *tailState) countMessages() {
+func (t *commitState) countMessages() {
 	if t.Counted {
 		return
 	}
@@ -408,7 +408,7 @@ func (t *tailState) countMessages() {
 	}
 }
 
-func (t *tailState) count(tab view.Table, op change.Op, at change.Offset, bytes int, commit time.Time) {
+func (t *commitState) count(tab view.Table, op change.Op, at change.Offset, bytes int, commit time.Time) {
 	p := &t.Topics[tab]
 	p.Records++
 	p.Messages += messages(op)

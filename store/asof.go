@@ -35,7 +35,7 @@ func (s *Store) AsOf(ctx context.Context, at change.Offset) (*Snapshot, error) {
 	if from < s.changelog.Oldest() {
 		return nil, &change.CompactedError{Wanted: at, Oldest: s.changelog.Oldest()}
 	}
-	b := &backdater{reader: s.newReader(from), state: newest.fork(), until: newest.Offset()}
+	b := &rewinder{reader: s.newReader(from), state: newest.fork(), until: newest.Offset()}
 	err = s.back(ctx, newest.Offset(), at, func(bl changelog.Block) error {
 		b.at = bl.First
 		if err := record.Decode(bl.Data, b); err != nil {
@@ -79,8 +79,8 @@ func (s *Store) back(ctx context.Context, last, until change.Offset, f func(chan
 	return nil
 }
 
-// backdater takes a state back in time, one block after the other.
-type backdater struct {
+// rewinder takes a state back in time, one block after the other.
+type rewinder struct {
 	reader *reader
 	state  *view.State
 	at     change.Offset
@@ -89,7 +89,7 @@ type backdater struct {
 }
 
 // Change implements record.Visitor.
-func (b *backdater) Change(_ record.Txn, _ uint64, e record.Entry) error {
+func (b *rewinder) Change(_ record.Txn, _ uint64, e record.Entry) error {
 	at := b.at
 	b.at++
 	if at >= b.reader.next && at <= b.until && e.Op != change.Truncate {
@@ -99,9 +99,9 @@ func (b *backdater) Change(_ record.Txn, _ uint64, e record.Entry) error {
 }
 
 // undo undoes the changes of a block, the last one first.
-func (b *backdater) undo() error {
+func (b *rewinder) undo() error {
 	for _, e := range slices.Backward(b.block) {
-		sh, err := b.reader.shape(e.Relation)
+		sh, err := b.reader.schema(e.Relation)
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func (b *backdater) undo() error {
 		if e.Before == "" {
 			b.state.Remove(sh.Table, key, 0)
 		} else {
-			b.state.Put(view.Entry{Key: key, Row: e.Before, Shape: sh}, 0)
+			b.state.Put(view.Entry{Key: key, Row: e.Before, Schema: sh}, 0)
 		}
 	}
 	clear(b.block)
@@ -126,7 +126,7 @@ func (b *backdater) undo() error {
 }
 
 // End implements record.Visitor.
-func (b *backdater) End(record.Txn, change.LSN) error { return nil }
+func (b *rewinder) End(record.Txn, change.LSN) error { return nil }
 
 // AtLSN returns the last offset of the last transaction whose commit end is not
 // beyond lsn. Positions from before the newest copy may be of a history that the
@@ -140,7 +140,7 @@ func (s *Store) AtLSN(ctx context.Context, lsn change.LSN) (change.Offset, error
 	if lsn < now.tail.CopyLSN {
 		return 0, &change.CompactedError{Wanted: max(copied, 1) - 1, Oldest: copied}
 	}
-	return s.newest(ctx, now, copied, func(t tailState) bool { return t.LSN <= lsn })
+	return s.newest(ctx, now, copied, func(t commitState) bool { return t.LSN <= lsn })
 }
 
 // AtTime returns the last offset of the newest transaction that did not commit
@@ -148,14 +148,14 @@ func (s *Store) AtLSN(ctx context.Context, lsn change.LSN) (change.Offset, error
 // what was written since counts. Errors: *CompactedError.
 func (s *Store) AtTime(ctx context.Context, t time.Time) (change.Offset, error) {
 	us := max(0, t.UnixMicro()) // 0 is the time of a log that has nothing yet
-	return s.newest(ctx, s.Snapshot(), 0, func(t tailState) bool { return t.CommitTime <= us })
+	return s.newest(ctx, s.Snapshot(), 0, func(t commitState) bool { return t.CommitTime <= us })
 }
 
 // newest finds the newest transaction behind offset floor at whose end holds
 // says yes, and returns its last offset, or floor. Of a segment in the middle of
 // which the clock went forth and back only the ends count.
-func (s *Store) newest(ctx context.Context, now *Snapshot, floor change.Offset, holds func(tailState) bool) (change.Offset, error) {
-	births, err := s.changelog.Births()
+func (s *Store) newest(ctx context.Context, now *Snapshot, floor change.Offset, holds func(commitState) bool) (change.Offset, error) {
+	births, err := s.changelog.Starts()
 	if err != nil {
 		return 0, err
 	}
@@ -164,7 +164,7 @@ func (s *Store) newest(ctx context.Context, now *Snapshot, floor change.Offset, 
 		if holds(end) {
 			return last, nil
 		}
-		birth, err := decodeTailState(births[i].State)
+		birth, err := decodeCommitState(births[i].State)
 		if err != nil {
 			return 0, err
 		}
@@ -177,7 +177,7 @@ func (s *Store) newest(ctx context.Context, now *Snapshot, floor change.Offset, 
 }
 
 // newestIn is newest among the offsets from last down to floor.
-func (s *Store) newestIn(ctx context.Context, last, floor change.Offset, holds func(tailState) bool) (change.Offset, error) {
+func (s *Store) newestIn(ctx context.Context, last, floor change.Offset, holds func(commitState) bool) (change.Offset, error) {
 	found := floor
 	err := s.back(ctx, last, floor, func(b changelog.Block) error {
 		ends, err := endings(b)
@@ -185,7 +185,7 @@ func (s *Store) newestIn(ctx context.Context, last, floor change.Offset, holds f
 			return err
 		}
 		for _, e := range slices.Backward(ends) {
-			if e.last > floor && holds(tailState{LSN: e.id.EndLSN, CommitTime: e.micros()}) {
+			if e.last > floor && holds(commitState{LSN: e.id.EndLSN, CommitTime: e.micros()}) {
 				found = e.last
 				return errFound
 			}
@@ -245,20 +245,20 @@ func (c *endFinder) End(t record.Txn, end change.LSN) error {
 func (s *Store) FirstAfter(ctx context.Context, t time.Time) (change.Offset, error) {
 	us := max(0, t.UnixMicro())
 	return s.boundary(ctx,
-		func(st tailState) bool { return st.CommitTime > us },
+		func(st commitState) bool { return st.CommitTime > us },
 		func(x record.Txn, _ change.LSN) bool { return x.CommitTime.After(t) })
 }
 
 // boundary finds the last offset before the first transaction for which after
 // says yes, beginning with the newest segment whose birth is not after it.
-func (s *Store) boundary(ctx context.Context, born func(tailState) bool, after func(record.Txn, change.LSN) bool) (change.Offset, error) {
-	births, err := s.changelog.Births()
+func (s *Store) boundary(ctx context.Context, born func(commitState) bool, after func(record.Txn, change.LSN) bool) (change.Offset, error) {
+	births, err := s.changelog.Starts()
 	if err != nil {
 		return 0, err
 	}
 	from := change.Offset(0)
 	for i := len(births) - 1; i >= 0 && from == 0; i-- {
-		st, err := decodeTailState(births[i].State)
+		st, err := decodeCommitState(births[i].State)
 		if err != nil {
 			return 0, err
 		}
@@ -330,12 +330,12 @@ func (s *Snapshot) fork() *view.State {
 func (s *Store) Since(ctx context.Context, lsn change.LSN) (from change.LSN, next func() (change.TxnID, error), err error) {
 	now := s.Snapshot()
 	floor, from := now.tail.CopyAt, max(lsn, now.tail.CopyLSN)
-	births, err := s.changelog.Births()
+	births, err := s.changelog.Starts()
 	if err != nil {
 		return 0, nil, err
 	}
 	if oldest := births[0]; oldest.Next > floor+1 {
-		st, err := decodeTailState(oldest.State)
+		st, err := decodeCommitState(oldest.State)
 		if err != nil {
 			return 0, nil, err
 		}

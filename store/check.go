@@ -51,7 +51,7 @@ func Check(dir string) (*Report, error) {
 	if ckErr != nil {
 		r.Problems = append(r.Problems, ckErr)
 	}
-	w := &walker{path: checkpointPath(dir), report: r, shapes: newShapes(), full: view.New(0), ck: ck}
+	w := &walker{path: checkpointPath(dir), report: r, dict: newDictionary(), full: view.New(0), ck: ck}
 	r.Segments, r.Oldest, r.History, err = changelog.Files(logDir(dir))
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func Check(dir string) (*Report, error) {
 	r.Rebuilt = r.Oldest == r.History.After(0)
 	tail, errs := changelog.Check(logDir(dir), w.block)
 	r.Problems = append(r.Problems, errs...)
-	state, err := decodeTailState(tail.State)
+	state, err := decodeCommitState(tail.State)
 	if err != nil {
 		r.Problems = append(r.Problems, err)
 	}
@@ -87,14 +87,14 @@ func ReadPosition(dir string) (change.Position, error) {
 	if err != nil {
 		return change.Position{}, err
 	}
-	state, err := decodeTailState(tail.State)
+	state, err := decodeCommitState(tail.State)
 	return state.position(tail.Visible), err
 }
 
 // content is a checkpoint read into memory.
 type content struct {
 	applied change.Offset
-	shapes  shapes
+	dict    dictionary
 	state   *view.State
 }
 
@@ -110,8 +110,8 @@ func readCheckpoint(path string) (*content, error) {
 	if errs := f.Check(); len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	c := &content{shapes: newShapes(), state: view.New(0)}
-	if c.applied, err = loadRows(f, &c.shapes, c.state); err != nil {
+	c := &content{dict: newDictionary(), state: view.New(0)}
+	if c.applied, err = loadRows(f, &c.dict, c.state); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -121,15 +121,15 @@ func readCheckpoint(path string) (*content, error) {
 type walker struct {
 	path   string // of the checkpoint
 	report *Report
-	shapes shapes
+	dict   dictionary
 	full   *view.State // replay from nothing, while the log has its beginning
 	ck     *content    // checkpoint, brought forward by the log; nil when there is none
 	at     change.Offset
 }
 
-func (w *walker) block(b changelog.Block, words map[uint32][]byte) error {
-	for number, word := range words {
-		if err := w.shapes.load(number, word); err != nil {
+func (w *walker) block(b changelog.Block, relations map[uint32][]byte) error {
+	for number, encoded := range relations {
+		if err := w.dict.load(number, encoded); err != nil {
 			return err
 		}
 	}
@@ -148,7 +148,7 @@ func (w *walker) Change(_ record.Txn, _ uint64, e record.Entry) error {
 	at := w.at
 	w.at++
 	w.report.Records++
-	sh, ok := w.shapes.byNumber[e.Relation]
+	sh, ok := w.dict.byNumber[e.Relation]
 	if !ok {
 		return fmt.Errorf("offset %d: relation %d is not in the dictionary", at, e.Relation)
 	}
@@ -187,7 +187,7 @@ func (w *walker) compareStates() {
 		}
 		w.full.Scan(t, "", func(e view.Entry) bool {
 			c, ok := w.ck.state.Get(t, e.Key)
-			if !ok || c.Row != e.Row || c.Shape.Number != e.Shape.Number {
+			if !ok || c.Row != e.Row || c.Schema.Number != e.Schema.Number {
 				w.problem("checkpoint differs from a replay at offset %d: %s %q", w.ck.applied, name, e.Key)
 				return false
 			}

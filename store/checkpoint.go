@@ -166,18 +166,18 @@ func (s *Store) crash(point string) {
 // collect reads the log from an offset on into a batch, and returns the offset
 // that the batch leads to.
 func (s *Store) collect(from, end change.Offset) (*checkpoint.Batch, change.Offset, error) {
-	c := &collector{batch: checkpoint.NewBatch(), shapes: map[uint32]*view.Shape{}, from: from}
-	words := s.changelog.Dictionary()
-	c.word = func(number uint32) (*view.Shape, error) {
-		d := newShapes()
-		w, ok := words[number]
+	c := &collector{batch: checkpoint.NewBatch(), schemas: map[uint32]*view.Schema{}, from: from}
+	relations := s.changelog.Dictionary()
+	c.relation = func(number uint32) (*view.Schema, error) {
+		d := newDictionary()
+		w, ok := relations[number]
 		if !ok {
 			return nil, fmt.Errorf("relation %d is not in the dictionary", number)
 		}
 		if err := d.load(number, w); err != nil {
 			return nil, err
 		}
-		c.batch.Word(number, w)
+		c.batch.Relation(number, w)
 		return d.byNumber[number], nil
 	}
 	at := from
@@ -202,11 +202,11 @@ func (s *Store) collect(from, end change.Offset) (*checkpoint.Batch, change.Offs
 
 // collector turns records into a checkpoint batch.
 type collector struct {
-	batch  *checkpoint.Batch
-	shapes map[uint32]*view.Shape
-	word   func(uint32) (*view.Shape, error)
-	next   change.Offset
-	from   change.Offset
+	batch    *checkpoint.Batch
+	schemas  map[uint32]*view.Schema
+	relation func(uint32) (*view.Schema, error)
+	next     change.Offset
+	from     change.Offset
 }
 
 // Change implements record.Visitor.
@@ -216,12 +216,12 @@ func (c *collector) Change(_ record.Txn, _ uint64, e record.Entry) (err error) {
 	if at < c.from || e.Op == change.Retract {
 		return nil
 	}
-	sh := c.shapes[e.Relation]
+	sh := c.schemas[e.Relation]
 	if sh == nil {
-		if sh, err = c.word(e.Relation); err != nil {
+		if sh, err = c.relation(e.Relation); err != nil {
 			return err
 		}
-		c.shapes[e.Relation] = sh
+		c.schemas[e.Relation] = sh
 	}
 	table := byte('0' + sh.Table)
 	switch e.Op {

@@ -35,7 +35,7 @@ func (s *Store) edit(ctx context.Context, edits []change.Edit, now time.Time) (c
 	if s.closed {
 		return change.Written{}, change.ErrClosed
 	}
-	if err := s.settle(); err != nil {
+	if err := s.settled(); err != nil {
 		return change.Written{}, fmt.Errorf("write: %w", err)
 	}
 	if s.open != nil {
@@ -69,7 +69,7 @@ func (s *Store) serial() int64 {
 	}
 	var last int64 // rows of an earlier life with Postgres
 	s.work.Scan(view.Verra, "", func(e view.Entry) bool {
-		if n, err := strconv.ParseInt(e.Row.Value(e.Shape.Relation.Index("id")).Text, 10, 64); err == nil {
+		if n, err := strconv.ParseInt(e.Row.Value(e.Schema.Relation.Index("id")).Text, 10, 64); err == nil {
 			last = max(last, n)
 		}
 		return true
@@ -95,7 +95,7 @@ func (p *planner) plan(edits []change.Edit) error {
 		if rel == nil {
 			return fmt.Errorf("write: table %q is not one of carbond's", e.Table)
 		}
-		sh, err := view.NewShape(rel, 0)
+		sh, err := view.NewSchema(rel, 0)
 		if err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func columns(rel *change.Relation, names []string) []change.Column {
 	return out
 }
 
-func (p *planner) claim(sh *view.Shape, key string) error {
+func (p *planner) useOnce(sh *view.Schema, key string) error {
 	k := sh.Relation.Name + "\x00" + key
 	if p.planned[k] {
 		return fmt.Errorf("%s: the row %q is given twice", sh.Relation.Name, key)
@@ -143,9 +143,9 @@ func (p *planner) claim(sh *view.Shape, key string) error {
 }
 
 // upserts plans the rows of e and returns those that change something.
-func (p *planner) upserts(sh *view.Shape, e change.Edit) (changed []change.Row, err error) {
+func (p *planner) upserts(sh *view.Schema, e change.Edit) (changed []change.Row, err error) {
 	rel := sh.Relation
-	in, err := view.NewShape(&change.Relation{Schema: rel.Schema, Name: rel.Name, Columns: columns(rel, e.Columns)}, 0)
+	in, err := view.NewSchema(&change.Relation{Schema: rel.Schema, Name: rel.Name, Columns: columns(rel, e.Columns)}, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (p *planner) upserts(sh *view.Shape, e change.Edit) (changed []change.Row, 
 	return changed, nil
 }
 
-func (p *planner) upsert(sh, in *view.Shape, r change.Row, stamp string) error {
+func (p *planner) upsert(sh, in *view.Schema, r change.Row, stamp string) error {
 	if r.Len() != len(in.Relation.Columns) {
 		return fmt.Errorf("%s: a row has %d values for %d columns", sh.Relation.Name, r.Len(), len(in.Relation.Columns))
 	}
@@ -175,7 +175,7 @@ func (p *planner) upsert(sh, in *view.Shape, r change.Row, stamp string) error {
 			return fmt.Errorf("%s: row %q: the value of column %q has a zero byte or is not UTF-8", sh.Relation.Name, key, in.Relation.Columns[i].Name)
 		}
 	}
-	if err := p.claim(sh, key); err != nil {
+	if err := p.useOnce(sh, key); err != nil {
 		return err
 	}
 	old, had := p.state.Get(sh.Table, key)
@@ -192,7 +192,7 @@ func (p *planner) upsert(sh, in *view.Shape, r change.Row, stamp string) error {
 		case i >= 0:
 			b.Value(r.Value(i))
 		case had:
-			b.Value(old.Row.Value(old.Shape.Relation.Index(c.Name)))
+			b.Value(old.Row.Value(old.Schema.Relation.Index(c.Name)))
 		case c.Name == "id" && sh.Table == view.Verra:
 			p.serial++
 			b.Text(strconv.FormatInt(p.serial, 10))
@@ -210,9 +210,9 @@ func (p *planner) upsert(sh, in *view.Shape, r change.Row, stamp string) error {
 	return nil
 }
 
-func (p *planner) remove(sh *view.Shape, key change.Row) error {
+func (p *planner) remove(sh *view.Schema, key change.Row) error {
 	names := change.KeyColumns(sh.Relation.Name)
-	in, err := view.NewShape(&change.Relation{Schema: sh.Relation.Schema, Name: sh.Relation.Name, Columns: columns(sh.Relation, names)}, 0)
+	in, err := view.NewSchema(&change.Relation{Schema: sh.Relation.Schema, Name: sh.Relation.Name, Columns: columns(sh.Relation, names)}, 0)
 	if err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (p *planner) remove(sh *view.Shape, key change.Row) error {
 	if err != nil {
 		return err
 	}
-	if err := p.claim(sh, k); err != nil {
+	if err := p.useOnce(sh, k); err != nil {
 		return err
 	}
 	if _, had := p.state.Get(sh.Table, k); !had {
@@ -243,13 +243,13 @@ func (p *planner) remove(sh *view.Shape, key change.Row) error {
 
 // differs reports whether a given column of r, other than stamp, has another
 // value than the stored row.
-func differs(old view.Entry, in *view.Shape, r change.Row, stamp string) bool {
+func differs(old view.Entry, in *view.Schema, r change.Row, stamp string) bool {
 	for i, v := range r.All() {
 		c := in.Relation.Columns[i]
 		if c.Name == stamp {
 			continue
 		}
-		if !same(old.Row.Value(old.Shape.Relation.Index(c.Name)), v, c.Type) {
+		if !same(old.Row.Value(old.Schema.Relation.Index(c.Name)), v, c.Type) {
 			return true
 		}
 	}
@@ -306,7 +306,7 @@ func (s *Store) Rows(_ context.Context, table string, columns []string) ([]chang
 		var b change.RowBuilder
 		b.Reset(len(columns))
 		for _, n := range columns {
-			b.Value(e.Row.Value(e.Shape.Relation.Index(n)))
+			b.Value(e.Row.Value(e.Schema.Relation.Index(n)))
 		}
 		out = append(out, b.Row())
 		return true

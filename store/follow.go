@@ -87,7 +87,7 @@ func (f *Follower) Change(_ record.Txn, _ uint64, e record.Entry) error {
 	if at < f.reader.next {
 		return nil
 	}
-	sh, err := f.reader.shape(e.Relation)
+	sh, err := f.reader.schema(e.Relation)
 	if err != nil {
 		return err
 	}

@@ -95,20 +95,20 @@ func knownTopic(topic string) bool {
 // whose rank is known, or from the birth of the nearest segment.
 func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known group.Commit) (uint64, error) {
 	from, n := known.Offset, known.Rank
-	births, err := s.changelog.Births()
+	births, err := s.changelog.Starts()
 	if err != nil {
 		return 0, err
 	}
 	table := slices.IndexFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == topic })
 	if off < from || from == 0 {
 		from, n = births[0].Visible, 0
-		if st, err := decodeTailState(births[0].State); err == nil {
+		if st, err := decodeCommitState(births[0].State); err == nil {
 			n = st.Topics[table].Records
 		}
 	}
 	for _, b := range births {
 		if b.Visible > from && b.Visible <= off {
-			st, err := decodeTailState(b.State)
+			st, err := decodeCommitState(b.State)
 			if err != nil {
 				return 0, err
 			}

@@ -26,13 +26,13 @@ func (s *Store) load() (err error) {
 	if err := s.groups.Within(s.changelog.Tail().Visible, s.history); err != nil {
 		return err
 	}
-	s.shapes = newShapes()
-	for number, word := range s.changelog.Dictionary() {
-		if err := s.shapes.load(number, word); err != nil {
+	s.dict = newDictionary()
+	for number, encoded := range s.changelog.Dictionary() {
+		if err := s.dict.load(number, encoded); err != nil {
 			return err
 		}
 	}
-	if s.tail, err = decodeTailState(s.changelog.Tail().State); err != nil {
+	if s.tail, err = decodeCommitState(s.changelog.Tail().State); err != nil {
 		return err
 	}
 	s.tail.countMessages()
@@ -45,7 +45,7 @@ func (s *Store) load() (err error) {
 	}
 	s.work.Rebase(max(end, 1))
 	s.publish(end)
-	if s.torn = s.changelog.Torn(); s.torn {
+	if s.needsRollback = s.changelog.NeedsRollback(); s.needsRollback {
 		s.log.Warn("the disk is full: what an unfinished transaction has left stays until there is room, and nothing is written before")
 	}
 	// What reading the files has left behind would stay as long as the daemon.
@@ -68,7 +68,7 @@ func (s *Store) openCheckpoint() (err error) {
 	}
 	s.work = view.New(0)
 	s.progress("load checkpoint", 0)
-	applied, err := loadRows(f, &s.shapes, s.work)
+	applied, err := loadRows(f, &s.dict, s.work)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (s *Store) openCheckpoint() (err error) {
 
 // loadRows reads a checkpoint into an empty state and returns the offset that it
 // stands at.
-func loadRows(f *checkpoint.File, d *shapes, to *view.State) (change.Offset, error) {
+func loadRows(f *checkpoint.File, d *dictionary, to *view.State) (change.Offset, error) {
 	tables := len(change.Tables())
 	for t := range tables {
 		to.Load(view.Table(t))
@@ -104,16 +104,16 @@ func loadRows(f *checkpoint.File, d *shapes, to *view.State) (change.Offset, err
 
 // loader feeds a checkpoint into a dictionary and a state.
 type loader struct {
-	shapes *shapes
-	state  *view.State
+	dict  *dictionary
+	state *view.State
 }
 
-// Word implements checkpoint.Loader.
-func (l *loader) Word(number uint32, word []byte) error { return l.shapes.load(number, word) }
+// Relation implements checkpoint.Loader.
+func (l *loader) Relation(number uint32, encoded []byte) error { return l.dict.load(number, encoded) }
 
 // Row implements checkpoint.Loader.
 func (l *loader) Row(number uint32, row change.Row) error {
-	sh, ok := l.shapes.byNumber[number]
+	sh, ok := l.dict.byNumber[number]
 	if !ok {
 		return fmt.Errorf("%w: a row names relation %d, which is not in its dictionary", checkpoint.ErrDamaged, number)
 	}
@@ -121,13 +121,13 @@ func (l *loader) Row(number uint32, row change.Row) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", checkpoint.ErrDamaged, err)
 	}
-	l.state.Put(view.Entry{Key: key, Row: row, Shape: sh}, 0)
+	l.state.Put(view.Entry{Key: key, Row: row, Schema: sh}, 0)
 	return nil
 }
 
 // replay applies the log from one offset to another, both included.
 func (s *Store) replay(to *view.State, from, end change.Offset) error {
-	r := replayer{shapes: &s.shapes, to: to}
+	r := replayer{dict: &s.dict, to: to}
 	for at := from; at <= end; {
 		blocks, err := s.changelog.Read(at, readBytes)
 		if err != nil {
@@ -157,10 +157,10 @@ func (s *Store) progress(what string, done float64) {
 
 // replayer applies records, which are complete, to a state.
 type replayer struct {
-	shapes *shapes
-	to     *view.State
-	next   change.Offset // offset of the next record
-	from   change.Offset // records before it are skipped
+	dict *dictionary
+	to   *view.State
+	next change.Offset // offset of the next record
+	from change.Offset // records before it are skipped
 }
 
 // Change implements record.Visitor.
@@ -170,7 +170,7 @@ func (r *replayer) Change(_ record.Txn, _ uint64, e record.Entry) error {
 	if at < r.from {
 		return nil
 	}
-	sh, ok := r.shapes.byNumber[e.Relation]
+	sh, ok := r.dict.byNumber[e.Relation]
 	if !ok {
 		return fmt.Errorf("relation %d is not in the dictionary", e.Relation)
 	}
@@ -181,7 +181,7 @@ func (r *replayer) Change(_ record.Txn, _ uint64, e record.Entry) error {
 func (r *replayer) End(record.Txn, change.LSN) error { return nil }
 
 // apply gives a state the effect of one complete record.
-func apply(to *view.State, sh *view.Shape, e record.Entry, at change.Offset) error {
+func apply(to *view.State, sh *view.Schema, e record.Entry, at change.Offset) error {
 	switch e.Op {
 	case change.Truncate:
 		to.Clear(sh.Table, at)
@@ -200,6 +200,6 @@ func apply(to *view.State, sh *view.Shape, e record.Entry, at change.Offset) err
 	if err != nil {
 		return err
 	}
-	to.Put(view.Entry{Key: key, Row: e.After, Shape: sh}, at)
+	to.Put(view.Entry{Key: key, Row: e.After, Schema: sh}, at)
 	return nil
 }

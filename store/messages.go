@@ -42,7 +42,7 @@ func (s *Store) landmarks(ctx context.Context, topic string) ([]landmark, error)
 	if table < 0 {
 		return nil, fmt.Errorf("%q: %w", topic, change.ErrTopicUnknown)
 	}
-	births, err := s.changelog.Births()
+	births, err := s.changelog.Starts()
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (s *Store) landmarks(ctx context.Context, topic string) ([]landmark, error)
 	out[len(births)] = landmark{end.Offset() + 1, end.tail.Topics[table].Messages}
 	for i, b := range slices.Backward(births) {
 		out[i].next = b.Next
-		st, err := decodeTailState(b.State)
+		st, err := decodeCommitState(b.State)
 		if err != nil {
 			return nil, err
 		}

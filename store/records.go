@@ -31,16 +31,16 @@ func (s *Store) Oldest() change.Offset { return s.changelog.Oldest() }
 
 // reader reads changes from the log: see change.RecordReader.
 type reader struct {
-	s      *Store
-	next   change.Offset // offset of the next record to return
-	shapes map[uint32]*view.Shape
+	s       *Store
+	next    change.Offset // offset of the next record to return
+	schemas map[uint32]*view.Schema
 }
 
 // NewReader returns a reader that begins at offset from, 1 being the first.
 func (s *Store) NewReader(from change.Offset) change.RecordReader { return s.newReader(from) }
 
 func (s *Store) newReader(from change.Offset) *reader {
-	return &reader{s: s, next: max(from, 1), shapes: map[uint32]*view.Shape{}}
+	return &reader{s: s, next: max(from, 1), schemas: map[uint32]*view.Schema{}}
 }
 
 // Next implements change.RecordReader.
@@ -93,7 +93,7 @@ func (g *gatherer) Change(t record.Txn, order uint64, e record.Entry) error {
 	if at < g.reader.next {
 		return nil
 	}
-	sh, err := g.reader.shape(e.Relation)
+	sh, err := g.reader.schema(e.Relation)
 	if err != nil {
 		return err
 	}
@@ -116,18 +116,18 @@ func (g *gatherer) End(_ record.Txn, end change.LSN) error {
 	return nil
 }
 
-func (r *reader) shape(number uint32) (*view.Shape, error) {
-	if sh, ok := r.shapes[number]; ok {
+func (r *reader) schema(number uint32) (*view.Schema, error) {
+	if sh, ok := r.schemas[number]; ok {
 		return sh, nil
 	}
-	d := newShapes()
+	d := newDictionary()
 	for n, w := range r.s.changelog.Dictionary() {
 		if err := d.load(n, w); err != nil {
 			return nil, err
 		}
 	}
-	r.shapes = d.byNumber
-	sh, ok := r.shapes[number]
+	r.schemas = d.byNumber
+	sh, ok := r.schemas[number]
 	if !ok {
 		return nil, fmt.Errorf("relation %d is not in the dictionary", number)
 	}

@@ -62,13 +62,13 @@ func restore(dir string, r io.Reader, opt Options) (m *Manifest, report *Report,
 		return nil, nil, err
 	}
 	defer lock.Close()
-	if err := vacant(dir); err != nil {
+	if err := checkEmpty(dir); err != nil {
 		return nil, nil, err
 	}
 	s := &Store{dir: dir, opt: opt}
 	defer func() {
 		if err != nil {
-			_ = withdraw(dir)
+			_ = removeUnfinished(dir)
 			if missing != nil {
 				_ = os.Remove(filepath.Join(dir, "LOCK"))
 				_ = os.Remove(dir) // when nothing else is in it
@@ -93,15 +93,15 @@ func restore(dir string, r io.Reader, opt Options) (m *Manifest, report *Report,
 	if err := s.fork(tmp, report); err != nil {
 		return nil, nil, err
 	}
-	return m, report, s.settleIn(tmp)
+	return m, report, s.moveIn(tmp)
 }
 
 // moved are the names that a restore gives to what it has unpacked.
 var moved = []string{sourceName, groupsName, checkpointName, logName}
 
-// vacant makes sure that nothing is lost by a restore into dir. What a restore
+// checkEmpty makes sure that nothing is lost by a restore into dir. What a restore
 // that was killed has left is removed.
-func vacant(dir string) error {
+func checkEmpty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -115,12 +115,12 @@ func vacant(dir string) error {
 			return fmt.Errorf("%s is not empty; move it aside first: it holds %s", dir, name)
 		}
 	}
-	return withdraw(dir)
+	return removeUnfinished(dir)
 }
 
-// withdraw removes what a restore has made, and last what keeps the rest from
+// removeUnfinished removes what a restore has made, and last what keeps the rest from
 // being opened.
-func withdraw(dir string) error {
+func removeUnfinished(dir string) error {
 	if unfinished(dir) == nil {
 		return nil
 	}
@@ -170,7 +170,7 @@ func unpack(tmp string, r io.Reader, crash func(string)) (*Manifest, error) {
 			crash("restore.file")
 		}
 	}
-	if err := nothingFollows(r); err != nil {
+	if err := checkEnd(r); err != nil {
 		return nil, err
 	}
 	if m == nil && len(got) == 0 {
@@ -182,8 +182,8 @@ func unpack(tmp string, r io.Reader, crash func(string)) (*Manifest, error) {
 	return m, errors.Join(m.compare(got), boltfile.SyncDir(logDir(tmp)), boltfile.SyncDir(tmp))
 }
 
-// nothingFollows makes sure that behind an archive's end there is only padding.
-func nothingFollows(r io.Reader) error {
+// checkEnd makes sure that behind an archive's end there is only padding.
+func checkEnd(r io.Reader) error {
 	b := make([]byte, 64<<10)
 	for {
 		n, err := r.Read(b)
@@ -336,9 +336,9 @@ func (s *Store) fork(tmp string, r *Report) (err error) {
 	return nil
 }
 
-// settleIn gives the files their names, the log last, and then takes away what
+// moveIn gives the files their names, the log last, and then takes away what
 // keeps the directory from being opened.
-func (s *Store) settleIn(tmp string) error {
+func (s *Store) moveIn(tmp string) error {
 	for _, name := range moved {
 		err := os.Rename(filepath.Join(tmp, name), filepath.Join(s.dir, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

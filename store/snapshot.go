@@ -15,7 +15,7 @@ import (
 type Snapshot struct {
 	state *view.State
 	pos   change.Position
-	tail  *tailState // of the changelog; nil for a version that is history
+	tail  *commitState // of the changelog; nil for a version that is history
 
 	forking sync.Mutex // copying a tree marks the original
 }

@@ -21,7 +21,7 @@ type openTxn struct {
 	// always shares a block with a change.
 	held  *record.Entry
 	entry record.Entry // where held points
-	stage tailState
+	stage commitState
 	// seen are the keys that an initial copy has brought, for tables that were
 	// not empty before it.
 	seen [4]map[string]struct{}
@@ -97,7 +97,7 @@ func (g *staging) end(t *change.Txn) error {
 	}
 	s.open = nil
 	if s.enc.Size() >= blockBytes {
-		g.cut()
+		g.endBlock()
 	}
 	return nil
 }
@@ -135,7 +135,7 @@ func (g *staging) removeUnseen(tab view.Table, seen map[string]struct{}) error {
 		})
 		more = len(gone) == unseenBatch
 		for _, e := range gone {
-			if err := g.remove(e, e.Shape, 0); err != nil {
+			if err := g.remove(e, e.Schema, 0); err != nil {
 				return err
 			}
 			if g.bytes >= spillBytes {
@@ -151,7 +151,7 @@ func (g *staging) removeUnseen(tab view.Table, seen map[string]struct{}) error {
 // change stages one change of the source: it completes it from the state,
 // changes the state, and records the result.
 func (g *staging) change(c *change.Change) error {
-	sh, err := g.s.shapes.of(c.Relation)
+	sh, err := g.s.dict.of(c.Relation)
 	if err != nil {
 		return err
 	}
@@ -168,12 +168,12 @@ func (g *staging) change(c *change.Change) error {
 	return fmt.Errorf("unknown operation %q on %s", c.Op, c.Relation.Name)
 }
 
-func (g *staging) insert(c *change.Change, sh *view.Shape) error {
+func (g *staging) insert(c *change.Change, sh *view.Schema) error {
 	key, err := sh.Key(c.After)
 	if err != nil {
 		return err
 	}
-	e := view.Entry{Key: key, Row: c.After, Shape: sh}
+	e := view.Entry{Key: key, Row: c.After, Schema: sh}
 	if g.s.open.snap == nil {
 		return g.arrive(e, c.Op, c.LSN)
 	}
@@ -188,13 +188,13 @@ func (g *staging) insert(c *change.Change, sh *view.Shape) error {
 	switch {
 	case !had:
 		return g.put(e, record.Entry{Op: c.Op, LSN: c.LSN})
-	case old.Row == c.After && old.Shape == sh:
+	case old.Row == c.After && old.Schema == sh:
 		return nil // as it was: a new copy records differences only
 	}
-	return g.put(e, record.Entry{Op: change.Update, Before: g.s.shapes.reshape(old, sh), LSN: c.LSN})
+	return g.put(e, record.Entry{Op: change.Update, Before: g.s.dict.convert(old, sh), LSN: c.LSN})
 }
 
-func (g *staging) delete(c *change.Change, sh *view.Shape) error {
+func (g *staging) delete(c *change.Change, sh *view.Schema) error {
 	key, err := sh.Key(c.Before)
 	if err != nil {
 		return fmt.Errorf("DELETE: %w", err)
@@ -207,7 +207,7 @@ func (g *staging) delete(c *change.Change, sh *view.Shape) error {
 	return g.leave(old, sh, c.LSN)
 }
 
-func (g *staging) update(c *change.Change, sh *view.Shape) error {
+func (g *staging) update(c *change.Change, sh *view.Schema) error {
 	was := c.Before
 	if was == "" {
 		was = c.After
@@ -220,7 +220,7 @@ func (g *staging) update(c *change.Change, sh *view.Shape) error {
 	oldRow := c.Before
 	switch {
 	case had:
-		oldRow = g.s.shapes.reshape(old.Entry, sh)
+		oldRow = g.s.dict.convert(old.Entry, sh)
 		if c.Before != "" && whole(sh.Relation) { // the source's own word
 			if oldRow, err = c.Before.Complete(sh.Relation, oldRow, sh.Relation); err != nil {
 				return fmt.Errorf("%w: %w", change.ErrDiverged, err)
@@ -243,7 +243,7 @@ func (g *staging) update(c *change.Change, sh *view.Shape) error {
 	if err != nil {
 		return err
 	}
-	e := view.Entry{Key: key, Row: after, Shape: sh}
+	e := view.Entry{Key: key, Row: after, Schema: sh}
 	switch {
 	case had && key == oldKey && old.hidden:
 		g.s.open.hidden[sh.Table][key][old.at] = e
@@ -271,10 +271,10 @@ func identified(rel *change.Relation) bool {
 }
 
 // truncate records the TRUNCATE and, behind it, the end of every row.
-func (g *staging) truncate(sh *view.Shape, lsn change.LSN) (err error) {
+func (g *staging) truncate(sh *view.Schema, lsn change.LSN) (err error) {
 	at := g.add(sh, record.Entry{Op: change.Truncate, LSN: lsn})
 	g.s.work.Scan(sh.Table, "", func(e view.Entry) bool {
-		g.add(e.Shape, record.Entry{Op: change.Retract, Before: e.Row, LSN: lsn})
+		g.add(e.Schema, record.Entry{Op: change.Retract, Before: e.Row, LSN: lsn})
 		if g.bytes >= spillBytes {
 			err = g.spill()
 		}
@@ -292,22 +292,22 @@ func (g *staging) put(e view.Entry, r record.Entry) error {
 	r.After = e.Row
 	if r.Op == change.Update && len(r.Before)+len(r.After) > hugeBytes {
 		// Two rows near Postgres's limit are more than a block can have.
-		g.add(e.Shape, record.Entry{Op: change.Delete, Before: r.Before, LSN: r.LSN})
+		g.add(e.Schema, record.Entry{Op: change.Delete, Before: r.Before, LSN: r.LSN})
 		r.Op, r.Before = change.Create, ""
 	}
-	at := g.add(e.Shape, r)
+	at := g.add(e.Schema, r)
 	g.s.work.Put(e, at)
 	return nil
 }
 
-func (g *staging) remove(old view.Entry, sh *view.Shape, lsn change.LSN) error {
-	at := g.add(sh, record.Entry{Op: change.Delete, Before: g.s.shapes.reshape(old, sh), LSN: lsn})
-	g.s.work.Remove(old.Shape.Table, old.Key, at)
+func (g *staging) remove(old view.Entry, sh *view.Schema, lsn change.LSN) error {
+	at := g.add(sh, record.Entry{Op: change.Delete, Before: g.s.dict.convert(old, sh), LSN: lsn})
+	g.s.work.Remove(old.Schema.Table, old.Key, at)
 	return nil
 }
 
 // add records an entry and returns its offset.
-func (g *staging) add(sh *view.Shape, r record.Entry) change.Offset {
+func (g *staging) add(sh *view.Schema, r record.Entry) change.Offset {
 	o := g.s.open
 	at := g.next()
 	r.Relation = sh.Number
@@ -329,14 +329,14 @@ func (g *staging) add(sh *view.Shape, r record.Entry) change.Offset {
 func (g *staging) write(r record.Entry) {
 	g.encode(r)
 	if g.s.enc.Size() >= blockBytes {
-		g.cut()
+		g.endBlock()
 	}
 }
 
 func (g *staging) encode(r record.Entry) {
 	o, enc := g.s.open, &g.s.enc
 	if len(r.Before)+len(r.After) > hugeBytes {
-		g.cut() // a block of its own
+		g.endBlock() // a block of its own
 	}
 	if !o.began {
 		o.began = true
@@ -356,8 +356,8 @@ func (g *staging) encode(r record.Entry) {
 // too, and each record holds the row before it. Rows that still share a key when
 // the transaction ends are two to SQL and cannot be two here: that is refused.
 
-// found is the row that a change speaks of.
-type found struct {
+// located is the row that a change speaks of.
+type located struct {
 	view.Entry
 	hidden bool
 	at     int // among the hidden rows of its key
@@ -365,26 +365,26 @@ type found struct {
 
 // find returns the row with a key. Among several it is the one that fits best
 // what the source says of the row before the change.
-func (g *staging) find(sh *view.Shape, key string, was change.Row) (found, bool) {
+func (g *staging) find(sh *view.Schema, key string, was change.Row) (located, bool) {
 	e, ok := g.s.work.Get(sh.Table, key)
-	out := found{Entry: e}
+	out := located{Entry: e}
 	rest := g.s.open.hidden[sh.Table][key]
 	if len(rest) == 0 {
 		return out, ok
 	}
-	least := g.unlike(e, sh, was)
+	least := g.mismatches(e, sh, was)
 	for i, h := range rest {
-		if n := g.unlike(h, sh, was); n < least {
-			least, out = n, found{Entry: h, hidden: true, at: i}
+		if n := g.mismatches(h, sh, was); n < least {
+			least, out = n, located{Entry: h, hidden: true, at: i}
 		}
 	}
 	return out, true
 }
 
-// unlike counts the columns of the replica identity in which a row is not as the
+// mismatches counts the columns of the replica identity in which a row is not as the
 // source says.
-func (g *staging) unlike(e view.Entry, sh *view.Shape, was change.Row) (n int) {
-	row := g.s.shapes.reshape(e, sh)
+func (g *staging) mismatches(e view.Entry, sh *view.Schema, was change.Row) (n int) {
+	row := g.s.dict.convert(e, sh)
 	for i, v := range was.All() {
 		if sh.Relation.Columns[i].Key && v.Kind != change.Unchanged && v != row.Value(i) {
 			n++
@@ -394,7 +394,7 @@ func (g *staging) unlike(e view.Entry, sh *view.Shape, was change.Row) (n int) {
 }
 
 // leave takes a row away from its key. One that was hidden behind it appears.
-func (g *staging) leave(old found, sh *view.Shape, lsn change.LSN) error {
+func (g *staging) leave(old located, sh *view.Schema, lsn change.LSN) error {
 	hidden := g.s.open.hidden[sh.Table]
 	rest := hidden[old.Key]
 	at := old.at
@@ -403,8 +403,8 @@ func (g *staging) leave(old found, sh *view.Shape, lsn change.LSN) error {
 			return g.remove(old.Entry, sh, lsn)
 		}
 		at = len(rest) - 1
-		next := view.Entry{Key: old.Key, Row: g.s.shapes.reshape(rest[at], sh), Shape: sh}
-		if err := g.put(next, record.Entry{Op: change.Update, Before: g.s.shapes.reshape(old.Entry, sh), LSN: lsn}); err != nil {
+		next := view.Entry{Key: old.Key, Row: g.s.dict.convert(rest[at], sh), Schema: sh}
+		if err := g.put(next, record.Entry{Op: change.Update, Before: g.s.dict.convert(old.Entry, sh), LSN: lsn}); err != nil {
 			return err
 		}
 	}
@@ -418,7 +418,7 @@ func (g *staging) leave(old found, sh *view.Shape, lsn change.LSN) error {
 
 // arrive puts a row under its key, in front of one that is there.
 func (g *staging) arrive(e view.Entry, op change.Op, lsn change.LSN) error {
-	sh := e.Shape
+	sh := e.Schema
 	old, taken := g.s.work.Get(sh.Table, e.Key)
 	if !taken {
 		return g.put(e, record.Entry{Op: op, LSN: lsn})
@@ -432,21 +432,21 @@ func (g *staging) arrive(e view.Entry, op change.Op, lsn change.LSN) error {
 		}
 		(*hidden)[old.Key] = append((*hidden)[old.Key], old)
 	}
-	return g.put(e, record.Entry{Op: change.Update, Before: g.s.shapes.reshape(old, sh), LSN: lsn})
+	return g.put(e, record.Entry{Op: change.Update, Before: g.s.dict.convert(old, sh), LSN: lsn})
 }
 
 // settled reports rows that share a key at the end of the transaction.
 func (o *openTxn) settled() error {
 	for _, hidden := range o.hidden {
 		for key, rows := range hidden {
-			return shared(rows[0].Shape, key)
+			return shared(rows[0].Schema, key)
 		}
 	}
 	return nil
 }
 
 // shared says that two rows have one key.
-func shared(sh *view.Shape, key string) error {
+func shared(sh *view.Schema, key string) error {
 	r := sh.Relation
 	columns := strings.Join(change.KeyColumns(r.Name), ", ")
 	return &change.UnfitError{

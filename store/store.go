@@ -83,16 +83,16 @@ type Store struct {
 	wake      wake
 	counted   sync.Map // messages between two places of the log, see messages.go
 
-	writer sync.Mutex // held by the one who writes; guards what follows
-	work   *view.State
-	tail   tailState // of the last commit
-	enc    record.Builder
-	shapes shapes
-	open   *openTxn // a transaction whose final part has not come
-	skip   bool     // the parts of a transaction that is already durable are dropped
-	torn   bool     // discard did not end; it is tried again before anything is staged
-	tries  int      // of mend, since it last worked
-	closed bool
+	writer        sync.Mutex // held by the one who writes; guards what follows
+	work          *view.State
+	tail          commitState // of the last commit
+	enc           record.Builder
+	dict          dictionary
+	open          *openTxn // a transaction whose final part has not come
+	skip          bool     // the parts of a transaction that is already durable are dropped
+	needsRollback bool     // rollback did not end; it is tried again before anything is staged
+	tries         int      // of mend, since it last worked
+	closed        bool
 
 	progressed atomic.Uint64 // see Progress
 
@@ -140,7 +140,7 @@ func Open(dir string, opt Options) (*Store, error) {
 }
 
 func (s *Store) logOptions() changelog.Options {
-	return changelog.Options{First: s.opt.First, SegmentBytes: s.opt.SegmentBytes, NoSync: s.opt.NoSync, Crash: s.opt.Crash, Fault: s.opt.Fault, KeepWord: visibleWord}
+	return changelog.Options{First: s.opt.First, SegmentBytes: s.opt.SegmentBytes, NoSync: s.opt.NoSync, Crash: s.opt.Crash, Fault: s.opt.Fault, KeepRelation: visibleRelation}
 }
 
 func logDir(dir string) string         { return filepath.Join(dir, "log") }
@@ -182,7 +182,7 @@ func (s *Store) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-t.C:
-			if err := s.mend(); err != nil {
+			if err := s.retryRollback(); err != nil {
 				return err
 			}
 			if now.Before(next) {

@@ -13,7 +13,7 @@ type Column struct {
 	Missing Value
 }
 
-// Relation is one version of a table's shape. Relations are immutable and
+// Relation is one version of a table's schema. Relations are immutable and
 // shared by pointer: a changed table is a new Relation.
 type Relation struct {
 	Schema  string
@@ -31,7 +31,7 @@ func (r *Relation) Index(name string) int {
 	return -1
 }
 
-// Equal reports whether both describe the same shape.
+// Equal reports whether both describe the same columns.
 func (r *Relation) Equal(o *Relation) bool {
 	if r == o {
 		return true

@@ -45,11 +45,11 @@ type Options struct {
 
 // File is an open bbolt file. It is safe for concurrent use.
 type File struct {
-	path  string
-	opt   Options
-	spent atomic.Int64 // bytes touched since the mapping was given back
-	free  atomic.Int64 // see Free
-	stale atomic.Bool  // a commit failed: what the disk holds is unknown
+	path    string
+	opt     Options
+	spent   atomic.Int64 // bytes touched since the mapping was given back
+	free    atomic.Int64 // see Free
+	unknown atomic.Bool  // a commit failed: what the disk holds is unknown
 
 	life sync.RWMutex // shared by transactions; guards what follows
 	db   *bolt.DB     // nil when it is closed, or could not be opened again
@@ -223,7 +223,7 @@ func (f *File) transact(write bool, fn func(*bolt.Tx) error) error {
 	})
 	var e *Error
 	if write && err != nil && (committing || tx == nil || errors.As(err, &e)) {
-		f.stale.Store(true)
+		f.unknown.Store(true)
 	}
 	return err
 }
@@ -231,7 +231,7 @@ func (f *File) transact(write bool, fn func(*bolt.Tx) error) error {
 // Ready opens the file again when a commit has failed. Who writes what depends on
 // the content calls it first.
 func (f *File) Ready() error {
-	if !f.stale.Load() {
+	if !f.unknown.Load() {
 		return nil
 	}
 	return f.Reopen()
@@ -253,7 +253,7 @@ func (f *File) Reopen() error {
 		f.why = fmt.Errorf("open %s again: %w", f.path, f.why)
 		return f.why
 	}
-	f.stale.Store(false)
+	f.unknown.Store(false)
 	return nil
 }
 

@@ -154,7 +154,7 @@ func TestAgainstModel(t *testing.T) {
 				}
 			},
 			"cut": func(t *rapid.T) {
-				if err := l.Cut(); err != nil {
+				if err := l.Rollback(); err != nil {
 					t.Fatal(err)
 				}
 				pending = nil

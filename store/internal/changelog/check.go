@@ -136,9 +136,9 @@ func (c *checker) segment(s *segment, mustSeal bool) {
 		if _, err := decodeHistory(v); err != nil {
 			c.add(s.corrupt(0, s.place(v), err))
 		}
-		words := map[uint32][]byte{}
-		c.add(s.readDict(dict, words))
-		got := c.blocks(s, blocks, words)
+		relations := map[uint32][]byte{}
+		c.add(s.readDict(dict, relations))
+		got := c.blocks(s, blocks, relations)
 		c.seal(s, meta.Get(keySeal), got, mustSeal)
 		if err == nil && tail.Next != c.next {
 			c.add(s.corrupt(c.next, -1, fmt.Errorf("tail says %d is next, the blocks say %d", tail.Next, c.next)))
@@ -148,7 +148,7 @@ func (c *checker) segment(s *segment, mustSeal bool) {
 	}))
 }
 
-func (c *checker) blocks(s *segment, blocks *bolt.Bucket, words map[uint32][]byte) (got seal) {
+func (c *checker) blocks(s *segment, blocks *bolt.Bucket, relations map[uint32][]byte) (got seal) {
 	cur := blocks.Cursor()
 	for k, v := cur.First(); k != nil; k, v = cur.Next() {
 		got.blocks++
@@ -163,7 +163,7 @@ func (c *checker) blocks(s *segment, blocks *bolt.Bucket, words map[uint32][]byt
 		}
 		c.next = b.Last() + 1
 		if c.visit != nil {
-			if err := c.visit(b, words); err != nil {
+			if err := c.visit(b, relations); err != nil {
 				c.add(s.corrupt(b.First, s.place(v), err))
 			}
 		}

@@ -25,7 +25,7 @@ func (l *Log) Compress() (bool, error) {
 		return false, err
 	}
 	defer l.leave(s)
-	tmp := &segment{path: s.path + tempSuffix, first: s.first, last: s.last, born: s.born}
+	tmp := &segment{path: s.path + tempSuffix, first: s.first, last: s.last, created: s.created}
 	if tmp.db, err = boltfile.Make(tmp.path, Options{SegmentBytes: l.opt.SegmentBytes, NoSync: l.opt.NoSync}.file(false)); err != nil {
 		return false, fmt.Errorf("compress %s: %w", s.path, err)
 	}
@@ -48,7 +48,7 @@ func (l *Log) uncompressed() (*segment, error) {
 			return nil, nil
 		}
 		l.mu.Lock()
-		done := l.squeezed[g.First]
+		done := l.compressed[g.First]
 		l.mu.Unlock()
 		if done {
 			continue
@@ -73,7 +73,7 @@ func (l *Log) uncompressed() (*segment, error) {
 			return nil, err
 		}
 		l.mu.Lock()
-		l.squeezed[g.First] = true
+		l.compressed[g.First] = true
 		l.mu.Unlock()
 	}
 	return nil, nil
@@ -108,7 +108,7 @@ func (l *Log) rewrite(s, tmp *segment) error {
 			c := r.Bucket(bucketBlocks).Cursor()
 			k, v := c.Seek(at)
 			for n := 0; k != nil && n < batch; k, v = c.Next() {
-				f, err := squeeze(k, v, enc)
+				f, err := compressFrame(k, v, enc)
 				if err != nil {
 					return s.corrupt(0, s.place(v), err)
 				}
@@ -136,7 +136,7 @@ func (l *Log) rewrite(s, tmp *segment) error {
 				}
 			}
 			if !more {
-				return w.Bucket(bucketMeta).Put(keySeal, sealed(encodeSeal(out)))
+				return w.Bucket(bucketMeta).Put(keySeal, protect(encodeSeal(out)))
 			}
 			return nil
 		}); err != nil {
@@ -154,9 +154,9 @@ func copyBucket(w, r *bolt.Tx, name []byte) error {
 	return r.Bucket(name).ForEach(func(k, v []byte) error { return to.Put(k, v) })
 }
 
-// squeeze returns the frame with a compressed payload, or the frame itself when
+// compressFrame returns the frame with a compressed payload, or the frame itself when
 // that would not be smaller.
-func squeeze(key, f []byte, enc *zstd.Encoder) ([]byte, error) {
+func compressFrame(key, f []byte, enc *zstd.Encoder) ([]byte, error) {
 	if len(f) > 1 && f[1]&frameZstd != 0 {
 		return f, nil
 	}
@@ -172,7 +172,7 @@ func squeeze(key, f []byte, enc *zstd.Encoder) ([]byte, error) {
 }
 
 // replace gives the rewritten file the segment's name and lets new readers map
-// it. The segment is pinned: those who read it have the old file, and no Cut begins.
+// it. The segment is pinned: those who read it have the old file, and no Rollback begins.
 func (l *Log) replace(s *segment, tmp string) error {
 	l.mu.Lock()
 	gone := l.closed || !slices.Contains(l.segments, s)
@@ -192,19 +192,19 @@ func (l *Log) replace(s *segment, tmp string) error {
 	l.opt.crash("compress.named")
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next := &segment{path: s.path, first: s.first, last: s.last, born: s.born, birth: s.birth}
+	next := &segment{path: s.path, first: s.first, last: s.last, created: s.created, start: s.start}
 	l.segments[slices.Index(l.segments, s)] = next
 	l.mapped = slices.DeleteFunc(l.mapped, func(o *segment) bool { return o == s })
-	l.squeezed[s.first] = true
+	l.compressed[s.first] = true
 	s.dropped = true // the last reader unmaps the old file; this call is one of them
 	return nil
 }
 
 // forget drops what is known of segments that are gone. Callers hold mu.
 func (l *Log) forget(before change.Offset) {
-	for first := range l.squeezed {
+	for first := range l.compressed {
 		if first < before {
-			delete(l.squeezed, first)
+			delete(l.compressed, first)
 		}
 	}
 }

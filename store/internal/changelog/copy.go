@@ -66,10 +66,10 @@ func (l *Log) pinForCopy(first change.Offset) (s *segment, fixed bool, cuts int,
 	}
 	i := slices.IndexFunc(l.segments, func(s *segment) bool { return s.first == first })
 	if i < 0 {
-		return nil, false, l.cuts, nil
+		return nil, false, l.rollbacks, nil
 	}
 	s, err = l.use(i)
-	return s, i < len(l.segments)-1 && l.segments[i].last <= l.tail.Visible, l.cuts, err
+	return s, i < len(l.segments)-1 && l.segments[i].last <= l.tail.Visible, l.rollbacks, err
 }
 
 // copyFixed copies a pinned file that never changes, and lets it go first.

@@ -75,7 +75,7 @@ func TestRotateFails(t *testing.T) {
 	}
 }
 
-// After a commit that failed, nothing is appended before Cut has worked, and Cut
+// After a commit that failed, nothing is appended before Rollback has worked, and it
 // tells what the disk really holds.
 func TestAppendFails(t *testing.T) {
 	tests := map[string]struct {
@@ -102,7 +102,7 @@ func TestAppendFails(t *testing.T) {
 			if err := one(); err == nil {
 				t.Fatal("appended behind a failed commit")
 			}
-			if err := l.Cut(); err != nil {
+			if err := l.Rollback(); err != nil {
 				t.Fatal(err)
 			}
 			if got := l.Tail(); got.Visible != tc.visible || got.Next != tc.visible+1 {
@@ -121,7 +121,7 @@ func TestCutFails(t *testing.T) {
 	add(t, l, 3, true)
 	add(t, l, 2, false)
 	f["cut"] = true
-	if err := l.Cut(); !errors.Is(err, syscall.ENOSPC) {
+	if err := l.Rollback(); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("cut: %v", err)
 	}
 	clear(f)
@@ -130,7 +130,7 @@ func TestCutFails(t *testing.T) {
 	if err := l.Append([]changelog.Block{b}, nil, changelog.Tail{Next: tail.Next + 1, Visible: tail.Next}); err == nil {
 		t.Fatal("appended behind a transaction that was given up")
 	}
-	if err := l.Cut(); err != nil {
+	if err := l.Rollback(); err != nil {
 		t.Fatal(err)
 	}
 	add(t, l, 1, true)
@@ -145,9 +145,9 @@ func TestCutFails(t *testing.T) {
 // whether the next segment or the cut of an unfinished transaction was due.
 func TestOpenOnAFullDisk(t *testing.T) {
 	for name, tc := range map[string]struct {
-		leave func(l *changelog.Log, f faults)
-		full  faults
-		torn  bool
+		leave   func(l *changelog.Log, f faults)
+		full    faults
+		unknown bool
 	}{
 		"rotation is due": {func(l *changelog.Log, f faults) {
 			f["segment.create"] = true
@@ -172,14 +172,14 @@ func TestOpenOnAFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			l = open(t, dir, changelog.Options{Fault: tc.full.at})
-			if got := readAll(t, l, 1); len(got) != 1 || l.Tail().Visible != 3 || l.Torn() != tc.torn {
-				t.Fatalf("blocks %v, tail %+v, torn %v", got, l.Tail(), l.Torn())
+			if got := readAll(t, l, 1); len(got) != 1 || l.Tail().Visible != 3 || l.NeedsRollback() != tc.unknown {
+				t.Fatalf("blocks %v, tail %+v, unknown %v", got, l.Tail(), l.NeedsRollback())
 			}
-			if err := l.Cut(); tc.torn && !errors.Is(err, syscall.ENOSPC) {
+			if err := l.Rollback(); tc.unknown && !errors.Is(err, syscall.ENOSPC) {
 				t.Fatalf("cut: %v", err)
 			}
 			clear(tc.full)
-			if err := l.Cut(); err != nil {
+			if err := l.Rollback(); err != nil {
 				t.Fatal(err)
 			}
 			add(t, l, 2, true)
@@ -210,7 +210,7 @@ func TestCutDictionary(t *testing.T) {
 					t.Fatal(err)
 				}
 				l = open(t, dir, changelog.Options{})
-			} else if err := l.Cut(); err != nil {
+			} else if err := l.Rollback(); err != nil {
 				t.Fatal(err)
 			}
 			if d := l.Dictionary(); d[5] != nil || d[1] == nil {
@@ -290,7 +290,7 @@ func TestCutDuringCopy(t *testing.T) {
 				n, err := f.Write(p)
 				if !cut {
 					cut = true
-					if err := l.Cut(); err != nil {
+					if err := l.Rollback(); err != nil {
 						return n, err
 					}
 					for range 20 {

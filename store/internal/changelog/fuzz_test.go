@@ -26,10 +26,10 @@ func FuzzFrame(f *testing.F) {
 	f.Add(encodeSeal(seal{blocks: 1, last: 8, sum: 3, flags: sealZstd}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = decodeFrame(key, b, dec)
-		_, _ = decodeTail(sealed(b))
-		_, _, _ = decodeHeader(sealed(b))
-		_, _ = decodeSeal(sealed(b))
-		_, _ = unseal(b)
+		_, _ = decodeTail(protect(b))
+		_, _, _ = decodeHeader(protect(b))
+		_, _ = decodeSeal(protect(b))
+		_, _ = unprotect(b)
 		if len(b) < frameHead {
 			return
 		}

@@ -19,7 +19,7 @@ func decodeHistory(v []byte) (change.History, error) {
 	if v == nil {
 		return change.History{First: 1}, nil
 	}
-	v, err := unseal(v)
+	v, err := unprotect(v)
 	if err != nil {
 		return change.History{}, fmt.Errorf("history: %w", err)
 	}
@@ -40,10 +40,10 @@ func identify(meta *bolt.Bucket, first change.Offset, birth Tail, h change.Histo
 	if err != nil {
 		return fmt.Errorf("encode history: %w", err)
 	}
-	if err := meta.Put(keyHistory, sealed(b)); err != nil {
+	if err := meta.Put(keyHistory, protect(b)); err != nil {
 		return err
 	}
-	return meta.Put(keyHeader, sealed(encodeHeader(first, birth)))
+	return meta.Put(keyHeader, protect(encodeHeader(first, birth)))
 }
 
 // newID returns a random UUID.
@@ -60,7 +60,7 @@ func (l *Log) name() error {
 	h.ID = newID()
 	err := l.opt.fault("history.named")
 	if err == nil {
-		err = s.update(func(tx *bolt.Tx) error { return identify(tx.Bucket(bucketMeta), s.first, *s.birth, h) })
+		err = s.update(func(tx *bolt.Tx) error { return identify(tx.Bucket(bucketMeta), s.first, *s.start, h) })
 	}
 	if err != nil {
 		return fmt.Errorf("give %s a history id: %w", s.path, err)

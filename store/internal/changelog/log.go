@@ -27,9 +27,9 @@ type Options struct {
 	First change.Offset
 	// NoSync skips fsync. For tests of everything but durability.
 	NoSync bool
-	// KeepWord tells from the state in the tail whether a word of the dictionary
+	// KeepRelation tells from the state in the tail whether a relation of the dictionary
 	// is part of the visible log; a cut forgets the others. nil keeps all.
-	KeepWord func(state []byte, number uint32) bool
+	KeepRelation func(state []byte, number uint32) bool
 	// Crash is called at named points of every commit, for crash tests.
 	Crash func(point string)
 	// Fault is asked at named points for the error that the disk gives there,
@@ -60,6 +60,15 @@ func (o Options) mmap() int { return int(2*o.SegmentBytes) + 16<<20 }
 // not small, and what the last one leaves unused stays in the sealed file.
 func (o Options) growth() int { return int(min(max(o.SegmentBytes/16, 4<<10), 4<<20)) }
 
+// fileState says whether the files are as the writer last saw them.
+type fileState uint8
+
+const (
+	filesKnown   fileState = iota
+	filesReopen            // a seal failed: the open segment is reopened before the next commit
+	filesUnknown           // a commit or a rollback failed: what the disk holds is unknown until Rollback works
+)
+
 // Log is an append-only sequence of blocks.
 type Log struct {
 	dir string
@@ -68,26 +77,25 @@ type Log struct {
 
 	seen atomic.Pointer[seen] // for those who wait for nobody
 
-	mu       sync.Mutex // guards what follows
-	idle     *sync.Cond // a reader left
-	segments []*segment // by first offset; the last one is open for writing
-	tail     Tail       // as on disk
-	history  change.History
-	dict     map[uint32][]byte
-	mapped   []*segment             // sealed segments that are mapped, oldest use first
-	squeezed map[change.Offset]bool // sealed segments known to be compressed, by first offset
-	alone    bool                   // the writer is closing files: readers wait outside
-	cuts     int                    // how often Cut has read the files again
-	closed   bool
+	mu         sync.Mutex // guards what follows
+	idle       *sync.Cond // a reader left
+	segments   []*segment // by first offset; the last one is open for writing
+	tail       Tail       // as on disk
+	history    change.History
+	dict       map[uint32][]byte
+	mapped     []*segment             // sealed segments that are mapped, oldest use first
+	compressed map[change.Offset]bool // sealed segments known to be compressed, by first offset
+	exclusive  bool                   // the writer is closing files: readers wait outside
+	rollbacks  int                    // how often Rollback has read the files again
+	closed     bool
 
 	// Touched by the writer only.
-	opening bool   // Open is at work: a full disk is no reason to fail
-	torn    bool   // a commit or a cut failed: what the disk holds is unknown until Cut works
-	stale   bool   // a seal failed: the segment is reopened before the next commit
-	orphan  string // a segment file that came to be in vain; it goes before the next commit
-	sum     uint32 // running checksum of the open segment's frames
-	blocks  uint64
-	written int64 // payload bytes in the open segment
+	opening  bool // Open is at work: a full disk is no reason to fail
+	files    fileState
+	leftover string // a segment file that came to be in vain; it goes before the next commit
+	sum      uint32 // running checksum of the open segment's frames
+	blocks   uint64
+	written  int64 // payload bytes in the open segment
 }
 
 // Dir returns the folder of the segments.
@@ -142,7 +150,7 @@ func (l *Log) Dictionary() map[uint32][]byte {
 
 // Append commits blocks, new dictionary entries and the tail at once. blocks
 // must begin at Tail().Next and have no gaps. After an error it is open whether
-// the disk holds them; nothing can be appended until Cut has read what it does.
+// the disk holds them; nothing can be appended until Rollback has read what it does.
 func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 	if err := l.check(blocks, tail); err != nil {
 		return err
@@ -160,7 +168,7 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 	l.opt.crash("append.begin")
 	err = s.update(func(tx *bolt.Tx) error {
 		for id, v := range dict {
-			if err := tx.Bucket(bucketDict).Put(dictKey(id), sealed(v)); err != nil {
+			if err := tx.Bucket(bucketDict).Put(dictKey(id), protect(v)); err != nil {
 				return err
 			}
 		}
@@ -178,7 +186,7 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 		if err := meta.Delete(keySeal); err != nil { // of a Rotate that could not go on
 			return err
 		}
-		if err := meta.Put(keyTail, sealed(encodeTail(tail))); err != nil {
+		if err := meta.Put(keyTail, protect(encodeTail(tail))); err != nil {
 			return err
 		}
 		size = tx.Size()
@@ -189,7 +197,7 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 		err = l.opt.fault("append.synced")
 	}
 	if err != nil {
-		l.torn = true
+		l.files = filesUnknown
 		return fmt.Errorf("append to %s: %w", s.path, err)
 	}
 	l.opt.crash("append.done")
@@ -238,42 +246,42 @@ func (l *Log) open() *segment {
 	return l.segments[len(l.segments)-1]
 }
 
-var errTorn = errors.New("an earlier commit failed, and what it left has not been cut off yet")
+var errNeedsRollback = errors.New("an earlier commit failed, and what it left has not been cut off yet")
 
 // ready clears what an earlier failure left, before a commit.
 func (l *Log) ready() error {
-	if l.torn {
-		return errTorn
+	if l.files == filesUnknown {
+		return errNeedsRollback
 	}
-	if l.orphan != "" {
-		if err := boltfile.Remove(l.orphan); err != nil {
+	if l.leftover != "" {
+		if err := boltfile.Remove(l.leftover); err != nil {
 			return err
 		}
-		l.orphan = ""
+		l.leftover = ""
 	}
-	if !l.stale {
+	if l.files == filesKnown {
 		return nil
 	}
 	// What bbolt holds in memory must be what the disk holds.
 	s := l.open()
 	if err := s.damage(s.db.Reopen()); err != nil {
-		l.torn = true
+		l.files = filesUnknown
 		return fmt.Errorf("reopen after a failed seal: %w", err)
 	}
-	l.stale = false
+	l.files = filesKnown
 	return nil
 }
 
-// seclude waits until no reader is inside the segments, keeps new ones out, and
+// exclude waits until no reader is inside the segments, keeps new ones out, and
 // returns what lets them in again. Readers copy one batch, so this is short.
 // Callers hold mu.
-func (l *Log) seclude(segs ...*segment) func() {
-	l.alone = true
+func (l *Log) exclude(segs ...*segment) func() {
+	l.exclusive = true
 	for slices.ContainsFunc(segs, func(s *segment) bool { return s.refs > 0 }) {
 		l.idle.Wait()
 	}
 	return func() {
-		l.alone = false
+		l.exclusive = false
 		l.idle.Broadcast()
 	}
 }
@@ -294,7 +302,7 @@ func (l *Log) Rotate() error {
 	}
 	l.mu.Lock()
 	l.segments = append(l.segments, next)
-	s.born = time.Now()
+	s.created = time.Now()
 	l.sum, l.blocks, l.written = 0, 0, 0
 	l.touch(s)
 	l.show()
@@ -311,13 +319,13 @@ func (l *Log) seal(s *segment, tail Tail) error {
 	l.opt.crash("rotate.begin")
 	err := s.update(func(tx *bolt.Tx) error {
 		v := encodeSeal(seal{blocks: l.blocks, last: tail.Next - 1, sum: l.sum})
-		return tx.Bucket(bucketMeta).Put(keySeal, sealed(v))
+		return tx.Bucket(bucketMeta).Put(keySeal, protect(v))
 	})
 	if err == nil {
 		err = l.opt.fault("rotate.seal")
 	}
 	if err != nil {
-		l.stale = true
+		l.files = filesReopen
 		return fmt.Errorf("seal %s: %w", s.path, err)
 	}
 	l.opt.crash("rotate.sealed")
@@ -332,7 +340,7 @@ func (l *Log) create(tail Tail) (*segment, error) {
 		return s, nil
 	}
 	if rerr := errors.Join(l.opt.fault("segment.unname"), boltfile.Remove(s.path)); rerr != nil {
-		l.orphan = s.path
+		l.leftover = s.path
 		err = errors.Join(err, rerr)
 	}
 	return nil, err

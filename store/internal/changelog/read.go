@@ -99,7 +99,7 @@ func (l *Log) enter(from change.Offset) (*segment, change.Offset, error) {
 func (l *Log) Busy() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.alone
+	return l.exclusive
 }
 
 // pin pins the segment that begins at first; nil when there is none any more.
@@ -119,7 +119,7 @@ func (l *Log) pin(first change.Offset) (*segment, error) {
 
 // admit waits until readers may come in. Callers hold mu.
 func (l *Log) admit() {
-	for l.alone {
+	for l.exclusive {
 		l.idle.Wait()
 	}
 }

@@ -37,7 +37,7 @@ func Open(dir string, opt Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make decompressor: %w", err)
 	}
-	l := &Log{dir: dir, opt: opt, dec: dec, dict: map[uint32][]byte{}, squeezed: map[change.Offset]bool{}}
+	l := &Log{dir: dir, opt: opt, dec: dec, dict: map[uint32][]byte{}, compressed: map[change.Offset]bool{}}
 	l.idle = sync.NewCond(&l.mu)
 	if l.segments, err = scan(dir, true); err == nil {
 		err = checkRun(l.segments)
@@ -94,7 +94,7 @@ func scan(dir string, clean bool) ([]*segment, error) {
 		}
 		s := &segment{path: path, first: first}
 		if fi, err := e.Info(); err == nil {
-			s.size, s.born = fi.Size(), fi.ModTime()
+			s.size, s.created = fi.Size(), fi.ModTime()
 		}
 		segs = append(segs, s)
 	}
@@ -150,7 +150,7 @@ func (l *Log) load(s *segment) (Tail, error) {
 	}
 	var tail Tail
 	var h change.History
-	words := map[uint32][]byte{}
+	relations := map[uint32][]byte{}
 	err := s.view(func(tx *bolt.Tx) (err error) {
 		meta, dict := tx.Bucket(bucketMeta), tx.Bucket(bucketDict)
 		if meta == nil || dict == nil || tx.Bucket(bucketBlocks) == nil {
@@ -167,7 +167,7 @@ func (l *Log) load(s *segment) (Tail, error) {
 		if err != nil {
 			return s.corrupt(0, s.place(v), err)
 		}
-		s.birth = &birth
+		s.start = &birth
 		v = meta.Get(keyTail)
 		if tail, err = decodeTail(v); err != nil {
 			return s.corrupt(0, s.place(v), err)
@@ -176,17 +176,17 @@ func (l *Log) load(s *segment) (Tail, error) {
 		if h, err = decodeHistory(v); err != nil {
 			return s.corrupt(0, s.place(v), err)
 		}
-		return s.readDict(dict, words)
+		return s.readDict(dict, relations)
 	})
 	if err == nil {
-		l.dict, l.history = words, h // of this file alone: what a later one had is gone with it
+		l.dict, l.history = relations, h // of this file alone: what a later one had is gone with it
 	}
 	return tail, err
 }
 
 func (s *segment) readDict(b *bolt.Bucket, into map[uint32][]byte) error {
 	return b.ForEach(func(k, v []byte) error {
-		d, err := unseal(v)
+		d, err := unprotect(v)
 		if err != nil || len(k) != 4 {
 			return s.corrupt(0, s.place(v), fmt.Errorf("dictionary: %w", errors.Join(err, errKey(k, 4))))
 		}
@@ -219,15 +219,15 @@ func (l *Log) resume(s *segment, tail Tail) error {
 	if cut {
 		err := l.opt.fault("cut")
 		if err == nil {
-			err = s.update(func(tx *bolt.Tx) error { return l.cutAt(tx, tail) })
+			err = s.update(func(tx *bolt.Tx) error { return l.truncateAt(tx, tail) })
 		}
 		if l.opening && NoSpace(err) {
-			l.torn, err = true, nil
+			l.files, err = filesUnknown, nil
 		}
 		if err != nil {
 			return fmt.Errorf("cut unfinished transaction in %s: %w", s.path, err)
 		}
-		maps.DeleteFunc(l.dict, func(number uint32, _ []byte) bool { return !l.keeps(tail, number) })
+		maps.DeleteFunc(l.dict, func(number uint32, _ []byte) bool { return !l.keepsRelation(tail, number) })
 	}
 	l.tail, s.last = tail, l.history.Before(tail.Next)
 	if wasSealed && !cut {
@@ -246,8 +246,8 @@ func (l *Log) resume(s *segment, tail Tail) error {
 	return nil
 }
 
-// Torn reports whether Cut has to work before anything can be appended.
-func (l *Log) Torn() bool { return l.torn }
+// NeedsRollback reports whether Rollback has to work before anything can be appended.
+func (l *Log) NeedsRollback() bool { return l.files == filesUnknown }
 
 // tally recomputes what the seal of s will say and checks that the blocks run
 // on without gaps. Blocks from end on are to be cut.
@@ -277,15 +277,15 @@ func (s *segment) tally(tx *bolt.Tx, l *Log, cut *bool, end change.Offset) error
 	return nil
 }
 
-func (l *Log) keeps(tail Tail, number uint32) bool {
-	return l.opt.KeepWord == nil || l.opt.KeepWord(tail.State, number)
+func (l *Log) keepsRelation(tail Tail, number uint32) bool {
+	return l.opt.KeepRelation == nil || l.opt.KeepRelation(tail.State, number)
 }
 
-func (l *Log) cutAt(tx *bolt.Tx, tail Tail) error {
-	words := tx.Bucket(bucketDict)
+func (l *Log) truncateAt(tx *bolt.Tx, tail Tail) error {
+	relations := tx.Bucket(bucketDict)
 	for number := range l.dict {
-		if !l.keeps(tail, number) {
-			if err := words.Delete(dictKey(number)); err != nil {
+		if !l.keepsRelation(tail, number) {
+			if err := relations.Delete(dictKey(number)); err != nil {
 				return err
 			}
 		}
@@ -300,20 +300,20 @@ func (l *Log) cutAt(tx *bolt.Tx, tail Tail) error {
 	if err := meta.Delete(keySeal); err != nil {
 		return err
 	}
-	return meta.Put(keyTail, sealed(encodeTail(tail)))
+	return meta.Put(keyTail, protect(encodeTail(tail)))
 }
 
-// Cut discards the blocks behind the high-water mark, after the transaction
+// Rollback discards the blocks behind the high-water mark, after the transaction
 // that they belong to was given up or a commit failed. It reads again what the
 // disk holds: Tail may be ahead of the last Append that worked, when one that
 // failed was on disk nevertheless. Nothing can be appended until it works.
-func (l *Log) Cut() error {
+func (l *Log) Rollback() error {
 	now := l.seen.Load()
 	whole := now.tail.Next == now.history.After(now.tail.Visible)
-	if whole && !l.torn && !l.stale {
+	if whole && l.files == filesKnown {
 		return nil
 	}
-	l.opt.distrust, l.torn = l.torn, true
+	l.opt.distrust, l.files = l.files == filesUnknown, filesUnknown
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -322,7 +322,7 @@ func (l *Log) Cut() error {
 	// A transaction can reach back over several segments, and a sealed one is
 	// opened for writing again: nobody may be inside any of them. Those who ask
 	// how far the log is need not wait for the disk meanwhile.
-	admit := l.seclude(l.segments...)
+	admit := l.exclude(l.segments...)
 	l.mu.Unlock()
 	err := l.reread()
 	l.mu.Lock()
@@ -332,7 +332,7 @@ func (l *Log) Cut() error {
 		return err
 	}
 	l.show()
-	l.torn, l.stale = false, false
+	l.files = filesKnown
 	return nil
 }
 
@@ -345,13 +345,13 @@ func (l *Log) reread() error {
 		}
 	}
 	l.mapped = nil
-	clear(l.squeezed)
-	l.cuts++
-	if l.orphan != "" {
-		if err := boltfile.Remove(l.orphan); err != nil {
+	clear(l.compressed)
+	l.rollbacks++
+	if l.leftover != "" {
+		if err := boltfile.Remove(l.leftover); err != nil {
 			return err
 		}
-		l.orphan = ""
+		l.leftover = ""
 	}
 	segs, err := scan(l.dir, false)
 	if err != nil {

@@ -32,7 +32,7 @@ func (l *Log) Segments() []Segment {
 		if fi, err := os.Stat(s.path); err == nil {
 			s.size = fi.Size()
 		}
-		out[i] = Segment{s.path, s.first, s.last, s.size, s.born, i < len(l.segments)-1}
+		out[i] = Segment{s.path, s.first, s.last, s.size, s.created, i < len(l.segments)-1}
 	}
 	l.show()
 	return out
@@ -40,7 +40,7 @@ func (l *Log) Segments() []Segment {
 
 // DropOldest unlinks the oldest segment, which must be sealed. Readers inside
 // it finish undisturbed; the next read gets a CompactedError. Nobody waits for the
-// disk meanwhile but a Cut. The goroutine that calls it is the one that calls Compress.
+// disk meanwhile but a Rollback. The goroutine that calls it is the one that calls Compress.
 func (l *Log) DropOldest() error {
 	s, err := l.oldest()
 	if err != nil {
@@ -67,7 +67,7 @@ func (l *Log) DropOldest() error {
 }
 
 // oldest pins the oldest segment, mapped, so that whoever reads it can until it has
-// left the list, and so that no Cut begins.
+// left the list, and so that no Rollback begins.
 func (l *Log) oldest() (*segment, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -85,15 +85,15 @@ func (l *Log) oldest() (*segment, error) {
 	return s, nil
 }
 
-// Births returns the tails at which the segments were born, oldest first: the
+// Starts returns the tails at which the segments were born, oldest first: the
 // way from a source position to the segment that holds it.
-func (l *Log) Births() ([]Tail, error) {
+func (l *Log) Starts() ([]Tail, error) {
 	l.mu.Lock()
 	l.admit()
 	known := make([]*Tail, len(l.segments))
 	firsts := make([]change.Offset, len(l.segments))
 	for i, s := range l.segments {
-		known[i], firsts[i] = s.birth, s.first
+		known[i], firsts[i] = s.start, s.first
 	}
 	l.mu.Unlock()
 	var out []Tail
@@ -102,7 +102,7 @@ func (l *Log) Births() ([]Tail, error) {
 			out = append(out, *known[i])
 			continue
 		}
-		t, err := l.birth(first)
+		t, err := l.startOf(first)
 		if err != nil {
 			return nil, err
 		}
@@ -113,9 +113,9 @@ func (l *Log) Births() ([]Tail, error) {
 	return out, nil
 }
 
-// birth reads the header of the segment that begins at first; nil when it was
+// startOf reads the header of the segment that begins at first; nil when it was
 // dropped in the meantime.
-func (l *Log) birth(first change.Offset) (t *Tail, err error) {
+func (l *Log) startOf(first change.Offset) (t *Tail, err error) {
 	s, err := l.pin(first)
 	if s == nil || err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (l *Log) birth(first change.Offset) (t *Tail, err error) {
 		return nil
 	})
 	l.mu.Lock()
-	s.birth = t
+	s.start = t
 	l.mu.Unlock()
 	return t, err
 }

@@ -46,8 +46,8 @@ type segment struct {
 	dropped bool           // unlinked; closed when the last reader leaves
 	last    change.Offset
 	size    int64
-	born    time.Time
-	birth   *Tail // of the header; nil until it was read
+	created time.Time
+	start   *Tail // of the header; nil until it was read
 }
 
 func segmentName(first change.Offset) string {
@@ -119,7 +119,7 @@ func (s *segment) place(v []byte) int64 { return s.db.Place(v) }
 // opened for writing. After an error the file may have got its name.
 func createSegment(dir string, tail Tail, h change.History, dict map[uint32][]byte, o Options) (*segment, error) {
 	first := tail.Next
-	s := &segment{path: segmentPath(dir, first), first: first, last: h.Before(first), born: time.Now(), birth: &tail}
+	s := &segment{path: segmentPath(dir, first), first: first, last: h.Before(first), created: time.Now(), start: &tail}
 	f := o.file(false)
 	f.Crash = func(point string) { o.crash("segment." + point) }
 	f.Fault = func(point string) error { return o.fault("segment." + point) }
@@ -145,19 +145,19 @@ func fillSegment(tx *bolt.Tx, tail Tail, h change.History, dict map[uint32][]byt
 		return err
 	}
 	for id, v := range dict {
-		if err := d.Put(dictKey(id), sealed(v)); err != nil {
+		if err := d.Put(dictKey(id), protect(v)); err != nil {
 			return err
 		}
 	}
-	if err := meta.Put(keyTail, sealed(encodeTail(tail))); err != nil {
+	if err := meta.Put(keyTail, protect(encodeTail(tail))); err != nil {
 		return err
 	}
 	return identify(meta, tail.Next, tail, h)
 }
 
-// sealed prefixes v with its checksum, for the small values beside the blocks.
-func sealed(v []byte) []byte { return boltfile.Protect(nil, v) }
+// protect prefixes v with its checksum, for the small values beside the blocks.
+func protect(v []byte) []byte { return boltfile.Protect(nil, v) }
 
-func unseal(v []byte) ([]byte, error) { return boltfile.Unprotect(nil, v) }
+func unprotect(v []byte) ([]byte, error) { return boltfile.Unprotect(nil, v) }
 
 func dictKey(id uint32) []byte { return binary.BigEndian.AppendUint32(nil, id) }

@@ -35,7 +35,7 @@ func encodeTail(t Tail) []byte {
 }
 
 func decodeTail(v []byte) (Tail, error) {
-	v, err := unseal(v)
+	v, err := unprotect(v)
 	if err != nil {
 		return Tail{}, fmt.Errorf("tail: %w", err)
 	}
@@ -73,7 +73,7 @@ func decodeHeader(v []byte) (change.Offset, Tail, error) {
 			return 0, Tail{}, fmt.Errorf("segment format %d: %w", f, ErrTooNew)
 		}
 	}
-	v, err := unseal(v)
+	v, err := unprotect(v)
 	if err != nil {
 		return 0, Tail{}, fmt.Errorf("header: %w", err)
 	}
@@ -102,7 +102,7 @@ func encodeSeal(s seal) []byte {
 }
 
 func decodeSeal(v []byte) (seal, error) {
-	v, err := unseal(v)
+	v, err := unprotect(v)
 	if err != nil {
 		return seal{}, fmt.Errorf("seal: %w", err)
 	}

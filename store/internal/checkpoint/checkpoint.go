@@ -160,7 +160,7 @@ func errLength(b []byte, want int) error {
 
 // Loader receives the content of a checkpoint.
 type Loader interface {
-	Word(number uint32, relation []byte) error
+	Relation(number uint32, relation []byte) error
 	// Row is called for each row, a copy, table by table and mostly in key order.
 	Row(relation uint32, row change.Row) error
 }
@@ -174,7 +174,7 @@ func (f *File) Load(l Loader) (change.Offset, error) {
 			if err != nil || len(k) != 4 {
 				return f.damaged(f.file.Place(v), fmt.Errorf("relation %x: %w", k, err))
 			}
-			return l.Word(binary.BigEndian.Uint32(k), b)
+			return l.Relation(binary.BigEndian.Uint32(k), b)
 		}); err != nil {
 			return err
 		}

@@ -20,10 +20,10 @@ import (
 // Batch collects what happened to rows between two offsets, the last word on
 // each key only.
 type Batch struct {
-	rows    map[string]put // table byte and stored key
-	cleared map[byte]bool
-	words   map[uint32][]byte
-	bytes   int
+	rows      map[string]put // table byte and stored key
+	cleared   map[byte]bool
+	relations map[uint32][]byte
+	bytes     int
 }
 
 type put struct {
@@ -33,7 +33,7 @@ type put struct {
 
 // NewBatch returns an empty Batch.
 func NewBatch() *Batch {
-	return &Batch{rows: map[string]put{}, cleared: map[byte]bool{}, words: map[uint32][]byte{}}
+	return &Batch{rows: map[string]put{}, cleared: map[byte]bool{}, relations: map[uint32][]byte{}}
 }
 
 // Put stores a row.
@@ -75,8 +75,8 @@ func (b *Batch) Clear(table byte) {
 	}
 }
 
-// Word adds a dictionary entry.
-func (b *Batch) Word(number uint32, relation []byte) { b.words[number] = relation }
+// Relation adds a dictionary entry.
+func (b *Batch) Relation(number uint32, relation []byte) { b.relations[number] = relation }
 
 // Bytes estimates the memory that the batch holds.
 func (b *Batch) Bytes() int { return b.bytes }
@@ -90,7 +90,7 @@ func (f *File) Apply(b *Batch, applied change.Offset) error {
 	slices.Sort(keys) // bbolt writes neighbouring keys for the price of one
 	err := f.file.Update(func(tx *bolt.Tx) error {
 		rows, dict := tx.Bucket(bucketRows), tx.Bucket(bucketDict)
-		for number, w := range b.words {
+		for number, w := range b.relations {
 			k := binary.BigEndian.AppendUint32(nil, number)
 			if err := dict.Put(k, boltfile.Protect(k, w)); err != nil {
 				return err

@@ -40,7 +40,7 @@ func (s *State) Projects(country, after string) iter.Seq[change.Project] {
 
 // project joins a Verra row with the Carbonmark row that SQL would pick.
 func (s *State) project(p *change.Project, e Entry) {
-	f := e.Shape.read(e.Row)
+	f := e.Schema.read(e.Row)
 	if c, ok := s.partner(e.Key); ok {
 		projectRows.read(p, &f, &c)
 	} else {
@@ -54,7 +54,7 @@ func (s *State) partner(projectID string) (f fields, ok bool) {
 		if len(it.Key) > len(projectID) && it.Key[len(projectID)] == 0 && it.Key[:len(projectID)] == projectID {
 			var e Entry
 			if e, ok = s.Get(Carbonmark, behindOrder(it.Key[len(projectID)+1:], 1)); ok {
-				f = e.Shape.read(e.Row)
+				f = e.Schema.read(e.Row)
 			}
 		}
 		return false
@@ -69,7 +69,7 @@ func (s *State) Project(id string) (change.ProjectDetail, bool) {
 		return change.ProjectDetail{}, false
 	}
 	var d change.ProjectDetail
-	f := e.Shape.read(e.Row)
+	f := e.Schema.read(e.Row)
 	if c, ok := s.partner(id); ok {
 		detailRows.read(&d, &f, &c)
 		d.Source = "verra+carbonmark"

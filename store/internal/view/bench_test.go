@@ -12,12 +12,12 @@ import (
 // tickers with 20 prices each.
 func market(b *testing.B) (s *view.State, put func(table string, values ...change.Value) view.Entry) {
 	s = view.New(1)
-	shapes := map[string]*view.Shape{}
+	shapes := map[string]*view.Schema{}
 	put = func(table string, values ...change.Value) view.Entry {
 		sh := shapes[table]
 		if sh == nil {
 			var err error
-			if sh, err = view.NewShape(change.Standard(table), uint32(len(shapes)+1)); err != nil {
+			if sh, err = view.NewSchema(change.Standard(table), uint32(len(shapes)+1)); err != nil {
 				b.Fatal(err)
 			}
 			shapes[table] = sh
@@ -29,7 +29,7 @@ func market(b *testing.B) (s *view.State, put func(table string, values ...chang
 		if err != nil {
 			b.Fatal(err)
 		}
-		e := view.Entry{Key: key, Row: row, Shape: sh}
+		e := view.Entry{Key: key, Row: row, Schema: sh}
 		s.Put(e, 2)
 		return e
 	}
@@ -84,7 +84,7 @@ func BenchmarkDelta(b *testing.B) {
 	e := put(change.Verra, change.T("1"), change.T("VCS-0040"), change.T("another name"), change.Value{}, change.Value{}, change.T("RETIRED"), change.T("Country 3"), change.T("2022"), change.T("1"))
 	for b.Loop() {
 		var t view.Touched
-		t.Add(e.Shape, e.Row)
+		t.Add(e.Schema, e.Row)
 		if d := view.Deltas(before, s, &t); len(d) != 2 {
 			b.Fatal(len(d))
 		}

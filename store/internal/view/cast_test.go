@@ -19,7 +19,7 @@ func typed(table, column string, oid uint32) *change.Relation {
 // entry makes the row with key "k" and one more value.
 func entry(t *testing.T, rel *change.Relation, column, value string) view.Entry {
 	t.Helper()
-	sh, err := view.NewShape(rel, 1)
+	sh, err := view.NewSchema(rel, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func entry(t *testing.T, rel *change.Relation, column, value string) view.Entry 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return view.Entry{Key: key, Row: row, Shape: sh}
+	return view.Entry{Key: key, Row: row, Schema: sh}
 }
 
 // TestCasts has what Postgres 15 answers to SELECT value::type::int4 and int8.

@@ -23,7 +23,7 @@ type Touched struct {
 func (t *Touched) Size() int { return t.size }
 
 // Add notes the keys that a row, before or after a change, contributes to.
-func (t *Touched) Add(sh *Shape, r change.Row) {
+func (t *Touched) Add(sh *Schema, r change.Row) {
 	f := sh.read(r)
 	switch sh.Table {
 	case Verra:
@@ -107,7 +107,7 @@ func appendProject(out []change.Delta, old, cur *change.Project) []change.Delta 
 }
 
 func appendQuote(out []change.Delta, old Entry, had bool, cur Entry, has bool) []change.Delta {
-	if had && has && old.Row == cur.Row && old.Shape == cur.Shape {
+	if had && has && old.Row == cur.Row && old.Schema == cur.Schema {
 		return out
 	}
 	var was, is change.Quote

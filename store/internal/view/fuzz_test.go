@@ -13,14 +13,14 @@ func FuzzShape(f *testing.F) {
 	f.Add("294276-12-31 23:59:59.999999+00", "-infinity", "-9223372036854775808", "NaN")
 	f.Fuzz(func(t *testing.T, a, b, c, d string) {
 		for _, table := range change.Tables() {
-			sh, err := view.NewShape(change.Standard(table), 1)
+			sh, err := view.NewSchema(change.Standard(table), 1)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, r := range []change.Row{change.Row(a), change.NewRow(change.T(a), change.T(b), change.Value{}, change.T(c), change.T(d), change.T(a), change.T(b))} {
 				if key, err := sh.Key(r); err == nil && r.Check() == nil {
 					s := view.New(1)
-					s.Put(view.Entry{Key: key, Row: r, Shape: sh}, 2)
+					s.Put(view.Entry{Key: key, Row: r, Schema: sh}, 2)
 					for range s.Projects("", "") {
 					}
 					for range s.News("") {

@@ -15,7 +15,7 @@ func (s *State) Older(table string, before time.Time) ([]change.Row, error) {
 	switch table {
 	case change.Finance:
 		s.Scan(Finance, "", func(e Entry) bool {
-			f := e.Shape.read(e.Row)
+			f := e.Schema.read(e.Row)
 			if integer(f[fTimestamp]) < before.Unix() {
 				if last, ok := s.latest(f[fTicker].Text); !ok || last.Key != e.Key {
 					keys = append(keys, change.NewRow(f[fTicker], f[fTimestamp]))
@@ -25,7 +25,7 @@ func (s *State) Older(table string, before time.Time) ([]change.Row, error) {
 		})
 	case change.News:
 		s.Scan(News, "", func(e Entry) bool {
-			f := e.Shape.read(e.Row)
+			f := e.Schema.read(e.Row)
 			if at, ok := ReadInstant(f[nPublishedAt]); ok && at.before(instantOf(before)) {
 				keys = append(keys, change.NewRow(f[nGUID]))
 			}

@@ -37,7 +37,7 @@ var (
 
 // of reads the view row that a row of the view's only table is.
 func (r *rowReader[R]) of(out *R, e Entry) {
-	f := e.Shape.read(e.Row)
+	f := e.Schema.read(e.Row)
 	r.read(out, &f)
 }
 

@@ -13,9 +13,9 @@ import (
 // Entry is a stored row. Key and Row share memory with the rows beside it: who
 // keeps one for long clones it.
 type Entry struct {
-	Key   string
-	Row   change.Row
-	Shape *Shape
+	Key    string
+	Row    change.Row
+	Schema *Schema
 }
 
 type version struct {
@@ -42,9 +42,9 @@ var indexes = [tableCount][]index{Verra: {byCountry}, Carbonmark: {join}, News: 
 
 // State is the rows of all tables with their indexes.
 type State struct {
-	rows   [tableCount]*packed.Tree // tagged with their place in shapes
-	index  [indexCount]*packed.Tree // keys alone
-	shapes []*Shape
+	rows    [tableCount]*packed.Tree // tagged with their place in schemas
+	index   [indexCount]*packed.Tree // keys alone
+	schemas []*Schema
 	// loading tables have no index entries and no versions of their own yet.
 	loading [tableCount]*packed.Builder
 
@@ -98,7 +98,7 @@ func (s *State) table(t Table) *packed.Tree {
 func (s *State) Len(t Table) int { return s.table(t).Len() }
 
 func (s *State) entry(it packed.Item) Entry {
-	return Entry{Key: it.Key, Row: change.Row(it.Row), Shape: s.shapes[it.Tag]}
+	return Entry{Key: it.Key, Row: change.Row(it.Row), Schema: s.schemas[it.Tag]}
 }
 
 // Get returns the row with a key.
@@ -121,17 +121,17 @@ func (s *State) Scan(t Table, from string, yield func(Entry) bool) {
 
 // Put stores a row, as the change with offset at.
 func (s *State) Put(e Entry, at change.Offset) {
-	tag := slices.Index(s.shapes, e.Shape)
+	tag := slices.Index(s.schemas, e.Schema)
 	if tag < 0 {
-		tag = len(s.shapes)
-		s.shapes = append(slices.Clip(s.shapes), e.Shape) // copies have the slice too
+		tag = len(s.schemas)
+		s.schemas = append(slices.Clip(s.schemas), e.Schema) // copies have the slice too
 	}
 	item := packed.Item{Key: e.Key, Row: string(e.Row), Tag: uint32(tag)}
-	if b := s.loading[e.Shape.Table]; b != nil {
+	if b := s.loading[e.Schema.Table]; b != nil {
 		b.Set(item)
 		return
 	}
-	it, had := s.rows[e.Shape.Table].Set(item)
+	it, had := s.rows[e.Schema.Table].Set(item)
 	if !had {
 		s.reindex(nil, &e, at)
 		return
@@ -162,7 +162,7 @@ func (s *State) Loaded(t Table, at change.Offset) {
 	s.loading[t] = nil
 	keys := make([][]string, len(indexes[t]))
 	s.Scan(t, "", func(e Entry) bool {
-		f := e.Shape.read(e.Row)
+		f := e.Schema.read(e.Row)
 		for i, x := range indexes[t] {
 			if k := x.key(&e, &f); k != "" {
 				keys[i] = append(keys[i], k)
@@ -209,11 +209,11 @@ func (s *State) reindex(old, cur *Entry, at change.Offset) {
 	var was, is fields
 	var t Table
 	if old != nil {
-		t, was = old.Shape.Table, old.Shape.read(old.Row)
+		t, was = old.Schema.Table, old.Schema.read(old.Row)
 		s.touch(t, &was, at)
 	}
 	if cur != nil {
-		t, is = cur.Shape.Table, cur.Shape.read(cur.Row)
+		t, is = cur.Schema.Table, cur.Schema.read(cur.Row)
 		s.touch(t, &is, at)
 	}
 	for _, x := range indexes[t] {
@@ -260,10 +260,10 @@ func (x index) key(e *Entry, f *fields) string {
 }
 
 func unfitKey(e *Entry) string {
-	if e == nil || e.Shape.unfit(e.Row) < 0 {
+	if e == nil || e.Schema.unfit(e.Row) < 0 {
 		return ""
 	}
-	return string('a'+rune(e.Shape.Table)) + e.Key
+	return string('a'+rune(e.Schema.Table)) + e.Key
 }
 
 // unfitRows lists the unfit rows of a table, at most so many.
@@ -284,8 +284,8 @@ func (s *State) unfitRows(t Table, most int) (out []string) {
 func (s *State) Unfit() (n int, first string) {
 	s.index[unfitRows].Ascend("", func(it packed.Item) bool {
 		e, _ := s.Get(Table(it.Key[0]-'a'), it.Key[1:])
-		i, r := e.Shape.unfit(e.Row), e.Shape.Relation
-		first = fmt.Sprintf("column %s of %s.%s has %.40q in the row %s", r.Columns[i].Name, r.Schema, r.Name, e.Row.Value(i).Text, e.Shape.KeyText(e.Key))
+		i, r := e.Schema.unfit(e.Row), e.Schema.Relation
+		first = fmt.Sprintf("column %s of %s.%s has %.40q in the row %s", r.Columns[i].Name, r.Schema, r.Name, e.Row.Value(i).Text, e.Schema.KeyText(e.Key))
 		return false
 	})
 	return s.index[unfitRows].Len(), first

@@ -52,7 +52,7 @@ func (s *State) touch(t Table, f *fields, at change.Offset) {
 		// The country is the Verra row's. A row that joins nothing changes no
 		// answer; when its partner appears, that is a change of its own.
 		if e, ok := s.Get(Verra, f[cProjectID].Text); ok {
-			vf := e.Shape.read(e.Row)
+			vf := e.Schema.read(e.Row)
 			filter = vf[vCountry].Text
 		}
 	case Finance:

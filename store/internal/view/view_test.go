@@ -61,14 +61,14 @@ func TestTranscripts(t *testing.T) {
 type script struct {
 	t      *testing.T
 	state  *view.State
-	shapes map[string]*view.Shape
+	shapes map[string]*view.Schema
 	at     change.Offset
 }
 
 func newScript(t *testing.T) *script {
-	s := &script{t: t, state: view.New(1), shapes: map[string]*view.Shape{}, at: 1}
+	s := &script{t: t, state: view.New(1), shapes: map[string]*view.Schema{}, at: 1}
 	for i, name := range change.Tables() {
-		sh, err := view.NewShape(change.Standard(name), uint32(i+1))
+		sh, err := view.NewSchema(change.Standard(name), uint32(i+1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func (s *script) run(cmds string) string {
 			s.del(&touched, s.shapes[what], args)
 		case "truncate":
 			s.state.Scan(s.shapes[what].Table, "", func(e view.Entry) bool {
-				touched.Add(e.Shape, e.Row)
+				touched.Add(e.Schema, e.Row)
 				return true
 			})
 			s.state.Clear(s.shapes[what].Table, s.at)
@@ -129,7 +129,7 @@ func sortedLines(s string) string {
 	return strings.Join(l, "\n")
 }
 
-func (s *script) put(touched *view.Touched, sh *view.Shape, args string) {
+func (s *script) put(touched *view.Touched, sh *view.Schema, args string) {
 	vals := make([]change.Value, len(sh.Relation.Columns))
 	for f := range strings.FieldsSeq(args) {
 		name, v, _ := strings.Cut(f, "=")
@@ -149,13 +149,13 @@ func (s *script) put(touched *view.Touched, sh *view.Shape, args string) {
 		s.t.Fatal(err)
 	}
 	if old, ok := s.state.Get(sh.Table, key); ok {
-		touched.Add(old.Shape, old.Row)
+		touched.Add(old.Schema, old.Row)
 	}
 	touched.Add(sh, row)
-	s.state.Put(view.Entry{Key: key, Row: row, Shape: sh}, s.at)
+	s.state.Put(view.Entry{Key: key, Row: row, Schema: sh}, s.at)
 }
 
-func (s *script) del(touched *view.Touched, sh *view.Shape, key string) {
+func (s *script) del(touched *view.Touched, sh *view.Schema, key string) {
 	if ticker, ts, ok := strings.Cut(key, ","); ok {
 		row := change.NewRow(change.T(ticker), change.Value{}, change.Value{}, change.Value{}, change.Value{}, change.T(ts), change.Value{})
 		k, err := sh.Key(row)
@@ -168,7 +168,7 @@ func (s *script) del(touched *view.Touched, sh *view.Shape, key string) {
 	if !ok {
 		s.t.Fatalf("no row %q", key)
 	}
-	touched.Add(old.Shape, old.Row)
+	touched.Add(old.Schema, old.Row)
 }
 
 func (s *script) show(b *strings.Builder, line string) {

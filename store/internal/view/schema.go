@@ -79,9 +79,9 @@ const maxFields = 9
 // relation lacks is NULL.
 type fields [maxFields]change.Value
 
-// Shape is a relation with the places of the fields in it. Rows point to their
-// Shape, so a table may hold rows of several shapes.
-type Shape struct {
+// Schema is a relation with the places of the fields in it. Rows point to their
+// Schema, so a table may hold rows of several versions.
+type Schema struct {
 	Relation *change.Relation
 	Number   uint32 // in the changelog's dictionary
 	Table    Table
@@ -90,14 +90,14 @@ type Shape struct {
 	strict   bool   // a cast may fail in SQL
 }
 
-// NewShape prepares a relation. It fails for a table that carbond does not keep
+// NewSchema prepares a relation. It fails for a table that carbond does not keep
 // and for one without its key columns.
-func NewShape(r *change.Relation, number uint32) (*Shape, error) {
+func NewSchema(r *change.Relation, number uint32) (*Schema, error) {
 	t, ok := TableOf(r.Name)
 	if !ok {
 		return nil, fmt.Errorf("table %s.%s is not one of carbond's", r.Schema, r.Name)
 	}
-	s := &Shape{Relation: r, Number: number, Table: t, field: make([]int8, len(r.Columns))}
+	s := &Schema{Relation: r, Number: number, Table: t, field: make([]int8, len(r.Columns))}
 	for i := range s.field {
 		s.field[i] = -1
 	}
@@ -131,7 +131,7 @@ func NewShape(r *change.Relation, number uint32) (*Shape, error) {
 	return s, nil
 }
 
-func (s *Shape) read(r change.Row) (f fields) {
+func (s *Schema) read(r change.Row) (f fields) {
 	for i, v := range r.All() {
 		if i >= len(s.field) {
 			break
@@ -147,7 +147,7 @@ func (s *Shape) read(r change.Row) (f fields) {
 }
 
 // unfit returns the first column of a row whose value SQL cannot cast, or -1.
-func (s *Shape) unfit(r change.Row) int {
+func (s *Schema) unfit(r change.Row) int {
 	if !s.strict {
 		return -1
 	}
@@ -164,7 +164,7 @@ func (s *Shape) unfit(r change.Row) int {
 // Key returns the primary key of a row in the form that sorts as the table's
 // order: the text itself, or ticker, NUL and the big-endian timestamp with its
 // sign flipped. The text shares memory with the row.
-func (s *Shape) Key(r change.Row) (string, error) {
+func (s *Schema) Key(r change.Row) (string, error) {
 	f := s.read(r)
 	key := keyFields[s.Table]
 	if f[key].Kind != change.Text {
@@ -184,7 +184,7 @@ func (s *Shape) Key(r change.Row) (string, error) {
 }
 
 // unkeyed says that a row cannot be told from others.
-func (s *Shape) unkeyed(column, value string) error {
+func (s *Schema) unkeyed(column, value string) error {
 	r := s.Relation
 	remedy := fmt.Sprintf("delete or correct the row and keep such rows away: ALTER TABLE %s.%s ALTER COLUMN %s SET NOT NULL", r.Schema, r.Name, column)
 	if value != "NULL" {
@@ -194,7 +194,7 @@ func (s *Shape) unkeyed(column, value string) error {
 }
 
 // KeyText returns a key of the table for people.
-func (s *Shape) KeyText(key string) string {
+func (s *Schema) KeyText(key string) string {
 	if n := len(key) - 9; s.Table == Finance && n >= 0 {
 		return fmt.Sprintf("%.100q, %d", key[:n], int64(binary.BigEndian.Uint64([]byte(key[n+1:]))^1<<63))
 	}

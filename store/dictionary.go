@@ -9,38 +9,38 @@ import (
 	"carbond/store/internal/view"
 )
 
-// shapes is the dictionary of relations: a number for each shape that a row in
+// dictionary numbers the relations: one number for each schema version that a row in
 // the log or in the state has.
-type shapes struct {
-	byNumber map[uint32]*view.Shape
-	current  map[view.Table]*view.Shape       // the newest of each table
-	byPtr    map[*change.Relation]*view.Shape // relations that a current shape stands for
-	fresh    map[uint32][]byte                // not yet in the log's dictionary
-	words    map[uint32][]byte                // encoded, for the checkpoint
+type dictionary struct {
+	byNumber map[uint32]*view.Schema
+	current  map[view.Table]*view.Schema       // the newest of each table
+	byPtr    map[*change.Relation]*view.Schema // relations that a current schema version stands for
+	fresh    map[uint32][]byte                 // not yet in the log's dictionary
+	encoded  map[uint32][]byte                 // encoded, for the checkpoint
 	next     uint32
 }
 
-func newShapes() shapes {
-	return shapes{
-		byNumber: map[uint32]*view.Shape{}, current: map[view.Table]*view.Shape{}, byPtr: map[*change.Relation]*view.Shape{},
-		fresh: map[uint32][]byte{}, words: map[uint32][]byte{}, next: 1,
+func newDictionary() dictionary {
+	return dictionary{
+		byNumber: map[uint32]*view.Schema{}, current: map[view.Table]*view.Schema{}, byPtr: map[*change.Relation]*view.Schema{},
+		fresh: map[uint32][]byte{}, encoded: map[uint32][]byte{}, next: 1,
 	}
 }
 
 // load adds a dictionary entry from disk.
-func (d *shapes) load(number uint32, word []byte) error {
+func (d *dictionary) load(number uint32, encoded []byte) error {
 	if _, ok := d.byNumber[number]; ok {
 		return nil
 	}
-	rel, err := record.DecodeRelation(word)
+	rel, err := record.DecodeRelation(encoded)
 	if err != nil {
 		return fmt.Errorf("relation %d: %w", number, err)
 	}
-	sh, err := view.NewShape(rel, number)
+	sh, err := view.NewSchema(rel, number)
 	if err != nil {
 		return fmt.Errorf("relation %d: %w", number, err)
 	}
-	d.byNumber[number], d.words[number] = sh, word
+	d.byNumber[number], d.encoded[number] = sh, encoded
 	if c := d.current[sh.Table]; c == nil || c.Number < number {
 		d.current[sh.Table] = sh
 	}
@@ -48,10 +48,10 @@ func (d *shapes) load(number uint32, word []byte) error {
 	return nil
 }
 
-// of returns the shape of a relation, numbering it if it is not its table's
-// current one. A shape that comes back after another gets a new number: only so
+// of returns the schema version of a relation, numbering it if it is not its table's
+// current one. A schema version that comes back after another gets a new number: only so
 // do the numbers tell whether a column was there all the time.
-func (d *shapes) of(rel *change.Relation) (*view.Shape, error) {
+func (d *dictionary) of(rel *change.Relation) (*view.Schema, error) {
 	if sh, ok := d.byPtr[rel]; ok && d.current[sh.Table] == sh {
 		return sh, nil
 	}
@@ -63,48 +63,48 @@ func (d *shapes) of(rel *change.Relation) (*view.Shape, error) {
 		d.byPtr[rel] = cur
 		return cur, nil
 	}
-	sh, err := view.NewShape(rel, d.next)
+	sh, err := view.NewSchema(rel, d.next)
 	if err != nil {
 		return nil, err
 	}
-	word := record.EncodeRelation(rel)
+	encoded := record.EncodeRelation(rel)
 	d.next++
 	d.byNumber[sh.Number], d.current[sh.Table] = sh, sh
-	d.fresh[sh.Number], d.words[sh.Number] = word, word
-	clear(d.byPtr) // of earlier connections, or of shapes that are history now
+	d.fresh[sh.Number], d.encoded[sh.Number] = encoded, encoded
+	clear(d.byPtr) // of earlier connections, or of schema versions that are history now
 	d.byPtr[rel] = sh
 	return sh, nil
 }
 
 // forget drops the relations above a number, 0 for all: they came with changes
 // that were given up, and would come again with them. A row must not be taken
-// through a shape that its table has not had. Numbers are not given out twice.
-func (d *shapes) forget(above uint32) {
+// through a schema version that its table has not had. Numbers are not given out twice.
+func (d *dictionary) forget(above uint32) {
 	clear(d.fresh)
 	clear(d.byPtr)
 	clear(d.current)
 	for number, sh := range d.byNumber {
 		if number > above {
 			delete(d.byNumber, number)
-			delete(d.words, number)
+			delete(d.encoded, number)
 		} else if c := d.current[sh.Table]; c == nil || c.Number < number {
 			d.current[sh.Table] = sh
 		}
 	}
 }
 
-// reshape returns the row of e in the columns of a later shape of its table. A
+// convert returns the row of e in the columns of a later schema version of its table. A
 // column keeps its values through new names. A column that was missing in any
-// shape between the two is another column, and has here what it gave to rows
+// schema version between the two is another column, and has here what it gave to rows
 // that are older than itself.
-func (d *shapes) reshape(e view.Entry, to *view.Shape) change.Row {
-	if e.Shape == to {
+func (d *dictionary) convert(e view.Entry, to *view.Schema) change.Row {
+	if e.Schema == to {
 		return e.Row
 	}
 	var b change.RowBuilder
 	b.Reset(len(to.Relation.Columns))
 	for i := range to.Relation.Columns {
-		at, missing := d.trace(e.Shape, to, i)
+		at, missing := d.origin(e.Schema, to, i)
 		if at >= 0 {
 			b.Value(e.Row.Value(at))
 		} else {
@@ -114,10 +114,10 @@ func (d *shapes) reshape(e view.Entry, to *view.Shape) change.Row {
 	return b.Row()
 }
 
-// trace follows a column of a shape back to an earlier shape of the table, from
-// shape to shape, and returns its index there; or -1 and the value of rows that
+// origin follows a column of a schema version back to an earlier schema version of the table, from
+// schema version to schema version, and returns its index there; or -1 and the value of rows that
 // are older than the column.
-func (d *shapes) trace(from, to *view.Shape, i int) (int, change.Value) {
+func (d *dictionary) origin(from, to *view.Schema, i int) (int, change.Value) {
 	cur := to.Relation
 	for n := to.Number; n > from.Number; {
 		n--
@@ -132,7 +132,7 @@ func (d *shapes) trace(from, to *view.Shape, i int) (int, change.Value) {
 	return i, change.Value{}
 }
 
-// earlier returns where column i of a relation was in the shape before, or -1.
+// earlier returns where column i of a relation was in the schema version before, or -1.
 // Numbers tell. Logs of earlier versions lack them: Postgres never moves columns
 // and adds them at the end, so columns of equal types that came in the place of
 // just as many that went were renamed.
