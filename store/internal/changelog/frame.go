@@ -50,7 +50,7 @@ func encodeFrames(blocks []Block) (frames [][]byte, err error) {
 				}
 				defer enc.Close()
 			}
-			if f, err = squeeze(key, f, enc); err != nil {
+			if f, err = compressFrame(key, f, enc); err != nil {
 				return nil, err
 			}
 		}
