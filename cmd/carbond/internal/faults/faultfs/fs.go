@@ -44,6 +44,7 @@ type FS struct {
 	ops    []Op
 	faults []Fault
 	hit    int
+	healed chan struct{} // closed by the next Heal
 }
 
 // Mount mounts a file system over the directory back until the test ends. It
@@ -53,7 +54,7 @@ func Mount(tb testing.TB, back string) *FS {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		tb.Skipf("no FUSE here: %v", err)
 	}
-	f := &FS{Dir: tb.TempDir(), back: back}
+	f := &FS{Dir: tb.TempDir(), back: back, healed: make(chan struct{})}
 	var st syscall.Stat_t
 	if err := syscall.Stat(back, &st); err != nil {
 		tb.Fatal(err)
@@ -91,13 +92,22 @@ func (f *FS) Inject(x Fault) {
 	f.faults = append(f.faults, x)
 }
 
-// Heal takes all faults away and reports how many operations they have hit
-// since the last time.
+// Heal takes all faults away, slow operations go on at once, and reports how many
+// operations they have hit since the last time.
 func (f *FS) Heal() (hit int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	hit, f.faults, f.hit = f.hit, nil, 0
+	close(f.healed)
+	f.healed = make(chan struct{})
 	return hit
+}
+
+// Hit reports how many operations faults have hit since the last Heal.
+func (f *FS) Hit() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hit
 }
 
 // Ops returns what has been done since the mount.
@@ -151,11 +161,12 @@ func (f *FS) do(ctx context.Context, op Op, perform func(x Fault, op *Op) syscal
 		return perform(Fault{}, &op)
 	}
 	f.mu.Lock()
-	x := f.fault(op.Kind, op.Path)
+	x, healed := f.fault(op.Kind, op.Path), f.healed
 	if x.Slow > 0 {
 		f.mu.Unlock()
 		select { // the others go on meanwhile
 		case <-time.After(x.Slow):
+		case <-healed:
 		case <-ctx.Done():
 		}
 		f.mu.Lock()
