@@ -59,12 +59,7 @@ func TestCatalogChange(t *testing.T) {
 				} else {
 					r.blamed("public.verra")
 				}
-				r.stop()
-
-				opt.OnGap = replicate.GapResnapshot
-				r = run(t, r.sink, opt)
-				r.level()
-				r.sink.sameAsSQL(t, url)
+				r = r.resnapshot(opt)
 				r.stop()
 				r = run(t, r.sink, options(url))
 				r.level()

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"carbond/replicate"
 	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
 )
@@ -23,10 +22,5 @@ func TestDivergedSink(t *testing.T) {
 	if !strings.Contains(s.Reason, "unchanged, but unknown") || !strings.Contains(s.Reason, "postgres.on_gap") {
 		t.Errorf("reason %q", s.Reason)
 	}
-	r.stop()
-	opt := options(url)
-	opt.OnGap = replicate.GapResnapshot
-	r = run(t, r.sink, opt)
-	r.level()
-	r.sink.sameAsSQL(t, url)
+	r.resnapshot(options(url))
 }

@@ -46,6 +46,18 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
+// resnapshot ends r and lets another one copy the tables again, until it is level
+// and holds what SQL does.
+func (r *running) resnapshot(opt replicate.Options) *running {
+	r.tb.Helper()
+	r.stop()
+	opt.OnGap = replicate.GapResnapshot
+	next := run(r.tb, r.sink, opt)
+	next.level()
+	next.sink.sameAsSQL(r.tb, opt.URL)
+	return next
+}
+
 // run starts a Replicator that stops with the test or by stop.
 func run(tb testing.TB, sink *memSink, opt replicate.Options) *running {
 	tb.Helper()

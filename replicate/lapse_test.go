@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"carbond/replicate"
 	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
 )
@@ -41,12 +40,7 @@ func TestLapsedPublication(t *testing.T) {
 					t.Fatalf("the trouble went away by itself: %+v", s)
 				}
 			}
-			r.stop()
-
-			opt.OnGap = replicate.GapResnapshot
-			r = run(t, sink, opt)
-			r.level()
-			sink.sameAsSQL(t, db)
+			r.resnapshot(opt)
 		})
 	}
 }

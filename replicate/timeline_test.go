@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"carbond/replicate"
 	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
 )
@@ -62,13 +61,8 @@ func TestRestoredServer(t *testing.T) {
 	if s := r.trouble(pgerr.KindServerBehind); !strings.Contains(s.Reason, "timeline 2, which left timeline 1 at") {
 		t.Errorf("reason %q", s.Reason)
 	}
+	r = r.resnapshot(opt)
 	r.stop()
-	opt.OnGap = replicate.GapResnapshot
-	r = run(t, sink, opt)
-	r.level()
-	sink.sameAsSQL(t, url)
-	r.stop()
-	opt.OnGap = replicate.GapStop
 	r = run(t, sink, opt)
 	r.level()
 }

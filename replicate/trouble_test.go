@@ -198,11 +198,7 @@ func TestGap(t *testing.T) {
 			if !strings.Contains(s.Reason, "resnapshot") || len(sink.transactions()) != 2 {
 				t.Errorf("reason %q, %d transactions", s.Reason, len(sink.transactions()))
 			}
-			r.stop()
-			opt.OnGap = replicate.GapResnapshot
-			r = run(t, sink, opt)
-			r.level()
-			sink.sameAsSQL(t, db)
+			r = r.resnapshot(opt)
 			pgtest.Exec(t, db, "INSERT INTO news (guid) VALUES ('after')")
 			r.level()
 			sink.sameAsSQL(t, db)
@@ -254,11 +250,7 @@ func TestSegmentRemoved(t *testing.T) {
 	}
 	r = run(t, sink, opt)
 	r.trouble(pgerr.KindSlotLost)
-	r.stop()
-	opt.OnGap = replicate.GapResnapshot
-	r = run(t, sink, opt)
-	r.level()
-	sink.sameAsSQL(t, db)
+	r.resnapshot(opt)
 }
 
 func TestOtherCluster(t *testing.T) {

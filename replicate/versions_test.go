@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"carbond/replicate"
 	"carbond/replicate/pgerr"
 	"carbond/replicate/pgtest"
 	"carbond/replicate/schema"
@@ -143,11 +142,7 @@ func TestSlotIdleTooLong(t *testing.T) {
 	if s := r.trouble(pgerr.KindSlotLost); !strings.Contains(s.Reason, "idle_replication_slot_timeout") {
 		t.Errorf("got %q", s.Reason)
 	}
-	r.stop()
-	opt.OnGap = replicate.GapResnapshot
-	r = run(t, sink, opt)
-	r.level()
-	sink.sameAsSQL(t, db)
+	r.resnapshot(opt)
 }
 
 // TestTwoPromotions promotes one standby and, when that is gone, another that
@@ -208,11 +203,7 @@ func TestTwoPromotions(t *testing.T) {
 	opt.SourcePath = "" // as a changelog without its note, such as from an older backup
 	r = run(t, sink, opt)
 	r.trouble(pgerr.KindServerBehind)
-	r.stop()
-	opt.OnGap = replicate.GapResnapshot
-	r = run(t, sink, opt)
-	r.level()
-	sink.sameAsSQL(t, opt.URL)
+	r.resnapshot(opt)
 }
 
 // TestFailoverLater asks for a failover slot when the slot exists already.

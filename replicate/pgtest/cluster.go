@@ -107,9 +107,6 @@ func (c *Cluster) SocketURL(db string) string {
 // Dir returns the folder that holds the cluster ("data"), its log and socket.
 func (c *Cluster) Dir() string { return c.dir }
 
-// Port returns the TCP port on 127.0.0.1.
-func (c *Cluster) Port() int { return c.port }
-
 // External reports whether the server was given by CARBOND_TEST_DSN, so that
 // it cannot be stopped, restarted or reconfigured.
 func (c *Cluster) External() bool { return c.dir == "" }

@@ -100,12 +100,6 @@ func Exec(tb testing.TB, url string, sql ...string) {
 	}
 }
 
-// Exec runs SQL statements in the named database as superuser.
-func (c *Cluster) Exec(tb testing.TB, url string, sql ...string) {
-	tb.Helper()
-	Exec(tb, url, sql...)
-}
-
 // Text runs a query and returns its rows in text form; NULL is "NULL".
 func Text(tb testing.TB, url, sql string, args ...any) [][]string {
 	tb.Helper()
