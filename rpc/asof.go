@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -129,10 +130,11 @@ func (p *pastVersions) at(ctx context.Context, a asOf, resumed *change.Offset) (
 			return nil, err
 		}
 	}
-	if snap := p.cached(at); snap != nil {
-		return snap, nil
+	near, exact := p.nearest(at)
+	if exact {
+		return near, nil
 	}
-	snap, err := p.history.AsOf(ctx, at)
+	snap, err := p.history.AsOf(ctx, at, near)
 	if err != nil {
 		return nil, err
 	}
@@ -142,19 +144,24 @@ func (p *pastVersions) at(ctx context.Context, a asOf, resumed *change.Offset) (
 	return snap, nil
 }
 
-// cached returns a kept version. Old ones go: they keep rows in memory that
-// nothing else needs.
-func (p *pastVersions) cached(at change.Offset) change.ViewSnapshot {
+// nearest returns the kept version that is nearest to an offset, and whether it is
+// the one. Old ones go: they keep rows in memory that nothing else needs.
+func (p *pastVersions) nearest(at change.Offset) (near change.ViewSnapshot, exact bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.now()
+	now, least := p.now(), change.Offset(math.MaxUint64)
 	for _, k := range p.kept.Keys() {
-		if v, _ := p.kept.Peek(k); now.After(v.until) {
+		v, _ := p.kept.Peek(k)
+		if now.After(v.until) {
 			p.kept.Remove(k)
+		} else if far := max(k, at) - min(k, at); far < least {
+			near, least = v.snap, far
 		}
 	}
-	v, _ := p.kept.Get(at)
-	return v.snap
+	if least == 0 {
+		p.kept.Get(at) // the last one to go
+	}
+	return near, least == 0
 }
 
 // listAsOf answers a list call as of then. It goes past the cache, whose place

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"carbond/store/change"
@@ -22,6 +24,11 @@ import (
 //
 // Errors: *CompactedError when retention has passed the offset, ErrFuture.
 func (s *Store) AsOf(ctx context.Context, at change.Offset) (*Snapshot, error) {
+	return s.asOf(ctx, at, nil)
+}
+
+// asOf is AsOf from another version on when that is nearer than the newest.
+func (s *Store) asOf(ctx context.Context, at change.Offset, near *Snapshot) (*Snapshot, error) {
 	newest := s.Snapshot()
 	if at > newest.Offset() {
 		return nil, fmt.Errorf("offset %d: %w, the newest is %d", at, change.ErrFuture, newest.Offset())
@@ -35,25 +42,88 @@ func (s *Store) AsOf(ctx context.Context, at change.Offset) (*Snapshot, error) {
 	if from < s.changelog.Oldest() {
 		return nil, &change.CompactedError{Wanted: at, Oldest: s.changelog.Oldest()}
 	}
-	b := &rewinder{reader: s.newReader(from), state: newest.fork(), until: newest.Offset()}
-	err = s.back(ctx, newest.Offset(), at, func(bl changelog.Block) error {
+	base := newest
+	if near != nil && near.Offset() < newest.Offset() && near.Offset()+(newest.Offset()-at) > at && h.After(near.Offset()) >= s.changelog.Oldest() {
+		base = near
+	}
+	state := base.fork()
+	if base.Offset() < at {
+		err = s.redo(ctx, state, base.Offset(), at)
+	} else {
+		err = s.undo(ctx, state, base.Offset(), at)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("as of offset %d: %w", at, err)
+	}
+	pos := newest.pos
+	pos.Offset, pos.LSN, pos.CommitTime = at, 0, time.Time{}
+	state.Rebase(at)
+	if at == newest.Offset() {
+		pos = newest.pos
+	}
+	return &Snapshot{state: state, pos: pos}, nil
+}
+
+// undo takes a state at one offset back to an earlier one.
+func (s *Store) undo(ctx context.Context, state *view.State, last, until change.Offset) error {
+	b := &rewinder{reader: s.newReader(until + 1), state: state, until: last, rows: map[view.Table]map[string]view.Entry{}}
+	err := s.back(ctx, last, until, func(bl changelog.Block) error {
 		b.at = bl.First
 		if err := record.Decode(bl.Data, b); err != nil {
 			return err
 		}
 		return b.undo()
 	})
-	if err != nil {
-		return nil, fmt.Errorf("as of offset %d: %w", at, err)
-	}
-	pos := newest.pos
-	pos.Offset, pos.LSN, pos.CommitTime = at, 0, time.Time{}
-	b.state.Rebase(at)
-	if at == newest.Offset() {
-		pos = newest.pos
-	}
-	return &Snapshot{state: b.state, pos: pos}, nil
+	b.flush()
+	return err
 }
+
+// redo takes a state at one offset on to a later one.
+func (s *Store) redo(ctx context.Context, state *view.State, at, until change.Offset) error {
+	r := &redoer{reader: s.newReader(at + 1), state: state, until: until}
+	for from := s.History().After(at); from <= until; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		blocks, err := s.changelog.Read(from, readBytes)
+		if err != nil {
+			return err
+		}
+		for _, bl := range blocks {
+			r.at = bl.First
+			if err := record.Decode(bl.Data, r); err != nil {
+				return err
+			}
+			from = s.History().After(bl.Last())
+		}
+	}
+	return nil
+}
+
+// redoer gives a state the changes up to an offset.
+type redoer struct {
+	reader *reader
+	state  *view.State
+	at     change.Offset // next change
+	until  change.Offset
+}
+
+// Change implements record.Visitor.
+func (r *redoer) Change(_ record.Txn, _ uint64, e record.Entry) error {
+	at := r.at
+	r.at++
+	if at < r.reader.next || at > r.until {
+		return nil
+	}
+	sh, err := r.reader.schema(e.Relation)
+	if err != nil {
+		return err
+	}
+	return apply(r.state, sh, e, 0)
+}
+
+// End implements record.Visitor.
+func (r *redoer) End(record.Txn, change.LSN) error { return nil }
 
 // back calls f for the blocks that hold changes behind until, from the one that
 // holds last on, the newest first.
@@ -79,14 +149,20 @@ func (s *Store) back(ctx context.Context, last, until change.Offset, f func(chan
 	return nil
 }
 
-// rewinder takes a state back in time, one block after the other.
+// rewinder takes a state back in time. What it has read is undone at once for
+// many changes, in the order of keys: leaves of the state are then written once.
 type rewinder struct {
 	reader *reader
 	state  *view.State
 	at     change.Offset
 	until  change.Offset
-	block  []record.Entry // of the changes to undo
+	block  []record.Entry                       // of the changes to undo
+	rows   map[view.Table]map[string]view.Entry // to be there, or gone
+	bytes  int                                  // in rows
 }
+
+// undoBytes bounds the rows that a rewinder holds.
+const undoBytes = 8 << 20
 
 // Change implements record.Visitor.
 func (b *rewinder) Change(_ record.Txn, _ uint64, e record.Entry) error {
@@ -98,7 +174,8 @@ func (b *rewinder) Change(_ record.Txn, _ uint64, e record.Entry) error {
 	return nil
 }
 
-// undo undoes the changes of a block, the last one first.
+// undo notes what the rows of a block were before it, the last change first: an
+// earlier one has the last word.
 func (b *rewinder) undo() error {
 	for _, e := range slices.Backward(b.block) {
 		sh, err := b.reader.schema(e.Relation)
@@ -113,16 +190,29 @@ func (b *rewinder) undo() error {
 		if err != nil {
 			return err
 		}
-		// Versions are given again at the end; none is kept on the way.
-		if e.Before == "" {
-			b.state.Remove(sh.Table, key, 0)
-		} else {
-			b.state.Put(view.Entry{Key: key, Row: e.Before, Schema: sh}, 0)
+		if b.rows[sh.Table] == nil {
+			b.rows[sh.Table] = map[string]view.Entry{}
 		}
+		b.rows[sh.Table][key] = view.Entry{Key: key, Row: e.Before, Schema: sh}
+		b.bytes += len(row)
 	}
 	clear(b.block)
 	b.block = b.block[:0]
+	if b.bytes > undoBytes {
+		b.flush()
+	}
 	return nil
+}
+
+// flush gives the state the rows. Versions are given again at the end; none is
+// kept on the way.
+func (b *rewinder) flush() {
+	for t, rows := range b.rows {
+		list := slices.SortedFunc(maps.Values(rows), func(x, y view.Entry) int { return strings.Compare(x.Key, y.Key) })
+		b.state.Update(t, list, 0)
+	}
+	clear(b.rows)
+	b.bytes = 0
 }
 
 // End implements record.Visitor.

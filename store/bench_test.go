@@ -155,6 +155,49 @@ func processorTime(b *testing.B) (report func()) {
 	return func() { b.ReportMetric(float64(used()-before)/float64(b.N), "cpu-ns/op") }
 }
 
+// BenchmarkAsOf goes 130,000 updates back beside 100,000 rows, and steps through
+// them.
+func BenchmarkAsOf(b *testing.B) {
+	s := openFilled(b, 100_000)
+	defer s.Close()
+	at, rel := s.Position(), change.Standard(change.Verra)
+	var rb change.RowBuilder
+	for i := 0; i < 130_000; {
+		lsn := at.LSN + change.LSN(10*(i+1))
+		t := change.Txn{First: true, Final: true, CommitLSN: lsn, EndLSN: lsn + 5}
+		for range 100 {
+			t.Changes = append(t.Changes, change.Change{Op: change.Update, Relation: rel, After: projectRow(&rb, i*7919%100_000, i)})
+			i++
+		}
+		if err := s.Apply(context.Background(), []change.Txn{t}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("all", func(b *testing.B) {
+		report := processorTime(b)
+		for b.Loop() {
+			if _, err := s.AsOf(context.Background(), at.Offset); err != nil {
+				b.Fatal(err)
+			}
+		}
+		report()
+	})
+	b.Run("step", func(b *testing.B) { // 1,000 updates further each time
+		near, err := s.Past().AsOf(context.Background(), at.Offset, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		report, n := processorTime(b), change.Offset(0)
+		for b.Loop() {
+			n = (n + 1_000) % 100_000
+			if near, err = s.Past().AsOf(context.Background(), at.Offset+n, near); err != nil {
+				b.Fatal(err)
+			}
+		}
+		report()
+	})
+}
+
 // BenchmarkOpen is a start from the checkpoint alone.
 func BenchmarkOpen(b *testing.B) {
 	for _, size := range []int{100_000, 1_000_000} {

@@ -135,6 +135,37 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+// TestAsOfFromNear asks for versions one after the other, each from the one before
+// it, which may be older or newer.
+func TestAsOfFromNear(t *testing.T) {
+	sd := seed(t)
+	rng := rand.New(rand.NewPCG(sd, 4))
+	src := storetest.NewSource(sd)
+	s := open(t, t.TempDir(), store.Options{NoSync: true, SegmentBytes: 16 << 10})
+	defer s.Close()
+	var ends []change.Offset
+	for range 400 {
+		mustApply(t, s, src.Next())
+		ends = append(ends, s.Position().Offset)
+	}
+	var near change.ViewSnapshot
+	for range 60 {
+		at := ends[rng.IntN(len(ends))]
+		then, err := s.Past().AsOf(t.Context(), at, near)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := s.AsOf(t.Context(), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := newMirror(then.(*store.Snapshot)).diff(newMirror(plain)); d != "" || then.Offset() != at {
+			t.Fatalf("offset %d: %d, %s", at, then.Offset(), d)
+		}
+		near = then
+	}
+}
+
 // TestFollowBulk makes transactions that are too large to hold their deltas:
 // what Bulk yields must lead from one snapshot to the next all the same.
 func TestFollowBulk(t *testing.T) {

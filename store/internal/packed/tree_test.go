@@ -108,7 +108,7 @@ func TestTree(t *testing.T) {
 		size := rapid.OneOf(rapid.IntRange(0, 300), rapid.SampledFrom([]int{0, 2040, 2048, 2049, 4090, 70_000}))
 		for n := rapid.IntRange(1, 60).Draw(t, "steps"); n > 0; n-- {
 			k := key.Draw(t, "key")
-			switch rapid.IntRange(0, 9).Draw(t, "do") {
+			switch rapid.IntRange(0, 10).Draw(t, "do") {
 			case 0, 1, 2:
 				it := item(k, rapid.IntRange(-1, 3).Draw(t, "place"), size.Draw(t, "size"), rapid.Uint32().Draw(t, "tag"))
 				was, is := want[k]
@@ -138,8 +138,28 @@ func TestTree(t *testing.T) {
 					}
 				}
 			case 7:
-				kept = append(kept, version{tree.Copy(), maps.Clone(want)})
+				edits, olds := map[string]packed.Edit{}, map[string]packed.Item{}
+				for i := range rapid.IntRange(0, 100).Draw(t, "edits") {
+					k := key.Draw(t, "key")
+					edits[k] = packed.Edit{Item: item(k, i%4-1, size.Draw(t, "size"), uint32(i)), Gone: i%3 == 0}
+					olds[k] = want[k]
+				}
+				var list []packed.Edit
+				for _, k := range slices.Sorted(maps.Keys(edits)) {
+					list = append(list, edits[k])
+				}
+				tree.Update(list, func(i int, old packed.Item, had bool) {
+					k := list[i].Key
+					if _, is := want[k]; had != is || old != olds[k] {
+						t.Fatalf("Update(%.40q) finds %.60v, %v, want %.60v", k, old, had, olds[k])
+					}
+					if want[k] = list[i].Item; list[i].Gone {
+						delete(want, k)
+					}
+				})
 			case 8:
+				kept = append(kept, version{tree.Copy(), maps.Clone(want)})
+			case 9:
 				near(t, tree, want, k)
 			default:
 				if len(kept) > 0 { // back to an earlier version

@@ -101,6 +101,16 @@ func (s *State) entry(it packed.Item) Entry {
 	return Entry{Key: it.Key, Row: change.Row(it.Row), Schema: s.schemas[it.Tag]}
 }
 
+// item packs a row.
+func (s *State) item(e *Entry) packed.Item {
+	tag := slices.Index(s.schemas, e.Schema)
+	if tag < 0 {
+		tag = len(s.schemas)
+		s.schemas = append(slices.Clip(s.schemas), e.Schema) // copies have the slice too
+	}
+	return packed.Item{Key: e.Key, Row: string(e.Row), Tag: uint32(tag)}
+}
+
 // Get returns the row with a key.
 func (s *State) Get(t Table, key string) (Entry, bool) {
 	get := s.rows[t].Get
@@ -121,12 +131,7 @@ func (s *State) Scan(t Table, from string, yield func(Entry) bool) {
 
 // Put stores a row, as the change with offset at.
 func (s *State) Put(e Entry, at change.Offset) {
-	tag := slices.Index(s.schemas, e.Schema)
-	if tag < 0 {
-		tag = len(s.schemas)
-		s.schemas = append(slices.Clip(s.schemas), e.Schema) // copies have the slice too
-	}
-	item := packed.Item{Key: e.Key, Row: string(e.Row), Tag: uint32(tag)}
+	item := s.item(&e)
 	if b := s.loading[e.Schema.Table]; b != nil {
 		b.Set(item)
 		return
@@ -138,6 +143,28 @@ func (s *State) Put(e Entry, at change.Offset) {
 	}
 	old := s.entry(it)
 	s.reindex(&old, &e, at)
+}
+
+// Update stores many rows of a table, in the order of their keys and none twice, as
+// the change with offset at. One with an empty Row is deleted.
+func (s *State) Update(t Table, rows []Entry, at change.Offset) {
+	edits := make([]packed.Edit, len(rows))
+	for i := range rows {
+		edits[i] = packed.Edit{Item: s.item(&rows[i]), Gone: rows[i].Row == ""}
+	}
+	s.table(t).Update(edits, func(i int, it packed.Item, had bool) {
+		var old, cur *Entry
+		if had {
+			e := s.entry(it)
+			old = &e
+		}
+		if !edits[i].Gone {
+			cur = &rows[i]
+		}
+		if old != nil || cur != nil {
+			s.reindex(old, cur, at)
+		}
+	})
 }
 
 // Remove deletes a row, as the change with offset at.
