@@ -11,11 +11,13 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,7 +82,8 @@ func TestTLS(t *testing.T) {
 	until := time.Now().Add(30 * time.Minute)
 	pool := x509.NewCertPool()
 	pool.AddCert(clients.cert)
-	s := newServer(t, newReader(sample()), rpc.Options{TLS: &tls.Config{
+	var lines logLines
+	s := newServer(t, newReader(sample()), rpc.Options{Log: slog.New(slog.NewTextHandler(&lines, nil)), TLS: &tls.Config{
 		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{must(tls.X509KeyPair(ca.issue("one", until)))},
 		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
 	}})
@@ -113,6 +116,28 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if text := lines.String(); strings.Count(text, "gRPC handshake failed") != 1 || !strings.Contains(text, "tls: ") {
+		t.Errorf("the log should have one line about refused clients:\n%s", text)
+	}
+}
+
+// logLines keeps a log.
+type logLines struct {
+	mu sync.Mutex // guards b
+	b  strings.Builder
+}
+
+// Write implements io.Writer.
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func TestTokens(t *testing.T) {

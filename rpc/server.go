@@ -136,7 +136,7 @@ func (s *Server) options() []grpc.ServerOption {
 	// A new goroutine for each call grows its stack again each time; workers keep
 	// theirs. With all of them busy, calls get goroutines as usual.
 	opts = append(opts, grpc.NumStreamWorkers(streamWorkers))
-	creds := admission.Credentials{}
+	creds := admission.Credentials{Failed: s.conns.HandshakeFailed()}
 	if s.opt.TLS != nil {
 		creds.TransportCredentials = credentials.NewTLS(s.opt.TLS)
 		opts = append(opts, grpc.ReadBufferSize(4<<10)) // TLS has a buffer of its own

@@ -2,7 +2,9 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -134,6 +136,8 @@ func (a *counted) Close() error {
 // the release behind for the end of the connection.
 type Credentials struct {
 	credentials.TransportCredentials // nil = plain text
+	// Failed is told of handshakes that failed for what the client presents or speaks.
+	Failed func(net.Addr, error)
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
@@ -149,7 +153,27 @@ func (b Credentials) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo
 	if t, ok := info.(credentials.TLSInfo); ok && err == nil {
 		info = secured{t, a.release}
 	}
+	// Who connects and leaves, or says nothing, is a probe.
+	if _, network := errors.AsType[net.Error](err); err != nil && (!network || isAlert(err)) && !errors.Is(err, io.EOF) {
+		b.Failed(a.RemoteAddr(), err)
+	}
 	return conn, info, err
+}
+
+// isAlert reports whether the other side has ended a handshake and says why.
+func isAlert(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error"
+}
+
+// HandshakeFailed returns a Credentials.Failed that logs, a line in a while.
+func (l *ConnLimit) HandshakeFailed() func(net.Addr, error) {
+	var quiet throttle.Throttle
+	return func(a net.Addr, err error) {
+		if n, ok := quiet.Allow(l.now()); ok {
+			l.log.Warn("gRPC handshake failed", "peer", a.String(), "error", err, "suppressed", n)
+		}
+	}
 }
 
 // Info implements credentials.TransportCredentials.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"carbond/cmd/carbond/internal/certs"
@@ -57,6 +59,8 @@ func (c *Client) Dial() (*grpc.ClientConn, error) {
 	}
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
+		// A connection that a router on the way has forgotten is found out in a minute.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 40 * time.Second, Timeout: 20 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)),
 		grpc.WithUserAgent("carbond/" + c.Version),
 	}
@@ -96,7 +100,49 @@ func (c *Client) credentials() (credentials.TransportCredentials, error) {
 		}
 		conf.Certificates = []tls.Certificate{pair}
 	}
-	return credentials.NewTLS(conf), nil
+	return telling{credentials.NewTLS(conf)}, nil
+}
+
+// telling are credentials whose connections say why the server refused them. With
+// TLS 1.3 it looks at the client's certificate after the handshake is over for the
+// client, whose first write then fails of a broken pipe before it reads the alert.
+type telling struct {
+	credentials.TransportCredentials
+}
+
+// ClientHandshake implements credentials.TransportCredentials.
+func (t telling) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := t.TransportCredentials.ClientHandshake(ctx, authority, raw)
+	if err == nil {
+		conn = tellingConn{conn}
+	}
+	return conn, info, err
+}
+
+// Clone implements credentials.TransportCredentials.
+func (t telling) Clone() credentials.TransportCredentials {
+	return telling{t.TransportCredentials.Clone()}
+}
+
+type tellingConn struct{ net.Conn }
+
+// Write implements net.Conn. After an error nothing else is read from the
+// connection, so what comes may be lost.
+func (c tellingConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if err == nil {
+		return n, nil
+	}
+	_ = c.SetReadDeadline(time.Now().Add(time.Second)) // it may be closed
+	for buf := make([]byte, 1<<10); ; {
+		_, rerr := c.Read(buf)
+		if alert, ok := errors.AsType[*net.OpError](rerr); ok && alert.Op == "remote error" {
+			return n, rerr
+		}
+		if rerr != nil {
+			return n, err
+		}
+	}
 }
 
 // bearer sends a token with every call. It also does so without TLS: the daemon
