@@ -8,9 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"carbond/feeds/internal/fetch"
 	"carbond/feeds/internal/poll"
 	"carbond/store/change"
 )
+
+// Advice says what to do about an error of Fetch, "" for nothing to be done.
+func Advice(err error) string { return fetch.Advice(err) }
 
 // Report is what one poll did, or would do.
 type Report struct {

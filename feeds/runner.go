@@ -254,7 +254,7 @@ func (r *Runner) logPoll(before, after feedState, name string, n change.Written,
 	case kind == fetch.KindPaused:
 		log.Debug("feed waits for its host", "wait", wait)
 	case before.Failures == 0 || before.LastErrorKind != kind || after.Failures%10 == 0:
-		log.Warn("feed poll failed", "kind", kind, "error", err, "failures", after.Failures, "wait", wait.Round(time.Second))
+		log.Warn("feed poll failed", "kind", kind, "error", err, "remedy", after.Advice, "failures", after.Failures, "wait", wait.Round(time.Second))
 	}
 }
 

@@ -53,7 +53,7 @@ func settle(st *feedState, src poll.Source, res poll.Result, err error, begin, n
 	if err == nil {
 		st.Failures, st.LastSuccess, st.NotFoundSince = 0, now, time.Time{}
 		st.Disabled, st.DisabledAt = "", time.Time{}
-		st.LastError, st.LastErrorKind, st.LastErrorAt = "", "", time.Time{}
+		st.LastError, st.LastErrorKind, st.LastErrorAt, st.Advice = "", "", time.Time{}, ""
 		if !res.Partial || st.Items == 0 {
 			st.Items = res.Items
 		}
@@ -67,7 +67,7 @@ func settle(st *feedState, src poll.Source, res poll.Result, err error, begin, n
 		return 0 // shutting down: due as before
 	}
 	if kind != fetch.KindPaused || st.LastError == "" {
-		st.LastError, st.LastErrorAt = err.Error(), now // why a host is paused says more than that it is
+		st.LastError, st.LastErrorAt, st.Advice = err.Error(), now, fetch.Advice(err) // why a host is paused says more than that it is
 	}
 	st.LastErrorKind = kind
 	longest := backoffMost

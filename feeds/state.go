@@ -30,6 +30,7 @@ type feedState struct {
 	LastError     string     `json:"last_error,omitempty"`
 	LastErrorKind fetch.Kind `json:"last_error_kind,omitempty"`
 	LastErrorAt   time.Time  `json:"last_error_at,omitzero"`
+	Advice        string     `json:"advice,omitempty"` // about LastError
 	NotFoundSince time.Time  `json:"not_found_since,omitzero"`
 	Disabled      string     `json:"disabled,omitempty"` // reason
 	DisabledAt    time.Time  `json:"disabled_at,omitzero"`

@@ -27,6 +27,7 @@ type FeedStatus struct {
 	LastError     string     `json:"last_error,omitempty"`
 	LastErrorKind fetch.Kind `json:"last_error_kind,omitempty"`
 	LastErrorAt   time.Time  `json:"last_error_at,omitzero"`
+	Advice        string     `json:"advice,omitempty"`   // what to do about LastError
 	Disabled      string     `json:"disabled,omitempty"` // reason
 	// Stale is set when the last success, or the start of this run, is older
 	// than the feed's limit: a readiness reason, not one to stop serving.
@@ -52,7 +53,7 @@ func (r *Runner) status(src poll.Source, st feedState, polling bool, interval ti
 	s := FeedStatus{
 		Name: src.Name(), Table: src.Table(), LastPoll: st.LastPoll, LastSuccess: st.LastSuccess, NextDue: st.NextDue,
 		Items: st.Items, Polls: st.Polls, Failures: st.Failures, LastError: st.LastError, LastErrorKind: st.LastErrorKind,
-		LastErrorAt: st.LastErrorAt, Disabled: st.Disabled, Notes: st.Notes,
+		LastErrorAt: st.LastErrorAt, Advice: st.Advice, Disabled: st.Disabled, Notes: st.Notes,
 	}
 	s.StaleAfter = r.opt.StaleAfter
 	if s.StaleAfter <= 0 {

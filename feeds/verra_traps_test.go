@@ -80,7 +80,7 @@ func TestVerraTraps(t *testing.T) {
 						if k := fetch.KindOf(err); k != tc.kind {
 							t.Errorf("kind %q, want %q: %v", k, tc.kind, err)
 						}
-						if s := status(r, "verra"); s.State != "failing" || s.LastErrorKind != tc.kind || s.LastError == "" {
+						if s := status(r, "verra"); s.State != "failing" || s.LastErrorKind != tc.kind || s.LastError == "" || s.Advice == "" {
 							t.Errorf("status %+v", s)
 						}
 						if now, _ := json.Marshal(m.tables); string(now) != string(old) {

@@ -44,14 +44,14 @@ func printFeeds(a *app, s admin.Status, form *client.Form) error {
 		return err
 	}
 	p, err := client.NewPrinter(a.out, form, client.Columns{
-		Names: []string{"feed", "state", "last_success", "next_due", "items", "last_error", "table", "failures", "notes"},
+		Names: []string{"feed", "state", "last_success", "next_due", "items", "last_error", "table", "failures", "notes", "advice"},
 		Brief: []int{0, 1, 2, 3, 4, 5},
 	})
 	if err != nil {
 		return err
 	}
 	for _, f := range s.Feeds {
-		err := p.Row([]any{client.Key(f.Name), client.Key(f.State), client.Moment(f.LastSuccess), client.Moment(f.NextDue), f.Items, f.LastError, f.Table, f.Failures, client.Words(f.Notes)})
+		err := p.Row([]any{client.Key(f.Name), client.Key(f.State), client.Moment(f.LastSuccess), client.Moment(f.NextDue), f.Items, f.LastError, f.Table, f.Failures, client.Words(f.Notes), f.Advice})
 		if err != nil {
 			return err
 		}
@@ -60,6 +60,9 @@ func printFeeds(a *app, s admin.Status, form *client.Form) error {
 		return err
 	}
 	for _, f := range s.Feeds {
+		if f.Advice != "" {
+			fmt.Fprintf(a.out, "advice: %s: %s\n", client.Plain(f.Name), client.Plain(f.Advice))
+		}
 		for _, n := range f.Notes {
 			fmt.Fprintf(a.out, "note: %s: %s\n", client.Plain(f.Name), client.Plain(n))
 		}

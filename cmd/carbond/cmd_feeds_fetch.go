@@ -104,6 +104,9 @@ func fetchFeed(a *app, ctx context.Context, cfg *config.Config, name string, row
 		return client.Usage(err)
 	}
 	printReport(a, rep, rows)
+	if advice := feeds.Advice(err); advice != "" {
+		return fmt.Errorf("%w; %s", err, advice)
+	}
 	return err
 }
 

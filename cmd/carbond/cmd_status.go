@@ -142,8 +142,11 @@ func (s screen) print(st admin.Status) error {
 // head is what one wants to know first.
 func (s screen) head(st admin.Status) {
 	state := s.word("READY", green)
-	if !st.Ready {
+	switch {
+	case !st.Ready:
 		state = s.word("NOT READY", red)
+	case st.Starved():
+		state = s.word("READY, BUT MOST SOURCES HAVE NEVER WORKED", red)
 	}
 	reason := ""
 	if st.Reason != "" {

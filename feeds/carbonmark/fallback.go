@@ -88,11 +88,34 @@ func (s *Poller) askGraph(ctx context.Context, c *poll.Cycle, g GraphClient, las
 			continue
 		case errors.Is(err, ErrRate):
 			return page, c.Limited(req, err)
-		case errors.Is(err, ErrAuth), errors.Is(err, ErrPayment):
-			return page, &fetch.Error{Kind: fetch.KindAuth, Op: req.Method + " " + fetch.Shown(req.URL), Err: err}
+		}
+		if advice := graphAdvice(err); advice != "" {
+			return page, &fetch.Error{Kind: graphKind(err), Op: req.Method + " " + fetch.Shown(req.URL), Err: err, Advice: advice}
 		}
 		return page, poll.Parsed(req, err)
 	}
+}
+
+func graphKind(err error) fetch.Kind {
+	if errors.Is(err, ErrAuth) || errors.Is(err, ErrPayment) {
+		return fetch.KindAuth
+	}
+	return fetch.KindOf(err)
+}
+
+// graphAdvice says what to do about an error of the subgraph's own.
+func graphAdvice(err error) string {
+	switch {
+	case errors.Is(err, ErrAuth), errors.Is(err, ErrPayment):
+		return "check feeds.graph_key, and what its plan allows"
+	case errors.Is(err, ErrRemoved), errors.Is(err, ErrNoGraph):
+		return "check feeds.graph_url: the subgraph may have moved"
+	case errors.Is(err, ErrQuery):
+		return "check that feeds.graph_url is that of the subgraph; a newer carbond may ask otherwise"
+	case errors.Is(err, ErrIndexers):
+		return "the subgraph's indexers fail for the moment; carbond tries again"
+	}
+	return ""
 }
 
 // graphEdits groups rows by what is known of them.

@@ -8,13 +8,10 @@ import (
 	"compress/zlib"
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -182,21 +179,6 @@ func plainCause(err error) error {
 	var e *Error
 	if errors.As(err, &e) && e.Err != nil {
 		return e.Err
-	}
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
-		return fmt.Errorf("look up %s: %s; check the name, and the DNS of this machine", dns.Name, dns.Err)
-	}
-	var unknown x509.UnknownAuthorityError
-	var name x509.HostnameError
-	var plain tls.RecordHeaderError
-	switch {
-	case errors.As(err, &unknown):
-		return fmt.Errorf("%w; install the authority's certificate on this machine", err)
-	case errors.As(err, &name):
-		return fmt.Errorf("%w; the address names another host", err)
-	case errors.As(err, &plain):
-		return fmt.Errorf("%w; the port speaks no TLS, the address may want http://", err)
 	}
 	return err
 }

@@ -293,7 +293,7 @@ func (c *Client) judge(g *group, r *Request, res *Response, op string, now time.
 }
 
 // bodyHint is what an error's body says: the message of a JSON error, else the
-// form of the body; then what the status advises.
+// form of the body.
 func bodyHint(res *Response) error {
 	b := bytes.TrimSpace(res.Body)
 	said := ""
@@ -308,16 +308,6 @@ func bodyHint(res *Response) error {
 		}
 	default:
 		said = "answer is text" // which may hold anything
-	}
-	switch s := res.Status; {
-	case s == http.StatusUnauthorized, s == http.StatusForbidden:
-		said += "; the upstream refuses this program or its key"
-	case s == http.StatusNotFound, s == http.StatusGone:
-		said += "; check the address in the configuration"
-	case s == http.StatusServiceUnavailable, s == http.StatusBadGateway, s == http.StatusGatewayTimeout:
-		said += "; the upstream is down for the moment, carbond tries again"
-	case s >= 500:
-		said += "; the fault is the upstream's"
 	}
 	return errors.New(said)
 }

@@ -2,14 +2,19 @@ package fetch
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -263,21 +268,42 @@ func TestYahooGroupPauses(t *testing.T) {
 
 // What an upstream says itself is shown, and what to do about it.
 func TestMessagesAndAdvice(t *testing.T) {
-	for want, answer := range map[string]struct {
+	for says, answer := range map[string]struct {
 		status int
 		body   string
+		advice string
 	}{
-		`it says "Version 19 has ended"; check the address in the configuration`:           {404, `{"message":"Version 19 has ended","statusCode":404}`},
-		`it says "key of [address removed]"; the upstream refuses this program or its key`: {403, `{"error":"key of jane@a.example","code":[1]}`},
-		"answer is JSON; the fault is the upstream's":                                      {500, `[1]`},
-		"answer is a web page; the upstream is down for the moment, carbond tries again":   {503, "<html>"},
-		"answer is text; the upstream is down for the moment, carbond tries again":         {502, "bad gateway"},
-		"answer without a body; check the address in the configuration":                    {410, ""},
+		`it says "Version 19 has ended"`:     {404, `{"message":"Version 19 has ended","statusCode":404}`, "check the address in the configuration"},
+		`it says "key of [address removed]"`: {403, `{"error":"key of jane@a.example","code":[1]}`, "check the key"},
+		"answer is JSON":                     {500, `[1]`, "the fault is the upstream's"},
+		"answer is a web page":               {503, "<html>", "down for the moment"},
+		"answer is text":                     {502, "bad gateway", "down for the moment"},
+		"answer without a body":              {410, "", "check the address"},
+		"rate_limited":                       {429, "", "fewer requests"},
 	} {
 		c := bare(trip(func(*http.Request) (*http.Response, error) { return reply(answer.status, answer.body) }))
 		_, err := get(c, parseURL(t, "https://a.example/"), func(r *Request) { r.NoRetry = true })
-		if err == nil || !strings.HasSuffix(err.Error(), want) {
-			t.Errorf("%v, want %s", err, want)
+		if err == nil || !strings.HasSuffix(err.Error(), says) || !strings.Contains(Advice(err), answer.advice) {
+			t.Errorf("%v, want %s; advice %q", err, says, Advice(err))
 		}
+	}
+	refused := &net.OpError{Op: "dial", Err: &os.SyscallError{Syscall: "connect", Err: syscall.ECONNREFUSED}}
+	for want, err := range map[string]error{
+		"DNS of this machine":     &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "a.example"}},
+		"authority's certificate": &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
+		"another host":            &tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: new(x509.Certificate), Host: "a.example"}},
+		"this machine's clock":    &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Cert: new(x509.Certificate), Reason: x509.Expired}},
+		"want http://":            tls.RecordHeaderError{Msg: "no TLS"},
+		"nothing listens":         refused,
+		"firewall":                io.ErrClosedPipe,
+	} {
+		c := bare(trip(func(*http.Request) (*http.Response, error) { return nil, err }))
+		_, got := get(c, parseURL(t, "https://a.example/"), func(r *Request) { r.NoRetry = true })
+		if got == nil || !strings.Contains(Advice(got), want) {
+			t.Errorf("%v: advice %q, want %q", got, Advice(got), want)
+		}
+	}
+	if got := Advice(fmt.Errorf("poll: %w", Fail(KindHTML, "read", "a page"))); !strings.Contains(got, "web page") {
+		t.Errorf("advice %q", got)
 	}
 }

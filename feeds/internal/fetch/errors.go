@@ -45,6 +45,7 @@ type Error struct {
 	Status     int           // HTTP status, 0 when there was no answer
 	RetryAfter time.Duration // what upstream asked for, or how long the host is still paused; 0 when unknown
 	Err        error         // cause, may be nil
+	Advice     string        // what to do about this one in place of what its kind suggests
 }
 
 // Error names the attempt, the kind and the cause.

@@ -58,6 +58,8 @@ func verdict(s Status) fixed {
 	switch {
 	case !s.Ready:
 		return "Not ready"
+	case s.Starved():
+		return "Ready, but most sources have never worked"
 	case len(troubles(s)) > 0:
 		return "Ready, with warnings"
 	}
@@ -93,9 +95,12 @@ func troubles(s Status) []trouble {
 		if !f.failing() {
 			continue
 		}
-		remedy := "Its last good rows are served meanwhile, and it is tried again by itself."
+		remedy := "Its last good rows are served meanwhile."
 		if f.LastSuccess == nil {
-			remedy = "It has not worked yet and is tried again by itself: look at its address, and whether this machine may reach it."
+			remedy = "It has not worked yet."
+		}
+		if f.Advice != "" {
+			remedy = strings.ToUpper(f.Advice[:1]) + f.Advice[1:] + ". " + remedy
 		}
 		if strings.HasPrefix(f.State, "disabled") {
 			remedy = "Correct its address in the configuration, or take it out of feeds.enabled, and restart."
@@ -114,7 +119,7 @@ const maxTroubles = 8
 func (m *markup) health(c Console, list []trouble) {
 	class, mark := fixed("good"), fixed("&#10003;")
 	switch {
-	case !c.Ready:
+	case !c.Ready, c.Starved():
 		class, mark = "bad", "&#10007;"
 	case len(list) > 0:
 		class, mark = "warn", "&#9888;"

@@ -179,6 +179,41 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// TestStarved: a daemon most of whose sources never worked is ready, and nothing to
+// be content with.
+func TestStarved(t *testing.T) {
+	at := time.Unix(1e9, 0)
+	feed := func(name, table string, worked bool) Feed {
+		f := Feed{Name: name, Table: table, State: "failing", Failures: 3, LastError: "no", Advice: "check the name"}
+		if worked {
+			f = Feed{Name: name, Table: table, State: "ok", LastSuccess: &at}
+		}
+		return f
+	}
+	for name, tt := range map[string]struct {
+		feeds []Feed
+		want  fixed
+	}{
+		"three of four":            {[]Feed{feed("verra", "verra", false), feed("carbonmark", "carbonmark", false), feed("finance", "finance", true), feed("news/a", "news", false), feed("news/b", "news", false)}, "Ready, but most sources have never worked"},
+		"the only one":             {[]Feed{feed("finance", "finance", false)}, "Ready, but most sources have never worked"},
+		"two of four":              {[]Feed{feed("verra", "verra", false), feed("carbonmark", "carbonmark", true), feed("finance", "finance", true), feed("news/a", "news", false)}, "Ready, with warnings"},
+		"most feeds of one source": {[]Feed{feed("finance", "finance", true), feed("news/a", "news", false), feed("news/b", "news", true), feed("news/c", "news", false), feed("news/d", "news", false)}, "Ready, with warnings"},
+		"not asked yet":            {[]Feed{{Name: "verra", Table: "verra", State: "waiting"}, {Name: "finance", Table: "finance", State: "polling"}}, "Ready"},
+		"paused":                   {[]Feed{{Name: "verra", Table: "verra", State: "paused", LastError: "429"}}, "Ready, but most sources have never worked"},
+		"none":                     {nil, "Ready"},
+	} {
+		s := Status{Readiness: Readiness{Ready: true}, Feeds: tt.feeds}
+		if got := verdict(s); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+		var m markup
+		m.health(Console{Status: s}, troubles(s))
+		if red := strings.Contains(m.String(), `role="status" data-live><span class="bad"`); red != s.Starved() {
+			t.Errorf("%s: red is %v", name, red)
+		}
+	}
+}
+
 // TestRemedies: each trouble says what to do, and in the order of its weight.
 func TestRemedies(t *testing.T) {
 	at := time.Unix(1e9, 0)
@@ -192,13 +227,13 @@ func TestRemedies(t *testing.T) {
 		Feeds: []Feed{
 			{Name: "verra", State: "ok", LastSuccess: &at},
 			{Name: "news/bbc", State: "failing", LastSuccess: &at},
-			{Name: "finance", State: "failing"},
+			{Name: "finance", State: "failing", Advice: "check the name"},
 			{Name: "carbonmark", State: "disabled", LastSuccess: &at},
 			{Name: "news/dw", State: "waiting, stale", Stale: true, LastSuccess: &at},
 		},
 	}
 	want := []string{
-		"replication down up. more", "disk little free", "news/bbc last good rows", "finance has not worked yet", "carbonmark feeds.enabled", "news/dw fetch news",
+		"replication down up. more", "disk little free", "news/bbc last good rows", "finance Check the name. It has not worked yet", "carbonmark feeds.enabled", "news/dw fetch news",
 	}
 	got := troubles(s)
 	if len(got) != len(want) {

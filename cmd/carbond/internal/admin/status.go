@@ -125,7 +125,26 @@ type Feed struct {
 	NextDue     *time.Time `json:"next_due,omitempty"`
 	Items       int        `json:"items"`
 	LastError   string     `json:"last_error,omitempty"`
-	Notes       []string   `json:"notes,omitempty"` // such as a feed that moved
+	Advice      string     `json:"advice,omitempty"` // what to do about LastError
+	Notes       []string   `json:"notes,omitempty"`  // such as a feed that moved
+}
+
+// Starved reports whether most of the sources that are polled have failed ever
+// since they were configured: what is served is right, but there is little of it.
+func (s *Status) Starved() bool {
+	worked := map[string]bool{} // by table, which is that of one source
+	failing := map[string]bool{}
+	for _, f := range s.Feeds {
+		worked[f.Table] = worked[f.Table] || f.LastSuccess != nil
+		failing[f.Table] = failing[f.Table] || f.failing() || f.LastError != ""
+	}
+	never := 0
+	for table, ok := range worked {
+		if !ok && failing[table] {
+			never++
+		}
+	}
+	return 2*never > len(worked)
 }
 
 // Listen is the bound addresses, and what the gRPC listener asks of callers.

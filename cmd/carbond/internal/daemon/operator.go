@@ -43,6 +43,9 @@ func (o operator) PollFeed(ctx context.Context, req *pb.PollFeedRequest) (*pb.Po
 	}
 	if err != nil {
 		out.Error = o.d.opt.Redaction.Text(err.Error())
+		if advice := feeds.Advice(err); advice != "" {
+			out.Error += "; " + advice
+		}
 	}
 	return out, nil
 }

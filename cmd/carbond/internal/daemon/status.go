@@ -132,7 +132,7 @@ func (d *Daemon) feedStatus() []admin.Feed {
 		}
 		out = append(out, admin.Feed{
 			Name: f.Name, Table: f.Table, State: state, Items: f.Items, Failures: f.Failures, Stale: f.Stale,
-			LastSuccess: known(f.LastSuccess), NextDue: known(f.NextDue), LastError: d.opt.Redaction.Text(f.LastError), Notes: f.Notes,
+			LastSuccess: known(f.LastSuccess), NextDue: known(f.NextDue), LastError: d.opt.Redaction.Text(f.LastError), Advice: f.Advice, Notes: f.Notes,
 		})
 	}
 	return out
