@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -190,7 +191,9 @@ func (m *Migration) exec(ctx context.Context, table, sql string) error {
 // each try but the first.
 func (m *Migration) withRetry(ctx context.Context, table, sql string, patience time.Duration, before func() error) error {
 	defer m.Wait("")
-	for pause := lockTimeout; ; pause = min(2*pause, lockPause) {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = lockTimeout, lockPause
+	for {
 		_, err := m.Conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", patience.Milliseconds()))
 		if err == nil {
 			_, err = m.Conn.Exec(ctx, sql)
@@ -203,7 +206,7 @@ func (m *Migration) withRetry(ctx context.Context, table, sql string, patience t
 			return err
 		}
 		m.Wait(fmt.Sprintf("%.60s... waits for the lock on %s, which %s", sql, table, who))
-		t := time.NewTimer(pause)
+		t := time.NewTimer(wait.NextBackOff())
 		select {
 		case <-ctx.Done():
 			t.Stop()

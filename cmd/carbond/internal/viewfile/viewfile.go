@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carbond/store"
@@ -65,7 +66,8 @@ const maxRetry = time.Minute
 
 // Run writes until ctx ends. Errors are logged, counted and tried again.
 func (w *Writer) Run(ctx context.Context) error {
-	wait := w.opt.Retry
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = w.opt.Retry, maxRetry
 	for {
 		began := time.Now()
 		err := w.session(ctx)
@@ -82,17 +84,17 @@ func (w *Writer) Run(ctx context.Context) error {
 		w.trouble.Store(&text)
 		w.met.errors.Inc()
 		if time.Since(began) > 2*maxRetry {
-			wait = w.opt.Retry
+			wait.Reset()
 		}
-		w.log.Error("view files are not written; trying again from the last sync", "dir", w.dir, "wait", wait, "error", err)
-		t := time.NewTimer(wait)
+		pause := wait.NextBackOff()
+		w.log.Error("view files are not written; trying again from the last sync", "dir", w.dir, "wait", pause, "error", err)
+		t := time.NewTimer(pause)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
 			return nil
 		}
-		wait = min(2*wait, maxRetry)
 	}
 }
 
