@@ -182,7 +182,7 @@ func (s *session) createSlot(ctx context.Context, id string) (change.LSN, string
 	return point, res.SnapshotName, nil
 }
 
-// watchBlockers tells for whom the creation of the slot waits: Postgres waits
+// watchBlockers reports for whom the creation of the slot waits: Postgres waits
 // silently for every older transaction to end.
 func (s *session) watchBlockers(ctx context.Context) {
 	t := time.NewTicker(2 * time.Second)

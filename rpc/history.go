@@ -18,7 +18,7 @@ type History interface {
 	// History says which offsets mean what.
 	History() change.History
 	// AsOf returns the views as they were at an offset; inside a transaction,
-	// as they were before it. its LSN and CommitTime are those of then. near is nil
+	// as they were before it. Its LSN and CommitTime are those of then. near is nil
 	// or an earlier answer, from which the way may be shorter.
 	AsOf(ctx context.Context, at change.Offset, near change.ViewSnapshot) (change.ViewSnapshot, error)
 	// AtTime returns the offset of the newest transaction that did not commit

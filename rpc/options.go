@@ -18,7 +18,7 @@ type Options struct {
 	Registerer prometheus.Registerer // nil = metrics are kept but not published
 	Now        func() time.Time      // default time.Now
 
-	// Age tells how long ago the daemon last knew to be level with its source,
+	// Age reports how long ago the daemon last knew to be level with its source,
 	// for the header carbond-age-ms. Called for every call. nil = always 0.
 	Age func() time.Duration
 
@@ -61,7 +61,7 @@ type Options struct {
 	DrainTimeout          time.Duration // for open calls when Serve's context ends; default 5 s
 
 	TLS        *tls.Config // of the listener, which may follow reloads of its files; nil = plain text
-	TokensFile string      // bearer tokens, see auth.go; "" = calls need none
+	TokensFile string      // bearer tokens, see internal/admission; "" = calls need none
 	// ReadMethods lists full methods ("/carbon.ChangelogService/ListTopics") or
 	// whole services ("/carbon.ChangelogService/") of Register for which the
 	// scope read is enough. Everything that is not named needs admin, save

@@ -54,7 +54,7 @@ func (s *Store) held(r Retention) change.Offset {
 	return at
 }
 
-// Gone tells what retention has taken: the oldest offset that is kept, and of
+// Gone reports what retention has taken: the oldest offset that is kept, and of
 // each table the last change before it, 0 for none. When the log begins inside a
 // transaction nobody knows whose changes are gone; then every table's may be.
 func (s *Store) Gone() (oldest change.Offset, last map[string]change.Offset, err error) {

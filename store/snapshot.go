@@ -119,7 +119,7 @@ func (s *Store) WaitLSN(ctx context.Context, lsn change.LSN) error {
 // when there will be none. Take it before reading the position.
 func (s *Store) Changed() (<-chan struct{}, bool) { return s.wake.next() }
 
-// wake tells any number of waiters that something happened. It is lossy:
+// wake signals any number of waiters that something happened. It is lossy:
 // waiters read for themselves how far things are.
 type wake struct {
 	mu   sync.Mutex // guards what follows

@@ -25,7 +25,7 @@ type openTxn struct {
 	// seen are the keys that an initial copy has brought, for tables that were
 	// not empty before it.
 	seen [4]map[string]struct{}
-	// hidden are the rows that share their key with a newer one, see keys.go.
+	// hidden are the rows that share their key with a newer one, see located.
 	hidden [4]map[string][]view.Entry
 }
 

@@ -157,7 +157,7 @@ func forget(path string) error {
 	return nil
 }
 
-// damaged tells trouble of the file from trouble of the machine.
+// damaged separates trouble of the file from trouble of the machine.
 func (f *File) damaged(err error) error {
 	var e *Error
 	var path *fs.PathError

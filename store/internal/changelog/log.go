@@ -27,7 +27,7 @@ type Options struct {
 	First change.Offset
 	// NoSync skips fsync. For tests of everything but durability.
 	NoSync bool
-	// KeepRelation tells from the state in the tail whether a relation of the dictionary
+	// KeepRelation decides by the state in the tail whether a relation of the dictionary
 	// is part of the visible log; a cut forgets the others. nil keeps all.
 	KeepRelation func(state []byte, number uint32) bool
 	// Crash is called at named points of every commit, for crash tests.

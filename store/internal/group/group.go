@@ -130,7 +130,7 @@ func Open(path string, opt Options) (*File, error) {
 	return f, nil
 }
 
-// damaged tells an error about what is in the file from one of the machine.
+// damaged separates an error about what is in the file from one of the machine.
 func damaged(err error) bool {
 	var e *boltfile.Error
 	return errors.As(err, &e) || errors.Is(err, errContent)
