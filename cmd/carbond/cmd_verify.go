@@ -76,37 +76,57 @@ type difference struct{ daemon, sql string }
 // equal texts.
 type rowsByView map[change.View]map[string]string
 
-func verify(a *app, ctx context.Context, v *verifier, limit int) error {
+// comparison is the outcome of comparing views with SQL at an LSN.
+type comparison struct {
+	lsn    change.LSN
+	rows   map[change.View]int // in SQL
+	differ map[change.View]map[string]difference
+	keys   int // that differ
+}
+
+// String is the comparison in one line.
+func (c comparison) String() string {
+	return fmt.Sprintf("at LSN %s: %d projects, %d news, %d finance rows in SQL, %d keys differ",
+		c.lsn, c.rows[change.ViewProjects], c.rows[change.ViewNews], c.rows[change.ViewFinance], c.keys)
+}
+
+// compare compares every view with its SQL.
+func (v *verifier) compare(ctx context.Context) (c comparison, err error) {
 	// History begins with the first copy: an earlier moment would be empty.
 	if err := v.waitCopied(ctx); err != nil {
-		return v.client.Explain(err)
+		return c, v.client.Explain(err)
 	}
-	var (
-		lsn       change.LSN
-		want, got rowsByView
-		err       error
-	)
+	var want, got rowsByView
 	for attempt := 1; ; attempt++ {
-		if lsn, want, err = v.inSQL(ctx); err != nil {
-			return err
+		if c.lsn, want, err = v.inSQL(ctx); err != nil {
+			return c, err
 		}
-		got, err = v.inDaemon(ctx, lsn)
-		if err == nil {
+		if got, err = v.inDaemon(ctx, c.lsn); err == nil {
 			break
 		}
 		if !isGone(err) || attempt == moments {
-			return v.client.Explain(err)
+			return c, v.client.Explain(err)
 		}
 	}
-	differ := 0
+	c.rows, c.differ = map[change.View]int{}, map[change.View]map[string]difference{}
 	for _, view := range change.Views() {
-		diff := compareRows(got[view], want[view])
-		differ += len(diff)
-		printDifferences(a, view, diff, limit)
+		c.rows[view] = len(want[view])
+		c.differ[view] = compareRows(got[view], want[view])
+		c.keys += len(c.differ[view])
 	}
-	fmt.Fprintf(a.out, "at LSN %s: %d projects, %d news, %d finance rows in SQL, %d keys differ\n",
-		lsn, len(want[change.ViewProjects]), len(want[change.ViewNews]), len(want[change.ViewFinance]), differ)
-	if differ > 0 {
+	return c, nil
+}
+
+func verify(a *app, ctx context.Context, v *verifier, limit int) error {
+	c, err := v.compare(ctx)
+	if err != nil {
+		return err
+	}
+	for _, view := range change.Views() {
+		printDifferences(a, view, c.differ[view], limit)
+	}
+	fmt.Fprintln(a.out, c)
+	if c.keys > 0 {
 		return errQuiet
 	}
 	_, err = fmt.Fprintln(a.out, "equal")

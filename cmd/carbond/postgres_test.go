@@ -35,6 +35,13 @@ func TestPostgresEndToEnd(t *testing.T) {
 	if out := must(t, env, "doctor"); !strings.Contains(out, "replication can work") {
 		t.Error(out)
 	}
+	selftest := []string{"selftest", "--write", "--addr", p.grpc, "--http-addr", p.http}
+	if out := must(t, env, selftest...); !strings.Contains(out, "12 phases: 10 ok, 0 failed, 2 skipped") || !strings.Contains(out, "3000 projects") {
+		t.Errorf("selftest:\n%s", out)
+	}
+	if n := pgtest.Text(t, url, "SELECT count(*) FROM verra"); n[0][0] != "3000" {
+		t.Errorf("selftest leaves %s rows", n[0][0])
+	}
 	if code, _, errs := command(t, env, "fsck"); code != 1 || !strings.Contains(errs, "in use") {
 		t.Errorf("fsck of a held directory: %d %s", code, errs)
 	}
@@ -43,6 +50,9 @@ func TestPostgresEndToEnd(t *testing.T) {
 	}
 	if code, ok := p.stop(); !ok || code != 0 {
 		t.Fatalf("exit code %d", code)
+	}
+	if code, out, _ := command(t, env, append(selftest, "--format", "jsonl")...); code != 1 || !strings.Contains(out, `"name":"Postgres","result":"ok"`) || !strings.Contains(out, `"name":"write","result":"FAILED"`) {
+		t.Errorf("selftest without a daemon: exit code %d\n%s", code, out)
 	}
 	if out := must(t, env, "fsck"); !strings.Contains(out, "no problems") || !strings.Contains(out, "verra        3000 rows") {
 		t.Error(out)

@@ -187,6 +187,7 @@ func (a *app) root() *cobra.Command {
 		cmdFeeds(a),
 		cmdCache(a),
 		cmdVerify(a),
+		cmdSelftest(a),
 		cmdFsck(a),
 		cmdBackup(a),
 		cmdRestore(a),

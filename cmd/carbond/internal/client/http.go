@@ -20,6 +20,7 @@ import (
 type HTTP struct {
 	Addr string // HOST:PORT or URL
 	CA   string // PEM file, "" for plain text or the system's authorities
+	Own  bool   // on this machine: the certificate need not have the listener's name
 }
 
 // HTTPFlags gives a command the flags of those that ask the HTTP listener.
@@ -35,11 +36,26 @@ func HTTPFlags(cmd *cobra.Command) *HTTP {
 	return h
 }
 
-// maxStatus bounds what is read of /status.json.
-const maxStatus = 16 << 20
+// maxBody bounds what is read of an answer.
+const maxBody = 16 << 20
 
 // Status reads /status.json.
 func (h *HTTP) Status(ctx context.Context) (s admin.Status, err error) {
+	code, body, err := h.Get(ctx, "/status.json")
+	if err != nil {
+		return s, err
+	}
+	if code != http.StatusOK {
+		return s, fmt.Errorf("ask %s for /status.json: %d %s", h.Addr, code, Plain(strings.TrimSpace(string(body))))
+	}
+	if err := json.Unmarshal(body, &s); err != nil {
+		return s, fmt.Errorf("read /status.json of %s: %w", h.Addr, err)
+	}
+	return s, nil
+}
+
+// Get reads a path of the listener.
+func (h *HTTP) Get(ctx context.Context, path string) (code int, body []byte, err error) {
 	url := h.Addr
 	if !strings.Contains(url, "://") {
 		scheme := "http"
@@ -48,31 +64,26 @@ func (h *HTTP) Status(ctx context.Context) (s admin.Status, err error) {
 		}
 		url = scheme + "://" + h.Addr
 	}
-	transport := &http.Transport{}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: h.Own}} //nolint:gosec // see Own
 	defer transport.CloseIdleConnections()
 	if h.CA != "" {
-		pool, err := certs.Pool(h.CA)
-		if err != nil {
-			return s, err
+		if transport.TLSClientConfig.RootCAs, err = certs.Pool(h.CA); err != nil {
+			return 0, nil, err
 		}
-		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(url, "/")+"/status.json", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(url, "/")+path, nil)
 	if err != nil {
-		return s, Usage(err)
+		return 0, nil, Usage(err)
 	}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return s, fmt.Errorf("reach the daemon's HTTP listener: %w (is it running? --http-addr says where)", err)
+		return 0, nil, fmt.Errorf("reach the daemon's HTTP listener: %w (is it running? --http-addr says where)", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("ask %s: %s", req.URL, resp.Status)
+	if body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody)); err != nil {
+		return 0, nil, fmt.Errorf("read the answer of %s: %w", req.URL, err)
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&s); err != nil {
-		return s, fmt.Errorf("read the answer of %s: %w", req.URL, err)
-	}
-	return s, nil
+	return resp.StatusCode, body, nil
 }
