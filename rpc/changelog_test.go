@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -271,6 +272,75 @@ func TestProgress(t *testing.T) {
 	m, err := ss.Recv()
 	if err != nil || offsets(m.Records) != "4*" || m.NextOffset != 6 {
 		t.Fatalf("record %v, %v", m, err)
+	}
+}
+
+// TestQuiet: a follower of a log in which nothing happens hears now and then that the
+// server is there, or a proxy between them would end the stream.
+func TestQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLog(10)
+		l.add("news")
+		c := eventClient(t, l, rpc.Options{})
+		q := earliest()
+		q.Follow = true
+		ss, err := c.Consume(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began, marks := time.Now(), 0
+		for time.Since(began) < time.Minute {
+			m, err := ss.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(m.Records) == 0 && m.NextOffset == 2 {
+				marks++
+			}
+		}
+		if marks < 10 || marks > 20 {
+			t.Errorf("%d marks in a minute", marks)
+		}
+	})
+}
+
+// TestLongRecord: a client that cannot take a long record learns where it is, and
+// goes on without its value.
+func TestLongRecord(t *testing.T) {
+	l := newFakeLog(10)
+	l.add("news")
+	l.add("news")
+	l.add("news")
+	var b change.RowBuilder
+	b.Reset(len(l.recs[1].Relation.Columns))
+	for range l.recs[1].Relation.Columns {
+		b.Text(strings.Repeat("x", 1<<20))
+	}
+	l.recs[1].After = b.Row()
+	c := eventClient(t, l, rpc.Options{MaxSendBytes: 8 << 20})
+	ss, err := c.Consume(t.Context(), earliest(), grpc.MaxCallRecvMsgSize(4<<20))
+	var next uint64
+	var got []string
+	for err == nil {
+		var m *pb.ConsumeResponse
+		if m, err = ss.Recv(); err == nil {
+			next = m.NextOffset
+			got = append(got, offsets(m.Records))
+		}
+	}
+	if status.Code(err) != codes.ResourceExhausted || next != 2 || strings.Join(got, " ") != " 1*" {
+		t.Fatalf("with 4 MiB: records %q, next offset %d, %v", got, next, err)
+	}
+	q := earliest()
+	q.Start, q.MaxValueBytes = &pb.ConsumeRequest_Offset{Offset: next}, 1<<20
+	recs, _, err := consume(t, c, q)
+	if err != nil || offsets(recs) != "2* 3*" || recs[0].ValueJson != nil || recs[0].ValueBytes < 6<<20 || len(recs[0].KeyJson) == 0 || recs[1].ValueBytes != 0 || recs[1].ValueJson == nil {
+		t.Fatalf("with max_value_bytes: %v, %v", recs, err)
+	}
+	small := eventClient(t, l, rpc.Options{MaxSendBytes: 2 << 20})
+	_, next, err = consume(t, small, earliest())
+	if errorOf(err) != "ResourceExhausted RECORD_TOO_LARGE" || next != 2 || !strings.Contains(err.Error(), "offset 2 has") {
+		t.Errorf("more than the server sends: next offset %d, %v", next, err)
 	}
 }
 

@@ -84,7 +84,7 @@ func New(r Reader, opt Options) (*Server, error) {
 	if opt.Changelog != nil {
 		s.events, err = changelog.New(opt.Changelog, changelog.Options{
 			Draining: s.draining, Failed: s.core.callError, Registerer: opt.Registerer, Now: opt.Now, MayUse: s.auth.CheckGroup,
-			Version: opt.Version, MaxConsumers: opt.MaxConsumers, PeerShare: opt.PeerShare, BackupStall: opt.BackupStall,
+			Version: opt.Version, MaxConsumers: opt.MaxConsumers, MaxSendBytes: opt.MaxSendBytes, PeerShare: opt.PeerShare, BackupStall: opt.BackupStall,
 		})
 		if err != nil {
 			return nil, err

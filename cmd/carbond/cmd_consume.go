@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"carbond/cmd/carbond/internal/client"
+	"carbond/cmd/carbond/internal/config"
 	pb "carbond/proto/carbon"
 	"carbond/rpc/rpcerr"
 	"carbond/store/change"
@@ -26,6 +27,7 @@ import (
 // consumeFlags are those of `carbond consume`.
 type consumeFlags struct {
 	from, history, group, member, format string
+	longest                              string
 	max                                  uint64
 	follow, tombstones, keys             bool
 }
@@ -77,6 +79,7 @@ func cmdConsume(a *app) *cobra.Command {
 	fl.StringVar(&f.group, "group", "", "read as a member of this consumer group `NAME` and commit what was written")
 	fl.StringVar(&f.member, "member", "", "`ID` of this consumer in its group; default host name and process")
 	fl.Uint64Var(&f.max, "max", 0, "end after `N` changes")
+	fl.StringVar(&f.longest, "skip-larger", "", "leave out changes with a longer value than `SIZE`, such as 4MiB, and name them on standard error")
 	fl.BoolVar(&f.follow, "follow", false, "wait for new changes")
 	fl.StringVarP(&f.format, "format", "f", "debezium", "`FORM`: debezium, row, connect (schema and payload) or payload (schema null)")
 	client.Complete(cmd, "format", "debezium", "row", "connect", "payload")
@@ -95,6 +98,13 @@ func (f *consumeFlags) request(topics []string, now time.Time) (*pb.ConsumeReque
 		return nil, client.Usage(errors.New("--member needs --group"))
 	}
 	req := &pb.ConsumeRequest{Topics: topicNames(topics), Group: f.group, Follow: f.follow, Format: f.format, History: f.history}
+	if f.longest != "" {
+		n, err := config.ParseSize(f.longest)
+		if err != nil {
+			return nil, client.Usage(fmt.Errorf("--skip-larger %w", err))
+		}
+		req.MaxValueBytes = uint64(n)
+	}
 	if f.group != "" {
 		req.MemberId = f.member
 		if req.MemberId == "" {
@@ -175,8 +185,6 @@ func parseMoment(s string, now time.Time) (time.Time, bool) {
 const (
 	// commitEvery is the least time between commits of a consumer that follows.
 	commitEvery = 500 * time.Millisecond
-	// comeBack is the wait before a follower calls a daemon again that went away.
-	comeBack = time.Second
 	// lastWords is how long the commit of an ending consumer may take.
 	lastWords = 5 * time.Second
 )
@@ -195,6 +203,7 @@ type consumer struct {
 	lines      uint64 // changes written
 	bytes      int64
 	show       *client.Progress
+	back       client.Back
 }
 
 // errEnough ends a stream that has given all that was wanted.
@@ -225,7 +234,7 @@ func (k *consumer) run(ctx context.Context) (err error) {
 			return err
 		}
 		k.show.Note(fmt.Sprintf("%s; trying again", status.Convert(err).Message()))
-		if !client.Pause(ctx, comeBack) {
+		if !client.Pause(ctx, k.back.Next()) {
 			continue
 		}
 		if k.next > 0 {
@@ -237,8 +246,7 @@ func (k *consumer) run(ctx context.Context) (err error) {
 // passing reports whether a follower may try again. The old stream of this very
 // member may still be open on the other side of a broken connection.
 func passing(err error) bool {
-	c := status.Code(err)
-	return c == codes.Unavailable || c == codes.AlreadyExists
+	return client.Passing(err) || status.Code(err) == codes.AlreadyExists
 }
 
 // stream prints one stream to its end.
@@ -268,10 +276,16 @@ func (k *consumer) stream(ctx context.Context) error {
 	}()
 	t := time.NewTicker(commitEvery)
 	defer t.Stop()
+	silence := time.NewTimer(client.Silence)
+	defer silence.Stop()
 	for {
 		select {
 		case m := <-in:
+			silence.Reset(client.Silence)
+			k.back.Heard()
 			err = k.message(m)
+		case <-silence.C:
+			err = client.ErrSilent
 		case <-t.C:
 			err = k.commit(ctx)
 			k.show.Update(k.lines, k.bytes)
@@ -304,6 +318,10 @@ func (k *consumer) message(m *pb.ConsumeResponse) error {
 		k.generation = m.GetGeneration()
 	}
 	for _, r := range m.GetRecords() {
+		if n := r.GetValueBytes(); n > 0 {
+			fmt.Fprintf(k.err, "skipped the change at offset %d of %s: %d bytes\n", r.GetOffset(), r.GetTopic(), n)
+			continue
+		}
 		k.line(r.GetKeyJson(), r.GetValueJson())
 		if k.flags.tombstones && r.GetOp() == "d" {
 			k.line(r.GetKeyJson(), nil)

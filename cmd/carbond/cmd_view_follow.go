@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -26,6 +28,7 @@ type viewer struct {
 	since int    // rows printed since the token's message
 	skip  int    // rows that a resumed stream brings again
 	full  bool   // the first snapshot is printed
+	back  client.Back
 }
 
 // run prints the view and its deltas until a signal or a closed pipe. It comes
@@ -42,7 +45,7 @@ func (v *viewer) run(ctx context.Context) error {
 			return nil // a signal, or head has enough
 		case client.IsOutput(err), !v.full:
 			return err
-		case code == codes.Unavailable, code == codes.ResourceExhausted:
+		case client.Passing(err), code == codes.ResourceExhausted:
 			show.Note(status.Convert(err).Message() + "; going on from there")
 			v.skip, v.since = v.since, 0
 		case code == codes.OutOfRange && client.Reason(err) == rpcerr.ReasonOtherHistory:
@@ -56,23 +59,30 @@ func (v *viewer) run(ctx context.Context) error {
 		default:
 			return err
 		}
-		client.Pause(ctx, comeBack)
+		client.Pause(ctx, v.back.Next())
 	}
 }
 
 // stream prints one stream to its end.
 func (v *viewer) stream(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(client.Silence, func() { cancel(client.ErrSilent) })
+	defer silence.Stop()
 	next, err := client.WatchView(ctx, v.api, v.view, v.filter, v.token)
 	if err != nil {
 		return err
 	}
 	for {
 		d, err := next()
+		if errors.Is(context.Cause(ctx), client.ErrSilent) {
+			return client.ErrSilent
+		}
 		if err != nil {
 			return err
 		}
+		silence.Reset(client.Silence)
+		v.back.Heard()
 		for _, r := range d.Rows {
 			v.since++
 			if v.skip > 0 {

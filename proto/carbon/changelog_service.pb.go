@@ -355,7 +355,12 @@ type ConsumeRequest struct {
 	// the changelog's history, or the id is unknown: OUT_OF_RANGE with the reason
 	// OTHER_HISTORY. An ErrorInfo has this changelog's history, and
 	// last_shared_offset where there is one.
-	History       string `protobuf:"bytes,10,opt,name=history,proto3" json:"history,omitempty"`
+	History string `protobuf:"bytes,10,opt,name=history,proto3" json:"history,omitempty"`
+	// The longest value_json in bytes that the client takes; 0 means any. The value of
+	// a longer one is left out, see ChangeRecord.value_bytes. Without it, a record that
+	// is longer than the server sends is RESOURCE_EXHAUSTED with the reason
+	// RECORD_TOO_LARGE, and an ErrorInfo has its offset and bytes.
+	MaxValueBytes uint64 `protobuf:"varint,11,opt,name=max_value_bytes,json=maxValueBytes,proto3" json:"max_value_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -473,6 +478,13 @@ func (x *ConsumeRequest) GetHistory() string {
 		return x.History
 	}
 	return ""
+}
+
+func (x *ConsumeRequest) GetMaxValueBytes() uint64 {
+	if x != nil {
+		return x.MaxValueBytes
+	}
+	return 0
 }
 
 type isConsumeRequest_Start interface {
@@ -596,8 +608,10 @@ type ChangeRecord struct {
 	Lsn               string `protobuf:"bytes,7,opt,name=lsn,proto3" json:"lsn,omitempty"`
 	CommitTimeMs      int64  `protobuf:"varint,8,opt,name=commit_time_ms,json=commitTimeMs,proto3" json:"commit_time_ms,omitempty"`
 	LastInTransaction bool   `protobuf:"varint,9,opt,name=last_in_transaction,json=lastInTransaction,proto3" json:"last_in_transaction,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The length of a value_json that was left out as longer than max_value_bytes.
+	ValueBytes    uint64 `protobuf:"varint,10,opt,name=value_bytes,json=valueBytes,proto3" json:"value_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChangeRecord) Reset() {
@@ -691,6 +705,13 @@ func (x *ChangeRecord) GetLastInTransaction() bool {
 		return x.LastInTransaction
 	}
 	return false
+}
+
+func (x *ChangeRecord) GetValueBytes() uint64 {
+	if x != nil {
+		return x.ValueBytes
+	}
+	return 0
 }
 
 // CommitOffsetRequest commits one topic of a group.
@@ -1361,7 +1382,7 @@ const file_carbon_changelog_service_proto_rawDesc = "" +
 	"\x04last\x18\x02 \x01(\x04R\x04last\"f\n" +
 	"\x12ListTopicsResponse\x12%\n" +
 	"\x06topics\x18\x01 \x03(\v2\r.carbon.TopicR\x06topics\x12)\n" +
-	"\ahistory\x18\x02 \x01(\v2\x0f.carbon.HistoryR\ahistory\"\x96\x02\n" +
+	"\ahistory\x18\x02 \x01(\v2\x0f.carbon.HistoryR\ahistory\"\xbe\x02\n" +
 	"\x0eConsumeRequest\x12\x16\n" +
 	"\x06topics\x18\x01 \x03(\tR\x06topics\x12\x1c\n" +
 	"\bearliest\x18\x02 \x01(\bH\x00R\bearliest\x12\x18\n" +
@@ -1373,7 +1394,8 @@ const file_carbon_changelog_service_proto_rawDesc = "" +
 	"\x06follow\x18\b \x01(\bR\x06follow\x12\x16\n" +
 	"\x06format\x18\t \x01(\tR\x06format\x12\x18\n" +
 	"\ahistory\x18\n" +
-	" \x01(\tR\ahistoryB\a\n" +
+	" \x01(\tR\ahistory\x12&\n" +
+	"\x0fmax_value_bytes\x18\v \x01(\x04R\rmaxValueBytesB\a\n" +
 	"\x05start\"\x9c\x01\n" +
 	"\x0fConsumeResponse\x12.\n" +
 	"\arecords\x18\x01 \x03(\v2\x14.carbon.ChangeRecordR\arecords\x12\x1e\n" +
@@ -1382,7 +1404,7 @@ const file_carbon_changelog_service_proto_rawDesc = "" +
 	"generation\x12\x1f\n" +
 	"\vnext_offset\x18\x03 \x01(\x04R\n" +
 	"nextOffset\x12\x18\n" +
-	"\ahistory\x18\x04 \x01(\tR\ahistory\"\x80\x02\n" +
+	"\ahistory\x18\x04 \x01(\tR\ahistory\"\xa1\x02\n" +
 	"\fChangeRecord\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x0e\n" +
@@ -1393,7 +1415,10 @@ const file_carbon_changelog_service_proto_rawDesc = "" +
 	"\x03xid\x18\x06 \x01(\rR\x03xid\x12\x10\n" +
 	"\x03lsn\x18\a \x01(\tR\x03lsn\x12$\n" +
 	"\x0ecommit_time_ms\x18\b \x01(\x03R\fcommitTimeMs\x12.\n" +
-	"\x13last_in_transaction\x18\t \x01(\bR\x11lastInTransaction\"\xb0\x01\n" +
+	"\x13last_in_transaction\x18\t \x01(\bR\x11lastInTransaction\x12\x1f\n" +
+	"\vvalue_bytes\x18\n" +
+	" \x01(\x04R\n" +
+	"valueBytes\"\xb0\x01\n" +
 	"\x13CommitOffsetRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x16\n" +

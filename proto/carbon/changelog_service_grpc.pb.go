@@ -50,8 +50,11 @@ type ChangelogServiceClient interface {
 	//
 	// A message holds records of whole or partial transactions; the record with
 	// last_in_transaction set ends one. Without follow the stream ends at the
-	// newest offset of the moment it began. A client that reads slowly holds back
-	// its own stream only. With a group, the stream belongs to one member: see
+	// newest offset of the moment it began. With follow, a message without records
+	// comes every few seconds when nothing else does. A client that reads slowly holds
+	// back its own stream only. A long record has a message of its own, and the one
+	// before ends with its offset as next_offset: a client that cannot take it goes on
+	// from there with max_value_bytes. With a group, the stream belongs to one member: see
 	// CommitOffset. When retention passes the reader: OUT_OF_RANGE, with an
 	// ErrorInfo that names the oldest offset.
 	Consume(ctx context.Context, in *ConsumeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ConsumeResponse], error)
@@ -181,8 +184,11 @@ type ChangelogServiceServer interface {
 	//
 	// A message holds records of whole or partial transactions; the record with
 	// last_in_transaction set ends one. Without follow the stream ends at the
-	// newest offset of the moment it began. A client that reads slowly holds back
-	// its own stream only. With a group, the stream belongs to one member: see
+	// newest offset of the moment it began. With follow, a message without records
+	// comes every few seconds when nothing else does. A client that reads slowly holds
+	// back its own stream only. A long record has a message of its own, and the one
+	// before ends with its offset as next_offset: a client that cannot take it goes on
+	// from there with max_value_bytes. With a group, the stream belongs to one member: see
 	// CommitOffset. When retention passes the reader: OUT_OF_RANGE, with an
 	// ErrorInfo that names the oldest offset.
 	Consume(*ConsumeRequest, grpc.ServerStreamingServer[ConsumeResponse]) error

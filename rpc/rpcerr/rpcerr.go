@@ -34,6 +34,7 @@ const (
 	ReasonTokenMissing    = "TOKEN_MISSING"       // no bearer token
 	ReasonTokenUnknown    = "TOKEN_UNKNOWN"       // a token that the server does not know
 	ReasonScopeMissing    = "SCOPE_MISSING"       // a token without the needed scope
+	ReasonRecordTooLarge  = "RECORD_TOO_LARGE"    // a change of the changelog that no message can hold
 	ReasonMalformed       = "MALFORMED"           // a request that cannot be read
 	ReasonNoSuchProject   = "NO_SUCH_PROJECT"
 	ReasonOtherHistory    = "OTHER_HISTORY"     // a resume token of another history of the changelog

@@ -73,6 +73,7 @@ type Options struct {
 
 	Version      string // of carbond, for the source of change events
 	MaxConsumers int
+	MaxSendBytes int // of one message
 	PeerShare    float64
 	BackupStall  time.Duration
 }

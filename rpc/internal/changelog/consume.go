@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -21,14 +22,16 @@ const (
 	// messageBytes and messageRecords are where a message is cut.
 	messageBytes   = 256 << 10
 	messageRecords = 1000
-	// progressEvery is how often a stream without records says how far it is.
-	progressEvery = time.Second
+	// progressEvery is how often a stream without records says how far it is, and
+	// quietEvery how often one that gets no further says that it is there: proxies
+	// end streams that say nothing.
+	progressEvery, quietEvery = time.Second, 5 * time.Second
 )
 
 // Consume implements carbon.ChangelogService.
 func (s *Service) Consume(q *pb.ConsumeRequest, ss pb.ChangelogService_ConsumeServer) error {
 	ctx := ss.Context()
-	f := &consumption{Service: s, ss: ss, follow: q.Follow}
+	f := &consumption{Service: s, ss: ss, follow: q.Follow, longest: q.MaxValueBytes}
 	var err error
 	if f.encoder, err = debezium.NewEncoder(q.Format); err != nil {
 		return rpcerr.BadField("format", err.Error())
@@ -74,6 +77,7 @@ type consumption struct {
 	encoder *debezium.Encoder
 	member  change.Member
 	follow  bool
+	longest uint64        // value that the client takes, 0 for any
 	end     change.Offset // where a stream without follow ends
 
 	sent   change.Offset // next_offset of the last message
@@ -147,17 +151,17 @@ func (f *consumption) fenced() error {
 
 // wait waits for more to read, and says how far the stream is meanwhile.
 func (f *consumption) wait(ctx context.Context, changed <-chan struct{}) error {
-	var due <-chan time.Time
+	every := quietEvery
 	if f.cursor.next() > f.sent {
-		t := time.NewTimer(max(0, progressEvery-time.Since(f.sentAt)))
-		defer t.Stop()
-		due = t.C
+		every = progressEvery
 	}
+	due := time.NewTimer(max(0, every-time.Since(f.sentAt)))
+	defer due.Stop()
 	select {
 	case <-changed:
 		return nil
-	case <-due:
-		return f.progress(0)
+	case <-due.C:
+		return f.send(&pb.ConsumeResponse{NextOffset: max(f.reached(), uint64(f.sent))})
 	case <-ctx.Done():
 		return rpcerr.FromContext(ctx.Err())
 	case <-f.member.Fenced:
@@ -177,6 +181,20 @@ func (f *consumption) deliver(recs []placed) error {
 			break
 		}
 		r := f.record(p)
+		if n := len(r.ValueJson); f.longest > 0 && uint64(n) > f.longest {
+			r.ValueJson, r.ValueBytes = nil, uint64(n)
+		}
+		if bytes := len(r.KeyJson) + len(r.ValueJson); bytes >= messageBytes { // it has a message of its own
+			if m.NextOffset = r.Offset; len(m.Records) > 0 || f.sent < change.Offset(r.Offset) {
+				if err := f.send(m); err != nil {
+					return err
+				}
+			}
+			if bytes+recordRoom > f.opt.MaxSendBytes {
+				return tooLarge(r.Offset, bytes)
+			}
+			m, size = &pb.ConsumeResponse{}, 0
+		}
 		m.Records = append(m.Records, r)
 		size += len(r.KeyJson) + len(r.ValueJson) + 64
 		if size >= messageBytes || len(m.Records) >= messageRecords {
@@ -192,6 +210,14 @@ func (f *consumption) deliver(recs []placed) error {
 	}
 	m.NextOffset = f.reached()
 	return f.send(m)
+}
+
+// recordRoom is what a message has beside key and value of its one record, at most.
+const recordRoom = 1 << 10
+
+func tooLarge(offset uint64, bytes int) error {
+	return rpcerr.New(codes.ResourceExhausted, fmt.Sprintf("the record at offset %d has %d bytes, more than a message may have; go on at offset %d, or ask with max_value_bytes for long records without their values", offset, bytes, offset+1),
+		rpcerr.Info(rpcerr.ReasonRecordTooLarge, "offset", rpcerr.Offset(change.Offset(offset)), "bytes", strconv.Itoa(bytes)))
 }
 
 // reached is the next offset as the client is told: a stream without follow does

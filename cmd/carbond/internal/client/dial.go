@@ -190,6 +190,34 @@ func Reason(err error) string {
 	return ""
 }
 
+// Silence is after how long a follower takes a stream for dead on which nothing
+// comes: the daemon says every five seconds that it is there.
+const Silence = 30 * time.Second
+
+// ErrSilent ends such a stream.
+var ErrSilent = status.Error(codes.Unavailable, "the daemon has said nothing for "+Silence.String())
+
+// Passing reports whether a follower may call again: the daemon went away, or
+// something on the way to it ended the stream.
+func Passing(err error) bool {
+	s := status.Convert(err)
+	return s.Code() == codes.Unavailable || s.Code() == codes.Internal &&
+		(strings.Contains(s.Message(), "RST_STREAM") || strings.Contains(s.Message(), "without sending trailers"))
+}
+
+// Back is the wait before a follower calls again: longer each time, until something
+// has come.
+type Back struct{ last time.Duration }
+
+// Next returns the wait.
+func (b *Back) Next() time.Duration {
+	b.last = min(max(time.Second, 2*b.last), 30*time.Second)
+	return b.last
+}
+
+// Heard says that something has come.
+func (b *Back) Heard() { b.last = 0 }
+
 // IsOutput reports whether an error is an OutputError.
 func IsOutput(err error) bool {
 	var out OutputError

@@ -207,7 +207,7 @@ var byteUnits = []struct {
 // size is a number of bytes from lo to hi; hi 0 means no upper bound.
 func size(name, def string, f *int64, lo, hi int64) Key {
 	return bind(name, "byte size", def, f, func(s string) (int64, error) {
-		n, err := parseSize(s)
+		n, err := ParseSize(s)
 		switch {
 		case err != nil:
 			return 0, err
@@ -220,7 +220,8 @@ func size(name, def string, f *int64, lo, hi int64) Key {
 	}, formatSize)
 }
 
-func parseSize(s string) (int64, error) {
+// ParseSize reads a byte size such as 64MiB.
+func ParseSize(s string) (int64, error) {
 	digits, factor := s, int64(1)
 	for _, u := range byteUnits {
 		if d, ok := strings.CutSuffix(s, u.suffix); ok {
