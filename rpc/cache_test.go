@@ -71,6 +71,28 @@ func TestReplyTooLarge(t *testing.T) {
 	}
 }
 
+// TestGzipReplies: a reply that is compressed once and sent to many is the reply of
+// its version.
+func TestGzipReplies(t *testing.T) {
+	d := &data{base: 1, projects: manyProjects(1000)}
+	r := newReader(d)
+	c, _ := serve(t, r, rpc.Options{})
+	for version := range 5 {
+		next := *d
+		next.base = change.Offset(version + 1)
+		next.projects = slices.Clone(d.projects)
+		next.projects[version].ProjectName = fmt.Sprint("name ", version)
+		r.set(&next)
+		for call := range 3 {
+			got, err := c.GetProjects(t.Context(), new(pb.ProjectQuery), grpc.UseCompressor("gzip"))
+			if err != nil {
+				t.Fatal(version, call, err)
+			}
+			same(t, got, wantProjects(&next, ""))
+		}
+	}
+}
+
 func TestTTL(t *testing.T) {
 	var now atomic.Int64
 	d := sample()

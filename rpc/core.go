@@ -143,5 +143,8 @@ func (c *core) load(ctx context.Context, l list, snap change.ViewSnapshot, filte
 	// An answer without rows is as cheap as a cache hit, and its filters are
 	// without number: a client could drive out what others use.
 	keep := e.n > 0 || filter == ""
+	if keep {
+		c.opt.Gzip.Share(raw)
+	}
 	return cache.Item[proto.Message]{Value: newReply(l.view, raw), Size: len(raw), Keep: keep}, nil
 }

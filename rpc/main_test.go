@@ -6,6 +6,13 @@ import (
 	"go.uber.org/goleak"
 
 	"carbond/replicate/pgtest"
+	"carbond/rpc"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Wrap(m)) }
+// zipped is the compressor of every server and client of the tests.
+var zipped *rpc.Gzip
+
+func TestMain(m *testing.M) {
+	zipped = rpc.RegisterGzip()
+	goleak.VerifyTestMain(pgtest.Wrap(m))
+}

@@ -37,6 +37,10 @@ type Options struct {
 	MaxRecvBytes int           // of one request, after decompression; default 1 MiB
 	MaxSendBytes int           // of one reply; default 256 MiB
 
+	// Gzip is what RegisterGzip gave: it is told of replies that are sent many times.
+	// nil compresses each time.
+	Gzip *Gzip
+
 	// History gives past versions for as_of_offset and as_of_time, and the
 	// changes for the Watch calls; nil = all of these are UNIMPLEMENTED.
 	History          History

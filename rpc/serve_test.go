@@ -18,6 +18,7 @@ import (
 // newServer builds a server or ends the test.
 func newServer(tb testing.TB, r rpc.Reader, opt rpc.Options) *rpc.Server {
 	tb.Helper()
+	opt.Gzip = zipped
 	s, err := rpc.New(r, opt)
 	if err != nil {
 		tb.Fatal(err)

@@ -70,6 +70,6 @@ func (a *app) surroundings(level *slog.LevelVar, flags map[string]string) daemon
 	b := build()
 	return daemon.Options{
 		Sources: a.sources(flags), Redaction: &a.secrets, Version: admin.Version{Version: b.Version, Revision: b.Revision, Date: b.Date, Go: b.Go}, Log: a.log, Level: level,
-		Getenv: a.getenv, PID: a.pid, Signals: a.signals,
+		Getenv: a.getenv, PID: a.pid, Signals: a.signals, Gzip: a.gzip,
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"carbond/cmd/carbond/internal/client"
+	"carbond/rpc"
 )
 
 // stdio is the process's surroundings, so that tests can replace them.
@@ -24,6 +25,7 @@ type stdio struct {
 	env      []string
 	tty      bool // in is a terminal: questions may be asked
 	signals  chan os.Signal
+	gzip     *rpc.Gzip // nil = gRPC's own
 	pid      int
 }
 
@@ -36,8 +38,9 @@ func realMain() int {
 	// A reader that has enough ends a command by EPIPE, see exit, not by a signal:
 	// what was written before is committed, and the exit code is 0.
 	signal.Ignore(syscall.SIGPIPE)
+	gzip := rpc.RegisterGzip()
 	return run(context.Background(), os.Args[1:], stdio{
 		in: os.Stdin, out: client.Guard(os.Stdout), err: client.Guard(os.Stderr), env: os.Environ(),
-		tty: client.Terminal(os.Stdin), signals: sig, pid: os.Getpid(),
+		tty: client.Terminal(os.Stdin), signals: sig, pid: os.Getpid(), gzip: gzip,
 	})
 }

@@ -57,7 +57,7 @@ func (d *Daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
 	d.updateAge()
 	opt.Age = func() time.Duration { return time.Duration(d.age.Load()) }
 	opt.Changelog, opt.Version = d.store, d.opt.Version.Version
-	opt.History = d.store.Past()
+	opt.History, opt.Gzip = d.store.Past(), d.opt.Gzip
 	if d.pool != nil {
 		opt.Pool = d.pool
 	}

@@ -13,6 +13,7 @@ import (
 	"carbond/cmd/carbond/internal/config"
 	"carbond/cmd/carbond/internal/life"
 	"carbond/replicate"
+	"carbond/rpc"
 )
 
 // Options are the surroundings of a daemon.
@@ -26,6 +27,7 @@ type Options struct {
 	Getenv    func(string) string
 	PID       int
 	Signals   <-chan os.Signal
+	Gzip      *rpc.Gzip                      // nil = gRPC's own
 	Up        func(context.Context, *Daemon) // called once every part runs; nil for nothing
 }
 
