@@ -7,9 +7,10 @@ packaging/need-postgres.sh
 . packaging/postgres.sh
 port=${PGPORT:-54329}
 mkdir -p .run
-pg_start "$PWD/.run/pg" carbond "$port"
+pg_dir=$(pg_folder "$PWD/.run/pg")
 trap pg_stop EXIT
-trap 'exit 130' INT TERM
+trap 'exit 0' INT TERM # carbond has said that it stops
+pg_start "$pg_dir" carbond "$port"
 grpc=${CARBOND_GRPC_LISTEN:-127.0.0.1:50051} http=${CARBOND_HTTP_LISTEN:-127.0.0.1:50080}
 cat <<TEXT
 Postgres listens on 127.0.0.1:$port; the console page is http://$http/

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -74,6 +76,12 @@ func standing(a *app, ctx context.Context, cfg *config.Config, opt replicate.Opt
 	return replicate.CheckPosition(ctx, opt, pos), true
 }
 
+// once leaves out lines that say what the one before said: a server is tried with TLS
+// and without.
+func once(s string) string {
+	return strings.Join(slices.Compact(strings.Split(s, "\n")), "\n")
+}
+
 // printFindings prints one line for each check and the repair below it, and
 // returns how many checks failed.
 func printFindings(a *app, findings []schema.Finding) (bad int) {
@@ -87,7 +95,7 @@ func printFindings(a *app, findings []schema.Finding) (bad int) {
 			word = "FAIL"
 			bad++
 		}
-		fmt.Fprintf(a.out, "%s  %-18s  %s\n", word, f.Name, a.redact(f.Detail))
+		fmt.Fprintf(a.out, "%s  %-18s  %s\n", word, f.Name, a.printable(once(f.Detail)))
 		for _, sql := range f.SQL {
 			fmt.Fprintf(a.out, "      %s;\n", a.redact(sql))
 		}

@@ -171,13 +171,23 @@ func (c *Client) Explain(err error) error {
 		if Reason(err) != "" { // the daemon's own word
 			return fmt.Errorf("call the daemon at %s: %s", c.Addr, said)
 		}
-		return fmt.Errorf("reach the daemon at %s: %s (is it running? --addr, --tls and --token-file say how to reach it)", c.Addr, said)
+		return fmt.Errorf("reach the daemon at %s: %s (is it running? --addr, --tls and --token-file say how to reach it)", c.Addr, dialing(said, c.Addr))
 	case codes.Unauthenticated, codes.PermissionDenied:
 		return fmt.Errorf("call the daemon at %s: %s (give --token-file, or --tls-cert and --tls-key)", c.Addr, said)
 	case codes.DeadlineExceeded:
 		return fmt.Errorf("call the daemon at %s: no answer in time", c.Addr)
 	}
 	return fmt.Errorf("call the daemon at %s: %s: %s", c.Addr, s.Code(), said)
+}
+
+// dialing is why a connection could not be made, without the wrapping of grpc-go and
+// without the address, which is said already.
+func dialing(said, addr string) string {
+	why, ok := strings.CutPrefix(said, `connection error: desc = "transport: Error while dialing: `)
+	if !ok {
+		return said
+	}
+	return strings.TrimPrefix(strings.TrimSuffix(why, `"`), "dial tcp "+addr+": ")
 }
 
 // Reason returns the reason in a status' details, "" for none.

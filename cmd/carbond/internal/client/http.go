@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -79,7 +81,11 @@ func (h *HTTP) Get(ctx context.Context, path string) (code int, body []byte, err
 	}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return 0, nil, fmt.Errorf("reach the daemon's HTTP listener: %w (is it running? --http-addr says where)", err)
+		var dial *net.OpError
+		if errors.As(err, &dial) && dial.Op == "dial" {
+			err = dial.Err // without the address, which is said here
+		}
+		return 0, nil, fmt.Errorf("reach the daemon's HTTP listener at %s: %w (is it running? --http-addr says where)", url, err)
 	}
 	defer resp.Body.Close()
 	if body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody)); err != nil {
