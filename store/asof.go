@@ -66,11 +66,15 @@ func (s *Store) asOf(ctx context.Context, at change.Offset, near *Snapshot) (*Sn
 
 // undo takes a state at one offset back to an earlier one.
 func (s *Store) undo(ctx context.Context, state *view.State, last, until change.Offset) error {
-	b := &rewinder{reader: s.newReader(until + 1), state: state, until: last, rows: map[view.Table]map[string]view.Entry{}}
+	b := &rewinder{reader: s.newReader(until + 1), state: state, rows: map[view.Table]map[string]view.Entry{}}
 	err := s.back(ctx, last, until, func(bl changelog.Block) error {
-		b.at = bl.First
-		if err := record.Decode(bl.Data, b); err != nil {
-			return err
+		for it, err := range record.All(bl.Data, bl.First) {
+			if err != nil {
+				return err
+			}
+			if !it.Ends && it.Offset > until && it.Offset <= last && it.Entry.Op != change.Truncate {
+				b.block = append(b.block, it.Entry)
+			}
 		}
 		return b.undo()
 	})
@@ -80,7 +84,7 @@ func (s *Store) undo(ctx context.Context, state *view.State, last, until change.
 
 // redo takes a state at one offset on to a later one.
 func (s *Store) redo(ctx context.Context, state *view.State, at, until change.Offset) error {
-	r := &redoer{reader: s.newReader(at + 1), state: state, until: until}
+	r := s.newReader(at + 1)
 	for from := s.History().After(at); from <= until; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -90,40 +94,22 @@ func (s *Store) redo(ctx context.Context, state *view.State, at, until change.Of
 			return err
 		}
 		for _, bl := range blocks {
-			r.at = bl.First
-			if err := record.Decode(bl.Data, r); err != nil {
-				return err
+			for it, err := range record.All(bl.Data, bl.First) {
+				if err == nil && !it.Ends && it.Offset > at && it.Offset <= until {
+					var sh *view.Schema
+					if sh, err = r.schema(it.Entry.Relation); err == nil {
+						err = apply(state, sh, it.Entry, 0)
+					}
+				}
+				if err != nil {
+					return err
+				}
 			}
 			from = s.History().After(bl.Last())
 		}
 	}
 	return nil
 }
-
-// redoer gives a state the changes up to an offset.
-type redoer struct {
-	reader *reader
-	state  *view.State
-	at     change.Offset // next change
-	until  change.Offset
-}
-
-// Change implements record.Visitor.
-func (r *redoer) Change(_ record.Txn, _ uint64, e record.Entry) error {
-	at := r.at
-	r.at++
-	if at < r.reader.next || at > r.until {
-		return nil
-	}
-	sh, err := r.reader.schema(e.Relation)
-	if err != nil {
-		return err
-	}
-	return apply(r.state, sh, e, 0)
-}
-
-// End implements record.Visitor.
-func (r *redoer) End(record.Txn, change.LSN) error { return nil }
 
 // back calls f for the blocks that hold changes behind until, from the one that
 // holds last on, the newest first.
@@ -154,8 +140,6 @@ func (s *Store) back(ctx context.Context, last, until change.Offset, f func(chan
 type rewinder struct {
 	reader *reader
 	state  *view.State
-	at     change.Offset
-	until  change.Offset
 	block  []record.Entry                       // of the changes to undo
 	rows   map[view.Table]map[string]view.Entry // to be there, or gone
 	bytes  int                                  // in rows
@@ -163,16 +147,6 @@ type rewinder struct {
 
 // undoBytes bounds the rows that a rewinder holds.
 const undoBytes = 8 << 20
-
-// Change implements record.Visitor.
-func (b *rewinder) Change(_ record.Txn, _ uint64, e record.Entry) error {
-	at := b.at
-	b.at++
-	if at >= b.reader.next && at <= b.until && e.Op != change.Truncate {
-		b.block = append(b.block, e)
-	}
-	return nil
-}
 
 // undo notes what the rows of a block were before it, the last change first: an
 // earlier one has the last word.
@@ -214,9 +188,6 @@ func (b *rewinder) flush() {
 	clear(b.rows)
 	b.bytes = 0
 }
-
-// End implements record.Visitor.
-func (b *rewinder) End(record.Txn, change.LSN) error { return nil }
 
 // AtLSN returns the last offset of the last transaction whose commit end is not
 // beyond lsn. Positions from before the newest copy may be of a history that the
@@ -304,29 +275,17 @@ func (e ending) micros() int64 {
 
 // endings lists the transactions that end in a block.
 func endings(b changelog.Block) ([]ending, error) {
-	c := endFinder{next: b.First}
-	if err := record.Decode(b.Data, &c); err != nil {
-		return nil, fmt.Errorf("read offset %d: %w", c.next, err)
+	var out []ending
+	for it, err := range record.All(b.Data, b.First) {
+		if err != nil {
+			return nil, fmt.Errorf("read offset %d: %w", it.Offset, err)
+		}
+		if t := it.Txn; it.Ends {
+			id := change.TxnID{XID: t.XID, CommitLSN: t.CommitLSN, EndLSN: it.End, CommitTime: t.CommitTime}
+			out = append(out, ending{id, t.Snapshot, it.Offset})
+		}
 	}
-	return c.out, nil
-}
-
-type endFinder struct {
-	next change.Offset
-	out  []ending
-}
-
-// Change implements record.Visitor.
-func (c *endFinder) Change(record.Txn, uint64, record.Entry) error {
-	c.next++
-	return nil
-}
-
-// End implements record.Visitor.
-func (c *endFinder) End(t record.Txn, end change.LSN) error {
-	id := change.TxnID{XID: t.XID, CommitLSN: t.CommitLSN, EndLSN: end, CommitTime: t.CommitTime}
-	c.out = append(c.out, ending{id, t.Snapshot, c.next - 1})
-	return nil
+	return out, nil
 }
 
 // FirstAfter returns the last offset before the first transaction that committed
@@ -334,14 +293,6 @@ func (c *endFinder) End(t record.Txn, end change.LSN) error {
 // source's clock and may step back. Errors: *CompactedError.
 func (s *Store) FirstAfter(ctx context.Context, t time.Time) (change.Offset, error) {
 	us := max(0, t.UnixMicro())
-	return s.boundary(ctx,
-		func(st commitState) bool { return st.CommitTime > us },
-		func(x record.Txn, _ change.LSN) bool { return x.CommitTime.After(t) })
-}
-
-// boundary finds the last offset before the first transaction for which after
-// says yes, beginning with the newest segment whose birth is not after it.
-func (s *Store) boundary(ctx context.Context, born func(commitState) bool, after func(record.Txn, change.LSN) bool) (change.Offset, error) {
 	births, err := s.changelog.Starts()
 	if err != nil {
 		return 0, err
@@ -352,16 +303,15 @@ func (s *Store) boundary(ctx context.Context, born func(commitState) bool, after
 		if err != nil {
 			return 0, err
 		}
-		if !born(st) {
+		if st.CommitTime <= us {
 			from = births[i].Visible + 1
 		}
 	}
 	if from < births[0].Visible+1 {
 		return 0, &change.CompactedError{Wanted: births[0].Visible, Oldest: births[0].Next}
 	}
-	f := &finder{after: after, found: from - 1}
-	end := s.Position().Offset
-	for next := from; next <= end && !f.done; {
+	found, end := from-1, s.Position().Offset
+	for next := from; next <= end; {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
@@ -370,41 +320,23 @@ func (s *Store) boundary(ctx context.Context, born func(commitState) bool, after
 			return 0, err
 		}
 		for _, b := range blocks {
-			f.at = b.First
-			if err := record.Decode(b.Data, f); err != nil && !errors.Is(err, errFound) {
+			ends, err := endings(b)
+			if err != nil {
 				return 0, err
+			}
+			for _, e := range ends {
+				if e.id.CommitTime.After(t) {
+					return found, nil
+				}
+				found = e.last
 			}
 			next = b.Last() + 1
 		}
 	}
-	return f.found, nil
+	return found, nil
 }
 
 var errFound = errors.New("found")
-
-// finder walks to the first transaction that is after the wanted point.
-type finder struct {
-	after func(record.Txn, change.LSN) bool
-	at    change.Offset // next change
-	found change.Offset // last change of the last transaction that was not after
-	done  bool
-}
-
-// Change implements record.Visitor.
-func (f *finder) Change(record.Txn, uint64, record.Entry) error {
-	f.at++
-	return nil
-}
-
-// End implements record.Visitor.
-func (f *finder) End(t record.Txn, end change.LSN) error {
-	if f.done || f.after(t, end) {
-		f.done = true
-		return errFound
-	}
-	f.found = f.at - 1
-	return nil
-}
 
 // fork returns a copy of the snapshot's state that may be changed.
 func (s *Snapshot) fork() *view.State {

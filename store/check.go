@@ -124,7 +124,6 @@ type walker struct {
 	dict   dictionary
 	full   *view.State // replay from nothing, while the log has its beginning
 	ck     *content    // checkpoint, brought forward by the log; nil when there is none
-	at     change.Offset
 }
 
 func (w *walker) block(b changelog.Block, relations map[uint32][]byte) error {
@@ -133,20 +132,24 @@ func (w *walker) block(b changelog.Block, relations map[uint32][]byte) error {
 			return err
 		}
 	}
-	w.at = b.First
-	if err := record.Decode(b.Data, w); err != nil {
-		return err
+	n := 0
+	for it, err := range record.All(b.Data, b.First) {
+		if err == nil && !it.Ends {
+			n++
+			err = w.change(it)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if w.at != b.Last()+1 {
-		return fmt.Errorf("block holds %d changes, its frame says %d", w.at-b.First, b.Count)
+	if n != b.Count {
+		return fmt.Errorf("block holds %d changes, its frame says %d", n, b.Count)
 	}
 	return nil
 }
 
-// Change implements record.Visitor.
-func (w *walker) Change(_ record.Txn, _ uint64, e record.Entry) error {
-	at := w.at
-	w.at++
+func (w *walker) change(it *record.Item) error {
+	at, e := it.Offset, it.Entry
 	w.report.Records++
 	sh, ok := w.dict.byNumber[e.Relation]
 	if !ok {
@@ -170,11 +173,6 @@ func (w *walker) Change(_ record.Txn, _ uint64, e record.Entry) error {
 	if w.ck != nil && at > w.ck.applied {
 		return apply(w.ck.state, sh, e, at)
 	}
-	return nil
-}
-
-// End implements record.Visitor.
-func (w *walker) End(record.Txn, change.LSN) error {
 	return nil
 }
 

@@ -166,7 +166,7 @@ func (s *Store) crash(point string) {
 // collect reads the log from an offset on into a batch, and returns the offset
 // that the batch leads to.
 func (s *Store) collect(from, end change.Offset) (*checkpoint.Batch, change.Offset, error) {
-	c := &collector{batch: checkpoint.NewBatch(), schemas: map[uint32]*view.Schema{}, from: from}
+	c := &collector{batch: checkpoint.NewBatch(), schemas: map[uint32]*view.Schema{}}
 	relations := s.changelog.Dictionary()
 	c.relation = func(number uint32) (*view.Schema, error) {
 		d := newDictionary()
@@ -190,9 +190,13 @@ func (s *Store) collect(from, end change.Offset) (*checkpoint.Batch, change.Offs
 			break
 		}
 		for _, b := range blocks {
-			c.next = b.First
-			if err := record.Decode(b.Data, c); err != nil {
-				return nil, 0, fmt.Errorf("offset %d: %w", c.next, err)
+			for it, err := range record.All(b.Data, b.First) {
+				if err == nil && !it.Ends && it.Offset >= from {
+					err = c.add(it.Entry)
+				}
+				if err != nil {
+					return nil, 0, fmt.Errorf("offset %d: %w", it.Offset, err)
+				}
 			}
 			at = b.Last() + 1
 		}
@@ -205,15 +209,10 @@ type collector struct {
 	batch    *checkpoint.Batch
 	schemas  map[uint32]*view.Schema
 	relation func(uint32) (*view.Schema, error)
-	next     change.Offset
-	from     change.Offset
 }
 
-// Change implements record.Visitor.
-func (c *collector) Change(_ record.Txn, _ uint64, e record.Entry) (err error) {
-	at := c.next
-	c.next++
-	if at < c.from || e.Op == change.Retract {
+func (c *collector) add(e record.Entry) (err error) {
+	if e.Op == change.Retract {
 		return nil
 	}
 	sh := c.schemas[e.Relation]
@@ -243,6 +242,3 @@ func (c *collector) Change(_ record.Txn, _ uint64, e record.Entry) (err error) {
 	c.batch.Put(table, key, e.Relation, e.After)
 	return nil
 }
-
-// End implements record.Visitor.
-func (c *collector) End(record.Txn, change.LSN) error { return nil }

@@ -76,6 +76,15 @@ func (d *dictionary) of(rel *change.Relation) (*view.Schema, error) {
 	return sh, nil
 }
 
+// apply gives a state the effect of a record.
+func (d *dictionary) apply(to *view.State, it *record.Item) error {
+	sh, ok := d.byNumber[it.Entry.Relation]
+	if !ok {
+		return fmt.Errorf("relation %d is not in the dictionary", it.Entry.Relation)
+	}
+	return apply(to, sh, it.Entry, it.Offset)
+}
+
 // forget drops the relations above a number, 0 for all: they came with changes
 // that were given up, and would come again with them. A row must not be taken
 // through a schema version that its table has not had. Numbers are not given out twice.

@@ -57,10 +57,15 @@ func (f *Follower) Next(ctx context.Context) ([]change.ViewTxn, error) {
 			return nil, fmt.Errorf("follow: %w", err)
 		}
 		for _, b := range blocks {
-			f.at = b.First
-			if err := record.Decode(b.Data, f); err != nil {
-				return nil, fmt.Errorf("follow offset %d: %w", f.at, err)
+			for it, err := range record.All(b.Data, b.First) {
+				if err == nil && it.Offset >= f.reader.next { // else it is of an earlier transaction
+					err = f.take(it)
+				}
+				if err != nil {
+					return nil, fmt.Errorf("follow offset %d: %w", it.Offset, err)
+				}
 			}
+			f.at = b.Last() + 1
 		}
 		if out := f.out; len(out) > 0 {
 			f.out = nil
@@ -80,13 +85,13 @@ func (f *Follower) Next(ctx context.Context) ([]change.ViewTxn, error) {
 	}
 }
 
-// Change implements record.Visitor.
-func (f *Follower) Change(_ record.Txn, _ uint64, e record.Entry) error {
-	at := f.at
-	f.at++
-	if at < f.reader.next {
+// take gives the state a change, or ends a transaction.
+func (f *Follower) take(it *record.Item) error {
+	if it.Ends {
+		f.end(it)
 		return nil
 	}
+	e := &it.Entry
 	sh, err := f.reader.schema(e.Relation)
 	if err != nil {
 		return err
@@ -100,19 +105,16 @@ func (f *Follower) Change(_ record.Txn, _ uint64, e record.Entry) error {
 		}
 		f.bulk = f.touched.Size() > bulkKeys
 	}
-	return apply(f.state, sh, e, at)
+	return apply(f.state, sh, it.Entry, it.Offset)
 }
 
-// End implements record.Visitor.
-func (f *Follower) End(t record.Txn, end change.LSN) error {
-	if f.at <= f.reader.next { // began inside this block: an earlier transaction
-		return nil
+// end computes the deltas of the transaction that ends.
+func (f *Follower) end(it *record.Item) {
+	f.pos.Offset, f.pos.LSN = it.Offset, it.End
+	if !it.Txn.CommitTime.IsZero() {
+		f.pos.CommitTime = it.Txn.CommitTime
 	}
-	f.pos.Offset, f.pos.LSN = f.at-1, end
-	if !t.CommitTime.IsZero() {
-		f.pos.CommitTime = t.CommitTime
-	}
-	v := change.ViewTxn{Offset: f.pos.Offset, LSN: end, CommitTime: f.pos.CommitTime}
+	v := change.ViewTxn{Offset: f.pos.Offset, LSN: it.End, CommitTime: f.pos.CommitTime}
 	after := f.state.Copy()
 	if f.bulk {
 		before := f.before
@@ -123,5 +125,4 @@ func (f *Follower) End(t record.Txn, end change.LSN) error {
 	f.before, f.bulk = after, false
 	f.touched.Reset()
 	f.out = append(f.out, v)
-	return nil
 }

@@ -127,16 +127,19 @@ func (l *loader) Row(number uint32, row change.Row) error {
 
 // replay applies the log from one offset to another, both included.
 func (s *Store) replay(to *view.State, from, end change.Offset) error {
-	r := replayer{dict: &s.dict, to: to}
 	for at := from; at <= end; {
 		blocks, err := s.changelog.Read(at, readBytes)
 		if err != nil {
 			return fmt.Errorf("replay: %w", err)
 		}
 		for _, b := range blocks {
-			r.next, r.from = b.First, at
-			if err := record.Decode(b.Data, &r); err != nil {
-				return fmt.Errorf("replay offset %d: %w", r.next, err)
+			for it, err := range record.All(b.Data, b.First) {
+				if err == nil && !it.Ends && it.Offset >= at {
+					err = s.dict.apply(to, it)
+				}
+				if err != nil {
+					return fmt.Errorf("replay offset %d: %w", it.Offset, err)
+				}
 			}
 			at = b.Last() + 1
 		}
@@ -154,31 +157,6 @@ func (s *Store) progress(what string, done float64) {
 		s.opt.Progress(what, done)
 	}
 }
-
-// replayer applies records, which are complete, to a state.
-type replayer struct {
-	dict *dictionary
-	to   *view.State
-	next change.Offset // offset of the next record
-	from change.Offset // records before it are skipped
-}
-
-// Change implements record.Visitor.
-func (r *replayer) Change(_ record.Txn, _ uint64, e record.Entry) error {
-	at := r.next
-	r.next++
-	if at < r.from {
-		return nil
-	}
-	sh, ok := r.dict.byNumber[e.Relation]
-	if !ok {
-		return fmt.Errorf("relation %d is not in the dictionary", e.Relation)
-	}
-	return apply(r.to, sh, e, at)
-}
-
-// End implements record.Visitor.
-func (r *replayer) End(record.Txn, change.LSN) error { return nil }
 
 // apply gives a state the effect of one complete record.
 func apply(to *view.State, sh *view.Schema, e record.Entry, at change.Offset) error {

@@ -52,18 +52,46 @@ func (r *reader) Read(maxBytes int) ([]change.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := gatherer{reader: r}
+	var out []change.Record
 	for _, b := range blocks {
-		g.at = b.First
-		if err := record.Decode(b.Data, &g); err != nil {
-			return nil, fmt.Errorf("read offset %d: %w", g.at, err)
+		if out, err = r.records(out, b); err != nil {
+			return nil, err
 		}
-		g.open = len(g.out)
 	}
 	if n := len(blocks); n > 0 {
 		r.next = blocks[n-1].Last() + 1
 	}
-	return g.out, nil
+	return out, nil
+}
+
+// records appends the records of a block that the reader has not passed.
+func (r *reader) records(out []change.Record, b changelog.Block) ([]change.Record, error) {
+	open := len(out) // the first record whose transaction's end may still come in this block
+	for it, err := range record.All(b.Data, b.First) {
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("read offset %d: %w", it.Offset, err)
+		case it.Ends:
+			for i := open; i < len(out); i++ {
+				out[i].EndLSN = it.End
+			}
+			if n := len(out); n > open {
+				out[n-1].Last = true
+			}
+			open = len(out)
+		case it.Offset >= r.next:
+			sh, err := r.schema(it.Entry.Relation)
+			if err != nil {
+				return nil, fmt.Errorf("read offset %d: %w", it.Offset, err)
+			}
+			t, e := it.Txn, &it.Entry
+			out = append(out, change.Record{
+				Change: change.Change{Op: e.Op, Relation: sh.Relation, Before: e.Before, After: e.After, LSN: e.LSN},
+				Offset: it.Offset, XID: t.XID, CommitLSN: t.CommitLSN, CommitTime: t.CommitTime, Snapshot: t.Snapshot, Order: it.Order, Previous: t.Previous,
+			})
+		}
+	}
+	return out, nil
 }
 
 // read returns blocks of the log as far as the views go. The log is ahead of them
@@ -76,44 +104,6 @@ func (s *Store) read(from change.Offset, maxBytes int) ([]changelog.Block, error
 		n++
 	}
 	return blocks[:n], err
-}
-
-// gatherer turns a block's entries into records.
-type gatherer struct {
-	reader *reader
-	out    []change.Record
-	at     change.Offset
-	open   int // index of the first record whose transaction's end may still come in this block
-}
-
-// Change implements record.Visitor.
-func (g *gatherer) Change(t record.Txn, order uint64, e record.Entry) error {
-	at := g.at
-	g.at++
-	if at < g.reader.next {
-		return nil
-	}
-	sh, err := g.reader.schema(e.Relation)
-	if err != nil {
-		return err
-	}
-	g.out = append(g.out, change.Record{
-		Change: change.Change{Op: e.Op, Relation: sh.Relation, Before: e.Before, After: e.After, LSN: e.LSN},
-		Offset: at, XID: t.XID, CommitLSN: t.CommitLSN, CommitTime: t.CommitTime, Snapshot: t.Snapshot, Order: order, Previous: t.Previous,
-	})
-	return nil
-}
-
-// End implements record.Visitor.
-func (g *gatherer) End(_ record.Txn, end change.LSN) error {
-	for i := g.open; i < len(g.out); i++ {
-		g.out[i].EndLSN = end
-	}
-	if n := len(g.out); n > g.open {
-		g.out[n-1].Last = true
-	}
-	g.open = len(g.out)
-	return nil
 }
 
 func (r *reader) schema(number uint32) (*view.Schema, error) {

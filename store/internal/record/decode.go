@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 
 	"carbond/store/change"
 )
@@ -11,90 +12,105 @@ import (
 // ErrBlock is wrapped by every error about a malformed block.
 var ErrBlock = errors.New("malformed block")
 
-// Visitor receives a block's entries in order.
-type Visitor interface {
-	// Change is called for each change. Its rows are copies.
-	Change(t Txn, order uint64, e Entry) error
-	// End is called at the end of a transaction.
-	End(t Txn, end change.LSN) error
+// Item is a change, or the end of a transaction.
+type Item struct {
+	Offset change.Offset // of the change; at an end, of the change before
+	Txn    *Txn          // that it belongs to; valid until the next item
+	Order  uint64        // of the change in its transaction, from 1
+	Entry  Entry         // the change; its rows are copies
+	Ends   bool          // no change, but the end of the transaction
+	End    change.LSN    // where that is
 }
 
-// Decode walks a block. It checks everything it reads, the rows included, and
-// returns an error that wraps ErrBlock on foreign or damaged bytes; an error of
-// the visitor ends the walk and is returned as it is.
-func Decode(block []byte, v Visitor) error {
-	d := decoder{rest: block, size: len(block)}
-	t, order, inside, err := d.head()
-	if err != nil {
-		return err
-	}
-	for len(d.rest) > 0 {
-		kind := d.rest[0]
-		d.rest = d.rest[1:]
-		switch kind {
-		case entryBegin:
-			if inside {
-				return d.bad("a transaction begins inside another")
-			}
-			if t, err = d.txn(); err != nil {
-				return err
-			}
-			inside, order = true, 0
-		case entryEnd:
-			end, err := d.uvarint()
-			if err != nil {
-				return err
-			}
-			if !inside {
-				return d.bad("end without a transaction")
-			}
-			inside = false
-			if err := v.End(t, change.LSN(end)); err != nil {
-				return err
-			}
-		default:
-			if !inside {
-				return d.bad("change outside a transaction")
-			}
-			e, err := d.entry(change.Op(kind), t)
-			if err != nil {
-				return err
-			}
-			order++
-			if err := v.Change(t, order, e); err != nil {
-				return err
+// All yields the items of a block in order; first is the offset of its first
+// change. Everything is checked, the rows included. On foreign or damaged bytes
+// the last thing that it yields is an error that wraps ErrBlock, with the offset
+// of the change that should have come. An item is valid until the next one.
+func All(block []byte, first change.Offset) iter.Seq2[*Item, error] {
+	return func(yield func(*Item, error) bool) {
+		d := decoder{rest: block, size: len(block)}
+		it := &Item{Offset: first - 1, Txn: &d.txn}
+		err := d.head()
+		for err == nil && len(d.rest) > 0 {
+			var complete bool
+			if complete, err = d.item(it); complete && !yield(it, nil) {
+				return
 			}
 		}
+		if err != nil {
+			it.Offset++
+			yield(it, err)
+		}
 	}
-	return nil
 }
 
 type decoder struct {
-	rest []byte
-	size int
+	rest   []byte
+	size   int
+	txn    Txn  // the last that began
+	inside bool // it has not ended
+	order  uint64
+}
+
+// item reads on. It reports false for the beginning of a transaction.
+func (d *decoder) item(it *Item) (complete bool, err error) {
+	kind := d.rest[0]
+	d.rest = d.rest[1:]
+	switch kind {
+	case entryBegin:
+		if d.inside {
+			return false, d.bad("a transaction begins inside another")
+		}
+		d.inside, d.order = true, 0
+		d.txn, err = d.begin()
+		return false, err
+	case entryEnd:
+		end, err := d.uvarint()
+		if err != nil {
+			return false, err
+		}
+		if !d.inside {
+			return false, d.bad("end without a transaction")
+		}
+		d.inside = false
+		it.Entry, it.Ends, it.End = Entry{}, true, change.LSN(end)
+		return true, nil
+	}
+	if !d.inside {
+		return false, d.bad("change outside a transaction")
+	}
+	e, err := d.entry(change.Op(kind), &d.txn)
+	if err != nil {
+		return false, err
+	}
+	d.order++
+	it.Offset++
+	it.Order, it.Entry, it.Ends, it.End = d.order, e, false, 0
+	return true, nil
 }
 
 func (d *decoder) bad(what string) error {
 	return fmt.Errorf("%w: %s at byte %d", ErrBlock, what, d.size-len(d.rest))
 }
 
-func (d *decoder) head() (t Txn, order uint64, inside bool, err error) {
+// head reads whether the block begins inside a transaction, and inside which.
+func (d *decoder) head() (err error) {
 	if len(d.rest) == 0 {
-		return t, 0, false, d.bad("empty")
+		return d.bad("empty")
 	}
 	flags := d.rest[0]
 	d.rest = d.rest[1:]
 	if flags&^headInside != 0 {
-		return t, 0, false, d.bad("unknown head flags")
+		return d.bad("unknown head flags")
 	}
-	if flags&headInside == 0 {
-		return t, 0, false, nil
+	if d.inside = flags&headInside != 0; !d.inside {
+		return nil
 	}
-	if t, err = d.txn(); err != nil {
-		return t, 0, false, err
+	if d.txn, err = d.begin(); err != nil {
+		return err
 	}
-	order, err = d.uvarint()
-	return t, order, true, err
+	d.order, err = d.uvarint()
+	return err
 }
 
 func (d *decoder) uvarint() (uint64, error) {
@@ -115,7 +131,7 @@ func (d *decoder) varint() (int64, error) {
 	return v, nil
 }
 
-func (d *decoder) txn() (Txn, error) {
+func (d *decoder) begin() (Txn, error) {
 	xid, err := d.uvarint()
 	if err != nil {
 		return Txn{}, err
@@ -147,7 +163,7 @@ func (d *decoder) txn() (Txn, error) {
 	return t, nil
 }
 
-func (d *decoder) entry(op change.Op, t Txn) (e Entry, err error) {
+func (d *decoder) entry(op change.Op, t *Txn) (e Entry, err error) {
 	e.Op = op
 	if op != change.Truncate && !hasBefore(op) && !hasAfter(op) {
 		return e, d.bad(fmt.Sprintf("unknown operation %#x", byte(op)))
