@@ -1,6 +1,6 @@
 // Package feeds fills carbond by itself: it polls the Verra registry,
 // Carbonmark, a finance provider and news feeds, and hands what they publish to
-// a Writer, which is a Postgres (SQLWriter) or the store itself.
+// a Writer, which is a Postgres (feeds/postgres) or the store itself.
 //
 // Place in the flow: feeds -> Postgres -> replicate -> store, or, without a
 // Postgres, feeds -> store. The parsers live in the sub-packages (verra,

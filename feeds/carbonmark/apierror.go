@@ -1,7 +1,6 @@
 package carbonmark
 
 import (
-	"errors"
 	"fmt"
 
 	"carbond/feeds/internal/payload"
@@ -32,19 +31,6 @@ func (e *APIError) Error() string {
 // Unwrap makes an APIError match payload.ErrShape.
 func (e *APIError) Unwrap() error { return payload.ErrShape }
 
-// ParseError reads the body of a failed call for its message. It gives an
-// *APIError, or the named error of a body that is no error object.
-func ParseError(body []byte, contentType string) error {
-	b, err := payload.JSON(body, contentType, payload.Object)
-	if err != nil {
-		return fmt.Errorf("read carbonmark error: %w", err)
-	}
-	if err := apiError(b); err != nil {
-		return err
-	}
-	return fmt.Errorf("read carbonmark error: %w: no message", payload.ErrShape)
-}
-
 // apiError returns the error object in b, nil when it is none.
 func apiError(b []byte) error {
 	var raw struct {
@@ -63,11 +49,4 @@ func apiError(b []byte) error {
 		return nil
 	}
 	return e
-}
-
-// IsAPIError reports whether err carries the service's own error object.
-func IsAPIError(err error) (*APIError, bool) {
-	var e *APIError
-	ok := errors.As(err, &e)
-	return e, ok
 }

@@ -40,32 +40,12 @@ var parsers = map[string]func([]byte, string) (any, error){
 		p, err := carbonmark.ParseProjects(b, ct)
 		return withRows{p, rowsOf(p.Rows)}, err
 	},
-	"project": func(b []byte, ct string) (any, error) {
-		p, tally, err := carbonmark.ParseProject(b, ct)
-		return withRows{map[string]any{"project": p, "tally": tally}, []carbonmark.Row{p.Row()}}, err
-	},
 	"prices": func(b []byte, ct string) (any, error) {
 		p, err := carbonmark.ParsePrices(b, ct)
 		return withRows{p, carbonmark.CreditRows(p.Rows, map[string]string{"VCS-934": "Blue Heron"})}, err
 	},
-	"countries":  func(b []byte, ct string) (any, error) { v, err := carbonmark.ParseCountries(b, ct); return v, err },
-	"categories": func(b []byte, ct string) (any, error) { v, err := carbonmark.ParseCategories(b, ct); return v, err },
-	"vintages":   func(b []byte, ct string) (any, error) { v, err := carbonmark.ParseVintages(b, ct); return v, err },
-	"error": func(b []byte, ct string) (any, error) {
-		err := carbonmark.ParseError(b, ct)
-		e, _ := carbonmark.IsAPIError(err)
-		return e, err
-	},
-	"credits": func(b []byte, ct string) (any, error) {
-		p, err := carbonmark.ParseCredits(b, ct)
-		return withRows{p, rowsOf(p.Rows)}, err
-	},
 	"graph projects": func(b []byte, ct string) (any, error) {
 		p, err := carbonmark.ParseGraphProjects(b, ct)
-		return withRows{p, rowsOf(p.Rows)}, err
-	},
-	"offsets": func(b []byte, ct string) (any, error) {
-		p, err := carbonmark.ParseOffsets(b, ct)
 		return withRows{p, rowsOf(p.Rows)}, err
 	},
 }
@@ -83,17 +63,13 @@ var fixtures = map[string]struct {
 	"v20_carbonProjects_nasty.json":              {parser: "projects"},
 	"v16_carbonProjects_bare_array.json":         {parser: "projects"},
 	"v20_carbonProjects_items_null.json":         {"projects", payload.ErrShape},
-	"v20_carbonProject_detail.json":              {parser: "project"},
 	"v20_prices.json":                            {parser: "prices"},
 	"v20_prices_empty.json":                      {parser: "prices"},
-	"v20_countries.json":                         {parser: "countries"},
-	"v20_categories.json":                        {parser: "categories"},
-	"v20_vintages.json":                          {parser: "vintages"},
-	"error_400.json":                             {"error", payload.ErrShape},
-	"error_401.json":                             {"error", payload.ErrShape},
-	"error_404.json":                             {"error", payload.ErrShape},
-	"error_429.http":                             {"error", payload.ErrShape},
-	"error_500.json":                             {"error", payload.ErrShape},
+	"error_400.json":                             {"projects", payload.ErrShape},
+	"error_401.json":                             {"projects", payload.ErrShape},
+	"error_404.json":                             {"projects", payload.ErrShape},
+	"error_429.http":                             {"projects", payload.ErrShape},
+	"error_500.json":                             {"projects", payload.ErrShape},
 	"html_200_instead_of_json.html":              {"projects", payload.ErrHTML},
 	"html_502.html":                              {"projects", payload.ErrHTML},
 	"truncated.json":                             {"projects", payload.ErrTruncated},
@@ -101,20 +77,18 @@ var fixtures = map[string]struct {
 	"subgraph/carbonProjects_page2.json":         {parser: "graph projects"},
 	"subgraph/carbonProjects_nasty.json":         {parser: "graph projects"},
 	"subgraph/empty.json":                        {parser: "graph projects"},
-	"subgraph/carbonCredits.json":                {parser: "credits"},
-	"subgraph/bridged_carbonOffsets_legacy.json": {parser: "offsets"},
-	"subgraph/data_null_200.json":                {"credits", payload.ErrShape},
-	"subgraph/error_429.http":                    {"credits", carbonmark.ErrRate},
-	"subgraph/error_auth_invalid_200.json":       {"credits", carbonmark.ErrAuth},
-	"subgraph/error_auth_missing_200.json":       {"credits", carbonmark.ErrAuth},
-	"subgraph/error_bad_indexers_200.json":       {"credits", carbonmark.ErrIndexers},
-	"subgraph/error_endpoint_removed_200.json":   {"credits", carbonmark.ErrRemoved},
-	"subgraph/error_first_too_big_200.json":      {"credits", carbonmark.ErrQuery},
-	"subgraph/error_payment_200.json":            {"credits", carbonmark.ErrPayment},
-	"subgraph/error_query_200.json":              {"credits", carbonmark.ErrQuery},
-	"subgraph/error_subgraph_not_found_200.json": {"credits", carbonmark.ErrNoGraph},
-	"subgraph/error_timeout_200.json":            {"credits", carbonmark.ErrIndexers},
-	"subgraph/html_502.html":                     {"credits", payload.ErrHTML},
+	"subgraph/data_null_200.json":                {"graph projects", payload.ErrShape},
+	"subgraph/error_429.http":                    {"graph projects", carbonmark.ErrRate},
+	"subgraph/error_auth_invalid_200.json":       {"graph projects", carbonmark.ErrAuth},
+	"subgraph/error_auth_missing_200.json":       {"graph projects", carbonmark.ErrAuth},
+	"subgraph/error_bad_indexers_200.json":       {"graph projects", carbonmark.ErrIndexers},
+	"subgraph/error_endpoint_removed_200.json":   {"graph projects", carbonmark.ErrRemoved},
+	"subgraph/error_first_too_big_200.json":      {"graph projects", carbonmark.ErrQuery},
+	"subgraph/error_payment_200.json":            {"graph projects", carbonmark.ErrPayment},
+	"subgraph/error_query_200.json":              {"graph projects", carbonmark.ErrQuery},
+	"subgraph/error_subgraph_not_found_200.json": {"graph projects", carbonmark.ErrNoGraph},
+	"subgraph/error_timeout_200.json":            {"graph projects", carbonmark.ErrIndexers},
+	"subgraph/html_502.html":                     {"graph projects", payload.ErrHTML},
 	"subgraph/partial_data_with_errors_200.json": {"graph projects", carbonmark.ErrPartial},
 	"subgraph/truncated.json":                    {"graph projects", payload.ErrTruncated},
 }
@@ -133,7 +107,7 @@ func TestGolden(t *testing.T) {
 			if !errors.Is(err, f.err) {
 				t.Fatalf("error %v, want %v", err, f.err)
 			}
-			if err != nil && f.parser != "error" {
+			if err != nil {
 				v = nil // a failed call has no result
 			}
 			golden.Check(t, name, v, err)
@@ -185,10 +159,10 @@ func TestForeignBodiesGiveNamedErrors(t *testing.T) {
 func TestErrorObjectsInPlaceOfData(t *testing.T) {
 	t.Parallel()
 	for file, status := range map[string]int{"error_400.json": 400, "error_401.json": 401, "error_404.json": 404, "error_500.json": 0} {
-		for _, parser := range []string{"projects", "project", "prices", "countries", "vintages"} {
+		for _, parser := range []string{"projects", "prices"} {
 			_, err := parsers[parser](golden.Read(t, file), jsonType)
-			e, ok := carbonmark.IsAPIError(err)
-			if !ok || e.Status != status || e.Message == "" || !errors.Is(err, payload.ErrShape) {
+			var e *carbonmark.APIError
+			if !errors.As(err, &e) || e.Status != status || e.Message == "" || !errors.Is(err, payload.ErrShape) {
 				t.Errorf("%s of %s: %v", parser, file, err)
 			}
 		}
@@ -213,7 +187,7 @@ func TestTransientErrors(t *testing.T) {
 func TestKeyErrorsAreNotRepeated(t *testing.T) {
 	t.Parallel()
 	for _, message := range []string{"auth error: malformed API key: 0123secret", "payment required for 0123secret"} {
-		_, err := carbonmark.ParseCredits([]byte(`{"errors":[{"message":"`+message+`"}]}`), jsonType)
+		_, err := carbonmark.ParseGraphProjects([]byte(`{"errors":[{"message":"`+message+`"}]}`), jsonType)
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", message, err)
 		}

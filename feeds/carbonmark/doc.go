@@ -9,8 +9,7 @@
 //	page, err := carbonmark.ParseProjects(do(c.Projects(200, offset)))
 //	for _, p := range page.Rows { rows = append(rows, p.Row()) }
 //
-// A sweep raises offset by page.Tally.Elements until a page has none, sums
-// page.Count, and is accepted by payload.CheckCount against page.Total and the
+// A sweep raises offset by page.Tally.Elements until a page has none, and is accepted by payload.CheckCount against page.Total and the
 // last sweep only. Between sweeps, ParsePrices and CreditRows give what is for
 // sale by vintage.
 //

@@ -46,19 +46,19 @@ func TestOnChainAmounts(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			page, err := carbonmark.ParseCredits([]byte(`{"data":{"carbonCredits":[{"id":"0x1","currentSupply":`+c.json+`}]}}`), "")
+			page, err := carbonmark.ParseGraphProjects([]byte(`{"data":{"carbonProjects":[{"id":"VCS-1","carbonCredits":[{"id":"0x1","currentSupply":`+c.json+`}]}]}}`), "")
 			if err != nil || len(page.Rows) != 1 {
 				t.Fatal(err, page)
 			}
 			text, value := "?", "?"
-			if s := page.Rows[0].Supply; s != nil {
+			if s := page.Rows[0].Credits[0].Supply; s != nil {
 				text, value = s.Text, fmt.Sprint(s.Value)
 			}
 			if text != c.text || value != c.value || num(page.Rows[0].Row().Amount) != c.value {
 				t.Errorf("%s = %s", text, value)
 			}
 			absent := c.json == "null" || c.json == `""`
-			if refused := page.Tally.Refused["currentSupply"] == 1; refused != (c.text == "?" && !absent) {
+			if refused := page.Tally.Refused["carbonCredits.currentSupply"] == 1; refused != (c.text == "?" && !absent) {
 				t.Errorf("refused: %v", page.Tally.Refused)
 			}
 		})
@@ -161,26 +161,6 @@ func TestPrices(t *testing.T) {
 	}
 	if want := []string{"VCS-1-2020 One ?", "VCS-1-2021 One 3"}; !slices.Equal(got, want) {
 		t.Errorf("%q", got)
-	}
-}
-
-func TestListsOfOddElements(t *testing.T) {
-	t.Parallel()
-	c, err := carbonmark.ParseCountries([]byte(`[{"id":"Brazil"},null,{"id":""},{"id":"Brazil"},{"id":" Viet Nam "},"x"]`), "")
-	if err != nil || !slices.Equal(c, []string{"Brazil", "Viet Nam"}) {
-		t.Errorf("%q %v", c, err)
-	}
-	v, err := carbonmark.ParseVintages([]byte(`["2012",2011,null,"1970","FY21","2012"]`), "")
-	if err != nil || !slices.Equal(v, []int32{2011, 2012}) {
-		t.Errorf("%v %v", v, err)
-	}
-	for _, body := range []string{`["a","b"]`, `[{"name":"x"}]`} {
-		if c, err := carbonmark.ParseCountries([]byte(body), ""); err == nil {
-			t.Errorf("countries of %s: %q", body, c)
-		}
-		if v, err := carbonmark.ParseVintages([]byte(body), ""); err == nil {
-			t.Errorf("vintages of %s: %v", body, v)
-		}
 	}
 }
 

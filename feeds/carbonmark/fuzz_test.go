@@ -66,12 +66,8 @@ func FuzzProjects(f *testing.F) {
 func FuzzGraph(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		c, err := carbonmark.ParseCredits(body, jsonType)
-		check(t, rowsOf(c.Rows), c.Tally, err)
 		p, err := carbonmark.ParseGraphProjects(body, jsonType)
 		check(t, rowsOf(p.Rows), p.Tally, err)
-		o, err := carbonmark.ParseOffsets(body, jsonType)
-		check(t, rowsOf(o.Rows), o.Tally, err)
 	})
 }
 

@@ -119,35 +119,10 @@ type rawGraphProject struct {
 	Credits  json.RawMessage `json:"carbonCredits"`
 }
 
-// rawOffset is a credit of the older subgraph.
-type rawOffset struct {
-	ID        payload.Text   `json:"id"`
-	ProjectID payload.Text   `json:"projectID"`
-	Name      payload.Text   `json:"name"`
-	Country   payload.Text   `json:"country"`
-	Bridge    payload.Text   `json:"bridge"`
-	Vintage   payload.Number `json:"vintage"` // unix seconds
-	Year      payload.Number `json:"vintageYear"`
-	Supply    payload.Text   `json:"currentSupply"`
-	Bridged   payload.Text   `json:"totalBridged"`
-	Retired   payload.Text   `json:"totalRetired"`
-}
-
-// ParseCredits reads a page of carbonCredits. Errors are the named ones of this
-// package and of package payload.
-func ParseCredits(body []byte, contentType string) (GraphPage[Credit], error) {
-	return graphPage("carbonCredits", body, contentType, (*rawCredit).credit, Credit.key)
-}
-
-// ParseGraphProjects reads a page of carbonProjects; see ParseCredits.
+// ParseGraphProjects reads a page of carbonProjects. Errors are the named ones of
+// this package and of package payload.
 func ParseGraphProjects(body []byte, contentType string) (GraphPage[GraphProject], error) {
 	return graphPage("carbonProjects", body, contentType, (*rawGraphProject).project, func(p GraphProject) string { return p.ID })
-}
-
-// ParseOffsets reads a page of carbonOffsets, the credits of the older subgraph;
-// see ParseCredits.
-func ParseOffsets(body []byte, contentType string) (GraphPage[Credit], error) {
-	return graphPage("carbonOffsets", body, contentType, (*rawOffset).credit, Credit.key)
 }
 
 func (c Credit) key() string { return c.ID }
@@ -166,6 +141,10 @@ func graphPage[R, T any](
 	}
 	p.Last = lastID(list)
 	return p, nil
+}
+
+type rawID struct {
+	ID payload.Text `json:"id"`
 }
 
 // lastID returns the last raw id of a list, which is where the next page begins
@@ -197,22 +176,6 @@ func (r *rawCredit) credit(t *payload.Tally) (Credit, bool) {
 	default:
 		c.ProjectID, c.ProjectName = projectKey(p.ID), clean(p.Name, maxName)
 		c.Country, c.Registry = text.Country(p.Country.String()), clean(p.Registry, maxLabel)
-	}
-	return c, true
-}
-
-func (r *rawOffset) credit(t *payload.Tally) (Credit, bool) {
-	c := Credit{
-		ID: clean(r.ID, maxLabel), Bridge: clean(r.Bridge, maxLabel), ProjectID: projectKey(r.ProjectID),
-		ProjectName: clean(r.Name, maxName), Country: text.Country(r.Country.String()),
-	}
-	if c.ID == "" {
-		return Credit{}, false
-	}
-	c.Supply, c.Bridged, c.Retired = wei(r.Supply, "currentSupply", t), wei(r.Bridged, "totalBridged", t), wei(r.Retired, "totalRetired", t)
-	c.Vintage = year(r.Year, "vintageYear", t)
-	if s, ok := r.Vintage.Int(); ok && c.Vintage == nil && s > 0 && s < 1<<33 {
-		c.Vintage = year(payload.ParseNumber(fmt.Sprint(time.Unix(s, 0).UTC().Year())), "vintage", t)
 	}
 	return c, true
 }

@@ -30,25 +30,11 @@ const metaQuery = ` _meta { block { number timestamp } deployment hasIndexingErr
 
 const creditFields = ` id vintage currentSupply bridged retired bridgeProtocol`
 
-// Credits builds the call for the page of credits after the id last ("" for
-// the first page), for ParseCredits. first is cut to 1..MaxFirst.
-func (c GraphClient) Credits(last string, first int) (Request, error) {
-	return c.query(`query($first: Int!, $last: String!) { carbonCredits(first: $first, orderBy: id, where: {id_gt: $last}) {`+
-		creditFields+` project { id name country registry projectID } }`+metaQuery+` }`, last, first)
-}
-
 // Projects builds the call for the page of projects with their credits after
 // the id last, for ParseGraphProjects.
 func (c GraphClient) Projects(last string, first int) (Request, error) {
 	return c.query(`query($first: Int!, $last: String!) { carbonProjects(first: $first, orderBy: id, where: {id_gt: $last}) {`+
 		` id registry projectID name country category carbonCredits(first: `+strconv.Itoa(maxNested)+`) {`+creditFields+` } }`+metaQuery+` }`, last, first)
-}
-
-// Offsets builds the call for the page of credits of the older subgraph after
-// the id last, for ParseOffsets.
-func (c GraphClient) Offsets(last string, first int) (Request, error) {
-	return c.query(`query($first: Int!, $last: String!) { carbonOffsets(first: $first, orderBy: id, where: {id_gt: $last}) {`+
-		` id projectID name country vintage vintageYear currentSupply totalBridged totalRetired bridge }`+metaQuery+` }`, last, first)
 }
 
 func (c GraphClient) query(query, last string, first int) (Request, error) {

@@ -42,11 +42,6 @@ func (c Client) Projects(limit, offset int) Request {
 	return c.get("/carbonProjects", q)
 }
 
-// Project builds the call for one project by key, for ParseProject.
-func (c Client) Project(key string) Request {
-	return c.get("/carbonProjects/"+url.PathEscape(key), nil)
-}
-
 // Prices builds the call for the offers, of all projects or those with the
 // given keys, for ParsePrices.
 func (c Client) Prices(keys ...string) Request {
@@ -56,15 +51,6 @@ func (c Client) Prices(keys ...string) Request {
 	}
 	return c.get("/prices", q)
 }
-
-// Countries, Vintages and Categories build the calls for the three lists.
-func (c Client) Countries() Request { return c.get("/countries", nil) }
-
-// Vintages builds the call for ParseVintages.
-func (c Client) Vintages() Request { return c.get("/vintages", nil) }
-
-// Categories builds the call for ParseCategories.
-func (c Client) Categories() Request { return c.get("/categories", nil) }
 
 func (c Client) get(path string, q url.Values) Request {
 	base := c.Base

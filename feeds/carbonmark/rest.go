@@ -67,11 +67,6 @@ type Page[T any] struct {
 	Tally payload.Tally `json:"tally"`
 }
 
-// Count is the number of distinct elements that the page accounts for: its rows
-// and the elements that could not be used. Sum it over a sweep for
-// payload.CheckCount against Total.
-func (p Page[T]) Count() int { return len(p.Rows) + p.Tally.Skipped() }
-
 // ParseProjects reads one page of projects: the envelope {items, itemsCount}
 // that the service answers since version 17, or the bare array before it. A
 // list of null is payload.ErrShape; an error object is an *APIError, which is
@@ -88,29 +83,6 @@ func ParseProjects(body []byte, contentType string) (Page[Project], error) {
 	}
 	p.Total = total
 	return p, nil
-}
-
-// ParseProject reads the answer for one project. One without a usable key is
-// payload.ErrShape.
-func ParseProject(body []byte, contentType string) (Project, payload.Tally, error) {
-	var t payload.Tally
-	b, err := payload.JSON(body, contentType, payload.Object)
-	if err != nil {
-		return Project{}, t, fmt.Errorf("read carbonmark project: %w", err)
-	}
-	var raw rawProject
-	if err := payload.Unmarshal(b, &raw); err != nil {
-		return Project{}, t, fmt.Errorf("read carbonmark project: %w", err)
-	}
-	p, ok := raw.project(&t)
-	if !ok {
-		err := apiError(b)
-		if err == nil {
-			err = fmt.Errorf("%w: no usable key", payload.ErrShape)
-		}
-		return Project{}, t, fmt.Errorf("read carbonmark project: %w", err)
-	}
-	return p, t, nil
 }
 
 // listOf returns the array of an answer and the total that it announces.

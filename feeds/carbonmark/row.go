@@ -21,11 +21,6 @@ func (p Project) Row() Row {
 	return Row{ID: p.Key, ProjectID: p.Key, ProjectName: p.Name, Vintage: newest(p.Vintages), Amount: p.Supply}
 }
 
-// Row returns the row of one credit of the subgraph.
-func (c Credit) Row() Row {
-	return Row{ID: c.ID, ProjectID: c.ProjectID, ProjectName: c.ProjectName, Vintage: c.Vintage, Amount: c.Supply.float()}
-}
-
 // Row returns the row of a project of the subgraph, as Project.Row does for the
 // main service, so that the two can stand in for each other.
 func (p GraphProject) Row() Row {

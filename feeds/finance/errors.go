@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"carbond/feeds/internal/payload"
@@ -54,36 +53,6 @@ var (
 
 // maxElements bounds the entries and the bars that one answer may hold.
 const maxElements = 10_000
-
-// Classify names the failure of an answer by its status and, where that says
-// more, its body: nil for 200. It is what callers use before they parse; the
-// parsers find the same failures in bodies that arrive with status 200.
-func Classify(status int, contentType string, body []byte) error {
-	if status == http.StatusOK {
-		return nil
-	}
-	if err := bodyError(body, contentType); err != nil && !errors.Is(err, payload.ErrHTML) {
-		return fmt.Errorf("status %d: %w", status, err)
-	}
-	err := ErrUpstream
-	switch {
-	case status == http.StatusTooManyRequests:
-		err = ErrRateLimited
-	case status == http.StatusUnauthorized:
-		err = ErrUnauthorized
-	case status == http.StatusForbidden || status == 999:
-		err = ErrDenied
-	case status == http.StatusNotFound:
-		err = ErrNotFound
-	case status == http.StatusUnprocessableEntity:
-		err = ErrUnprocessable
-	case status >= 500:
-		err = ErrUnavailable
-	case status >= 400:
-		err = ErrBadRequest
-	}
-	return fmt.Errorf("status %d: %w", status, err)
-}
 
 // bodyError recognises the failures that Yahoo puts into a body, whatever the
 // status: texts, pages and error objects. It is nil for anything else.

@@ -171,31 +171,6 @@ func TestCrumb(t *testing.T) {
 	}
 }
 
-func TestClassify(t *testing.T) {
-	tests := map[string]struct {
-		status int
-		body   string
-		err    error
-	}{
-		"fine":              {status: 200},
-		"429":               {status: 429, err: finance.ErrRateLimited},
-		"401":               {status: 401, err: finance.ErrUnauthorized},
-		"401 crumb":         {status: 401, body: `{"finance":{"result":null,"error":{"code":"Unauthorized","description":"Invalid Crumb"}}}`, err: finance.ErrInvalidCrumb},
-		"403":               {status: 403, body: "<html>", err: finance.ErrDenied},
-		"404":               {status: 404, err: finance.ErrNotFound},
-		"400 symbols":       {status: 400, body: `{"spark":{"result":null,"error":{"code":"Bad Request","description":"too many symbols"}}}`, err: finance.ErrTooManySymbols},
-		"502":               {status: 502, body: "<html>bad gateway", err: finance.ErrUnavailable},
-		"503 in disguise":   {status: 503, body: "Too Many Requests", err: finance.ErrRateLimited},
-		"302 to nowhere":    {status: 302, err: finance.ErrUpstream},
-		"500 unknown error": {status: 500, body: `{"chart":{"error":{"code":"Odd <b>thing</b>"}}}`, err: finance.ErrUpstream},
-	}
-	for name, tc := range tests {
-		if err := finance.Classify(tc.status, "", []byte(tc.body)); !errors.Is(err, tc.err) {
-			t.Errorf("%s: %v, want %v", name, err, tc.err)
-		}
-	}
-}
-
 // Whatever arrives, a Result obeys the invariants of the package.
 func FuzzParse(f *testing.F) {
 	for name := range fixtures {

@@ -71,15 +71,15 @@ var fixtures = map[string]struct {
 	"crumb_429.txt":                  {parse: crumb, err: finance.ErrRateLimited},
 	"crumb_html.txt":                 {parse: crumb, err: payload.ErrHTML},
 	"error_429.http":                 {parse: response, err: finance.ErrRateLimited},
-	"error_999.http":                 {parse: response, err: finance.ErrDenied},
+	"error_999.http":                 {parse: response, err: payload.ErrHTML},
 	"tickers47.json":                 {parse: finance.ParseSpark, err: payload.ErrShape},
 }
 
 // batch returns one of the three requests for the default tickers.
 func batch(i int) string { return strings.Join(finance.Batches(finance.DefaultTickers())[i], ",") }
 
-// response classifies a raw HTTP answer.
-func response(raw []byte, _ string, _ finance.Ask) (finance.Result, error) {
+// response reads the body of a raw HTTP answer, whatever its status.
+func response(raw []byte, contentType string, ask finance.Ask) (finance.Result, error) {
 	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), nil)
 	if err != nil {
 		return finance.Result{}, err
@@ -88,7 +88,7 @@ func response(raw []byte, _ string, _ finance.Ask) (finance.Result, error) {
 	if err != nil {
 		return finance.Result{}, err
 	}
-	return finance.Result{}, finance.Classify(resp.StatusCode, resp.Header.Get("Content-Type"), body)
+	return finance.ParseSpark(body, contentType, ask)
 }
 
 func TestFixtures(t *testing.T) {

@@ -10,11 +10,7 @@ import (
 
 func (w *World) carbonmarkRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+CarbonmarkPath+"/carbonProjects", w.carbonProjects)
-	mux.HandleFunc("GET "+CarbonmarkPath+"/carbonProjects/{key}", w.carbonProject)
 	mux.HandleFunc("GET "+CarbonmarkPath+"/prices", w.prices)
-	mux.HandleFunc("GET "+CarbonmarkPath+"/countries", w.lists(func(o *offer) string { return o.project.country.name }, true))
-	mux.HandleFunc("GET "+CarbonmarkPath+"/categories", w.lists(func(o *offer) string { return o.project.kind.category }, true))
-	mux.HandleFunc("GET "+CarbonmarkPath+"/vintages", w.lists(func(o *offer) string { return strconv.Itoa(o.vintage) }, false))
 }
 
 func (o *offer) key() string { return fmt.Sprintf("VCS-%d", o.project.number) }
@@ -59,23 +55,6 @@ func (w *World) carbonProjects(rw http.ResponseWriter, r *http.Request) {
 	reply(rw, http.StatusOK, object{"items": items, "itemsCount": total})
 }
 
-func (w *World) carbonProject(rw http.ResponseWriter, r *http.Request) {
-	var doc object
-	w.look(func() {
-		for _, o := range w.offers {
-			if o.key() == r.PathValue("key") {
-				doc = o.object()
-				doc["prices"] = []object{}
-			}
-		}
-	})
-	if doc == nil {
-		reply(rw, http.StatusNotFound, object{"statusCode": 404, "error": "Not Found", "message": "Project not found"})
-		return
-	}
-	reply(rw, http.StatusOK, doc)
-}
-
 // prices answers the offers, of all projects or those asked for.
 func (w *World) prices(rw http.ResponseWriter, r *http.Request) {
 	only := r.URL.Query().Get("projectIds")
@@ -104,29 +83,6 @@ func (o *offer) priceObject() object {
 			},
 			"sellerId": id[:42], "expiresAfter": "4102444800",
 		},
-	}
-}
-
-// lists answers the distinct values of a property: objects with an id, or bare.
-func (w *World) lists(of func(*offer) string, objects bool) http.HandlerFunc {
-	return func(rw http.ResponseWriter, _ *http.Request) {
-		var all []string
-		w.look(func() {
-			for _, o := range w.offers {
-				all = append(all, of(o))
-			}
-		})
-		slices.Sort(all)
-		all = slices.Compact(all)
-		if !objects {
-			reply(rw, http.StatusOK, all)
-			return
-		}
-		ids := make([]object, len(all))
-		for i, s := range all {
-			ids[i] = object{"id": s}
-		}
-		reply(rw, http.StatusOK, ids)
 	}
 }
 

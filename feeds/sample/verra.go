@@ -19,9 +19,6 @@ func (w *World) verraRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+VerraPath+"/cms-resources/public/standardsByRegistry/VERRA", standards)
 	mux.HandleFunc("POST "+reports+"/{resource}/publicReportPageSearch", w.search)
 	mux.HandleFunc("POST "+reports+"/{resource}/aggregateResultBySearchFilter", w.aggregate)
-	mux.HandleFunc("POST "+reports+"/project/publicProjectsSum", w.projectsSum)
-	mux.HandleFunc("GET "+VerraPath+"/br-reg/rest/public-report-manager/getProjectById/{number}/Markit", w.detail)
-	mux.HandleFunc("POST "+VerraPath+"/raas-credit-api/mixed-unit-manager/public/getAllStatistics", w.statistics)
 }
 
 // environment is the configuration document, pointing back at this server.
@@ -148,74 +145,6 @@ func (u units) cancellation() object {
 	o := u.base()
 	o["cancellation_date"], o["status"] = stamp(u.at), "Cancelled"
 	return o
-}
-
-func (w *World) projectsSum(rw http.ResponseWriter, r *http.Request) {
-	if !admitted(rw, r) {
-		return
-	}
-	total := 0
-	w.look(func() { total = len(w.projects) })
-	reply(rw, http.StatusOK, object{"average": 0, "sum": 0, "total": total, "additionalTotals": nil})
-}
-
-// find returns the project with a number or an internal id, nil for none.
-func (w *World) find(id int64) *project {
-	for _, p := range w.projects {
-		if p.number == id || p.entity == id {
-			return p
-		}
-	}
-	return nil
-}
-
-func (w *World) detail(rw http.ResponseWriter, r *http.Request) {
-	if !admitted(rw, r) {
-		return
-	}
-	number, _ := strconv.ParseInt(r.PathValue("number"), 10, 64)
-	var doc object
-	w.look(func() {
-		p := w.find(number)
-		if p == nil {
-			return
-		}
-		list := []object{}
-		for _, u := range w.issuances {
-			if u.project == p {
-				list = append(list, object{"vintage": strconv.Itoa(u.vintage), "quantity": u.quantity, "issue_date": u.at.UnixMilli()})
-			}
-		}
-		doc = object{
-			"project_id": p.entity, "vcs_project_id": strconv.FormatInt(p.number, 10), "project_name": p.name,
-			"state_name": p.state.label, "state_code": p.state.code, "standard_id": vcsStandard,
-			"country_name": p.country.name, "project_description": "Invented description of " + p.name + ".",
-			"website": "", "mixedUnitList": list, "documentList": []object{},
-		}
-	})
-	if doc == nil {
-		return // the registry answers 200 without a body
-	}
-	reply(rw, http.StatusOK, doc)
-}
-
-func (w *World) statistics(rw http.ResponseWriter, r *http.Request) {
-	if !admitted(rw, r) {
-		return
-	}
-	var in struct {
-		Project int64 `json:"project_id"`
-	}
-	if !read(rw, r, &in) {
-		return
-	}
-	q := object{}
-	w.look(func() {
-		if p := w.find(in.Project); p != nil && p.issued > 0 {
-			q = object{"Issued": p.issued, "Active": p.left(), "Retired": p.retired, "Buffer": 0, "Unit_Cancelled": p.cancelled}
-		}
-	})
-	reply(rw, http.StatusOK, object{"quantitiesByStateCode": q})
 }
 
 // read decodes a request of at most 64 KiB.

@@ -98,7 +98,7 @@ func (s *Poller) fallbackBase() string {
 // stands in for the whole registry: a document that was copied from the real
 // site never leads a test or a demo out to it.
 func (s *Poller) confine(env Environment) (Environment, error) {
-	for _, p := range []*string{&env.Search, &env.Detail, &env.Credit, &env.CMS} {
+	for _, p := range []*string{&env.Search, &env.CMS} {
 		if *p == "" || *p == strings.TrimRight(s.opt.Base, "/") {
 			continue
 		}

@@ -23,8 +23,7 @@
 //	page, err := verra.ParseProjects(do(req))
 //
 // A sweep asks for Start 0, 400, 800 ... sorted by verra.SortSweep until Start
-// reaches page.Total, sums page.Count, and is accepted by payload.CheckCount
-// only. A ledger of more than MaxStart rows is split with ByVintage; a filter
+// reaches page.Total, and is accepted by payload.CheckCount only. A ledger of more than MaxStart rows is split with ByVintage; a filter
 // that does not make page.Total smaller was ignored by the service.
 //
 // Rows for the table come from a project and the facts of its units:

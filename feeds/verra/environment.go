@@ -25,8 +25,6 @@ const (
 // encoding an Environment shows them.
 type Environment struct {
 	Search  string // base of the searches and sums, never empty
-	Detail  string // base of the per-project document, "" when not given
-	Credit  string // base of the per-project statistics, "" when not given
 	CMS     string // base of the list of standards, "" when not given
 	headers map[string]string
 }
@@ -37,8 +35,6 @@ func ParseEnvironment(body []byte, contentType string) (Environment, error) {
 	var doc struct {
 		URIs struct {
 			Search payload.Text `json:"raasReportPublicManager"`
-			Detail payload.Text `json:"raasUri"`
-			Credit payload.Text `json:"raasCreditUri"`
 			CMS    payload.Text `json:"cmsResources"`
 			Common struct {
 				Headers map[string]payload.Text `json:"DEFAULT_HEADERS"`
@@ -50,7 +46,7 @@ func ParseEnvironment(body []byte, contentType string) (Environment, error) {
 	}
 	u := doc.URIs
 	env := Environment{
-		Search: baseURL(u.Search), Detail: baseURL(u.Detail), Credit: baseURL(u.Credit), CMS: baseURL(u.CMS),
+		Search: baseURL(u.Search), CMS: baseURL(u.CMS),
 		headers: make(map[string]string, len(u.Common.Headers)),
 	}
 	if env.Search == "" {

@@ -16,7 +16,7 @@ import (
 func named(err error) bool {
 	for _, want := range []error{
 		nil, payload.ErrEmpty, payload.ErrNull, payload.ErrHTML, payload.ErrNotJSON, payload.ErrTruncated, payload.ErrShape,
-		payload.ErrTooMany, verra.ErrNoEntities, verra.ErrUnknownProject,
+		payload.ErrTooMany, verra.ErrNoEntities,
 	} {
 		if errors.Is(err, want) {
 			return true

@@ -112,11 +112,6 @@ func addRow[R, T any, K comparable](
 	}
 }
 
-// Count is the number of distinct entities that the page accounts for: its rows
-// and the elements that could not be used. Sum it over a sweep for
-// payload.CheckCount against Total.
-func (p Page[T]) Count() int { return len(p.Rows) + p.Tally.Skipped() }
-
 // ProjectID is the id that all tables use: "VCS-934".
 func ProjectID(number int64) string { return fmt.Sprintf("VCS-%d", number) }
 

@@ -11,7 +11,7 @@ import (
 // and zero times are unset. It has no vintage and no supply: those follow from
 // issuances, retirements and cancellations, see Ledger.
 type Project struct {
-	EntityID  int64  `json:"entity_id,omitempty"` // internal id, for Client.Statistics
+	EntityID  int64  `json:"entity_id,omitempty"` // internal id
 	Number    int64  `json:"number"`
 	ProjectID string `json:"project_id"` // "VCS-<number>"
 	Name      string `json:"name,omitempty"`

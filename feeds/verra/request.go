@@ -111,31 +111,6 @@ func (c Client) Aggregate(r Resource, filters ...Filter) (Request, error) {
 	}})
 }
 
-// ProjectsSum builds the call for the number of projects, for ParseSum.
-func (c Client) ProjectsSum() (Request, error) {
-	return c.post(c.searchURL(Projects, "publicProjectsSum"), searchBody{searchFilter{FilterModel: filterModel(nil)}})
-}
-
-// Statistics builds the call for the unit counts of one project by its internal
-// id (Project.EntityID), for ParseStatistics.
-func (c Client) Statistics(entityID int64) (Request, error) {
-	standard, err := strconv.ParseInt(c.Standard.ID, 10, 64)
-	if err != nil {
-		return Request{}, fmt.Errorf("build verra statistics call: standard id %q is not a number", c.Standard.ID)
-	}
-	return c.post(c.sibling(c.Env.Credit, "raas-credit-api")+"/mixed-unit-manager/public/getAllStatistics", struct {
-		Standard int64 `json:"standard_id"`
-		Project  int64 `json:"project_id"`
-	}{standard, entityID})
-}
-
-// Detail builds the call for one project's document by its number, for
-// ParseDetail.
-func (c Client) Detail(number int64) Request {
-	u := fmt.Sprintf("%s/public-report-manager/getProjectById/%d/Markit", c.sibling(c.Env.Detail, "br-reg/rest"), number)
-	return Request{Method: http.MethodGet, URL: u, Header: c.header()}
-}
-
 // Standards builds the call for the list of standards, for ParseStandards.
 func (c Client) Standards() Request {
 	return Request{Method: http.MethodGet, URL: c.sibling(c.Env.CMS, "cms-resources") + "/public/standardsByRegistry/VERRA", Header: c.header()}

@@ -49,26 +49,13 @@ func TestRequests(t *testing.T) {
 			es + "retirements/aggregateResultBySearchFilter",
 			`{"searchFilter":{"pagination":{},"filterModel":{},"groupKeys":[],"statsSumByField":"holdingQuantity"}}`, "POST",
 		},
-		"sum": {
-			c.ProjectsSum, es + "project/publicProjectsSum",
-			`{"searchFilter":{"pagination":{},"filterModel":{}}}`, "POST",
-		},
-		"statistics": {
-			func() (verra.Request, error) { return c.Statistics(110200000671934) },
-			"https://prod-us.api.platts.com/ci-raas-prod/raas-credit-api/mixed-unit-manager/public/getAllStatistics",
-			`{"standard_id":150000000000001,"project_id":110200000671934}`, "POST",
-		},
-		"detail": {
-			func() (verra.Request, error) { return c.Detail(934), nil },
-			"https://prod-us.api.platts.com/ci-raas-prod/br-reg/rest/public-report-manager/getProjectById/934/Markit", "", "GET",
-		},
 		"standards": {
 			func() (verra.Request, error) { return c.Standards(), nil },
 			"https://prod-us.api.platts.com/ci-raas-prod/cms-resources/public/standardsByRegistry/VERRA", "", "GET",
 		},
 		"without a configuration document": {
-			func() (verra.Request, error) { return verra.Client{Standard: verra.VCS()}.Detail(1), nil },
-			"https://prod-us.api.platts.com/ci-raas-prod/br-reg/rest/public-report-manager/getProjectById/1/Markit", "", "GET",
+			func() (verra.Request, error) { return verra.Client{Standard: verra.VCS()}.Standards(), nil },
+			"https://prod-us.api.platts.com/ci-raas-prod/cms-resources/public/standardsByRegistry/VERRA", "", "GET",
 		},
 	}
 	for name, tc := range cases {
@@ -131,7 +118,7 @@ func TestHostileConfigurationDocument(t *testing.T) {
 	if got := strings.Join(env.HeaderNames(), " "); got != "appkey n" {
 		t.Errorf("headers %q", got)
 	}
-	if env.Search != "https://a.example/x" || env.Detail != "" {
+	if env.Search != "https://a.example/x" || env.CMS != "" {
 		t.Errorf("%s", env)
 	}
 	for _, bad := range []string{

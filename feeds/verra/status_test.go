@@ -106,7 +106,14 @@ func TestOwnRulesComeFirst(t *testing.T) {
 func TestRetiredReplacesOnlyActive(t *testing.T) {
 	t.Parallel()
 	n := func(v float64) *float64 { return &v }
-	gone := verra.Statistics{Issued: n(10), Retired: n(7), Cancelled: n(3)}.Facts()
+	facts := func(issued, retired, cancelled *float64) verra.Facts {
+		l := verra.NewLedger()
+		for r, tonnes := range map[verra.Resource]*float64{verra.Issuances: issued, verra.Retirements: retired, verra.Cancellations: cancelled} {
+			l.SetTotal(r, 1, tonnes)
+		}
+		return l.Facts(1)
+	}
+	gone := facts(n(10), n(7), n(3))
 	cases := map[string]struct {
 		code  string
 		facts verra.Facts
@@ -116,10 +123,10 @@ func TestRetiredReplacesOnlyActive(t *testing.T) {
 		"all gone":              {"REGISTERED", gone, verra.RowOptions{}, verra.Retired},
 		"all gone, on hold":     {"ON_HOLD", gone, verra.RowOptions{}, verra.OnHold},
 		"all gone, configured":  {"ON_HOLD", gone, verra.RowOptions{RetiredFrom: []string{verra.OnHold}}, verra.Retired},
-		"some left":             {"REGISTERED", verra.Statistics{Issued: n(10), Retired: n(7), Cancelled: n(2)}.Facts(), verra.RowOptions{}, verra.Active},
-		"nothing issued":        {"REGISTERED", verra.Statistics{Issued: n(0)}.Facts(), verra.RowOptions{}, verra.Active},
-		"cancellations unknown": {"REGISTERED", verra.Statistics{Issued: n(10), Retired: n(10)}.Facts(), verra.RowOptions{}, verra.Active},
-		"more gone than issued": {"REGISTERED", verra.Statistics{Issued: n(10), Retired: n(10), Cancelled: n(1)}.Facts(), verra.RowOptions{}, verra.Active},
+		"some left":             {"REGISTERED", facts(n(10), n(7), n(2)), verra.RowOptions{}, verra.Active},
+		"nothing issued":        {"REGISTERED", facts(n(0), nil, nil), verra.RowOptions{}, verra.Active},
+		"cancellations unknown": {"REGISTERED", facts(n(10), n(10), nil), verra.RowOptions{}, verra.Active},
+		"more gone than issued": {"REGISTERED", facts(n(10), n(10), n(1)), verra.RowOptions{}, verra.Active},
 		"nothing known":         {"REGISTERED", verra.Facts{}, verra.RowOptions{}, verra.Active},
 	}
 	for name, c := range cases {

@@ -210,18 +210,6 @@ func TestTime(t *testing.T) {
 	}
 }
 
-func TestTallyAdd(t *testing.T) {
-	t.Parallel()
-	var a, b payload.Tally
-	b.Elements, b.Nulls, b.NoKey = 3, 1, 1
-	b.Refuse("supply")
-	a.Add(b)
-	a.Add(b)
-	if a.Elements != 6 || a.Skipped() != 4 || a.Refused["supply"] != 2 || b.Refused["supply"] != 1 || a.Clean() {
-		t.Fatalf("%+v %+v", a, b)
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"n":"1,234","t":5,"l":[1,null]}`), "application/json")
 	f.Add([]byte("<html>"), "text/html")

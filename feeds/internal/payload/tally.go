@@ -1,7 +1,5 @@
 package payload
 
-import "maps"
-
 // Tally counts what a parser saw and what it left out, for the metrics and for
 // the one log line of a poll. The zero Tally is ready to use.
 type Tally struct {
@@ -24,22 +22,3 @@ func (t *Tally) Refuse(field string) {
 // Skipped is the number of elements that gave no row because they were unusable
 // (duplicates are not: their row is kept).
 func (t *Tally) Skipped() int { return t.Nulls + t.Malformed + t.NoKey }
-
-// Clean reports whether nothing was skipped or refused.
-func (t *Tally) Clean() bool { return t.Skipped() == 0 && len(t.Refused) == 0 }
-
-// Add sums another Tally into t, for feeds of several pages.
-func (t *Tally) Add(o Tally) {
-	t.Elements += o.Elements
-	t.Nulls += o.Nulls
-	t.Malformed += o.Malformed
-	t.NoKey += o.NoKey
-	t.Duplicates += o.Duplicates
-	if t.Refused == nil {
-		t.Refused = maps.Clone(o.Refused)
-		return
-	}
-	for field, n := range o.Refused {
-		t.Refused[field] += n
-	}
-}
