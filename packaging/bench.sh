@@ -17,5 +17,5 @@ trap 'exit 130' INT TERM
 if [ $# -eq 0 ]; then
 	echo
 	echo "Watchers and consumers beside 1,000 changes a second:"
-	go test ./cmd/carbond -run '^$' -bench Readers -benchtime 1x | grep '^Benchmark'
+	go test ./cmd/carbond/internal/daemon -run '^$' -bench Readers -benchtime 1x | grep '^Benchmark'
 fi

@@ -20,10 +20,10 @@ func cmdBench(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure this build on this machine, as ratios where there is something to compare with",
-		Long: "Measures cached replies beside a bare gRPC server, the cost of an update, memory and the time to\n" +
-			"start with different numbers of projects. With --postgres-url it also measures the time from\n" +
-			"commit to answer and the catch-up rate, beside bare replication clients: the database is\n" +
-			"emptied and filled for that, so give it one of its own.",
+		Long: "Measures cached replies beside a bare gRPC server, memory and the time to start with different\n" +
+			"numbers of projects. With --postgres-url it also measures the first copy beside COPY, the cost of an\n" +
+			"update, the time from commit to answer and the catch-up rate, beside bare replication clients: the\n" +
+			"database is emptied and filled for that, so give it one of its own.",
 		Example: "  carbond bench\n  carbond bench --sizes 5000,100000 --json\n  carbond bench --postgres-url postgres://postgres@127.0.0.1:54329/bench",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -36,7 +36,7 @@ func cmdBench(a *app) *cobra.Command {
 				return fmt.Errorf("make a folder for the data: %w", err)
 			}
 			defer os.RemoveAll(dir)
-			opt.Self, opt.Dir = self, dir
+			opt.Self, opt.Dir, opt.Gzip = self, dir, a.gzip
 			opt.Log = slog.New(slog.NewTextHandler(a.err, nil))
 			figures, err := bench.Run(cmd.Context(), opt)
 			write := bench.Table

@@ -12,6 +12,8 @@ import (
 	"log/slog"
 	"text/tabwriter"
 	"time"
+
+	"carbond/rpc"
 )
 
 // Options say what to measure.
@@ -23,6 +25,8 @@ type Options struct {
 	// PostgresURL is a superuser's URL of a Postgres with wal_level=logical that
 	// may be filled and restarted at will. Empty leaves out what needs one.
 	PostgresURL string
+	// Gzip is what the process has registered, nil for gRPC's own.
+	Gzip *rpc.Gzip
 	// Rows of the catch-up, 1,000,000 by default.
 	Rows int
 	// HugeRows are the rows of one large transaction, 5,000,000 by default.
@@ -69,7 +73,6 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 		run  func(context.Context, Options) ([]Figure, error)
 	}{
 		{"cached replies", cached},
-		{"view update cost", updates},
 		{"memory and start", sizes},
 	}
 	if o.PostgresURL != "" {
@@ -77,6 +80,7 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 			name string
 			run  func(context.Context, Options) ([]Figure, error)
 		}{
+			{"first copy and updates", beside},
 			{"commit to visible", latency},
 			{"catch-up", catchUp},
 			{"a large transaction", huge},

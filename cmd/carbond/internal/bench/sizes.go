@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,70 +15,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"carbond/store"
-	"carbond/store/change"
 )
-
-// updates measures the cost of one committed change beside tables of different
-// sizes, without fsync, in the processor's time.
-func updates(ctx context.Context, o Options) ([]Figure, error) {
-	var small, cost float64
-	var largest int
-	for _, n := range []int{1_000, o.Sizes[len(o.Sizes)-1]} {
-		c, err := updateCost(ctx, o, n)
-		if err != nil {
-			return nil, err
-		}
-		if small == 0 {
-			small = c
-		}
-		cost, largest = c, n
-	}
-	f := atMost(fmt.Sprintf("view update with %d projects, ratio to 1,000", largest), cost/small, "x", 2)
-	f.Goal = "flat"
-	f.Note = fmt.Sprintf("%.0f and %.0f µs of processor time for a commit of one row, fsync left out", small, cost)
-	return []Figure{f}, nil
-}
-
-func updateCost(ctx context.Context, o Options, size int) (float64, error) {
-	dir, err := os.MkdirTemp(o.Dir, "updates-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	s, err := store.Open(dir, store.Options{NoSync: true})
-	if err != nil {
-		return 0, err
-	}
-	defer s.Close()
-	if err := fill(ctx, s, size, 0); err != nil {
-		return 0, err
-	}
-	runtime.GC()
-	rel := change.Standard(change.Verra)
-	var b change.RowBuilder
-	lsn := s.Position().LSN
-	const n = 20_000
-	began := cpuTime()
-	for i := range n {
-		lsn += 10
-		err := s.Apply(ctx, []change.Txn{{
-			First: true, Final: true, CommitLSN: lsn, EndLSN: lsn + 5,
-			Changes: []change.Change{{Op: change.Update, Relation: rel, After: project(&b, i*7919%size, i)}},
-		}})
-		if err != nil {
-			return 0, err
-		}
-	}
-	return (cpuTime() - began) / n * 1e6, nil
-}
-
-func cpuTime() float64 {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
-}
 
 // The goals by number of projects: MB of memory, seconds of a start.
 var (
@@ -91,7 +27,8 @@ var (
 // to SERVING and the resident memory.
 func sizes(ctx context.Context, o Options) ([]Figure, error) {
 	var out []Figure
-	for _, n := range o.Sizes {
+	var smallest, largest float64 // MB
+	for i, n := range o.Sizes {
 		dir := filepath.Join(o.Dir, "size-"+strconv.Itoa(n))
 		if err := prepare(ctx, dir, n); err != nil {
 			return out, err
@@ -112,6 +49,12 @@ func sizes(ctx context.Context, o Options) ([]Figure, error) {
 			m = atMost(m.Name, m.Value, m.Unit, goal)
 		}
 		out = append(out, f, m)
+		if largest = rss; i == 0 {
+			smallest = rss
+		}
+	}
+	if more := o.Sizes[len(o.Sizes)-1] - o.Sizes[0]; more > 0 {
+		out = append(out, Figure{Name: "memory of one more project", Value: (largest - smallest) * 1e6 / float64(more), Unit: "bytes", Note: "a row of about 200 bytes"})
 	}
 	return out, nil
 }
