@@ -269,6 +269,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// Allows reports what the owner of a token may do, and whether that is to consume
+// and commit for a group. Without a tokens file everybody may do everything.
+func (s *Server) Allows(token, group string) (read, admin, consume bool) {
+	return s.auth.Allows(token, group)
+}
+
 // Reload reads the tokens file again; new calls get the new tokens. Nothing changes
 // when it is bad; the error then names it. certificates is what reading the files
 // of Options.TLS again has come to: with an error the tokens stay too.

@@ -69,6 +69,7 @@ var groups = []struct{ prefix, title string }{
 	{"carbond_table_", "Tables"},
 	{"carbond_cache_", "Cache of replies"},
 	{"carbond_rpc_", "API"},
+	{"carbond_kafka_", "Kafka clients"},
 	{"grpc_server_", "gRPC"},
 	{"carbond_", "Daemon"},
 }

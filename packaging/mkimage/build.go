@@ -64,11 +64,12 @@ func configure(o options, b binary, c *v1.ConfigFile) *v1.ConfigFile {
 		Cmd:          []string{"serve"},
 		StopSignal:   "SIGTERM",
 		Volumes:      map[string]struct{}{"/var/lib/carbond": {}},
-		ExposedPorts: map[string]struct{}{"50051/tcp": {}, "50080/tcp": {}},
+		ExposedPorts: map[string]struct{}{"50051/tcp": {}, "50080/tcp": {}, "9092/tcp": {}},
 		Env: []string{
 			"PATH=/usr/bin",
 			// Loopback is for hosts; in a container only published ports are open.
 			"CARBOND_GRPC_LISTEN=0.0.0.0:50051",
+			"CARBOND_KAFKA_LISTEN=0.0.0.0:9092",
 			"CARBOND_HTTP_LISTEN=0.0.0.0:50080",
 			"CARBOND_DATA_DIR=/var/lib/carbond",
 			"CARBOND_LOG_FORMAT=json",

@@ -43,7 +43,7 @@ func StartFleet(ctx context.Context, binary, dir string, expires time.Time) (*Fl
 	}
 	if f.Embedded, err = StartDaemon(ctx, "http", binary, "serve", homes[0], "CARBOND_CONFIG="+os.DevNull,
 		"CARBOND_FEEDS_ENABLED=news", "CARBOND_FEEDS_NEWS_URLS=here="+f.Upstream.URL, "CARBOND_FEEDS_INTERVAL=1s",
-		"CARBOND_VIEWS_JSONL_DIR="+filepath.Join(homes[0], "views")); err != nil {
+		"CARBOND_KAFKA_LISTEN=127.0.0.1:0", "CARBOND_VIEWS_JSONL_DIR="+filepath.Join(homes[0], "views")); err != nil {
 		return f, err
 	}
 	// Lag exists for groups alone, and a reset makes one.

@@ -240,6 +240,18 @@ func changelogRead(method string) bool {
 	return false
 }
 
+// Allows reports what the owner of a token may do, for clients that do not come by
+// gRPC, and whether that is to consume and commit for a group. Without a tokens file
+// everybody may do everything.
+func (a *Tokens) Allows(token, group string) (read, admin, consume bool) {
+	tokens := a.current.Load()
+	if tokens == nil {
+		return true, true, true
+	}
+	have, may := owner(*tokens, token, group)
+	return have >= scopeRead, have >= scopeAdmin, have >= scopeRead && (may || !bound(*tokens, group))
+}
+
 // Check refuses a call without the right token. refused is the metric's reason.
 func (a *Tokens) Check(ctx context.Context, method string) (refused string, err error) {
 	tokens := a.current.Load()
@@ -269,7 +281,7 @@ func (a *Tokens) Check(ctx context.Context, method string) (refused string, err 
 // admitted call makes it.
 func (a *Tokens) CheckGroup(ctx context.Context, group string) error {
 	tokens := a.current.Load()
-	if tokens == nil || !slices.ContainsFunc(*tokens, func(t bearer) bool { return t.group == group && group != "" }) {
+	if tokens == nil || !bound(*tokens, group) {
 		return nil
 	}
 	if _, _, may := caller(ctx, *tokens, group); may {
@@ -287,6 +299,12 @@ func caller(ctx context.Context, tokens []bearer, group string) (text string, ha
 			text = strings.TrimSpace(t)
 		}
 	}
+	have, may = owner(tokens, text, group)
+	return text, have, may
+}
+
+// owner returns what a token allows, and whether a group that is bound is bound to it.
+func owner(tokens []bearer, text, group string) (have scope, may bool) {
 	sum := sha256.Sum256([]byte(text))
 	for i := range tokens { // all of them, so that the time tells nothing
 		t := &tokens[i]
@@ -294,5 +312,10 @@ func caller(ctx context.Context, tokens []bearer, group string) (text string, ha
 			have, may = max(have, t.scope), may || t.group == group || t.scope == scopeAdmin
 		}
 	}
-	return text, have, may
+	return have, may
+}
+
+// bound reports whether a group is closed to tokens that do not name it.
+func bound(tokens []bearer, group string) bool {
+	return group != "" && slices.ContainsFunc(tokens, func(t bearer) bool { return t.group == group })
 }

@@ -73,7 +73,7 @@ func (s *Service) Consume(q *pb.ConsumeRequest, ss pb.ChangelogService_ConsumeSe
 type consumption struct {
 	*Service
 	ss      pb.ChangelogService_ConsumeServer
-	cursor  *cursor
+	cursor  *Cursor
 	encoder *debezium.Encoder
 	member  change.Member
 	follow  bool
@@ -96,7 +96,7 @@ func (f *consumption) run(ctx context.Context, from change.Offset) error {
 			return nil
 		}
 		changed, open := f.log.Changed()
-		recs, more, err := f.cursor.read(pieceBytes)
+		recs, more, err := f.cursor.Read(pieceBytes)
 		if err != nil {
 			return f.status(ctx, err)
 		}
@@ -104,7 +104,7 @@ func (f *consumption) run(ctx context.Context, from change.Offset) error {
 			return err
 		}
 		switch {
-		case !f.follow && f.cursor.next() > f.end:
+		case !f.follow && f.cursor.Next() > f.end:
 			if err := f.progress(0); err != nil {
 				return err
 			}
@@ -152,7 +152,7 @@ func (f *consumption) fenced() error {
 // wait waits for more to read, and says how far the stream is meanwhile.
 func (f *consumption) wait(ctx context.Context, changed <-chan struct{}) error {
 	every := quietEvery
-	if f.cursor.next() > f.sent {
+	if f.cursor.Next() > f.sent {
 		every = progressEvery
 	}
 	due := time.NewTimer(max(0, every-time.Since(f.sentAt)))
@@ -173,7 +173,7 @@ func (f *consumption) wait(ctx context.Context, changed <-chan struct{}) error {
 
 // deliver sends records in messages of bounded size. Without follow, what came
 // after the call began is not sent.
-func (f *consumption) deliver(recs []placed) error {
+func (f *consumption) deliver(recs []Placed) error {
 	m, size := &pb.ConsumeResponse{}, 0
 	for i := range recs {
 		p := &recs[i]
@@ -223,7 +223,7 @@ func tooLarge(offset uint64, bytes int) error {
 // reached is the next offset as the client is told: a stream without follow does
 // not go beyond its end.
 func (f *consumption) reached() uint64 {
-	n := f.cursor.next()
+	n := f.cursor.Next()
 	if !f.follow {
 		n = min(n, f.end+1)
 	}
@@ -249,15 +249,15 @@ func (f *consumption) send(m *pb.ConsumeResponse) error {
 }
 
 // record encodes a record for the wire.
-func (f *consumption) record(p *placed) *pb.ChangeRecord {
+func (f *consumption) record(p *Placed) *pb.ChangeRecord {
 	// One allocation for key and value; most records fit the guess.
 	f.encoder.Source = debezium.Source{Version: f.opt.Version, Database: f.log.Position().Source.Database}
 	b := f.encoder.AppendKey(make([]byte, 0, 768+2*(len(p.Before)+len(p.After))), &p.Record)
 	k := len(b)
-	b = f.encoder.AppendValue(b, &p.Record, p.at)
+	b = f.encoder.AppendValue(b, &p.Record, p.At)
 	r := &pb.ChangeRecord{
 		Offset: uint64(p.Offset), Topic: change.TopicName(p.Relation.Name), Op: p.Op.String(),
-		KeyJson: b[:k:k], ValueJson: b[k:], Xid: p.XID, Lsn: p.LSN.String(), LastInTransaction: p.at.Last,
+		KeyJson: b[:k:k], ValueJson: b[k:], Xid: p.XID, Lsn: p.LSN.String(), LastInTransaction: p.At.Last,
 	}
 	if !p.CommitTime.IsZero() {
 		r.CommitTimeMs = p.CommitTime.UnixMilli()

@@ -5,43 +5,53 @@ import (
 	"carbond/store/change"
 )
 
-// cursor reads the wanted records of a log in pieces and finds the last one of
+// Cursor reads the wanted records of a log in pieces and finds the last one of
 // each transaction. It holds one record back until it knows, which may take as
 // long as the rest of a large transaction, but never more memory than a piece.
-type cursor struct {
+type Cursor struct {
 	reader change.RecordReader
 	span   span
-	held   *placed
+	held   *Placed
 	orders map[string]uint64 // changes of each table in the transaction at hand
 	newer  func(from change.Offset) change.RecordReader
 	oldest func() change.Offset
 	begun  bool
 }
 
-// placed is a record that a consumer sees.
-type placed struct {
+// Placed is a record that a consumer sees.
+type Placed struct {
 	change.Record
-	at debezium.Place
+	At debezium.Place
 }
 
-func newCursor(log Log, sp span) *cursor {
-	return &cursor{
+// NewCursor returns a cursor of one topic that begins at an offset.
+func NewCursor(log Log, topic string, from change.Offset) *Cursor {
+	for _, t := range log.Topics() {
+		if t.Name == topic {
+			return newCursor(log, span{from: map[string]change.Offset{t.Table: from}, head: from})
+		}
+	}
+	return newCursor(log, span{head: from}) // of none
+}
+
+func newCursor(log Log, sp span) *Cursor {
+	return &Cursor{
 		reader: log.NewReader(sp.head), span: sp, orders: map[string]uint64{}, newer: log.NewReader,
 		oldest: log.Oldest,
 	}
 }
 
-// next is the offset before which everything wanted was returned.
-func (c *cursor) next() change.Offset {
+// Next is the offset before which everything wanted was returned.
+func (c *Cursor) Next() change.Offset {
 	if c.held != nil {
 		return c.held.Offset
 	}
 	return c.reader.Next()
 }
 
-// read returns the wanted records of the next piece; ok is false when there is
+// Read returns the wanted records of the next piece; ok is false when there is
 // nothing to read. A piece may hold none that is wanted.
-func (c *cursor) read(maxBytes int) (out []placed, ok bool, err error) {
+func (c *Cursor) Read(maxBytes int) (out []Placed, ok bool, err error) {
 	recs, err := c.reader.Read(maxBytes)
 	if err == nil && len(recs) > 0 && !c.begun {
 		recs, err = c.rewind(recs, maxBytes)
@@ -58,7 +68,7 @@ func (c *cursor) read(maxBytes int) (out []placed, ok bool, err error) {
 // rewind goes back to the beginning of the transaction that a stream begins
 // inside, so that its records get the same places as at any other reading. If
 // retention has taken the beginning, places count from what is left.
-func (c *cursor) rewind(recs []change.Record, maxBytes int) ([]change.Record, error) {
+func (c *Cursor) rewind(recs []change.Record, maxBytes int) ([]change.Record, error) {
 	c.begun = true
 	r := &recs[0]
 	if r.Order <= 1 {
@@ -75,7 +85,7 @@ func (c *cursor) rewind(recs []change.Record, maxBytes int) ([]change.Record, er
 }
 
 // take looks at one record of the log and appends those that are settled.
-func (c *cursor) take(out []placed, r *change.Record) []placed {
+func (c *Cursor) take(out []Placed, r *change.Record) []Placed {
 	if r.Order == 1 {
 		clear(c.orders)
 	}
@@ -87,11 +97,11 @@ func (c *cursor) take(out []placed, r *change.Record) []placed {
 			if c.held != nil {
 				out = append(out, *c.held)
 			}
-			c.held = &placed{Record: *r, at: debezium.Place{TableOrder: c.orders[name]}}
+			c.held = &Placed{Record: *r, At: debezium.Place{TableOrder: c.orders[name]}}
 		}
 	}
 	if r.Last && c.held != nil {
-		c.held.at.Last = true
+		c.held.At.Last = true
 		out = append(out, *c.held)
 		c.held = nil
 	}

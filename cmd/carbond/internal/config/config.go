@@ -14,6 +14,7 @@ type Config struct {
 	Checkpoint Checkpoint
 	GRPC       GRPC
 	HTTP       HTTP
+	Kafka      Kafka
 	Feeds      Feeds
 	Cache      Cache
 	Log        Log
@@ -74,6 +75,14 @@ type GRPC struct {
 	TokensFile string
 	RateLimit  float64 // requests per second and peer, 0 = none
 	Reflection bool
+}
+
+// Kafka is the listener for Kafka's clients.
+type Kafka struct {
+	Listen    string // "" = none
+	Advertise string // HOST:PORT for clients, "" for the one that they connected to
+	Format    string // of keys and values
+	TLS       TLS
 }
 
 // TLS names PEM files; all empty means plain text.

@@ -70,7 +70,7 @@ func (c *Config) storeKeys() []Key {
 }
 
 func (c *Config) listenerKeys() []Key {
-	g, h := &c.GRPC, &c.HTTP
+	g, h, k := &c.GRPC, &c.HTTP, &c.Kafka
 	return []Key{
 		listen("grpc.listen", "127.0.0.1:50051", &g.Listen).
 			doc("Address of the gRPC API. Use 0.0.0.0:50051 for all interfaces, with TLS or tokens."),
@@ -86,6 +86,18 @@ func (c *Config) listenerKeys() []Key {
 			doc("Requests per second that one peer may make; 0 means no limit."),
 		boolean("grpc.reflection", "true", &g.Reflection).
 			doc("Serve gRPC reflection, which lets grpcurl work without proto files."),
+		listen("kafka.listen", "", &k.Listen).blankable().example("127.0.0.1:9092").
+			doc("Address at which Kafka's clients read the changelog; empty means none. Topics cannot be written to. Use it beyond loopback with TLS or tokens."),
+		text("kafka.advertise", "", &k.Advertise).example("carbond.example.org:9092").
+			doc("HOST:PORT that Kafka's clients are told to connect to, where a proxy or a forwarded port is in front; empty means the address that they connected to."),
+		oneOf("kafka.format", "connect", &k.Format, "connect", "payload", "debezium", "row").
+			doc("Keys and values for Kafka's clients. connect: schema and payload, as Kafka Connect's JSON converter writes; payload: the same with an empty schema; debezium: the bare envelope; row: the plain row."),
+		path("kafka.tls_cert", "", &k.TLS.Cert).example("/etc/carbond/tls.crt").
+			doc("PEM certificate chain for Kafka's clients; with kafka.tls_key it turns TLS on. The files are read again on reload."),
+		path("kafka.tls_key", "", &k.TLS.Key).example("/etc/carbond/tls.key").
+			doc("PEM private key of kafka.tls_cert."),
+		path("kafka.client_ca", "", &k.TLS.ClientCA).example("/etc/carbond/clients.crt").
+			doc("PEM certificates of the authorities that sign client certificates of Kafka's clients. With grpc.tokens_file a client sends a token of it as the password of SASL/PLAIN, with any user name."),
 		listen("http.listen", "127.0.0.1:50080", &h.Listen).
 			doc("Address of /metrics, /healthz, /readyz, /status.json and the console page."),
 		path("http.tls_cert", "", &h.TLS.Cert).example("/etc/carbond/tls.crt").

@@ -247,6 +247,9 @@ func formatSize(n int64) string {
 
 func listen(name, def string, f *string) Key {
 	return bind(name, "listen address", def, f, func(s string) (string, error) {
+		if s == "" && def == "" {
+			return "", nil
+		}
 		host, port, err := net.SplitHostPort(s)
 		if err != nil {
 			return "", fmt.Errorf("%q is not host:port, such as 127.0.0.1:50051 or [::]:50051", s)

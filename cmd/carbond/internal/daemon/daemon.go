@@ -21,6 +21,7 @@ import (
 	"carbond/replicate"
 	"carbond/replicate/pgconf"
 	"carbond/rpc"
+	"carbond/rpc/kafka"
 	"carbond/store"
 )
 
@@ -50,15 +51,17 @@ type Daemon struct {
 	sample      *sample.World         // the upstreams of a demo, else nil
 	views       *viewfile.Writer      // nil without views.jsonl_dir
 	api         *rpc.Server
+	kafka       *kafka.Server // nil without kafka.listen
 	admin       *admin.Server
 
-	grpcListener, httpListener net.Listener
-	grpcCerts, httpCerts       *certs.Source // nil for plain text
-	sampleListeners            []net.Listener
-	self                       closer // the watchdog's connection to the own API
-	health                     atomic.Pointer[verdict]
-	console                    console
-	age                        atomic.Int64 // nanoseconds since the views were level with their source
+	grpcListener, httpListener       net.Listener
+	kafkaListener                    net.Listener  // nil without kafka.listen
+	grpcCerts, httpCerts, kafkaCerts *certs.Source // nil for plain text
+	sampleListeners                  []net.Listener
+	self                             closer // the watchdog's connection to the own API
+	health                           atomic.Pointer[verdict]
+	console                          console
+	age                              atomic.Int64 // nanoseconds since the views were level with their source
 }
 
 // build makes every stage and binds the listeners, in flow order, and starts
@@ -85,7 +88,8 @@ func build(ctx context.Context, cfg *config.Config, opt Options) (_ *Daemon, err
 		d.buildFeeds,  // 4. upstreams -> Postgres or store
 		d.buildViews,  // 5. store -> files
 		d.buildAPI,    // 6. store -> clients
-		d.buildAdmin,  // 7. everything -> operators
+		d.buildKafka,  // 7. the same for Kafka's clients
+		d.buildAdmin,  // 8. everything -> operators
 	} {
 		if err := step(ctx, cfg); err != nil {
 			return nil, err
@@ -99,7 +103,7 @@ func build(ctx context.Context, cfg *config.Config, opt Options) (_ *Daemon, err
 // release closes what build made and no part owns.
 func (d *Daemon) release() error {
 	var errs []error
-	for _, l := range append([]net.Listener{d.grpcListener, d.httpListener}, d.sampleListeners...) {
+	for _, l := range append([]net.Listener{d.grpcListener, d.httpListener, d.kafkaListener}, d.sampleListeners...) {
 		if l == nil {
 			continue
 		}
@@ -163,6 +167,16 @@ func (d *Daemon) bind(ctx context.Context, cfg *config.Config) (err error) {
 	}
 	if d.httpListener, err = lc.Listen(ctx, "tcp", cfg.HTTP.Listen); err != nil {
 		return bindError("http.listen", "--http-listen", err)
+	}
+	if cfg.Kafka.Listen != "" {
+		if d.kafkaListener, err = lc.Listen(ctx, "tcp", cfg.Kafka.Listen); err != nil {
+			return bindError("kafka.listen", "CARBOND_KAFKA_LISTEN", err)
+		}
+	}
+	if cfg.Kafka.TLS.Enabled() {
+		if d.kafkaCerts, err = certs.Load(tlsFiles(cfg.Kafka.TLS)); err != nil {
+			return fmt.Errorf("kafka.tls_cert: %w", err)
+		}
 	}
 	if cfg.GRPC.TLS.Enabled() {
 		if d.grpcCerts, err = certs.Load(tlsFiles(cfg.GRPC.TLS), "h2"); err != nil {

@@ -58,12 +58,17 @@ func (d *Daemon) applyConfig() (restart []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("http.tls_cert: %w", err)
 	}
+	useKafka, err := prepareCerts(d.kafkaCerts, old.Kafka.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("kafka.tls_cert: %w", err)
+	}
 	useGRPC, err := prepareCerts(d.grpcCerts, old.GRPC.TLS)
 	if err := d.api.Reload(err); err != nil {
 		return nil, fmt.Errorf("grpc: %w", err)
 	}
 	useHTTP()
 	useGRPC()
+	useKafka()
 	d.met.certificates(d.grpcCerts, d.httpCerts)
 	_, restart = config.Changed(old, cfg)
 	d.opt.Redaction.Add(cfg)

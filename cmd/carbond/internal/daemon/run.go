@@ -54,7 +54,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 	if err := d.notify.Ready(d.statusLine(d.judge())); err != nil {
 		d.log.Warn("service manager not told that carbond is ready", "error", err)
 	}
-	d.log.Info("carbond is up", "version", opt.Version.Version, "mode", d.mode, "grpc", d.grpcListener.Addr().String(), "http", d.httpListener.Addr().String(), "config", cfg.File())
+	d.log.Info("carbond is up", "version", opt.Version.Version, "mode", d.mode, "grpc", d.grpcListener.Addr().String(), "http", d.httpListener.Addr().String(), "kafka", d.kafkaAddr(), "config", cfg.File())
 	if opt.Up != nil {
 		opt.Up(ctx, d)
 	}
@@ -64,7 +64,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 
 // running is the started parts.
 type running struct {
-	store, admin, api, views, source, sample, feeds, health, watchdog *life.Part
+	store, admin, api, kafka, views, source, sample, feeds, health, watchdog *life.Part
 }
 
 // start starts every part, receivers before senders.
@@ -73,6 +73,9 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 	r.store = p.Start(ctx, "store", d.store.Run) // 1. checkpoints and retention
 	r.admin = p.Start(ctx, "http", d.runAdmin)   // 2. probes answer from here on
 	r.api = p.Start(ctx, "grpc", d.runAPI)       // 3. last good data is served, whatever comes
+	if d.kafka != nil {
+		r.kafka = p.Start(ctx, "kafka", func(ctx context.Context) error { return d.kafka.Serve(ctx, d.kafkaListener) })
+	}
 	if d.views != nil {
 		r.views = p.Start(ctx, "view files", d.views.Run)
 	}
@@ -152,7 +155,9 @@ func (d *Daemon) stop(ctx context.Context, why string, r running) error {
 			return errors.Join(r.feeds.Stop(ctx), r.sample.Stop(ctx))
 		}},
 		{Do: "3 stop replication", Why: "the last group becomes durable and is acknowledged", Within: 2 * time.Second, Run: part(r.source)},
-		{Do: "4 drain gRPC", Why: "calls at hand get their answers", Within: 3 * time.Second, Run: part(r.api)},
+		{Do: "4 drain gRPC", Why: "calls at hand get their answers", Within: 3 * time.Second, Run: func(ctx context.Context) error {
+			return errors.Join(r.kafka.Stop(ctx), r.api.Stop(ctx))
+		}},
 		{Do: "5 sync the view files and close the store", Why: "a last checkpoint makes the next start short; without it the log is replayed", Within: 2 * time.Second, Run: func(ctx context.Context) error {
 			return errors.Join(r.views.Stop(ctx), r.store.Stop(ctx), d.closeStore(ctx))
 		}},

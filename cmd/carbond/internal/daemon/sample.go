@@ -31,6 +31,7 @@ func (d *Daemon) Welcome(ctx context.Context, w io.Writer) {
 
   console   %[1]s://%[2]s/
   metrics   %[1]s://%[2]s/metrics
+  kafka     %[7]s, for Kafka's clients
 
 Try:
   grpcurl%[3]s %[4]s list
@@ -40,9 +41,10 @@ Try:
   grpcurl%[3]s -d '{"source":"Reuters"}' %[4]s carbon.CarbonService/GetNews
   grpcurl%[3]s -d '{"project_id":"%[6]s"}' %[4]s carbon.CarbonService/GetProjectDetail
   carbond view projects --addr %[4]s
+  kcat -b %[7]s -C -t carbon.public.finance -o beginning -e
 
 Stop with Ctrl-C; the data directory %[5]s goes with it.
-`, scheme, httpAddr, plaintext, grpcAddr, d.cfg.Load().DataDir, d.someProject())
+`, scheme, httpAddr, plaintext, grpcAddr, d.cfg.Load().DataDir, d.someProject(), d.kafkaAddr())
 }
 
 // someProject returns the id of a project that GetProjectDetail finds.

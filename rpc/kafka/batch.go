@@ -1,0 +1,123 @@
+package kafka
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"strconv"
+	"time"
+
+	"carbond/rpc/internal/changelog"
+	"carbond/rpc/internal/debezium"
+	"carbond/store/change"
+)
+
+// batch is a run of messages of a topic as it goes over the wire: a record batch
+// of format 2.
+type batch struct {
+	first, next uint64 // messages
+	data        []byte
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// batchHeader is the number of bytes before the records.
+const batchHeader = 61
+
+// batchBuilder writes record batches. It belongs to one goroutine.
+type batchBuilder struct {
+	encoder *debezium.Encoder
+	out     []byte
+	body    []byte // scratch for one record
+	value   []byte // scratch for a key and a value
+	first   uint64
+	count   uint32
+	base    int64 // time of the first record
+	latest  int64
+}
+
+// begin starts a batch at a message. Times in it count from base, in milliseconds.
+func (b *batchBuilder) begin(first uint64) {
+	b.out = make([]byte, batchHeader, 16<<10)
+	b.first, b.count, b.latest = first, 0, 0
+}
+
+// add appends a record: its message, and for a deletion the tombstone behind it.
+// skip leaves out the first message, for a reader that has had it.
+func (b *batchBuilder) add(p *changelog.Placed, skip bool) {
+	ms := millis(p.CommitTime)
+	if b.count == 0 {
+		b.base = ms
+	}
+	b.latest = max(b.latest, ms)
+	b.value = b.encoder.AppendKey(b.value[:0], &p.Record)
+	k := len(b.value)
+	if !skip {
+		b.value = b.encoder.AppendValue(b.value, &p.Record, p.At)
+		b.record(p, ms, b.value[:k], b.value[k:])
+	}
+	if p.Op == change.Delete {
+		b.record(p, ms, b.value[:k], nil)
+	}
+}
+
+// record appends one record. An empty key is null, as of a TRUNCATE; a nil value
+// is a tombstone.
+func (b *batchBuilder) record(p *changelog.Placed, ms int64, key, value []byte) {
+	body := append(b.body[:0], 0) // attributes
+	body = binary.AppendVarint(body, ms-b.base)
+	body = binary.AppendVarint(body, int64(b.count))
+	if len(key) == 0 {
+		key = nil
+	}
+	body = appendBytes(body, key)
+	body = appendBytes(body, value)
+	body = binary.AppendVarint(body, 3)
+	var text [24]byte
+	body = appendHeader(body, "offset", strconv.AppendUint(text[:0], uint64(p.Offset), 10))
+	body = appendHeader(body, "lsn", []byte(p.LSN.String()))
+	body = appendHeader(body, "txid", strconv.AppendUint(text[:0], uint64(p.XID), 10))
+	b.out = binary.AppendVarint(b.out, int64(len(body)))
+	b.out = append(b.out, body...)
+	b.body = body
+	b.count++
+}
+
+func appendBytes(b, v []byte) []byte {
+	if v == nil {
+		return binary.AppendVarint(b, -1)
+	}
+	return append(binary.AppendVarint(b, int64(len(v))), v...)
+}
+
+func appendHeader(b []byte, name string, value []byte) []byte {
+	b = append(binary.AppendVarint(b, int64(len(name))), name...)
+	return appendBytes(b, value)
+}
+
+// end returns the finished batch.
+func (b *batchBuilder) end(epoch int32) *batch {
+	h, be := b.out, binary.BigEndian
+	be.PutUint64(h[0:], b.first)
+	be.PutUint32(h[8:], uint32(len(h)-12))
+	be.PutUint32(h[12:], uint32(epoch))
+	h[16] = 2               // format
+	be.PutUint16(h[21:], 0) // attributes: not compressed, time of creation
+	be.PutUint32(h[23:], b.count-1)
+	be.PutUint64(h[27:], uint64(b.base))
+	be.PutUint64(h[35:], uint64(b.latest))
+	be.PutUint64(h[43:], ^uint64(0)) // no producer id,
+	be.PutUint16(h[51:], ^uint16(0)) // epoch
+	be.PutUint32(h[53:], ^uint32(0)) // or sequence
+	be.PutUint32(h[57:], b.count)
+	be.PutUint32(h[17:], crc32.Checksum(h[21:], castagnoli))
+	b.out = nil
+	return &batch{first: b.first, next: b.first + uint64(b.count), data: h}
+}
+
+// millis is a commit time as Kafka has it, 0 for none.
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
