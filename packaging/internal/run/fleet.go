@@ -46,8 +46,11 @@ func StartFleet(ctx context.Context, binary, dir string, expires time.Time) (*Fl
 		"CARBOND_KAFKA_LISTEN=127.0.0.1:0", "CARBOND_VIEWS_JSONL_DIR="+filepath.Join(homes[0], "views")); err != nil {
 		return f, err
 	}
-	// Lag exists for groups alone, and a reset makes one.
+	// Lag exists for groups alone: the first consumer makes one.
 	err = f.Embedded.Until(ctx, 30*time.Second, func(ctx context.Context) error {
+		if err := f.Embedded.Tell(ctx, binary, "consume", "carbon.public.news", "--group", "desk", "--max", "1"); err != nil {
+			return err
+		}
 		return f.Embedded.Tell(ctx, binary, "groups", "reset", "desk", "--to", "earliest")
 	})
 	if err != nil {
