@@ -16,6 +16,7 @@ import (
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"carbond/cmd/carbond/internal/faults/faultfs"
+	"carbond/cmd/carbond/internal/programtest"
 	pb "carbond/proto/carbon"
 	"carbond/replicate/pgtest"
 	"carbond/store/change"
@@ -28,7 +29,7 @@ func TestBlockedWriterHoldsNobody(t *testing.T) {
 	url := pgtest.Shared(t).Database(t)
 	disk := faultfs.Mount(t, t.TempDir())
 	env := []string{"CARBOND_DATA_DIR=" + filepath.Join(disk.Dir, "data"), "CARBOND_POSTGRES_URL=" + url, "CARBOND_POSTGRES_SLOT=e2e_blocked"}
-	must(t, env, "migrate")
+	program.Must(t, env, "migrate")
 	d := serve(t, env)
 	conn := d.dial(t)
 	api := pb.NewCarbonServiceClient(conn)
@@ -42,7 +43,7 @@ func TestBlockedWriterHoldsNobody(t *testing.T) {
 		}
 		waitLSN(t.Context(), t, api, lsn)
 	}
-	until(t, 2*time.Minute, "slot", func() bool {
+	programtest.Until(t, 2*time.Minute, "slot", func() bool {
 		return pgtest.Text(t, url, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'e2e_blocked' AND active")[0][0] == "1"
 	})
 	write("before")
@@ -50,7 +51,7 @@ func TestBlockedWriterHoldsNobody(t *testing.T) {
 	disk.Inject(faultfs.Fault{Ops: []faultfs.Kind{faultfs.Sync}, Path: "*.seg", For: -1, Slow: time.Hour})
 	defer disk.Heal()
 	write("behind")
-	until(t, 2*time.Minute, "commit that the disk holds up", func() bool { return disk.Hit() > 0 })
+	programtest.Until(t, 2*time.Minute, "commit that the disk holds up", func() bool { return disk.Hit() > 0 })
 	for name, call := range unblocked(conn, d) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // what waits for the writer waits for an hour

@@ -104,7 +104,7 @@ func (w *world) killStarting() {
 	for range 1 + w.IntN(3) {
 		d := launch(w.t, w.env)
 		w.wait(400)
-		d.kill()
+		d.Kill()
 		w.behind()
 	}
 	w.start()
@@ -113,7 +113,7 @@ func (w *world) killStarting() {
 // freeze stops the process as a debugger or a hypervisor would, perhaps for
 // longer than Postgres waits.
 func (w *world) freeze() {
-	p := w.current().cmd.Process
+	p := w.current().Cmd.Process
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		w.t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"carbond/cmd/carbond/internal/programtest"
 	pb "carbond/proto/carbon"
 	"carbond/replicate/pgtest"
 	"carbond/store/change"
@@ -18,7 +19,7 @@ func fixture(t *testing.T) *daemon {
 	t.Helper()
 	url := pgtest.Shared(t).Database(t)
 	env := []string{"CARBOND_DATA_DIR=" + filepath.Join(t.TempDir(), "data"), "CARBOND_POSTGRES_URL=" + url, "CARBOND_POSTGRES_SLOT=e2e_clients"}
-	must(t, env, "migrate")
+	program.Must(t, env, "migrate")
 	pgtest.Exec(t, url, `INSERT INTO verra(project_id, project_name, project_link, registry_status, country, vintage, supply, updated_at) VALUES
   ('VCS-1', 'Rio Preto', 'https://example.org/VCS-1', 'ACTIVE', 'Brazil', 2019, 1500.5, now()),
   ('VCS-2', 'Kasigau', NULL, 'ACTIVE', 'Kenya', 2021, 'Infinity', now())`)
@@ -56,7 +57,7 @@ func TestPythonClient(t *testing.T) {
 		missing(t, "protobuf-compiler is not installed")
 	}
 	dir := t.TempDir()
-	gen := exec.Command("protoc", "-I", filepath.Join(module, "proto/carbon"), "--python_out="+dir, "carbon_service.proto")
+	gen := exec.Command("protoc", "-I", filepath.Join(programtest.Module, "proto/carbon"), "--python_out="+dir, "carbon_service.proto")
 	if out, err := gen.CombinedOutput(); err != nil {
 		t.Fatalf("protoc: %v\n%s", err, out)
 	}
@@ -70,7 +71,7 @@ func TestPythonClient(t *testing.T) {
 // TestGrpcurl uses the tool without any .proto file: reflection tells all.
 func TestGrpcurl(t *testing.T) {
 	tool := filepath.Join(t.TempDir(), "grpcurl")
-	if err := goBuild(tool, "-modfile=packaging/tools/go.mod", "github.com/fullstorydev/grpcurl/cmd/grpcurl"); err != nil {
+	if err := programtest.Build(tool, "-modfile=packaging/tools/go.mod", "github.com/fullstorydev/grpcurl/cmd/grpcurl"); err != nil {
 		t.Fatalf("build grpcurl: %v", err)
 	}
 	d := fixture(t)
@@ -161,7 +162,7 @@ func TestPromtool(t *testing.T) {
 		t.Fatal(err)
 	}
 	var body []byte
-	until(t, 2*time.Minute, "the first look at the server's lag", func() bool {
+	programtest.Until(t, 2*time.Minute, "the first look at the server's lag", func() bool {
 		if body, err = d.get(t.Context(), "/metrics"); err != nil {
 			t.Fatal(err)
 		}

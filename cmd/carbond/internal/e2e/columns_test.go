@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"carbond/cmd/carbond/internal/programtest"
 	pb "carbond/proto/carbon"
 	"carbond/replicate/pgtest"
 	"carbond/store/change"
@@ -28,7 +29,7 @@ func TestRenamedColumn(t *testing.T) {
 		}
 		waitLSN(t.Context(), t, api, lsn)
 	}
-	until(t, 2*time.Minute, "slot", func() bool {
+	programtest.Until(t, 2*time.Minute, "slot", func() bool {
 		return pgtest.Text(t, url, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'e2e_columns'")[0][0] == "1"
 	})
 	level()

@@ -4,13 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,27 +16,15 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"carbond/cmd/carbond/internal/programtest"
 	"carbond/store/change"
 )
 
-// environment is what every run of the program gets: nothing of ours but what
-// the test says.
-func environment(extra ...string) []string {
-	env := []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "CARBOND_CONFIG=" + os.DevNull,
-		"CARBOND_LOG_FORMAT=json", "CARBOND_LOG_LEVEL=info", "CARBOND_FEEDS_ENABLED=none",
-		"CARBOND_GRPC_LISTEN=127.0.0.1:0", "CARBOND_HTTP_LISTEN=127.0.0.1:0",
-	}
-	return append(env, extra...)
-}
-
 // daemon is one run of `carbond serve` as a child process.
 type daemon struct {
-	cmd  *exec.Cmd
+	*programtest.Process
 	log  logBook
 	up   chan struct{} // closed at "carbond is up"
-	done chan struct{} // closed when it has ended
-	err  error         // how; read after done
 	grpc string        // listener; read after up
 	http string
 }
@@ -89,7 +73,7 @@ func (l *logBook) String() string {
 // the test.
 func launch(t testing.TB, env []string) *daemon {
 	t.Helper()
-	d := &daemon{cmd: exec.Command(binary(t), "serve"), up: make(chan struct{}), done: make(chan struct{})}
+	d := &daemon{up: make(chan struct{})}
 	d.log.count = map[string]int{}
 	d.log.on = func(m map[string]any) {
 		if m["msg"] == "carbond is up" {
@@ -98,29 +82,7 @@ func launch(t testing.TB, env []string) *daemon {
 			close(d.up)
 		}
 	}
-	d.cmd.Env, d.cmd.Stderr, d.cmd.Stdout = environment(env...), &d.log, &d.log
-	d.cmd.SysProcAttr = dieWithParent()
-	started := make(chan error, 1)
-	go func() {
-		// The kernel ties a child to the thread that started it.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(d.done)
-		err := d.cmd.Start()
-		started <- err
-		if err == nil {
-			d.err = d.cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		t.Fatalf("start the daemon: %v", err)
-	}
-	t.Cleanup(func() {
-		d.kill()
-		if t.Failed() {
-			t.Logf("end of the log of daemon %d:\n%s", d.cmd.Process.Pid, d.log.String())
-		}
-	})
+	d.Process = program.Start(t, env, []string{"serve"}, &d.log, &d.log, d.log.String)
 	return d
 }
 
@@ -136,26 +98,10 @@ func (d *daemon) answers(t testing.TB) {
 	t.Helper()
 	select {
 	case <-d.up:
-	case <-d.done:
-		t.Fatalf("the daemon ended at once: %v\n%s", d.err, d.log.String())
+	case <-d.Done:
+		t.Fatalf("the daemon ended at once: %v\n%s", d.Err, d.log.String())
 	case <-time.After(2 * time.Minute):
 		t.Fatalf("the daemon is not up after 2 minutes:\n%s", d.log.String())
-	}
-}
-
-// kill ends it at once.
-func (d *daemon) kill() {
-	_ = d.cmd.Process.Kill() // it may have ended
-	<-d.done
-}
-
-// hasEnded reports whether it has ended by itself.
-func (d *daemon) hasEnded() bool {
-	select {
-	case <-d.done:
-		return true
-	default:
-		return false
 	}
 }
 
@@ -163,17 +109,17 @@ func (d *daemon) hasEnded() bool {
 func (d *daemon) stop(t testing.TB) {
 	t.Helper()
 	began := time.Now()
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatalf("signal the daemon: %v (ended: %v)\n%s", err, d.err, d.log.String())
+	if err := d.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatalf("signal the daemon: %v (ended: %v)\n%s", err, d.Err, d.log.String())
 	}
 	select {
-	case <-d.done:
+	case <-d.Done:
 	case <-time.After(15 * time.Second):
 		t.Fatalf("SIGTERM does not end the daemon:\n%s", d.log.String())
 	}
 	took := time.Since(began)
-	if d.err != nil || took > 11*time.Second {
-		t.Errorf("the daemon ended with %v after %v:\n%s", d.err, took, d.log.String())
+	if d.Err != nil || took > 11*time.Second {
+		t.Errorf("the daemon ended with %v after %v:\n%s", d.Err, took, d.log.String())
 	}
 }
 
@@ -225,31 +171,4 @@ func (d *daemon) dial(t testing.TB) *grpc.ClientConn {
 	}
 	t.Cleanup(func() { _ = conn.Close() }) // it may be closed already
 	return conn
-}
-
-// command runs a command of the program to its end.
-func command(t testing.TB, env []string, args ...string) (code int, output string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, binary(t), args...)
-	cmd.Env = environment(env...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // to see where it hangs
-	cmd.WaitDelay = 10 * time.Second
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatalf("carbond %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return cmd.ProcessState.ExitCode(), string(out)
-}
-
-// must runs a command that has to succeed.
-func must(t testing.TB, env []string, args ...string) string {
-	t.Helper()
-	code, out := command(t, env, args...)
-	if code != 0 {
-		t.Fatalf("carbond %s: exit code %d\n%s", strings.Join(args, " "), code, out)
-	}
-	return out
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"carbond/cmd/carbond/internal/programtest"
 	pb "carbond/proto/carbon"
 	"carbond/replicate/pgtest"
 )
@@ -33,16 +34,16 @@ http {
 // TestBehindNginx: nginx ends a stream on which the daemon is silent for its read
 // time-out, 60 s unless it is told another one. Followers of quiet tables live on.
 func TestBehindNginx(t *testing.T) {
-	program, err := exec.LookPath("nginx")
+	path, err := exec.LookPath("nginx")
 	if err != nil {
 		missing(t, "nginx is not installed")
 	}
 	url := pgtest.Shared(t).Database(t)
 	env := []string{"CARBOND_DATA_DIR=" + filepath.Join(t.TempDir(), "data"), "CARBOND_POSTGRES_URL=" + url, "CARBOND_POSTGRES_SLOT=e2e_nginx"}
-	must(t, env, "migrate")
+	program.Must(t, env, "migrate")
 	pgtest.Exec(t, url, "INSERT INTO news(guid, title) VALUES ('n1', 'before')")
 	d := serve(t, env)
-	until(t, 2*time.Minute, "first copy", func() bool { _, err := d.get(t.Context(), "/readyz"); return err == nil })
+	programtest.Until(t, 2*time.Minute, "first copy", func() bool { _, err := d.get(t.Context(), "/readyz"); return err == nil })
 
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "nginx.conf")
@@ -50,7 +51,7 @@ func TestBehindNginx(t *testing.T) {
 		t.Fatal(err)
 	}
 	var said bytes.Buffer
-	nginx := exec.Command(program, "-c", conf, "-e", "stderr")
+	nginx := exec.Command(path, "-c", conf, "-e", "stderr")
 	nginx.Stdout, nginx.Stderr = &said, &said
 	if err := nginx.Start(); err != nil {
 		t.Fatal(err)

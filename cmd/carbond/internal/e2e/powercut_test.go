@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carbond/cmd/carbond/internal/faults/faultfs"
+	"carbond/cmd/carbond/internal/programtest"
 	"carbond/store/storetest"
 )
 
@@ -27,8 +28,8 @@ func TestDaemonPowerCuts(t *testing.T) {
 		w.use(filepath.Join(disk.Dir, "data"))
 		d := launch(t, w.env)
 		limit := 1 + rng.IntN(400)
-		until(t, 2*time.Minute, "number of operations", func() bool { return len(disk.Ops()) >= limit || d.hasEnded() })
-		d.kill()
+		programtest.Until(t, 2*time.Minute, "number of operations", func() bool { return len(disk.Ops()) >= limit || d.Ended() })
+		d.Kill()
 		ops := disk.Ops()
 		left := faultfs.NewDisk(ops)
 		for _, op := range ops {
@@ -45,7 +46,7 @@ func TestDaemonPowerCuts(t *testing.T) {
 		w.start()
 		w.compare(false)
 		w.stop()
-		must(t, w.env, "fsck")
+		program.Must(t, w.env, "fsck")
 		runs.Done(n, "power cut of the daemon")
 		if t.Failed() {
 			return

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"carbond/cmd/carbond/internal/programtest"
 	pb "carbond/proto/carbon"
 	"carbond/replicate/pgtest"
 )
@@ -50,7 +51,7 @@ func TestSoak(t *testing.T) {
 		"CARBOND_DATA_DIR=" + dir, "CARBOND_POSTGRES_URL=" + url, "CARBOND_STORE_COMPRESS=true",
 		fmt.Sprint("CARBOND_STORE_SEGMENT_BYTES=", soakSegment), fmt.Sprint("CARBOND_RETENTION_BYTES=", soakLog),
 	}
-	must(t, env, "migrate")
+	program.Must(t, env, "migrate")
 	d := serve(t, env)
 	s := &soak{t: t, daemon: d, api: pb.NewCarbonServiceClient(d.dial(t)), log: pb.NewChangelogServiceClient(d.dial(t))}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -58,11 +59,11 @@ func TestSoak(t *testing.T) {
 	s.run(ctx, func(ctx context.Context) error { return s.write(ctx, url, full) })
 	defer s.done.Wait()
 	defer cancel()
-	until(t, 5*time.Minute, "segment that retention drops", func() bool {
+	programtest.Until(t, 5*time.Minute, "segment that retention drops", func() bool {
 		return t.Failed() || s.metric(ctx, "carbond_changelog_segments_unlinked_total") > 0
 	})
 	close(full)
-	until(t, time.Minute, "end of what retention has to drop", func() bool {
+	programtest.Until(t, time.Minute, "end of what retention has to drop", func() bool {
 		return t.Failed() || s.metric(ctx, "carbond_changelog_size_bytes") <= soakLog
 	})
 	s.clients(ctx)
@@ -77,9 +78,9 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	flat(t, samples)
-	out := must(t, env, "verify", "--addr", d.grpc)
+	out := program.Must(t, env, "verify", "--addr", d.grpc)
 	d.stop(t)
-	t.Logf("%s%s", out, must(t, env, "fsck"))
+	t.Logf("%s%s", out, program.Must(t, env, "fsck"))
 }
 
 // soak is a daemon with its clients.
@@ -292,7 +293,7 @@ func (s *soak) sample(ctx context.Context, dir string, length time.Duration) map
 	s.t.Helper()
 	out := map[string][]float64{}
 	add := func(what string, v float64) { out[what] = append(out[what], v) }
-	proc := fmt.Sprintf("/proc/%d/", s.daemon.cmd.Process.Pid)
+	proc := fmt.Sprintf("/proc/%d/", s.daemon.Cmd.Process.Pid)
 	for n := range 120 {
 		if !pause(ctx, length/120) || s.t.Failed() {
 			break

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"carbond/cmd/carbond/internal/programtest"
 	pb "carbond/proto/carbon"
 	"carbond/store"
 	"carbond/store/change"
@@ -150,7 +151,7 @@ func (w *world) away(there, other, back string) {
 			w.t.Logf("%s: %v", s, err)
 		}
 	}
-	until(w.t, time.Minute, "way back of "+table, func() bool { return w.try(back) == nil })
+	programtest.Until(w.t, time.Minute, "way back of "+table, func() bool { return w.try(back) == nil })
 }
 
 // settled waits until the daemon has copied what the stream did not tell of, and
@@ -200,7 +201,7 @@ func (w *world) unequal(conn *pgx.Conn) string {
 	s := openStore(w.t, copyDir(w.t, w.dir))
 	defer s.Close()
 	w.history.follow(w.t, s)
-	must(w.t, w.env, "fsck")
+	program.Must(w.t, w.env, "fsck")
 	if d := w.history.differs(w.t, conn); d != "" {
 		return "what the log says of " + d
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"carbond/cmd/carbond/internal/programtest"
 	pb "carbond/proto/carbon"
 	"carbond/replicate/pgtest"
 	"carbond/store/change"
@@ -73,7 +74,7 @@ func newWorld(t *testing.T, seed uint64, tables string) *world {
 		w.env = append(w.env, "CARBOND_POSTGRES_ON_GAP=resnapshot")
 		w.sql(tables)
 	}
-	must(t, w.env, "migrate")
+	program.Must(t, w.env, "migrate")
 	conn := w.connect()
 	installAudit(t.Context(), t, conn)
 	return w
@@ -151,7 +152,7 @@ func (w *world) kill() {
 	w.t.Helper()
 	d := w.current()
 	w.set(nil)
-	d.kill()
+	d.Kill()
 	w.behind()
 }
 
@@ -244,7 +245,7 @@ func (w *world) quiet(f func(conn *pgx.Conn, lsn change.LSN)) {
 	conn := w.connect()
 	defer conn.Close(ctx)
 	// What a broken connection left prepared or at work.
-	until(w.t, 60*time.Second, "end of all transactions", func() bool {
+	programtest.Until(w.t, 60*time.Second, "end of all transactions", func() bool {
 		var gid *string
 		if err := conn.QueryRow(ctx, "SELECT min(gid) FROM pg_prepared_xacts").Scan(&gid); err != nil {
 			w.t.Fatal(err)
@@ -288,7 +289,7 @@ func (w *world) compare(whole bool) {
 		if !whole {
 			return
 		}
-		out := must(w.t, w.env, "verify", "--addr", d.grpc)
+		out := program.Must(w.t, w.env, "verify", "--addr", d.grpc)
 		w.t.Logf("verify: %s", out)
 		w.stop()
 		w.history.read(w.t.Context(), w.t, conn)
@@ -296,7 +297,7 @@ func (w *world) compare(whole bool) {
 		defer s.Close()
 		w.history.check(w.t, s)
 		w.history.checkState(w.t, conn)
-		if out := must(w.t, w.env, "fsck"); out == "" {
+		if out := program.Must(w.t, w.env, "fsck"); out == "" {
 			w.t.Error("fsck says nothing")
 		}
 		w.start()

@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,19 +20,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"carbond/cmd/carbond/internal/admin"
+	"carbond/cmd/carbond/internal/programtest"
 	"carbond/proto/carbon"
 )
-
-// environment is what every run of the program gets: nothing of ours but what
-// the test says.
-func environment(extra ...string) []string {
-	env := []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "CARBOND_CONFIG=" + os.DevNull,
-		"CARBOND_LOG_FORMAT=json", "CARBOND_LOG_LEVEL=debug",
-		"CARBOND_GRPC_LISTEN=127.0.0.1:0", "CARBOND_HTTP_LISTEN=127.0.0.1:0",
-	}
-	return append(env, extra...)
-}
 
 // safeBuffer is a buffer that one side fills while the other looks.
 type safeBuffer struct {
@@ -57,13 +44,11 @@ func (s *safeBuffer) String() string {
 
 // daemon is one run of a daemon command as a child process.
 type daemon struct {
+	*programtest.Process
 	t      testing.TB
-	cmd    *exec.Cmd
 	stdout safeBuffer
 	stderr safeBuffer
-	done   chan struct{} // closed when it has ended
-	err    error         // how; read after done
-	grpc   string        // listeners
+	grpc   string // listeners
 	http   string
 	conn   *grpc.ClientConn
 	api    carbon.CarbonServiceClient
@@ -83,38 +68,14 @@ func slotName(t testing.TB) string {
 // of the tables the API has no answers. It is killed with the test.
 func start(t testing.TB, env []string, args ...string) *daemon {
 	t.Helper()
-	d := &daemon{t: t, cmd: exec.Command(binary(t), args...), done: make(chan struct{})}
+	d := &daemon{t: t}
 	// Slots belong to the whole cluster, which parallel tests share.
 	env = append([]string{"CARBOND_POSTGRES_SLOT=" + slotName(t)}, env...)
-	d.cmd.Env, d.cmd.Stdout, d.cmd.Stderr = environment(env...), &d.stdout, &d.stderr
-	d.cmd.SysProcAttr = dieWithParent()
-	started := make(chan error, 1)
-	go func() {
-		// The kernel ties a child to the thread that started it.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(d.done)
-		err := d.cmd.Start()
-		started <- err
-		if err == nil {
-			d.err = d.cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		t.Fatalf("start the daemon: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = d.cmd.Process.Kill() // it may have ended
-		<-d.done
-		if t.Failed() {
-			log := d.stderr.String()
-			t.Logf("end of the log of daemon %d:\n%s", d.cmd.Process.Pid, log[max(len(log)-40000, 0):])
-		}
-	})
-	until(t, patience, "the daemon serves", func() bool {
+	d.Process = program.Start(t, env, args, &d.stdout, &d.stderr, d.stderr.String)
+	programtest.Until(t, patience, "the daemon serves", func() bool {
 		select {
-		case <-d.done:
-			t.Fatalf("the daemon ended: %v\n%s", d.err, d.stderr.String())
+		case <-d.Done:
+			t.Fatalf("the daemon ended: %v\n%s", d.Err, d.stderr.String())
 		default:
 		}
 		return d.listeners()
@@ -150,16 +111,16 @@ func (d *daemon) listeners() (serving bool) {
 func (d *daemon) stop() {
 	d.t.Helper()
 	_ = d.conn.Close()
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := d.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		d.t.Fatalf("signal the daemon: %v", err)
 	}
 	select {
-	case <-d.done:
+	case <-d.Done:
 	case <-time.After(patience):
 		d.t.Fatal("SIGTERM does not end the daemon")
 	}
-	if d.err != nil {
-		d.t.Errorf("the daemon ended with %v", d.err)
+	if d.Err != nil {
+		d.t.Errorf("the daemon ended with %v", d.Err)
 	}
 }
 
@@ -241,39 +202,14 @@ func (d *daemon) morePolls(n float64, feeds ...string) {
 		was[f] = d.polls(f, "ok")
 	}
 	for _, f := range feeds {
-		until(d.t, patience, fmt.Sprintf("%g more polls of %s", n, f), func() bool { return d.polls(f, "ok") >= was[f]+n })
+		programtest.Until(d.t, patience, fmt.Sprintf("%g more polls of %s", n, f), func() bool { return d.polls(f, "ok") >= was[f]+n })
 	}
 }
 
 // feedsCommand is what `carbond feeds` prints.
 func (d *daemon) feedsCommand() string {
 	d.t.Helper()
-	return must(d.t, nil, "feeds", "--http-addr", d.http)
-}
-
-// run runs a command of the program to its end.
-func run(t testing.TB, env []string, args ...string) (code int, output string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, binary(t), args...)
-	cmd.Env = environment(env...)
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatalf("carbond %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return cmd.ProcessState.ExitCode(), string(out)
-}
-
-// must runs a command that has to succeed.
-func must(t testing.TB, env []string, args ...string) string {
-	t.Helper()
-	code, out := run(t, env, args...)
-	if code != 0 {
-		t.Fatalf("carbond %s: exit code %d\n%s", strings.Join(args, " "), code, out)
-	}
-	return out
+	return program.Must(d.t, nil, "feeds", "--http-addr", d.http)
 }
 
 // configFile writes a configuration file and returns its path.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"carbond/cmd/carbond/internal/programtest"
 	"carbond/feeds/sample"
 	"carbond/replicate/pgtest"
 )
@@ -167,7 +168,7 @@ func TestFaultsLeaveTheDataInPlace(t *testing.T) {
 				t.Errorf("not ready: %d %s", code, body)
 			}
 			for _, n := range names {
-				until(t, 2*time.Minute, n+" is well again", func() bool {
+				programtest.Until(t, 2*time.Minute, n+" is well again", func() bool {
 					f := d.feed(n)
 					return f.Failures == 0 && f.LastError == ""
 				})
@@ -200,7 +201,7 @@ func (d *daemon) failEach(names [4]string, upstreams []*upstream, f fault) (list
 		u.misbehave(f.bad[i])
 	}
 	noticed := [4]bool{}
-	until(d.t, patience, fmt.Sprintf("polls of %v with results %v", names, f.want), func() bool {
+	programtest.Until(d.t, patience, fmt.Sprintf("polls of %v with results %v", names, f.want), func() bool {
 		for i, n := range names {
 			if noticed[i] || d.polls(n, f.want[i]) == before[i] {
 				continue
@@ -243,7 +244,7 @@ func peakGrowth() int64 {
 // peak is the most memory that the daemon had resident so far, in bytes.
 func (d *daemon) peak() int64 {
 	d.t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Cmd.Process.Pid))
 	if err != nil {
 		return 0 // not Linux
 	}
@@ -261,5 +262,5 @@ func (d *daemon) peak() int64 {
 
 // with is the daemon in the eyes of a part of its test.
 func (d *daemon) with(t testing.TB) *daemon {
-	return &daemon{t: t, cmd: d.cmd, done: d.done, grpc: d.grpc, http: d.http, conn: d.conn, api: d.api}
+	return &daemon{t: t, Process: d.Process, grpc: d.grpc, http: d.http, conn: d.conn, api: d.api}
 }

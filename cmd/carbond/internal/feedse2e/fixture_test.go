@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"carbond/cmd/carbond/internal/programtest"
 	"carbond/feeds/news"
 )
 
@@ -23,7 +24,7 @@ const planted = "planted.person@example.net"
 // fixture reads a file of the feeds' test data.
 func fixture(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(module, "feeds", filepath.FromSlash(name)))
+	b, err := os.ReadFile(filepath.Join(programtest.Module, "feeds", filepath.FromSlash(name)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +248,7 @@ func press(t testing.TB) http.Handler {
 		if strings.HasSuffix(r.URL.Path, news.GDELTPath) {
 			name = "gdelt_reuters.json"
 		}
-		b, err := os.ReadFile(filepath.Join(module, "feeds/news/testdata/news", name))
+		b, err := os.ReadFile(filepath.Join(programtest.Module, "feeds/news/testdata/news", name))
 		if err != nil {
 			http.NotFound(w, r)
 			return

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"carbond/cmd/carbond/internal/programtest"
 	"carbond/proto/carbon"
 	"carbond/replicate/pgtest"
 )
@@ -23,7 +24,7 @@ const patience = 2 * time.Minute
 func (d *daemon) settled() {
 	d.t.Helper()
 	want := goldenProjects(d.t)
-	until(d.t, patience, "all rows are at the API", func() bool {
+	programtest.Until(d.t, patience, "all rows are at the API", func() bool {
 		v := d.read()
 		for _, w := range want {
 			if v.projects[w.ProjectID].GetSupply() != w.Supply {
@@ -136,12 +137,12 @@ func checkManners(t *testing.T, s *stand) {
 // checkFetch polls by hand and looks at what that would change.
 func checkFetch(t *testing.T, d *daemon, env []string, db string) {
 	t.Helper()
-	if out := must(t, env, "feeds", "fetch", "finance"); !strings.Contains(out, "would insert 0, update 0, delete 0; 47 are unchanged") {
+	if out := program.Must(t, env, "feeds", "fetch", "finance"); !strings.Contains(out, "would insert 0, update 0, delete 0; 47 are unchanged") {
 		t.Error(out)
 	}
 	// Somebody changes a row: the feed would correct it, and says so.
 	pgtest.Exec(t, db, "UPDATE carbonmark SET amount = 17 WHERE id = 'VCS-498'")
-	out := must(t, env, "feeds", "fetch", "carbonmark")
+	out := program.Must(t, env, "feeds", "fetch", "carbonmark")
 	for _, want := range []string{"would insert 0, update 1, delete 0; ", "\n  VCS-498 | VCS-498 | Wind Electricity Generation, Coastal Plains | 2012 | 25922.899"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
@@ -153,13 +154,13 @@ func checkFetch(t *testing.T, d *daemon, env []string, db string) {
 	if got := pgtest.Text(t, db, "SELECT amount FROM carbonmark WHERE id = 'VCS-498'"); got[0][0] != "17" {
 		t.Errorf("a preview wrote: %v", got)
 	}
-	if code, out := run(t, env, "feeds", "fetch", "nobody"); code != 64 || !strings.Contains(out, "carbonmark") {
+	if code, out := program.Command(t, env, "feeds", "fetch", "nobody"); code != 64 || !strings.Contains(out, "carbonmark") {
 		t.Errorf("an unknown feed: %d %s", code, out)
 	}
 	// Back to where it was, for what follows.
 	offset := d.offset()
 	pgtest.Exec(t, db, "UPDATE carbonmark SET amount = 25922.899 WHERE id = 'VCS-498'")
-	until(t, patience, "the row is as it was", func() bool { return d.offset() > offset })
+	programtest.Until(t, patience, "the row is as it was", func() bool { return d.offset() > offset })
 }
 
 // address is any e-mail address; keys of the fixtures and of Go have none.

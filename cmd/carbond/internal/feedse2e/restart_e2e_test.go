@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"carbond/cmd/carbond/internal/programtest"
 	"carbond/replicate/pgtest"
 )
 
@@ -90,20 +91,19 @@ func TestRestartsKeepSweepsAndPauses(t *testing.T) {
 			"  verra_link_prefix: https://registry.example.com/p?id=\n  verra_statuses: {LATE_TO_VERIFY: ON_HOLD}\n  verra_headers: {X-Test: configured}\n", verra.URL, limit.URL)),
 	}
 	d := start(t, env, "serve")
-	until(t, patience, "sixty projects", func() bool { return len(d.read().projects) == 60 })
-	until(t, patience, "the pause is told", func() bool { return strings.Contains(d.feed("carbonmark").LastError, "429") })
+	programtest.Until(t, patience, "sixty projects", func() bool { return len(d.read().projects) == 60 })
+	programtest.Until(t, patience, "the pause is told", func() bool { return strings.Contains(d.feed("carbonmark").LastError, "429") })
 	if got := pgtest.Text(t, db, "SELECT registry_status, project_link FROM verra WHERE project_id = 'VCS-70007'"); fmt.Sprint(got[0]) != "[ON_HOLD https://registry.example.com/p?id=70007]" {
 		t.Errorf("the configuration did not reach the row: %v", got)
 	}
 	if r := verra.requests("/publicReportPageSearch"); r[0].Header.Get("X-Test") != "configured" || r[0].Header.Get("Origin") != "" {
 		t.Errorf("headers: %v", r[0].Header)
 	}
-	until(t, patience, "the state is saved", func() bool { // at most every ten seconds
+	programtest.Until(t, patience, "the state is saved", func() bool { // at most every ten seconds
 		s := readState(t, d.status().Data.Dir)
 		return strings.Contains(fmt.Sprint(s["hosts"]), "until") && strings.Contains(fmt.Sprint(s["memory"]), "known:[70001 ")
 	})
-	_ = d.cmd.Process.Kill() // what was saved must do
-	<-d.done
+	d.Kill() // what was saved must do
 
 	m.drop(70033)
 	for sweep := 1; sweep <= 3; sweep++ {
@@ -113,7 +113,7 @@ func TestRestartsKeepSweepsAndPauses(t *testing.T) {
 		if sweep == 3 {
 			want = 59
 		}
-		until(t, patience, fmt.Sprintf("%d projects after sweep %d", want, sweep), func() bool { return len(d.read().projects) == want })
+		programtest.Until(t, patience, fmt.Sprintf("%d projects after sweep %d", want, sweep), func() bool { return len(d.read().projects) == want })
 		d.morePolls(1, "verra")
 		if n := len(d.read().projects); n != want {
 			t.Fatalf("%d projects after %d sweeps without one, want %d", n, sweep, want)
@@ -126,7 +126,7 @@ func TestRestartsKeepSweepsAndPauses(t *testing.T) {
 	}
 	m.cut(40) // a third is gone at once: nobody believes that
 	d = start(t, env, "serve")
-	until(t, patience, "the shrunk registry is refused", func() bool { return d.polls("verra", "shrunk") > 0 })
+	programtest.Until(t, patience, "the shrunk registry is refused", func() bool { return d.polls("verra", "shrunk") > 0 })
 	if n := len(d.read().projects); n != 59 {
 		t.Errorf("%d projects are left", n)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"carbond/cmd/carbond/internal/programtest"
 	"carbond/feeds/sample"
 	"carbond/proto/carbon"
 )
@@ -51,7 +52,7 @@ func TestEmbeddedAndADeadFeed(t *testing.T) {
 		return len(v.projects) == 40 && len(v.finance) == 47 && v.finance["TSLA"].GetMarketCap() > 0 && len(v.news) > 30 && supplied > 20
 	}
 	live := []string{"carbonmark", "finance", "news/bbc", "news/reuters", "news/deutsche-welle"}
-	until(t, patience, "all rows are at the API", func() bool { return full(d) })
+	programtest.Until(t, patience, "all rows are at the API", func() bool { return full(d) })
 	d.morePolls(2, append(live, "verra")...)
 	served, offset := d.read(), d.offset()
 	d.morePolls(3, append(live, "verra")...)
@@ -78,7 +79,7 @@ func TestEmbeddedAndADeadFeed(t *testing.T) {
 	}
 
 	w.Misbehave(sample.VerraPath, sample.Fault{Kind: sample.FaultStall})
-	until(t, patience, "a reason why verra is stale", func() bool {
+	programtest.Until(t, patience, "a reason why verra is stale", func() bool {
 		code, body := d.get("/readyz?verbose")
 		if code != 200 {
 			t.Fatalf("a stale feed took the API down: %d %s", code, body)
@@ -94,12 +95,12 @@ func TestEmbeddedAndADeadFeed(t *testing.T) {
 	if list := d.feedsCommand(); !strings.Contains(list, "verra") || !strings.Contains(list, ", stale") || strings.Count(list, ", stale") != 1 {
 		t.Errorf("carbond feeds:\n%s", list)
 	}
-	must(t, nil, "healthcheck", "--addr", d.grpc)
+	program.Must(t, nil, "healthcheck", "--addr", d.grpc)
 	if now := d.read().text(); now != served.text() {
 		t.Error("a dead feed changed the rows")
 	}
 	w.Misbehave(sample.VerraPath, sample.Fault{})
-	until(t, patience, "verra is well again", func() bool {
+	programtest.Until(t, patience, "verra is well again", func() bool {
 		_, body := d.get("/readyz?verbose")
 		return !strings.Contains(body, "verra is stale")
 	})
@@ -112,14 +113,14 @@ func TestDemoMoves(t *testing.T) {
 	d := start(t, []string{"CARBOND_DATA_DIR=/nonexistent/carbond"}, "demo")
 	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	defer cancel()
-	until(t, patience, "a first price, story and supply", func() bool {
+	programtest.Until(t, patience, "a first price, story and supply", func() bool {
 		v := d.read()
 		return len(v.finance) == 47 && len(v.news) > 0 && len(v.projects) == 40
 	})
-	until(t, patience, "the welcome text", func() bool { return strings.Contains(d.stdout.String(), "SAMPLE DATA") })
+	programtest.Until(t, patience, "the welcome text", func() bool { return strings.Contains(d.stdout.String(), "SAMPLE DATA") })
 	first, began := d.read(), time.Now()
 	moved := map[string]time.Duration{}
-	until(t, patience, fmt.Sprintf("price, story and supply move; so far %v", moved), func() bool {
+	programtest.Until(t, patience, fmt.Sprintf("price, story and supply move; so far %v", moved), func() bool {
 		v := d.read()
 		for ticker, f := range v.finance {
 			if f.Price != first.finance[ticker].GetPrice() && moved["price"] == 0 {

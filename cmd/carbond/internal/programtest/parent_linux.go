@@ -1,4 +1,4 @@
-package feedse2e_test
+package programtest
 
 import "syscall"
 

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package feedse2e_test
+package programtest
 
 import "syscall"
 

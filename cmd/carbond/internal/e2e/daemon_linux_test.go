@@ -1,8 +1,0 @@
-package e2e_test
-
-import "syscall"
-
-// dieWithParent ends a child when this test binary ends, however that happens.
-func dieWithParent() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-}
