@@ -32,7 +32,7 @@ func TestKafkaClients(t *testing.T) {
 		"CARBOND_DATA_DIR=" + filepath.Join(t.TempDir(), "data"), "CARBOND_POSTGRES_URL=" + url, "CARBOND_POSTGRES_SLOT=e2e_kafka",
 		"CARBOND_KAFKA_LISTEN=" + kafka, "CARBOND_KAFKA_FORMAT=row",
 	}
-	must(t, env, "migrate")
+	program.Must(t, env, "migrate")
 	pgtest.Exec(t, url, `INSERT INTO verra(project_id, project_name, supply) SELECT 'VCS-' || i, 'n' || i, i FROM generate_series(1, 40) i`)
 	d := serve(t, env)
 	level := func() {
@@ -52,7 +52,7 @@ func TestKafkaClients(t *testing.T) {
 
 	topic := change.TopicName(change.Verra)
 	var want []string
-	for line := range strings.Lines(must(t, env, "consume", topic, "--addr", d.grpc, "--from", "earliest", "--format", "row")) {
+	for line := range strings.Lines(program.Must(t, env, "consume", topic, "--addr", d.grpc, "--from", "earliest", "--format", "row")) {
 		line = strings.TrimSpace(line)
 		id, _, _ := strings.Cut(strings.SplitAfter(line, `"project_id":"`)[1], `"`)
 		key := fmt.Sprintf(`{"project_id":"%s"}`, id)
