@@ -47,10 +47,10 @@ func demo(a *app, ctx context.Context, flags map[string]string) (err error) {
 	}()
 	// Whatever is configured, a demo touches neither a database nor the net.
 	flags["data_dir"], flags["postgres.url"], flags["postgres.password"], flags["feeds.enabled"] = dir, "", "", strings.Join(config.FeedNames(), ",")
-	cfg, level, err := a.loadDaemon(flags)
+	cfg, level, err := a.loadDaemon(ctx, flags)
 	if err == nil && cfg.Kafka.Listen == "" {
 		flags["kafka.listen"] = freeAddress(9092)
-		cfg, level, err = a.loadDaemon(flags)
+		cfg, level, err = a.loadDaemon(ctx, flags)
 	}
 	if err != nil {
 		return err

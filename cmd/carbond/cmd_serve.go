@@ -52,7 +52,7 @@ func cmdServe(a *app) *cobra.Command {
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			flags := overridden(cmd.Flags())
-			cfg, level, err := a.loadDaemon(flags)
+			cfg, level, err := a.loadDaemon(cmd.Context(), flags)
 			if err != nil {
 				return err
 			}

@@ -277,9 +277,12 @@ func (a *app) load(flags map[string]string) (*config.Config, error) {
 }
 
 // loadDaemon is load for a daemon, whose warnings are lines of its log.
-func (a *app) loadDaemon(flags map[string]string) (*config.Config, *slog.LevelVar, error) {
+func (a *app) loadDaemon(ctx context.Context, flags map[string]string) (*config.Config, *slog.LevelVar, error) {
 	a.daemon.Store(true)
 	cfg, warnings, err := config.Load(a.sources(flags))
+	if err == nil {
+		err = context.Cause(ctx) // a signal came while a file was waited for
+	}
 	if err != nil {
 		return nil, nil, err
 	}
