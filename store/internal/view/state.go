@@ -2,7 +2,9 @@ package view
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tidwall/btree"
 
@@ -187,22 +189,28 @@ func (s *State) Load(t Table) { s.loading[t] = packed.NewBuilder(s.rows[t]) }
 func (s *State) Loaded(t Table, at change.Offset) {
 	s.loading[t].Flush()
 	s.loading[t] = nil
-	keys := make([][]string, len(indexes[t]))
+	keys := [indexCount]map[string][]string{} // by filter
+	for _, x := range indexes[t] {
+		keys[x] = map[string][]string{}
+	}
 	s.Scan(t, "", func(e Entry) bool {
 		f := e.Schema.read(e.Row)
-		for i, x := range indexes[t] {
+		for _, x := range indexes[t] {
 			if k := x.key(&e, &f); k != "" {
-				keys[i] = append(keys[i], k)
+				g := x.filter(k)
+				keys[x][g] = append(keys[x][g], k)
 			}
 		}
 		s.move(unfitRows, "", unfitKey(&e))
 		return true
 	})
-	for i, x := range indexes[t] {
-		slices.Sort(keys[i])
+	for _, x := range indexes[t] {
 		b := packed.NewBuilder(s.index[x])
-		for _, k := range keys[i] {
-			b.Set(packed.Item{Key: k})
+		for _, g := range slices.Sorted(maps.Keys(keys[x])) {
+			slices.Sort(keys[x][g]) // no work where rows come in the order of the index
+			for _, k := range keys[x][g] {
+				b.Set(packed.Item{Key: k})
+			}
 		}
 		b.Flush()
 	}
@@ -260,6 +268,16 @@ func (s *State) move(x index, old, cur string) {
 	if cur != "" {
 		s.index[x].Set(packed.Item{Key: cur})
 	}
+}
+
+// filter returns what comes first in a key of an index where few filters have many
+// rows, "" for other indexes. Filters sort as their keys do: no text has a NUL.
+func (x index) filter(key string) string {
+	if x != byCountry && x != newsSource {
+		return ""
+	}
+	f, _, _ := strings.Cut(key, "\x00")
+	return f
 }
 
 // key returns the key of a row with fields f in an index, "" when it has none.
