@@ -65,7 +65,9 @@ func (a asOf) field() string {
 type pastVersions struct {
 	history History // nil = there is no history
 	now     func() time.Time
-	slots   chan struct{} // one for each reading of the changelog
+	// One slot for each reading of the changelog, by kind: many who ask for the past
+	// must not keep watchers from coming back.
+	versions, resumes chan struct{}
 
 	mu   sync.Mutex // guards kept
 	kept *simplelru.LRU[change.Offset, cachedVersion]
@@ -77,16 +79,16 @@ type cachedVersion struct {
 }
 
 func newPastVersions(opt *Options) *pastVersions {
-	p := &pastVersions{history: opt.History, now: opt.Now, slots: make(chan struct{}, opt.MaxHistoric)}
+	p := &pastVersions{history: opt.History, now: opt.Now, versions: make(chan struct{}, opt.MaxHistoric), resumes: make(chan struct{}, opt.MaxHistoric)}
 	p.kept, _ = simplelru.NewLRU[change.Offset, cachedVersion](keptVersions, nil) // errs only below 1
 	return p
 }
 
 // enter waits for a slot; the caller calls the returned function when done.
-func (p *pastVersions) enter(ctx context.Context) (func(), error) {
+func enter(ctx context.Context, slots chan struct{}) (func(), error) {
 	select {
-	case p.slots <- struct{}{}:
-		return func() { <-p.slots }, nil
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -94,7 +96,7 @@ func (p *pastVersions) enter(ctx context.Context) (func(), error) {
 
 // follow is History.Follow inside a slot: the start reads the changelog.
 func (p *pastVersions) follow(ctx context.Context, at change.Offset) (change.Follower, error) {
-	leave, err := p.enter(ctx)
+	leave, err := enter(ctx, p.resumes)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +107,7 @@ func (p *pastVersions) follow(ctx context.Context, at change.Offset) (change.Fol
 // at returns the version that a query asks for, or that a page token goes on
 // with.
 func (p *pastVersions) at(ctx context.Context, a asOf, resumed *change.Offset) (change.ViewSnapshot, error) {
-	leave, err := p.enter(ctx)
+	leave, err := enter(ctx, p.versions)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ type Options struct {
 	// History gives past versions for as_of_offset and as_of_time, and the
 	// changes for the Watch calls; nil = all of these are UNIMPLEMENTED.
 	History          History
-	MaxHistoric      int           // readings of the changelog for past versions at a time; default 2
+	MaxHistoric      int           // readings of the changelog at a time for past versions, and as many for resumed watchers; default 2
 	MaxWatchers      int           // Watch streams at a time; default 4,096
 	MaxCatchUps      int           // of them, those that read history behind the ring; default 64
 	WatchRingBytes   int64         // what a watcher may lag behind before it is cut; default 32 MiB

@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"context"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -195,4 +197,67 @@ func TestAsOfRefused(t *testing.T) {
 			wantReason(t, err, tc.code, tc.why)
 		})
 	}
+}
+
+// heldPast does not answer for the past before hold is closed.
+type heldPast struct {
+	store.Past
+	asked chan struct{} // one for each question
+	hold  chan struct{}
+}
+
+// AsOf implements rpc.History.
+func (p heldPast) AsOf(ctx context.Context, at change.Offset, near change.ViewSnapshot) (change.ViewSnapshot, error) {
+	p.asked <- struct{}{}
+	<-p.hold
+	return p.Past.AsOf(ctx, at, near)
+}
+
+// TestResumeBesideAsOf: however many ask for the past, a watcher comes back.
+func TestResumeBesideAsOf(t *testing.T) {
+	s, err := store.Open(t.TempDir(), store.Options{NoSync: true, First: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	past := heldPast{s.Past(), make(chan struct{}, 100), make(chan struct{})}
+	release := sync.OnceFunc(func() { close(past.hold) })
+	client, _, _, _ := serveStore(t, s, rpc.Options{History: past, WatchRingBytes: 1 << 10})
+	defer release()
+	src := storetest.NewSource(1)
+	apply := func(n int) {
+		for range n {
+			if err := s.Apply(t.Context(), []change.Txn{src.Next()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	token := func(q *pb.WatchFinanceDataRequest) string {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		w, err := client.WatchFinanceData(ctx, q)
+		for err == nil {
+			var m *pb.WatchFinanceDataResponse
+			if m, err = w.Recv(); m.GetHead().GetResumeToken() != "" {
+				return m.Head.ResumeToken
+			}
+		}
+		t.Fatalf("watch %v: %v", q, err)
+		return ""
+	}
+	apply(50)
+	first := token(&pb.WatchFinanceDataRequest{})
+	apply(200) // behind the ring
+	var calls sync.WaitGroup
+	for range 30 {
+		calls.Go(func() {
+			if _, err := client.GetFinanceData(t.Context(), &pb.FinanceQuery{AsOfOffset: 10}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-past.asked
+	token(&pb.WatchFinanceDataRequest{ResumeToken: first})
+	release()
+	calls.Wait()
 }

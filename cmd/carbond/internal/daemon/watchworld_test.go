@@ -65,7 +65,9 @@ func newWatchWorld(tb testing.TB, seed uint64, sopt store.Options, opt rpc.Optio
 // serveStore serves a store over memory until the test ends.
 func serveStore(tb testing.TB, s *store.Store, opt rpc.Options) (pb.CarbonServiceClient, *grpc.ClientConn, *bufconn.Listener, func() error) {
 	tb.Helper()
-	opt.History = s.Past()
+	if opt.History == nil {
+		opt.History = s.Past()
+	}
 	srv, err := rpc.New(reader{Store: s}, opt)
 	if err != nil {
 		tb.Fatal(err)
