@@ -31,7 +31,7 @@ func cmdHealthcheck(a *app) *cobra.Command {
 		Use:   "healthcheck",
 		Short: "Exit 0 when the daemon is SERVING",
 		Long: "Asks grpc.health.v1 of the daemon. Exit code 0 only for SERVING; 1 for NOT_SERVING, an\n" +
-			"unknown service and no answer. /readyz?verbose of the HTTP listener tells the reasons.\n" +
+			"unknown service and no answer. /readyz?verbose of the HTTP listener gives the reasons.\n" +
 			"Without connection flags it asks the daemon that the configuration describes, on this machine; when\n" +
 			"its gRPC listener wants certificates of clients, by /readyz of the HTTP listener.",
 		Example: "  carbond healthcheck\n  carbond healthcheck --addr 10.0.0.7:50051 --tls-ca ca.crt --service carbon.CarbonService",
@@ -104,7 +104,7 @@ func ownAddress(a *app, c *client.Client) (ready string) {
 	return ready
 }
 
-// readyURL returns where the daemon of a configuration tells whether it is
+// readyURL returns where the daemon of a configuration says whether it is
 // ready; not ok when its HTTP listener wants a certificate that we have not.
 func readyURL(a *app, cfg *config.Config) (url string, ok bool) {
 	addr, ok := onThisMachine(cfg.HTTP.Listen)

@@ -78,7 +78,7 @@ func restore(a *app, cfg *config.Config, path string) error {
 	return err
 }
 
-// ownerOf tells whose a folder is.
+// ownerOf returns the owner of a folder.
 func ownerOf(dir string) (*syscall.Stat_t, bool) {
 	fi, err := os.Stat(dir)
 	if err != nil {

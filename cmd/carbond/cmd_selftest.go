@@ -377,7 +377,7 @@ func (t *selftest) cache(ctx context.Context) (string, error) {
 			return "a call asked twice was answered by the cache", nil
 		}
 	}
-	return "", errors.New("20 equal calls were all made anew")
+	return "", errors.New("20 equal calls were all computed again")
 }
 
 // topics lists the topics and reads one change of each that has any.

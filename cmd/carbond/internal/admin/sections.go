@@ -68,7 +68,7 @@ func (f Feed) errors() []string {
 	return []string{f.LastError}
 }
 
-// failing tells whether somebody should look at the feed.
+// failing reports whether somebody should look at the feed.
 func (f Feed) failing() bool {
 	return f.Stale || strings.HasPrefix(f.State, "failing") || strings.HasPrefix(f.State, "disabled")
 }
@@ -193,7 +193,7 @@ func (m *markup) about(s Status) {
 	m.raw("</p>\n</section>\n")
 }
 
-// web tells whether a link leads to the web; javascript: and others do not.
+// web reports whether a link leads to the web; javascript: and others do not.
 func web(link string) bool {
 	return strings.HasPrefix(link, "https://") || strings.HasPrefix(link, "http://")
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// limitMemory tells the garbage collector of a container's limit; GOMEMLIMIT
+// limitMemory gives the garbage collector a container's limit; GOMEMLIMIT
 // wins over it.
 func limitMemory(getenv func(string) string) {
 	if getenv("GOMEMLIMIT") != "" {

@@ -241,7 +241,7 @@ func Check(cfg *config.Config) error {
 }
 
 // checkFiles reads the files that the configuration names, so that a wrong path
-// is told by check-config and not by the first connection.
+// is found by check-config and not by the first connection.
 func checkFiles(cfg *config.Config) error {
 	var problems config.Problems
 	add := func(key string, err error) {

@@ -19,7 +19,7 @@ type reloadState struct {
 // can change while running. An invalid one changes nothing.
 func (d *Daemon) onReload() {
 	if err := d.notify.Reloading(); err != nil {
-		d.log.Warn("service manager not told of the reload", "error", err)
+		d.log.Warn("the service manager does not hear of the reload", "error", err)
 	}
 	now := time.Now()
 	restart, err := d.applyConfig()
@@ -36,7 +36,7 @@ func (d *Daemon) onReload() {
 		d.log.Info("configuration reloaded", "file", d.cfg.Load().File())
 	}
 	if err := d.notify.Ready(d.statusLine(d.judge())); err != nil {
-		d.log.Warn("service manager not told of the reload", "error", err)
+		d.log.Warn("the service manager does not hear of the reload", "error", err)
 	}
 }
 

@@ -52,7 +52,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 	parts := life.New(d.log)
 	running := d.start(ctx, parts)
 	if err := d.notify.Ready(d.statusLine(d.judge())); err != nil {
-		d.log.Warn("service manager not told that carbond is ready", "error", err)
+		d.log.Warn("the service manager does not hear that carbond is ready", "error", err)
 	}
 	d.log.Info("carbond is up", "version", opt.Version.Version, "mode", d.mode, "grpc", d.grpcListener.Addr().String(), "http", d.httpListener.Addr().String(), "kafka", d.kafkaAddr(), "config", cfg.File())
 	if opt.Up != nil {
@@ -88,9 +88,9 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 	if d.feeds != nil {
 		r.feeds = p.Start(ctx, "feeds", d.runFeeds) // 5. new rows are written
 	}
-	d.updateHealth()                                  // who is told of a daemon that is up asks next
+	d.updateHealth()                                  // whoever hears that the daemon is up asks next
 	r.health = p.Start(ctx, "health", d.watchHealth)  // 6. SERVING when true
-	r.watchdog = p.Start(ctx, "watchdog", d.watchdog) // 7. progress is told
+	r.watchdog = p.Start(ctx, "watchdog", d.watchdog) // 7. progress is reported
 	return r
 }
 
