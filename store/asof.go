@@ -216,25 +216,25 @@ func (s *Store) AtTime(ctx context.Context, t time.Time) (change.Offset, error) 
 // says yes, and returns its last offset, or floor. Of a segment in the middle of
 // which the clock went forth and back only the ends count.
 func (s *Store) newest(ctx context.Context, now *Snapshot, floor change.Offset, holds func(commitState) bool) (change.Offset, error) {
-	births, err := s.changelog.Starts()
+	starts, err := s.changelog.Starts()
 	if err != nil {
 		return 0, err
 	}
 	end, last := *now.tail, now.Offset()
-	for i := len(births) - 1; i >= 0; i-- {
+	for i := len(starts) - 1; i >= 0; i-- {
 		if holds(end) {
 			return last, nil
 		}
-		birth, err := decodeCommitState(births[i].State)
+		start, err := decodeCommitState(starts[i].State)
 		if err != nil {
 			return 0, err
 		}
-		if first := max(births[i].Visible, floor); first == floor && floor > 0 || holds(birth) {
+		if first := max(starts[i].Visible, floor); first == floor && floor > 0 || holds(start) {
 			return s.newestIn(ctx, last, first, holds)
 		}
-		end, last = birth, births[i].Visible
+		end, last = start, starts[i].Visible
 	}
-	return 0, &change.CompactedError{Wanted: births[0].Visible, Oldest: births[0].Next}
+	return 0, &change.CompactedError{Wanted: starts[0].Visible, Oldest: starts[0].Next}
 }
 
 // newestIn is newest among the offsets from last down to floor.
@@ -293,22 +293,22 @@ func endings(b changelog.Block) ([]ending, error) {
 // source's clock and may step back. Errors: *CompactedError.
 func (s *Store) FirstAfter(ctx context.Context, t time.Time) (change.Offset, error) {
 	us := max(0, t.UnixMicro())
-	births, err := s.changelog.Starts()
+	starts, err := s.changelog.Starts()
 	if err != nil {
 		return 0, err
 	}
 	from := change.Offset(0)
-	for i := len(births) - 1; i >= 0 && from == 0; i-- {
-		st, err := decodeCommitState(births[i].State)
+	for i := len(starts) - 1; i >= 0 && from == 0; i-- {
+		st, err := decodeCommitState(starts[i].State)
 		if err != nil {
 			return 0, err
 		}
 		if st.CommitTime <= us {
-			from = births[i].Visible + 1
+			from = starts[i].Visible + 1
 		}
 	}
-	if from < births[0].Visible+1 {
-		return 0, &change.CompactedError{Wanted: births[0].Visible, Oldest: births[0].Next}
+	if from < starts[0].Visible+1 {
+		return 0, &change.CompactedError{Wanted: starts[0].Visible, Oldest: starts[0].Next}
 	}
 	found, end := from-1, s.Position().Offset
 	for next := from; next <= end; {
@@ -352,11 +352,11 @@ func (s *Snapshot) fork() *view.State {
 func (s *Store) Since(ctx context.Context, lsn change.LSN) (from change.LSN, next func() (change.TxnID, error), err error) {
 	now := s.Snapshot()
 	floor, from := now.tail.CopyAt, max(lsn, now.tail.CopyLSN)
-	births, err := s.changelog.Starts()
+	starts, err := s.changelog.Starts()
 	if err != nil {
 		return 0, nil, err
 	}
-	if oldest := births[0]; oldest.Next > floor+1 {
+	if oldest := starts[0]; oldest.Next > floor+1 {
 		st, err := decodeCommitState(oldest.State)
 		if err != nil {
 			return 0, nil, err

@@ -92,21 +92,21 @@ func knownTopic(topic string) bool {
 }
 
 // rank counts the records of a topic up to an offset, from an earlier place
-// whose rank is known, or from the birth of the nearest segment.
+// whose rank is known, or from the start of the nearest segment.
 func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known group.Commit) (uint64, error) {
 	from, n := known.Offset, known.Rank
-	births, err := s.changelog.Starts()
+	starts, err := s.changelog.Starts()
 	if err != nil {
 		return 0, err
 	}
 	table := slices.IndexFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == topic })
 	if off < from || from == 0 {
-		from, n = births[0].Visible, 0
-		if st, err := decodeCommitState(births[0].State); err == nil {
+		from, n = starts[0].Visible, 0
+		if st, err := decodeCommitState(starts[0].State); err == nil {
 			n = st.Topics[table].Records
 		}
 	}
-	for _, b := range births {
+	for _, b := range starts {
 		if b.Visible > from && b.Visible <= off {
 			st, err := decodeCommitState(b.State)
 			if err != nil {

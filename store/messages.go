@@ -34,7 +34,7 @@ type landmark struct {
 
 // landmarks returns the places that are known for a topic, oldest first: the
 // beginning of every segment, and the end of what is visible. A segment does not
-// say it when a transaction was open at its birth, or when a version wrote it
+// say it when a transaction was open at its start, or when a version wrote it
 // that did not count; then the messages behind it are taken off those before the
 // next place.
 func (s *Store) landmarks(ctx context.Context, topic string) ([]landmark, error) {
@@ -42,14 +42,14 @@ func (s *Store) landmarks(ctx context.Context, topic string) ([]landmark, error)
 	if table < 0 {
 		return nil, fmt.Errorf("%q: %w", topic, change.ErrTopicUnknown)
 	}
-	births, err := s.changelog.Starts()
+	starts, err := s.changelog.Starts()
 	if err != nil {
 		return nil, err
 	}
-	end := s.Snapshot() // behind all births: what is visible only grows
-	out := make([]landmark, len(births)+1)
-	out[len(births)] = landmark{end.Offset() + 1, end.tail.Topics[table].Messages}
-	for i, b := range slices.Backward(births) {
+	end := s.Snapshot() // behind all starts: what is visible only grows
+	out := make([]landmark, len(starts)+1)
+	out[len(starts)] = landmark{end.Offset() + 1, end.tail.Topics[table].Messages}
+	for i, b := range slices.Backward(starts) {
 		out[i].next = b.Next
 		st, err := decodeCommitState(b.State)
 		if err != nil {

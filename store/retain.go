@@ -58,11 +58,11 @@ func (s *Store) held(r Retention) change.Offset {
 // each table the last change before it, 0 for none. When the log begins inside a
 // transaction nobody knows whose changes are gone; then every table's may be.
 func (s *Store) Gone() (oldest change.Offset, last map[string]change.Offset, err error) {
-	births, err := s.changelog.Starts()
+	starts, err := s.changelog.Starts()
 	if err != nil {
 		return 0, nil, fmt.Errorf("read where the changelog begins: %w", err)
 	}
-	first := births[0]
+	first := starts[0]
 	st, err := decodeCommitState(first.State)
 	if err != nil {
 		return 0, nil, err

@@ -12,7 +12,7 @@
 //     transaction that has not ended; Open cuts them off.
 //  4. A block never straddles the high-water mark.
 //  5. Only the newest segment is written. Every segment repeats the dictionary
-//     and, in its header, the tail at its birth, so a fresh one loses nothing.
+//     and, in its header, the tail at its start, so a fresh one loses nothing.
 //  6. A segment file appears under its final name only when its header is on
 //     disk and the directory entry is synced.
 //

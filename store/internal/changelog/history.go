@@ -35,7 +35,7 @@ func decodeHistory(v []byte) (change.History, error) {
 
 // identify writes the history of a segment, and the header, whose format says
 // that there is one.
-func identify(meta *bolt.Bucket, first change.Offset, birth Tail, h change.History) error {
+func identify(meta *bolt.Bucket, first change.Offset, start Tail, h change.History) error {
 	b, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("encode history: %w", err)
@@ -43,7 +43,7 @@ func identify(meta *bolt.Bucket, first change.Offset, birth Tail, h change.Histo
 	if err := meta.Put(keyHistory, protect(b)); err != nil {
 		return err
 	}
-	return meta.Put(keyHeader, protect(encodeHeader(first, birth)))
+	return meta.Put(keyHeader, protect(encodeHeader(first, start)))
 }
 
 // newID returns a random UUID.

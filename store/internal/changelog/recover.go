@@ -157,7 +157,7 @@ func (l *Log) load(s *segment) (Tail, error) {
 			return s.corrupt(0, -1, errors.New("buckets are missing"))
 		}
 		v := meta.Get(keyHeader)
-		first, birth, err := decodeHeader(v)
+		first, start, err := decodeHeader(v)
 		if errors.Is(err, ErrTooNew) {
 			return fmt.Errorf("%s: %w; use the newer version, nothing was changed", s.path, err)
 		}
@@ -167,7 +167,7 @@ func (l *Log) load(s *segment) (Tail, error) {
 		if err != nil {
 			return s.corrupt(0, s.place(v), err)
 		}
-		s.start = &birth
+		s.start = &start
 		v = meta.Get(keyTail)
 		if tail, err = decodeTail(v); err != nil {
 			return s.corrupt(0, s.place(v), err)

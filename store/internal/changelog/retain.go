@@ -85,7 +85,7 @@ func (l *Log) oldest() (*segment, error) {
 	return s, nil
 }
 
-// Starts returns the tails at which the segments were born, oldest first: the
+// Starts returns the tails at which the segments start, oldest first: the
 // way from a source position to the segment that holds it.
 func (l *Log) Starts() ([]Tail, error) {
 	l.mu.Lock()

@@ -57,7 +57,7 @@ func parseTail(v []byte) (Tail, error) {
 	return t, nil
 }
 
-// header: format number, first offset, tail at birth. Format 1 has the same
+// header: format number, first offset, tail at the start. Format 1 has the same
 // layout; its segments say nothing of the log's history.
 func encodeHeader(first change.Offset, t Tail) []byte {
 	b := binary.BigEndian.AppendUint32(nil, FormatVersion)
