@@ -6,6 +6,7 @@
 #   deb-test systemd-test      install for real: lintian; a Debian with systemd
 #   image-test prom-test       run the image in podman; rules and dashboard
 #   page-test                  look at the console page with a browser
+#   kafka-test                 read by three Go clients of Kafka
 #   pg-matrix                  other majors of Postgres
 #   compose-check docs-check   files that nothing here can run, kept in step
 
@@ -55,7 +56,7 @@ pkg_date  := $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 pkg_tag   := $(subst +,-,$(subst ~,-,$(VERSION)))
 
 .PHONY: binaries deb image sbom dist dist-check size-check unit-check deb-test systemd-test image-test \
-	prom-test page-test compose-check rules-check dashboard docs docs-check packaging-test
+	prom-test page-test kafka-test compose-check rules-check dashboard docs docs-check packaging-test
 
 # The compiler decides what is out of date, so these run each time and cost
 # little when nothing changed. grpcnotrace leaves out gRPC's request pages, which
@@ -175,6 +176,9 @@ prom-test: rules-check $(DIST)/bin/$(pkg_deb)/carbond ## alerts, dashboard and m
 # trouble.
 page-test: $(DIST)/bin/$(pkg_deb)/carbond ## the console page in a real browser: accessible, live, whole without script
 	cd packaging/pagetest && GOFLAGS= $(GO) vet ./... && GOFLAGS= CARBOND_BINARY=$(abspath $<) $(GO) test -count=1 $(PAGEFLAGS) ./...
+
+kafka-test: $(DIST)/bin/$(pkg_deb)/carbond ## three Go clients of Kafka read the demo
+	cd packaging/kafkatest && GOFLAGS= $(GO) vet ./... && GOFLAGS= CARBOND_BINARY=$(abspath $<) $(GO) test -count=1 ./...
 
 compose-check: $(DIST)/bin/$(pkg_deb)/carbond ## files of the compose project
 	cd packaging && GOFLAGS= CARBOND_BINARY=$(abspath $<) $(GO) test -count=1 ./compose/...
