@@ -27,10 +27,8 @@
 //     segment that the checkpoint has not passed.
 //  6. A failed commit leaves the store as it was before, or, when the disk has it
 //     nevertheless, as it is behind it; Position says which.
-//
-// //  7. An offset number is never used twice: History says which were given out, in
-//
-//	this directory and in those that it was restored from.
+//  7. An offset number is never used twice: History says which were given out, in
+//     this directory and in those that it was restored from.
 //
 // One goroutine at a time writes (a mutex holds that); any number read. Callers
 // outside are cmd/carbond, which also hands the Store to replicate as its Sink

@@ -214,6 +214,78 @@ func TestRunMends(t *testing.T) {
 	}
 }
 
+// While the log cannot be read back after an error, retention takes nothing that the
+// checkpoint or a held group needs.
+func TestRetentionOnABadDisk(t *testing.T) {
+	for name, tc := range map[string]struct {
+		limits store.Retention
+		passed bool // by the checkpoint
+	}{
+		"by bytes":     {store.Retention{Bytes: 1}, false},
+		"by age":       {store.Retention{Age: 1}, false},
+		"held a group": {store.Retention{Bytes: 1, Hold: []string{"desk"}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := storetest.NewSource(seed(t))
+			dir := t.TempDir()
+			opt := store.Options{SegmentBytes: 2 << 10, NoSync: true}
+			s := open(t, dir, opt)
+			m, err := s.Join("desk", "m")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Leave()
+			for i := range 60 {
+				mustApply(t, s, src.Next())
+				if i > 0 {
+					continue
+				}
+				for _, table := range change.Tables() {
+					c := change.GroupCommit{Group: "desk", Generation: m.Generation, Member: m.ID, Topic: change.TopicName(table), Offset: s.Position().Offset}
+					if err := s.CommitOffset(t.Context(), c); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if tc.passed {
+				if err := s.Maintain(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.SetRetention(tc.limits)
+			if err := s.Trim(); err != nil {
+				t.Fatal(err)
+			}
+			oldest := s.Oldest()
+			txn := src.Next()
+			for len(txn.Changes) == 0 {
+				mustApply(t, s, txn)
+				txn = src.Next()
+			}
+			cutShort(t, openSegment(t, dir), 0, func() {
+				if err := s.Apply(t.Context(), []change.Txn{txn}); err == nil {
+					t.Error("applied to a log that is gone")
+				}
+				if err := s.Trim(); err != nil {
+					t.Error(err)
+				}
+				if at := s.Oldest(); at != oldest {
+					t.Errorf("the log begins at %d, did at %d", at, oldest)
+				}
+			})
+			mustApply(t, s, txn)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, dir, opt)
+			defer s.Close()
+			if d := src.Model.Diff(s.Snapshot()); d != "" {
+				t.Fatal(d)
+			}
+		})
+	}
+}
+
 // Readers see a change when the views have it, not as soon as it is on disk: a
 // consumer can commit what it was given.
 func TestReadersBehindTheViews(t *testing.T) {

@@ -20,16 +20,16 @@ const batch = 4 << 20
 // one's name when it is whole and synced; readers inside the old one finish
 // undisturbed. A crash leaves either the one or the other.
 func (l *Log) Compress() (bool, error) {
-	s, err := l.uncompressed()
+	s, was, err := l.uncompressed()
 	if s == nil || err != nil {
 		return false, err
 	}
 	defer l.leave(s)
-	tmp := &segment{path: s.path + tempSuffix, first: s.first, last: s.last, created: s.created}
+	tmp := &segment{path: s.path + tempSuffix, first: s.first, created: s.created}
 	if tmp.db, err = boltfile.Make(tmp.path, Options{SegmentBytes: l.opt.SegmentBytes, NoSync: l.opt.NoSync}.file(false)); err != nil {
 		return false, fmt.Errorf("compress %s: %w", s.path, err)
 	}
-	err = l.rewrite(s, tmp)
+	err = l.rewrite(s, tmp, was)
 	if cerr := tmp.close(); err == nil {
 		err = cerr
 	}
@@ -41,11 +41,12 @@ func (l *Log) Compress() (bool, error) {
 	return true, l.replace(s, tmp.path)
 }
 
-// uncompressed pins the oldest sealed segment whose seal says that it is plain.
-func (l *Log) uncompressed() (*segment, error) {
+// uncompressed pins the oldest sealed segment whose seal says that it is plain,
+// and returns the seal.
+func (l *Log) uncompressed() (s *segment, was seal, err error) {
 	for _, g := range l.Segments() {
 		if !g.Sealed {
-			return nil, nil
+			return nil, was, nil
 		}
 		l.mu.Lock()
 		done := l.compressed[g.First]
@@ -53,11 +54,9 @@ func (l *Log) uncompressed() (*segment, error) {
 		if done {
 			continue
 		}
-		s, err := l.pin(g.First)
-		if s == nil || err != nil {
-			return nil, err
+		if s, err = l.pin(g.First); s == nil || err != nil {
+			return nil, was, err
 		}
-		var was seal
 		err = s.view(func(tx *bolt.Tx) (err error) {
 			v := tx.Bucket(bucketMeta).Get(keySeal)
 			if was, err = decodeSeal(v); err != nil {
@@ -66,21 +65,21 @@ func (l *Log) uncompressed() (*segment, error) {
 			return nil
 		})
 		if err == nil && was.flags&sealZstd == 0 {
-			return s, nil
+			return s, was, nil
 		}
 		l.leave(s)
 		if err != nil {
-			return nil, err
+			return nil, was, err
 		}
 		l.mu.Lock()
 		l.compressed[g.First] = true
 		l.mu.Unlock()
 	}
-	return nil, nil
+	return nil, was, nil
 }
 
-// rewrite copies s into the empty file tmp, frame by frame.
-func (l *Log) rewrite(s, tmp *segment) error {
+// rewrite copies s, which was sealed so, into the empty file tmp, frame by frame.
+func (l *Log) rewrite(s, tmp *segment, was seal) error {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
@@ -143,8 +142,8 @@ func (l *Log) rewrite(s, tmp *segment) error {
 			return err
 		}
 	}
-	if out.last != s.last {
-		return s.corrupt(out.last, -1, fmt.Errorf("the blocks end at %d, want %d", out.last, s.last))
+	if out.blocks != was.blocks || out.last != was.last {
+		return s.corrupt(out.last, -1, fmt.Errorf("%d blocks end at %d, want %d that end at %d", out.blocks, out.last, was.blocks, was.last))
 	}
 	return nil
 }
@@ -192,7 +191,7 @@ func (l *Log) replace(s *segment, tmp string) error {
 	l.opt.crash("compress.named")
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next := &segment{path: s.path, first: s.first, last: s.last, created: s.created, start: s.start}
+	next := &segment{path: s.path, first: s.first, created: s.created, start: s.start}
 	l.segments[slices.Index(l.segments, s)] = next
 	l.mapped = slices.DeleteFunc(l.mapped, func(o *segment) bool { return o == s })
 	l.compressed[s.first] = true

@@ -27,7 +27,7 @@ func (l *Log) CopyTo(open func(name string) func(size int64) (io.Writer, error))
 	limit := l.Tail().Next
 	last := -1 // cuts before the last copy of a file that may change
 	for next := l.Oldest(); next <= limit; {
-		s, fixed, cuts, err := l.pinForCopy(next)
+		s, end, cuts, err := l.pinForCopy(next)
 		if err != nil {
 			return err
 		}
@@ -39,8 +39,8 @@ func (l *Log) CopyTo(open func(name string) func(size int64) (io.Writer, error))
 			}
 			return nil
 		}
-		if fixed {
-			next, err = l.History().After(s.last), l.copyFixed(s, open(segmentName(s.first)))
+		if end > 0 {
+			next, err = end, l.copyFixed(s, open(segmentName(s.first)))
 		} else {
 			last = cuts
 			next, err = l.copyChanging(s, open(segmentName(s.first)))
@@ -56,20 +56,24 @@ func (l *Log) CopyTo(open func(name string) func(size int64) (io.Writer, error))
 }
 
 // pinForCopy pins the segment that begins at first, nil when there is none, and
-// says whether it will never change and how many cuts there were.
-func (l *Log) pinForCopy(first change.Offset) (s *segment, fixed bool, cuts int, err error) {
+// says where the next one begins if it will never change, 0 if it may, and how
+// many cuts there were.
+func (l *Log) pinForCopy(first change.Offset) (s *segment, end change.Offset, cuts int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.admit()
 	if l.closed {
-		return nil, false, 0, change.ErrClosed
+		return nil, 0, 0, change.ErrClosed
 	}
 	i := slices.IndexFunc(l.segments, func(s *segment) bool { return s.first == first })
 	if i < 0 {
-		return nil, false, l.rollbacks, nil
+		return nil, 0, l.rollbacks, nil
+	}
+	if i < len(l.segments)-1 && l.last(i) <= l.tail.Visible {
+		end = l.segments[i+1].first
 	}
 	s, err = l.use(i)
-	return s, i < len(l.segments)-1 && l.segments[i].last <= l.tail.Visible, l.rollbacks, err
+	return s, end, l.rollbacks, err
 }
 
 // copyFixed copies a pinned file that never changes, and lets it go first.

@@ -141,6 +141,72 @@ func TestCutFails(t *testing.T) {
 	}
 }
 
+// After a Rollback that could not read a file each segment still says where it
+// ends, for retention, and a copy has all of them.
+func TestRollbackFails(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, changelog.Options{})
+	for range 3 {
+		add(t, l, 3, true)
+		if err := l.Rotate(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(t, l, 3, true)
+	add(t, l, 3, false)
+	want, path := l.Segments(), l.Path()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Rollback(); err == nil {
+		t.Fatal("it worked")
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, g := range l.Segments() {
+		if g.First != want[i].First || g.Last != want[i].Last || g.Sealed != want[i].Sealed {
+			t.Errorf("%s reaches from %d to %d, want %d to %d", g.Path, g.First, g.Last, want[i].First, want[i].Last)
+		}
+	}
+	if _, err := l.Compress(); err != nil {
+		t.Error(err)
+	}
+	copied := open(t, copyLog(t, l), changelog.Options{})
+	defer copied.Close()
+	if got := readAll(t, copied, 1); len(got) != 4 {
+		t.Errorf("the copy has the blocks %v", got)
+	}
+	if err := l.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	l = whole(t, l, dir)
+	defer l.Close()
+	if got := readAll(t, l, 1); len(got) != 4 {
+		t.Fatalf("blocks %v", got)
+	}
+}
+
+// copyLog copies the log into a folder of its own.
+func copyLog(t *testing.T, l *changelog.Log) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := l.CopyTo(func(name string) func(int64) (io.Writer, error) {
+		return func(int64) (io.Writer, error) {
+			f, err := os.Create(filepath.Join(dir, name))
+			t.Cleanup(func() { f.Close() })
+			return f, err
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // A start on a full disk opens what is there, and goes on when there is room:
 // whether the next segment or the cut of an unfinished transaction was due.
 func TestOpenOnAFullDisk(t *testing.T) {

@@ -207,7 +207,7 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 	maps.Copy(l.dict, dict)
 	now := *l.seen.Load()
 	now.tail, now.stats.Bytes = tail, now.stats.Bytes+max(0, size-s.size)
-	s.last, s.size = l.history.Before(tail.Next), max(size, s.size)
+	s.size = max(size, s.size)
 	l.seen.Store(&now)
 	l.mu.Unlock()
 	return nil
@@ -244,6 +244,16 @@ func (l *Log) open() *segment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.segments[len(l.segments)-1]
+}
+
+// last returns the last offset of segment i. It is told from what comes behind
+// the segment: a Rollback that fails leaves a list of which no file was read.
+// Callers hold mu.
+func (l *Log) last(i int) change.Offset {
+	if i < len(l.segments)-1 {
+		return l.history.Before(l.segments[i+1].first)
+	}
+	return l.history.Before(l.tail.Next)
 }
 
 var errNeedsRollback = errors.New("an earlier commit failed, and what it left has not been cut off yet")

@@ -128,9 +128,6 @@ func (l *Log) recover() error {
 			return err
 		}
 		if l.history.After(tail.Visible) >= s.first || len(l.segments) == 1 {
-			for i, s := range l.segments[:len(l.segments)-1] {
-				s.last = l.history.Before(l.segments[i+1].first)
-			}
 			return l.resume(s, tail)
 		}
 		if err := s.close(); err != nil {
@@ -229,7 +226,7 @@ func (l *Log) resume(s *segment, tail Tail) error {
 		}
 		maps.DeleteFunc(l.dict, func(number uint32, _ []byte) bool { return !l.keepsRelation(tail, number) })
 	}
-	l.tail, s.last = tail, l.history.Before(tail.Next)
+	l.tail = tail
 	if wasSealed && !cut {
 		l.opt.crash("recover.sealed")
 		next, err := l.create(tail)

@@ -32,7 +32,7 @@ func (l *Log) Segments() []Segment {
 		if fi, err := os.Stat(s.path); err == nil {
 			s.size = fi.Size()
 		}
-		out[i] = Segment{s.path, s.first, s.last, s.size, s.created, i < len(l.segments)-1}
+		out[i] = Segment{s.path, s.first, l.last(i), s.size, s.created, i < len(l.segments)-1}
 	}
 	l.show()
 	return out

@@ -44,7 +44,6 @@ type segment struct {
 	db      *boltfile.File // nil while a sealed segment is not mapped
 	refs    int            // readers inside
 	dropped bool           // unlinked; closed when the last reader leaves
-	last    change.Offset
 	size    int64
 	created time.Time
 	start   *Tail // of the header; nil until it was read
@@ -119,7 +118,7 @@ func (s *segment) place(v []byte) int64 { return s.db.Place(v) }
 // opened for writing. After an error the file may have got its name.
 func createSegment(dir string, tail Tail, h change.History, dict map[uint32][]byte, o Options) (*segment, error) {
 	first := tail.Next
-	s := &segment{path: segmentPath(dir, first), first: first, last: h.Before(first), created: time.Now(), start: &tail}
+	s := &segment{path: segmentPath(dir, first), first: first, created: time.Now(), start: &tail}
 	f := o.file(false)
 	f.Crash = func(point string) { o.crash("segment." + point) }
 	f.Fault = func(point string) error { return o.fault("segment." + point) }
