@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"carbond/replicate"
 	"carbond/replicate/pgerr"
@@ -173,5 +176,48 @@ func TestCrashBetweenStarts(t *testing.T) {
 				t.Errorf("the marker is still there: %s, %v", b, err)
 			}
 		})
+	}
+}
+
+// told calls f once when a line of the log says so.
+type told struct {
+	says string
+	f    func()
+}
+
+// Write implements io.Writer.
+func (w *told) Write(p []byte) (int, error) {
+	if w.f != nil && strings.Contains(string(p), w.says) {
+		w.f()
+		w.f = nil
+	}
+	return len(p), nil
+}
+
+// A command that waits in Postgres says for whom while it does.
+func TestCommandsSayForWhomTheyWait(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	ctx := t.Context()
+	other, err := pgx.Connect(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(ctx)
+	do := func(sql string) {
+		if _, err := other.Exec(ctx, sql); err != nil {
+			t.Error(err)
+		}
+	}
+	opt := options(url)
+	do("SET application_name = 'the other one'")
+	do("SELECT pg_advisory_lock(7302112950631)")
+	opt.Logger = slog.New(slog.NewTextHandler(&told{"another migration, of pid", func() { do("SELECT pg_advisory_unlock(7302112950631)") }}, nil))
+	if err := schema.Migrate(ctx, opt); err != nil {
+		t.Fatal(err)
+	}
+	do("BEGIN; CREATE TABLE mine ()")
+	opt.Logger = slog.New(slog.NewTextHandler(&told{"the other one", func() { do("COMMIT") }}, nil))
+	if created, err := replicate.PrepareSlot(ctx, opt); err != nil || !created {
+		t.Fatalf("%t, %v", created, err)
 	}
 }

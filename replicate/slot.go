@@ -159,7 +159,17 @@ func (s *session) createSlot(ctx context.Context, id string) (change.LSN, string
 	s.st.enter(PhaseCreatingSlot, "creating the replication slot")
 	watchCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { s.watchBlockers(watchCtx) })
+	told := false
+	wg.Go(func() {
+		watchBlockers(watchCtx, &s.ctl, func(who string) {
+			reason := "the new replication slot waits for older transactions to end: " + who
+			s.st.update(func(st *Status) { st.Reason = reason })
+			if !told {
+				told = true
+				s.log.Warn("the new replication slot waits for older transactions to end", "transactions", who)
+			}
+		})
+	})
 	defer wg.Wait()
 	defer stop()
 	if err := s.r.markSlot(s.srv, id, 0); err != nil {
@@ -182,33 +192,33 @@ func (s *session) createSlot(ctx context.Context, id string) (change.LSN, string
 	return point, res.SnapshotName, nil
 }
 
-// watchBlockers reports for whom the creation of the slot waits: Postgres waits
+// watchBlockers tells for whom the creation of a slot waits: Postgres waits
 // silently for every older transaction to end.
-func (s *session) watchBlockers(ctx context.Context) {
+func watchBlockers(ctx context.Context, ctl *server.Control, tell func(who string)) {
 	t := time.NewTicker(2 * time.Second)
 	defer t.Stop()
-	told := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
-		var who string
-		err := s.ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-			who, err = server.Blockers(ctx, conn)
-			return err
-		})
-		if err != nil || who == "" {
-			continue
-		}
-		reason := "the new replication slot waits for older transactions to end: " + who
-		s.st.update(func(st *Status) { st.Reason = reason })
-		if !told {
-			told = true
-			s.log.Warn("the new replication slot waits for older transactions to end", "transactions", who)
+		if who := blockers(ctx, ctl); who != "" {
+			tell(who)
 		}
 	}
+}
+
+// blockers returns for whom the creation of a slot waits, "" when that is not known.
+func blockers(ctx context.Context, ctl *server.Control) (who string) {
+	err := ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		who, err = server.Blockers(ctx, conn)
+		return err
+	})
+	if err != nil {
+		return ""
+	}
+	return who
 }
 
 // failover makes an existing slot one that standbys keep in step, where Postgres
@@ -255,34 +265,35 @@ func PrepareSlot(ctx context.Context, opt server.Options) (created bool, err err
 	case slot != nil:
 		return false, nil
 	}
+	watchCtx, stop := context.WithCancel(ctx)
+	ctl, told := server.Control{Opt: &opt}, false
+	defer ctl.Close()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		watchBlockers(watchCtx, &ctl, func(who string) {
+			if !told {
+				told = true
+				opt.Logger.Warn("the new replication slot waits for older transactions to end", "transactions", who)
+			}
+		})
+	})
 	// two_phase is the mark, see slotInfo.
 	err = server.AsLogin(ctx, conn, "SELECT pg_create_logical_replication_slot($1, 'pgoutput', false, true)", opt.Slot)
+	stop()
+	wg.Wait()
 	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "42710" {
 		return false, nil // somebody was faster
 	}
+	if err != nil && ctx.Err() != nil {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if who := blockers(last, &ctl); who != "" {
+			return false, pgerr.New(pgerr.KindSlotMissing, "end those transactions and try again", err, "replication slot %q was not created: it waits for older transactions to end: %s", opt.Slot, who)
+		}
+	}
 	if err != nil {
-		return false, explainWait(&opt, ctx, opt.Classify(fmt.Errorf("create replication slot %q: %w", opt.Slot, err)))
+		return false, opt.Classify(fmt.Errorf("create replication slot %q: %w", opt.Slot, err))
 	}
 	opt.Logger.Info("created the replication slot", "slot", opt.Slot)
 	return true, nil
-}
-
-// explainWait says for whom the creation of a slot has waited, when ctx ended
-// it. The connection is closed by then, so it takes a new one.
-func explainWait(o *server.Options, ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	conn, cerr := o.Connect(ctx)
-	if cerr != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	who, cerr := server.Blockers(ctx, conn)
-	if cerr != nil || who == "" {
-		return err
-	}
-	return pgerr.New(pgerr.KindSlotMissing, "end those transactions and try again", err, "replication slot %q was not created: it waits for older transactions to end: %s", o.Slot, who)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -162,20 +163,40 @@ func (m *Migration) failed(err error, findings []Finding) error {
 func (m *Migration) lock(ctx context.Context) (unlock func(), err error) {
 	t := time.NewTicker(lockTimeout)
 	defer t.Stop()
+	told := ""
 	for {
 		var mine bool
 		if err := m.Conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", migrateLock).Scan(&mine); err != nil {
 			return nil, m.Opt.Classify(fmt.Errorf("wait for another migration: %w", err))
 		}
 		if mine {
+			if told != "" {
+				m.Wait("")
+			}
 			return func() {
 				// With a broken connection it is gone already.
 				_, _ = m.Conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", migrateLock)
 				_, _ = m.Conn.Exec(context.WithoutCancel(ctx), "RESET lock_timeout")
 			}, nil
 		}
+		var who string
+		// An index may keep the other one waiting for hours.
+		if err := m.Conn.QueryRow(ctx, `
+SELECT COALESCE(max(format('pid %s (%s)', a.pid, COALESCE(NULLIF(a.application_name, ''), a.usename::text))), '')
+FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.classid::int8 = $1 AND l.objid::int8 = $2`,
+			migrateLock>>32, migrateLock&math.MaxUint32).Scan(&who); err != nil {
+			return nil, m.Opt.Classify(fmt.Errorf("wait for another migration: %w", err))
+		}
+		if who != "" && who != told {
+			told = who
+			m.Wait("another migration, of " + who + ", which has to end first")
+		}
 		select {
 		case <-ctx.Done():
+			if told != "" {
+				return nil, pgerr.New(pgerr.KindMigrate, "wait for it, or end it and try again", ctx.Err(), "another migration, of %s, has not ended", told)
+			}
 			return nil, ctx.Err()
 		case <-t.C:
 		}
