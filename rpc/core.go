@@ -32,11 +32,10 @@ type core struct {
 }
 
 // cacheVersion is what an answer was computed from: equal versions, equal answers. Lists
-// use version, details the row.
+// use version, details the encoded row.
 type cacheVersion struct {
 	version change.Offset
-	detail  change.ProjectDetail
-	supply  uint64 // bits of detail.Supply
+	row     string
 }
 
 // source says where a reply came from, for the header carbond-cache and the

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"math"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -166,8 +165,8 @@ func (s service) WatchFinanceData(q *pb.WatchFinanceDataRequest, ss grpc.ServerS
 	return s.watches.Serve(ss, watch.Query{View: finance.view, Field: finance.field, Filter: q.Ticker, Token: q.ResumeToken})
 }
 
-// GetProjectDetail implements carbon.CarbonService. The row itself is the
-// version of its encoded form: that is exact, however much the rest of the view moves.
+// GetProjectDetail implements carbon.CarbonService. The encoded row is
+// the version: that is exact, however much the rest of the view moves.
 func (s service) GetProjectDetail(ctx context.Context, q *pb.ProjectDetailQuery) (*pb.ProjectDetailResponse, error) {
 	if q.ProjectId == "" {
 		return nil, rpcerr.BadField("project_id", "is empty")
@@ -189,13 +188,12 @@ func (s service) GetProjectDetail(ctx context.Context, q *pb.ProjectDetailQuery)
 		s.header(ctx, snap, bypass)
 		return nil, rpcerr.New(codes.NotFound, "no project has this project_id", rpcerr.Info(rpcerr.ReasonNoSuchProject))
 	}
-	version := cacheVersion{detail: d, supply: math.Float64bits(d.Supply)}
-	version.detail.Supply = 0 // NaN is not equal to itself
+	raw := wire.AppendRow(nil, &change.ProjectDetails, &d)
+	version := cacheVersion{row: string(raw)} // d itself would keep the rows beside it
 	load := func(context.Context) (cache.Item[proto.Message], error) {
-		raw := wire.AppendRow(nil, &change.ProjectDetails, &d)
 		m := new(pb.ProjectDetailResponse)
 		m.ProtoReflect().SetUnknown(raw)
-		// The version keeps the texts of the row alive, so they count too.
+		// The version counts too.
 		return cache.Item[proto.Message]{Value: m, Size: 2 * len(raw), Keep: true}, nil
 	}
 	m, from, err := s.get(ctx, cache.Key{View: projectKey, Filter: q.ProjectId}, version, load, noCache)
