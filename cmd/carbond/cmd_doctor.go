@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"carbond/cmd/carbond/internal/client"
 	"carbond/cmd/carbond/internal/config"
 	"carbond/replicate"
 	"carbond/replicate/schema"
@@ -18,7 +19,10 @@ import (
 )
 
 func cmdDoctor(a *app) *cobra.Command {
-	var sql bool
+	var (
+		sql  bool
+		form *client.Form
+	)
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check that Postgres is ready for carbond, and print what repairs it",
@@ -29,6 +33,9 @@ func cmdDoctor(a *app) *cobra.Command {
 		Example: "  carbond doctor\n  carbond doctor --sql > role.sql",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := form.Check(); err != nil {
+				return err
+			}
 			cfg, opt, err := loadDatabase(a)
 			if errors.Is(err, errEmbedded) && !sql {
 				_, err := fmt.Fprintln(a.out, "embedded mode: no Postgres is configured, nothing to check")
@@ -47,12 +54,13 @@ func cmdDoctor(a *app) *cobra.Command {
 			if f, ok := standing(a, ctx, cfg, opt); ok {
 				findings = append(findings, f)
 			}
-			if bad := printFindings(a, findings); err == nil && bad > 0 {
-				return errQuiet
+			if bad := printFindings(a, findings, form); err == nil {
+				err = bad
 			}
 			return err
 		},
 	}
+	form = client.FormFlags(c, a.getenv)
 	c.Flags().BoolVar(&sql, "sql", false, "print the SQL that makes a least-privilege role for carbond")
 	return c
 }
@@ -82,11 +90,19 @@ func once(s string) string {
 	return strings.Join(slices.Compact(strings.Split(s, "\n")), "\n")
 }
 
-// printFindings prints one line for each check and the repair below it, and
-// returns how many checks failed.
-func printFindings(a *app, findings []schema.Finding) (bad int) {
+// printFindings prints one line for each check and the repair below it, or rows. It
+// is errQuiet when a check failed.
+func printFindings(a *app, findings []schema.Finding, form *client.Form) error {
+	p, err := client.NewPrinter(a.out, form, client.Columns{Names: []string{"check", "result", "detail", "sql", "advice"}})
+	if err != nil {
+		return err
+	}
+	if form.Format == "table" {
+		p = findingLines{a}
+	}
+	bad := 0
 	for _, f := range findings {
-		word := "ok  "
+		word := "ok"
 		switch {
 		case f.OK:
 		case f.Warning:
@@ -95,20 +111,44 @@ func printFindings(a *app, findings []schema.Finding) (bad int) {
 			word = "FAIL"
 			bad++
 		}
-		fmt.Fprintf(a.out, "%s  %-18s  %s\n", word, f.Name, a.printable(once(f.Detail)))
-		for _, sql := range f.SQL {
-			fmt.Fprintf(a.out, "      %s;\n", a.redact(sql))
+		sql := make(client.Words, len(f.SQL))
+		for i := range f.SQL {
+			sql[i] = a.redact(f.SQL[i])
 		}
-		if f.Advice != "" {
-			// A comment, so that all that is indented can be given to psql.
-			fmt.Fprintf(a.out, "      -- %s\n", a.redact(f.Advice))
+		if err := p.Row([]any{f.Name, word, a.redact(once(f.Detail)), sql, a.redact(f.Advice)}); err != nil {
+			return err
 		}
 	}
-	switch {
-	case bad > 0:
+	if err := p.End(); err != nil {
+		return err
+	}
+	table := form.Format == "table"
+	if bad == 0 {
+		if table && len(findings) > 0 {
+			fmt.Fprintln(a.out, "\nreplication can work")
+		}
+		return nil
+	}
+	if table {
 		fmt.Fprintf(a.out, "\n%s replication from working\n", count(bad, "problem keeps", "problems keep"))
-	case len(findings) > 0:
-		fmt.Fprintln(a.out, "\nreplication can work")
 	}
-	return bad
+	return errQuiet
 }
+
+// findingLines prints checks for people. What is indented can be given to psql.
+type findingLines struct{ *app }
+
+// Row implements client.Printer.
+func (f findingLines) Row(r []any) error {
+	fmt.Fprintf(f.out, "%-4s  %-18s  %s\n", r[1], r[0], client.Lines(r[2].(string)))
+	for _, sql := range r[3].(client.Words) {
+		fmt.Fprintf(f.out, "      %s;\n", client.Lines(sql))
+	}
+	if advice := r[4].(string); advice != "" {
+		fmt.Fprintf(f.out, "      -- %s\n", client.Plain(advice))
+	}
+	return nil
+}
+
+// End implements client.Printer.
+func (findingLines) End() error { return nil }

@@ -40,6 +40,15 @@ func FormFlags(cmd *cobra.Command, getenv func(string) string) *Form {
 	return o
 }
 
+// Check returns a UsageError for a form that there is not. A command that takes long
+// asks before.
+func (o *Form) Check() error {
+	if !slices.Contains(Formats, o.Format) {
+		return Usage(fmt.Errorf("unknown format %q: want %s", o.Format, oneOf(Formats)))
+	}
+	return nil
+}
+
 // Complete completes the values of a flag.
 func Complete(cmd *cobra.Command, flag string, values ...string) {
 	// The only error is a flag that does not exist.
@@ -87,6 +96,9 @@ type Printer interface {
 
 // NewPrinter returns what prints rows in the form of o, or a UsageError.
 func NewPrinter(w io.Writer, o *Form, c Columns) (Printer, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
 	switch o.Format {
 	case "table":
 		return newTable(w, o, c), nil
@@ -94,11 +106,9 @@ func NewPrinter(w io.Writer, o *Form, c Columns) (Printer, error) {
 		return &jsonPrinter{w: bufio.NewWriter(w), columns: c.Names, list: true}, nil
 	case "jsonl":
 		return &jsonPrinter{w: bufio.NewWriter(w), columns: c.Names}, nil
-	case "csv":
-		p := &csvPrinter{csv.NewWriter(w), o.Raw}
-		return p, p.w.Write(c.Names)
 	}
-	return nil, Usage(fmt.Errorf("unknown format %q: want %s", o.Format, oneOf(Formats)))
+	p := &csvPrinter{csv.NewWriter(w), o.Raw}
+	return p, p.w.Write(c.Names)
 }
 
 // oneOf lists words for a sentence.
@@ -273,13 +283,14 @@ func Plain(s string) string {
 	}, s)
 }
 
-// Lines is Plain for a text of several lines.
+// Lines is Plain for a text of several lines, which keeps them and its tabs.
 func Lines(s string) string {
-	lines := strings.Split(s, "\n")
-	for i, l := range lines {
-		lines[i] = Plain(l)
-	}
-	return strings.Join(lines, "\n")
+	return strings.Map(func(r rune) rune {
+		if steers(r) && r != '\n' && r != '\t' {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // Guard returns a writer that escapes what could steer the terminal at the end of w.
