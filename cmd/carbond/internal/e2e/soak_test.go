@@ -29,9 +29,10 @@ import (
 const (
 	soakEvery = 50 * time.Millisecond
 	soakBatch = 10
-	// soakLog and soakSegment bound the changelog, and with it the disk.
-	soakLog     = 8 << 20
-	soakSegment = 1 << 20
+	// soakLog and soakSegment bound the changelog, and with it the disk. A client on a
+	// busy machine may be a minute behind.
+	soakLog     = 32 << 20
+	soakSegment = 2 << 20
 )
 
 // TestSoak changes rows at a steady rate, while watchers and consumer groups come,

@@ -98,9 +98,10 @@ func (p *Program) environment(extra []string) []string {
 // Command runs a command of the program to its end.
 func (p *Program) Command(t testing.TB, env []string, args ...string) (code int, output string) {
 	t.Helper()
+	path := p.Path(t) // the time of the command does not count its build
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, p.Path(t), args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = p.environment(env)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // to see where it hangs
 	cmd.WaitDelay = 10 * time.Second
