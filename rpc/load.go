@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"sync"
 	"time"
 
@@ -63,26 +62,16 @@ func (e *encoder) room() bool {
 	return e.err == nil
 }
 
-// rows encodes the rows of a view that are in the order of its key, as many as the
-// page has.
-func rows[R any](e *encoder, v *change.ViewOf[R], key func(*R) string) func(*R) bool {
-	return func(row *R) bool {
-		if !e.room() {
-			return false
-		}
-		e.b = wire.AppendRow(e.b, v, row)
-		e.n++
-		e.last = key(row)
-		return true
+// row encodes a row of a view that is in the order of its key. It reports whether
+// the page has room for it.
+func (e *encoder) row(view *change.ViewDef, row any) bool {
+	if !e.room() {
+		return false
 	}
-}
-
-func (e *encoder) projects() func(*change.Project) bool {
-	return rows(e, &change.Projects, func(p *change.Project) string { return p.ProjectID })
-}
-
-func (e *encoder) quotes() func(*change.Quote) bool {
-	return rows(e, &change.Quotes, func(q *change.Quote) string { return q.Ticker })
+	e.b = wire.AppendRow(e.b, view, row)
+	e.n++
+	e.last = view.Text(row, view.Key)
+	return true
 }
 
 // newsPage encodes the asked page of the at most 100 newest items.
@@ -96,7 +85,7 @@ func (e *encoder) newsPage(items []change.NewsItem) {
 		e.next = mark(items, to).encode()
 	}
 	for i := from; i < to; i++ {
-		e.b = wire.AppendRow(e.b, &change.NewsItems, &items[i])
+		e.b = wire.AppendRow(e.b, &change.NewsItems.ViewDef, &items[i])
 		e.n++
 	}
 }
@@ -110,23 +99,18 @@ const maxScratch = 4 << 20
 
 // snapshot encodes from a snapshot.
 func (e *encoder) snapshot(snap change.ViewSnapshot) {
-	switch e.list.view {
-	case change.ViewProjects:
-		feed(snap.Projects(e.filter, e.from()), e.projects())
-	case change.ViewFinance:
-		feed(snap.Quotes(e.filter, e.from()), e.quotes())
-	case change.ViewNews:
-		items := make([]change.NewsItem, 0, change.NewsLimit)
-		for n := range snap.News(e.filter) {
-			items = append(items, n)
+	rows := change.Rows(snap, e.list.view, e.filter, e.from())
+	view := e.list.view.Def()
+	if view.Limit > 0 {
+		items := make([]change.NewsItem, 0, view.Limit)
+		for row := range rows {
+			items = append(items, *row.(*change.NewsItem))
 		}
 		e.newsPage(items)
+		return
 	}
-}
-
-func feed[T any](rows iter.Seq[T], use func(*T) bool) {
-	for v := range rows {
-		if !use(&v) {
+	for row := range rows {
+		if !e.row(view, row) {
 			return
 		}
 	}
@@ -170,18 +154,16 @@ func (c *core) runSQL(ctx context.Context, e *encoder) error {
 		limit = int64(e.page.size) + 1 // one more tells whether there is a next page
 	}
 	var err error
-	switch e.list.view {
-	case change.ViewProjects:
-		err = each(qctx, c.opt.Pool, scanner(&change.Projects), e.projects(), pageSQL(&change.Projects.ViewDef), e.filter, e.page.resume, e.page.after, limit)
-	case change.ViewFinance:
-		err = each(qctx, c.opt.Pool, scanner(&change.Quotes), e.quotes(), pageSQL(&change.Quotes.ViewDef), e.filter, e.page.resume, e.page.after, limit)
-	case change.ViewNews:
+	if view := e.list.view.Def(); view.Limit > 0 {
 		var items []change.NewsItem
-		err = each(qctx, c.opt.Pool, scanner(&change.NewsItems), func(n *change.NewsItem) bool {
-			items = append(items, *n)
+		err = each(qctx, c.opt.Pool, view, func(row any) bool {
+			items = append(items, *row.(*change.NewsItem))
 			return true
-		}, ViewSQL(&change.NewsItems.ViewDef), e.filter)
+		}, ViewSQL(view), e.filter)
 		e.newsPage(items)
+	} else {
+		err = each(qctx, c.opt.Pool, view, func(row any) bool { return e.row(view, row) },
+			pageSQL(view), e.filter, e.page.resume, e.page.after, limit)
 	}
 	if err == nil && (e.err == nil || rpcerr.Is(e.err)) {
 		return nil // finish reports e.err

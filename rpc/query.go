@@ -32,7 +32,7 @@ const (
 
 // checkQuery checks a list query and resolves its page.
 func (c *core) checkQuery(l list, filter string, size int32, token string, at asOf) (page, error) {
-	if err := rpcerr.CheckText(l.field, filter); err != nil {
+	if err := rpcerr.CheckText(l.view.Def().Filter, filter); err != nil {
 		return page{}, err
 	}
 	if size < 0 {

@@ -23,19 +23,18 @@ type service struct {
 
 // list is what tells one list call from another.
 type list struct {
-	view  change.View
-	key   string // of the cache, and the call that page tokens are bound to
-	field string // name of the filter in the query, for errors
-	sql   bool   // a NonStreaming call
+	view change.View
+	key  string // of the cache, and the call that page tokens are bound to
+	sql  bool   // a NonStreaming call
 }
 
 var (
-	projects    = list{change.ViewProjects, "projects", "country", false}
-	news        = list{change.ViewNews, "news", "source", false}
-	finance     = list{change.ViewFinance, "finance", "ticker", false}
-	projectsSQL = list{change.ViewProjects, "nonstreaming_projects", "country", true}
-	newsSQL     = list{change.ViewNews, "nonstreaming_news", "source", true}
-	financeSQL  = list{change.ViewFinance, "nonstreaming_finance", "ticker", true}
+	projects    = list{change.ViewProjects, "projects", false}
+	news        = list{change.ViewNews, "news", false}
+	finance     = list{change.ViewFinance, "finance", false}
+	projectsSQL = list{change.ViewProjects, "nonstreaming_projects", true}
+	newsSQL     = list{change.ViewNews, "nonstreaming_news", true}
+	financeSQL  = list{change.ViewFinance, "nonstreaming_finance", true}
 )
 
 // projectKey is the cache view of GetProjectDetail.
@@ -152,17 +151,17 @@ func (s service) list(ctx context.Context, l list, filter string, q listQuery) (
 
 // WatchProjects implements carbon.CarbonService.
 func (s service) WatchProjects(q *pb.WatchProjectsRequest, ss grpc.ServerStreamingServer[pb.WatchProjectsResponse]) error {
-	return s.watches.Serve(ss, watch.Query{View: projects.view, Field: projects.field, Filter: q.Country, Token: q.ResumeToken})
+	return s.watches.Serve(ss, watch.Query{View: projects.view, Filter: q.Country, Token: q.ResumeToken})
 }
 
 // WatchNews implements carbon.CarbonService.
 func (s service) WatchNews(q *pb.WatchNewsRequest, ss grpc.ServerStreamingServer[pb.WatchNewsResponse]) error {
-	return s.watches.Serve(ss, watch.Query{View: news.view, Field: news.field, Filter: q.Source, Token: q.ResumeToken})
+	return s.watches.Serve(ss, watch.Query{View: news.view, Filter: q.Source, Token: q.ResumeToken})
 }
 
 // WatchFinanceData implements carbon.CarbonService.
 func (s service) WatchFinanceData(q *pb.WatchFinanceDataRequest, ss grpc.ServerStreamingServer[pb.WatchFinanceDataResponse]) error {
-	return s.watches.Serve(ss, watch.Query{View: finance.view, Field: finance.field, Filter: q.Ticker, Token: q.ResumeToken})
+	return s.watches.Serve(ss, watch.Query{View: finance.view, Filter: q.Ticker, Token: q.ResumeToken})
 }
 
 // GetProjectDetail implements carbon.CarbonService. The encoded row is
@@ -188,7 +187,7 @@ func (s service) GetProjectDetail(ctx context.Context, q *pb.ProjectDetailQuery)
 		s.header(ctx, snap, bypass)
 		return nil, rpcerr.New(codes.NotFound, "no project has this project_id", rpcerr.Info(rpcerr.ReasonNoSuchProject))
 	}
-	raw := wire.AppendRow(nil, &change.ProjectDetails, &d)
+	raw := wire.AppendRow(nil, &change.ProjectDetails.ViewDef, &d)
 	version := cacheVersion{row: string(raw)} // d itself would keep the rows beside it
 	load := func(context.Context) (cache.Item[proto.Message], error) {
 		m := new(pb.ProjectDetailResponse)

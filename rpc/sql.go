@@ -107,30 +107,19 @@ type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// scanner returns what reads a row of a view's SQL.
-func scanner[R any](v *change.ViewOf[R]) pgx.RowToFunc[R] {
-	return func(row pgx.CollectableRow) (r R, err error) {
-		to := make([]any, len(v.Values))
-		for i, value := range v.Values {
-			to[i] = value(&r)
-		}
-		return r, row.Scan(to...)
-	}
-}
-
 // each runs sql and hands every row to use, until use says that it is enough.
 // Rows are not collected: a large answer is held once, encoded. A connection of
 // the pool that broke while nobody used it, as all of them do when Postgres
 // restarts, is no failure of the call: it runs once more, on a fresh one.
-func each[T any](ctx context.Context, q Querier, scan pgx.RowToFunc[T], use func(*T) bool, sql string, args ...any) error {
-	begun, err := rowsOf(ctx, q, scan, use, sql, args)
+func each(ctx context.Context, q Querier, view *change.ViewDef, use func(row any) bool, sql string, args ...any) error {
+	begun, err := rowsOf(ctx, q, view, use, sql, args)
 	if err == nil || begun || ctx.Err() != nil || !broken(err) {
 		return err
 	}
 	if p, ok := q.(resetter); ok {
 		p.Reset() // the others are as old as the broken one
 	}
-	_, err = rowsOf(ctx, q, scan, use, sql, args)
+	_, err = rowsOf(ctx, q, view, use, sql, args)
 	return err
 }
 
@@ -138,19 +127,22 @@ func each[T any](ctx context.Context, q Querier, scan pgx.RowToFunc[T], use func
 type resetter interface{ Reset() }
 
 // rowsOf is one try of each. It reports whether use was given a row.
-func rowsOf[T any](ctx context.Context, q Querier, scan pgx.RowToFunc[T], use func(*T) bool, sql string, args []any) (begun bool, err error) {
+func rowsOf(ctx context.Context, q Querier, view *change.ViewDef, use func(row any) bool, sql string, args []any) (begun bool, err error) {
 	rows, err := q.Query(ctx, sql, args...)
 	if err != nil {
 		return false, err
 	}
 	defer rows.Close()
+	row, to := view.NewRow(), make([]any, len(view.Fields))
+	for i := range to {
+		to[i] = view.Value(row, i)
+	}
 	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
+		if err := rows.Scan(to...); err != nil {
 			return begun, err
 		}
 		begun = true
-		if !use(&v) {
+		if !use(row) {
 			return begun, nil
 		}
 	}

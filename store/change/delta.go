@@ -15,15 +15,22 @@ type Delta struct {
 	Window string
 }
 
-// View returns the view that the delta is of.
-func (d *Delta) View() View {
+// Row returns the row of the delta, as a pointer, and the view that it is of.
+func (d *Delta) Row() (view *ViewDef, row any) {
 	switch {
 	case d.Project != nil:
-		return ViewProjects
+		return &Projects.ViewDef, d.Project
 	case d.News != nil:
-		return ViewNews
+		return &NewsItems.ViewDef, d.News
 	}
-	return ViewFinance
+	return &Quotes.ViewDef, d.Quote
+}
+
+// SetRow makes a pointer to a row of any view the delta's row.
+func (d *Delta) SetRow(row any) {
+	d.Project, _ = row.(*Project)
+	d.News, _ = row.(*NewsItem)
+	d.Quote, _ = row.(*Quote)
 }
 
 // ViewTxn is what one source transaction did to the views. Deltas are ordered

@@ -30,6 +30,30 @@ type ViewSnapshot interface {
 	Project(id string) (ProjectDetail, bool)
 }
 
+// Rows yields the rows of a view as pointers, which hold until the next row: those
+// that a filter matches, strictly after a key. Of a view with a limit, it yields
+// all that there are.
+func Rows(s ViewSnapshot, v View, filter, after string) iter.Seq[any] {
+	switch v {
+	case ViewProjects:
+		return pointers(s.Projects(filter, after))
+	case ViewFinance:
+		return pointers(s.Quotes(filter, after))
+	}
+	return pointers(s.News(filter))
+}
+
+func pointers[R any](rows iter.Seq[R]) iter.Seq[any] {
+	return func(yield func(any) bool) {
+		var row R
+		for row = range rows {
+			if !yield(&row) {
+				return
+			}
+		}
+	}
+}
+
 // Follower yields the transactions of the views behind an offset, in commit
 // order. It is used by one goroutine.
 type Follower interface {

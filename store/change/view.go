@@ -41,7 +41,27 @@ type ViewDef struct {
 	Latest bool     // of the rows of one key, it has the first by Order alone
 	Order  string   // ORDER BY of its SQL
 	Limit  int      // rows that it has for each filter, 0 for all
+
+	value func(row any, field int) any
+	fresh func() any
 }
+
+// Value returns a pointer to the value of a field in a row of the view, which is
+// given as a pointer: *string, *int32, *int64, *float64 or *bool.
+func (d *ViewDef) Value(row any, field int) any { return d.value(row, field) }
+
+// Text returns the value of the named field of a row, which is a text.
+func (d *ViewDef) Text(row any, name string) string {
+	for i := range d.Fields {
+		if d.Fields[i].Name == name {
+			return *d.value(row, i).(*string)
+		}
+	}
+	return ""
+}
+
+// NewRow returns a pointer to an empty row of the view.
+func (d *ViewDef) NewRow() any { return d.fresh() }
 
 // ViewField is one column of a view.
 type ViewField struct {
@@ -139,5 +159,8 @@ func viewOf[R any](d ViewDef, fields ...viewField[R]) ViewOf[R] {
 	for _, f := range fields {
 		v.Fields, v.Values = append(v.Fields, f.ViewField), append(v.Values, f.value)
 	}
+	values := v.Values
+	v.value = func(row any, field int) any { return values[field](row.(*R)) }
+	v.fresh = func() any { return new(R) }
 	return v
 }

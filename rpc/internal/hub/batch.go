@@ -34,13 +34,11 @@ func (k Key) matches(view change.View, name string) bool {
 }
 
 func classify(d *change.Delta) (change.View, string) {
-	switch {
-	case d.Project != nil:
-		return change.ViewProjects, d.Project.Country
-	case d.Quote != nil:
-		return change.ViewFinance, d.Quote.Ticker
+	view, row := d.Row()
+	if view.Limit > 0 {
+		return view.Name, d.Window
 	}
-	return change.ViewNews, d.Window
+	return view.Name, view.Text(row, view.Filter)
 }
 
 // Head is the place of a message.

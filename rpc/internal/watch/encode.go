@@ -23,14 +23,8 @@ func appendDelta(b []byte, d *change.Delta) []byte {
 	return wire.AppendBytes(b, fieldDeltas, func(b []byte) []byte {
 		b = wire.AppendInt(b, 1, int64(d.Diff))
 		at := len(b)
-		switch {
-		case d.Project != nil:
-			b = wire.AppendRow(b, &change.Projects, d.Project)
-		case d.News != nil:
-			b = wire.AppendRow(b, &change.NewsItems, d.News)
-		default:
-			b = wire.AppendRow(b, &change.Quotes, d.Quote)
-		}
+		view, row := d.Row()
+		b = wire.AppendRow(b, view, row)
 		// The encoders write the field items = 1; here the item is field 2. Both
 		// tags are one byte.
 		b[at] = byte(protowire.EncodeTag(2, protowire.BytesType))

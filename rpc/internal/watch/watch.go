@@ -52,7 +52,6 @@ type History interface {
 // Query is what one Watch call asks for.
 type Query struct {
 	View   change.View
-	Field  string // name of the filter in the request, for errors
 	Filter string // "" = all
 	Token  string // to resume with, "" = begin with a snapshot
 }
@@ -154,7 +153,7 @@ func (w *Service) Serve(ss grpc.ServerStream, q Query) error {
 	if w.opt.History == nil {
 		return rpcerr.New(codes.Unimplemented, "this server keeps no history to watch", rpcerr.Info(rpcerr.ReasonAsOf))
 	}
-	if err := rpcerr.CheckText(q.Field, q.Filter); err != nil {
+	if err := rpcerr.CheckText(q.View.Def().Filter, q.Filter); err != nil {
 		return err
 	}
 	s := &stream{Service: w, ss: ss, key: hub.Key{View: q.View, Filter: q.Filter}}
@@ -208,25 +207,12 @@ func (w *Service) cut(why string, code codes.Code, msg, reason string, retry tim
 // snapshotRows yields the rows of a view as deltas.
 func snapshotRows(snap change.ViewSnapshot, k hub.Key, yield func(*change.Delta) bool) {
 	d := change.Delta{Diff: 1}
-	switch k.View {
-	case change.ViewProjects:
-		for p := range snap.Projects(k.Filter, "") {
-			if d.Project = &p; !yield(&d) {
-				return
-			}
-		}
-	case change.ViewFinance:
-		for q := range snap.Quotes(k.Filter, "") {
-			if d.Quote = &q; !yield(&d) {
-				return
-			}
-		}
-	default:
+	if k.View.Def().Limit > 0 {
 		d.Window = k.Filter
-		for n := range snap.News(k.Filter) {
-			if d.News = &n; !yield(&d) {
-				return
-			}
+	}
+	for row := range change.Rows(snap, k.View, k.Filter, "") {
+		if d.SetRow(row); !yield(&d) {
+			return
 		}
 	}
 }

@@ -43,12 +43,12 @@ func AppendBytes(b []byte, field protowire.Number, encode func([]byte) []byte) [
 	return b
 }
 
-// AppendRow appends a row of a view as an item.
-func AppendRow[R any](b []byte, v *change.ViewOf[R], row *R) []byte {
+// AppendRow appends a row of a view, a pointer, as an item.
+func AppendRow(b []byte, v *change.ViewDef, row any) []byte {
 	return appendItem(b, func(b []byte) []byte {
-		for i, value := range v.Values {
+		for i := range v.Fields {
 			n := protowire.Number(v.Fields[i].Number)
-			switch x := value(row).(type) {
+			switch x := v.Value(row, i).(type) {
 			case *string:
 				b = AppendString(b, n, *x)
 			case *int32:

@@ -44,28 +44,29 @@ func (r *rowReader[R]) of(out *R, e Entry) {
 // read sets what the fields say. joined are the fields of the rows of the view's
 // tables, in their order; a row that is not there may be left out at the end.
 func (r *rowReader[R]) read(out *R, joined ...*fields) {
-	for i, value := range r.values {
-		if r.from[i] == nil {
-			continue
-		}
-		var v change.Value
-		for _, s := range r.from[i] {
-			if s.row < len(joined) && joined[s.row][s.field].Kind == change.Text {
-				v = joined[s.row][s.field]
-				break
+	for i, from := range r.from {
+		v := &null
+		for _, s := range from {
+			if s.row < len(joined) {
+				if v = &joined[s.row][s.field]; v.Kind == change.Text {
+					break
+				}
 			}
 		}
-		switch p := value(out).(type) {
+		switch p := r.values[i](out).(type) {
 		case *string:
 			*p = v.Text
-		case *int32:
-			*p = integer4(v)
-		case *int64:
-			*p = integer(v)
 		case *float64:
-			*p = number(v)
+			*p = number(*v)
+		case *int32:
+			*p = integer4(*v)
+		case *int64:
+			*p = integer(*v)
 		case *bool:
-			*p = truth(v)
+			*p = truth(*v)
 		}
 	}
 }
+
+// null is what a field without a source has. Nobody changes it.
+var null change.Value

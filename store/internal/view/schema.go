@@ -31,12 +31,13 @@ func TableOf(name string) (Table, bool) {
 	return 0, false
 }
 
-// readColumns are the columns of each table that the views read. The place of a
-// column in them is its field.
+// readColumns are the columns of each table that the rows of the views or their
+// rules read. The place of a column in them is its field. When a project was
+// updated decides nothing: its id is its key.
 var readColumns = func() (out [tableCount][]change.TableColumn) {
 	for t, name := range change.Tables() {
 		for _, c := range change.TableOf(name).Columns {
-			if !c.Unread {
+			if !c.Unread && (t != int(Verra) || c.Name != "updated_at") {
 				out[t] = append(out[t], c)
 			}
 		}
@@ -73,7 +74,7 @@ var (
 )
 
 // maxFields is the largest number of columns that the views read of one table.
-const maxFields = 9
+const maxFields = 8
 
 // fields are the values that the views read of one row. A column that the
 // relation lacks is NULL.

@@ -85,8 +85,7 @@ func (d *Daemon) viewStatus() []admin.View {
 	}
 	var out []admin.View
 	for _, v := range change.Views() {
-		table := map[change.View]string{change.ViewProjects: change.Verra, change.ViewNews: change.News, change.ViewFinance: change.Finance}[v]
-		s := admin.View{Name: string(v), Rows: snap.ViewRows(v), ChangedAt: known(last[table])}
+		s := admin.View{Name: string(v), Rows: snap.ViewRows(v), ChangedAt: known(last[v.Def().Tables[0]])}
 		if s.ChangedAt != nil { // a version counts from 1, before any change
 			s.Offset = uint64(snap.Version(v, ""))
 		}

@@ -38,24 +38,13 @@ func (d *dir) openFile(v change.View, size int64) error {
 // fill writes every row of the views.
 func (d *dir) fill(s *store.Snapshot) error {
 	ms := millis(s.CommitTime())
-	put := func(x change.Delta) error {
-		x.Diff = 1
-		_, err := d.put(&x, ms)
-		return err
-	}
-	for p := range s.Projects("", "") {
-		if err := put(change.Delta{Project: &p}); err != nil {
-			return err
-		}
-	}
-	for n := range s.News("") {
-		if err := put(change.Delta{News: &n}); err != nil {
-			return err
-		}
-	}
-	for q := range s.Quotes("", "") {
-		if err := put(change.Delta{Quote: &q}); err != nil {
-			return err
+	x := change.Delta{Diff: 1}
+	for _, v := range change.Views() {
+		for row := range change.Rows(s, v, "", "") {
+			x.SetRow(row)
+			if _, err := d.put(&x, ms); err != nil {
+				return err
+			}
 		}
 	}
 	return d.flush()
@@ -78,7 +67,8 @@ func (d *dir) append(t *change.ViewTxn) (n int, err error) {
 
 // put writes one line.
 func (d *dir) put(x *change.Delta, ms int64) (int, error) {
-	f := d.files[x.View()]
+	view, _ := x.Row()
+	f := d.files[view.Name]
 	line := d.line.delta(x, ms)
 	n, err := f.w.Write(line)
 	f.size += int64(n)

@@ -20,14 +20,8 @@ type liner struct {
 // delta returns the line of a delta.
 func (l *liner) delta(x *change.Delta, ms int64) []byte {
 	l.b = append(l.b[:0], '{')
-	switch {
-	case x.Project != nil:
-		fields(l, &change.Projects, x.Project)
-	case x.News != nil:
-		fields(l, &change.NewsItems, x.News)
-	case x.Quote != nil:
-		fields(l, &change.Quotes, x.Quote)
-	}
+	view, row := x.Row()
+	l.fields(view, row)
 	l.integer("diff", int64(x.Diff))
 	l.integer("time", ms)
 	l.b = append(l.b, "}\n"...)
@@ -35,10 +29,10 @@ func (l *liner) delta(x *change.Delta, ms int64) []byte {
 }
 
 // fields writes the fields of a row.
-func fields[R any](l *liner, v *change.ViewOf[R], row *R) {
-	for i, value := range v.Values {
-		name := v.Fields[i].Name
-		switch x := value(row).(type) {
+func (l *liner) fields(view *change.ViewDef, row any) {
+	for i := range view.Fields {
+		name := view.Fields[i].Name
+		switch x := view.Value(row, i).(type) {
 		case *string:
 			l.text(name, *x)
 		case *int32:
