@@ -18,6 +18,10 @@ const (
 	// maxMembers bounds the members of a group, and those that were given an id and
 	// have not joined with it.
 	maxMembers = 1000
+	// maxGroups bounds the groups that have members, or ids given out.
+	maxGroups = 1000
+	// maxProtocols bounds what a member says of itself.
+	maxProtocols = 64 << 10
 	// holder is how the changelog's own lists name who consumes for a group.
 	holder = "kafka"
 )
@@ -128,6 +132,14 @@ func (g *coordinator) open(name string) (*group, int16) {
 	}
 	if gr := g.groups[name]; gr != nil {
 		return gr, 0
+	}
+	if len(g.groups) >= maxGroups {
+		for _, gr := range g.groups {
+			g.forget(gr) // ids that nobody came with
+		}
+		if len(g.groups) >= maxGroups {
+			return nil, errGroupMaxSize
+		}
 	}
 	gr := &group{name: name, members: map[string]*member{}, instances: map[string]string{}, given: map[string]time.Time{}}
 	g.groups[name] = gr

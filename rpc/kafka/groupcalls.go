@@ -30,7 +30,13 @@ func (c *conn) joinGroup(ctx context.Context, q *kmsg.JoinGroupRequest) kmsg.Res
 func (g *coordinator) join(ctx context.Context, c *conn, q *kmsg.JoinGroupRequest) joined {
 	session := time.Duration(q.SessionTimeoutMillis) * time.Millisecond
 	_, _, may := c.allows(q.Group)
+	size := 0
+	for _, p := range q.Protocols {
+		size += len(p.Name) + len(p.Metadata)
+	}
 	switch {
+	case size > maxProtocols:
+		return joined{code: errInvalidRequest}
 	case q.Group == "":
 		return joined{code: errInvalidGroup}
 	case !may:

@@ -69,6 +69,11 @@ func (c *conn) offsetAt(ctx context.Context, topic string, ms int64) (offset, wh
 		}
 		return -1, -1, nil
 	}
+	done, err := c.scan(ctx)
+	if err != nil {
+		return -1, -1, err
+	}
+	defer done()
 	at, err := c.log.FirstAfter(ctx, time.UnixMilli(ms).Add(-time.Microsecond))
 	var gone *change.CompactedError
 	if errors.As(err, &gone) {
@@ -126,6 +131,11 @@ func (c *conn) endOfEpoch(ctx context.Context, topic string, epoch int32) (uint6
 		t, _ := c.topic(topic)
 		return t.Messages, nil
 	}
+	done, err := c.scan(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	n, err := c.log.MessagesUpTo(ctx, topic, h.Parents[epoch].Last)
 	if errors.As(err, new(*change.CompactedError)) {
 		n, _, err = c.log.Messages(ctx, topic)

@@ -101,6 +101,7 @@ type Server struct {
 	groups *coordinator
 
 	cache *batchCache
+	scans chan struct{} // one slot for each reading of the log that looks for a place
 
 	mu      sync.Mutex // guards what follows
 	readers map[string]*topicReader
@@ -116,7 +117,7 @@ func New(log Log, opt Options) (*Server, error) {
 	}
 	s := &Server{
 		log: log, opt: opt, met: newMetrics(), conns: admission.NewQuota(opt.MaxConnections, opt.PeerShare),
-		readers: map[string]*topicReader{}, cache: newBatchCache(opt.CacheBytes),
+		readers: map[string]*topicReader{}, cache: newBatchCache(opt.CacheBytes), scans: make(chan struct{}, maxScans),
 	}
 	if opt.Advertise != "" {
 		host, port, err := net.SplitHostPort(opt.Advertise)
@@ -171,6 +172,20 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	}
 }
 
+// maxScans is how many clients may have a place of the log looked for at a time: it
+// can mean reading a segment, and must not take the processor from everybody else.
+const maxScans = 2
+
+// scan waits for a turn to look for a place of the log.
+func (s *Server) scan(ctx context.Context) (done func(), err error) {
+	select {
+	case s.scans <- struct{}{}:
+		return func() { <-s.scans }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // epoch is the leader epoch: it grows with each restore.
 func (s *Server) epoch() int32 { return int32(len(s.log.History().Parents)) }
 
@@ -221,7 +236,7 @@ func (s *Server) reader(topic string) *topicReader {
 	defer s.mu.Unlock()
 	r := s.readers[topic]
 	if r == nil {
-		r = &topicReader{log: s.log, opt: &s.opt, cache: s.cache, met: s.met, topic: topic}
+		r = &topicReader{Server: s, topic: topic}
 		s.readers[topic] = r
 	}
 	return r

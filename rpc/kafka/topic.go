@@ -23,13 +23,10 @@ const (
 // topicReader gives the batches of a topic. Each is made once, however many
 // clients read it, while it is kept.
 type topicReader struct {
-	log   Log
-	opt   *Options
-	cache *batchCache
-	met   *metrics
+	*Server
 	topic string
 
-	mu      sync.Mutex // guards what follows
+	state   sync.Mutex // guards what follows
 	cursors []*cursor  // least recently used first
 	making  map[uint64]chan struct{}
 }
@@ -49,7 +46,7 @@ func (t *topicReader) batch(ctx context.Context, first uint64, epoch int32) (*ba
 		if b := t.cache.get(key); b != nil {
 			return b, nil
 		}
-		t.mu.Lock()
+		t.state.Lock()
 		busy := t.making[first]
 		if busy == nil {
 			if t.making == nil {
@@ -58,18 +55,18 @@ func (t *topicReader) batch(ctx context.Context, first uint64, epoch int32) (*ba
 			done := make(chan struct{})
 			t.making[first] = done
 			c := t.take(first)
-			t.mu.Unlock()
+			t.state.Unlock()
 			b, err := t.make(ctx, c, first, epoch)
 			if b != nil {
 				t.cache.add(key, b)
 			}
-			t.mu.Lock()
+			t.state.Lock()
 			delete(t.making, first)
-			t.mu.Unlock()
+			t.state.Unlock()
 			close(done)
 			return b, err
 		}
-		t.mu.Unlock()
+		t.state.Unlock()
 		select {
 		case <-busy:
 		case <-ctx.Done():
@@ -78,7 +75,7 @@ func (t *topicReader) batch(ctx context.Context, first uint64, epoch int32) (*ba
 	}
 }
 
-// take returns the cursor that stands at a message, nil for none. Callers hold mu.
+// take returns the cursor that stands at a message, nil for none. Callers hold state.
 func (t *topicReader) take(first uint64) *cursor {
 	for i, c := range t.cursors {
 		if c.next == first {
@@ -93,7 +90,12 @@ func (t *topicReader) take(first uint64) *cursor {
 func (t *topicReader) make(ctx context.Context, c *cursor, first uint64, epoch int32) (*batch, error) {
 	skip := false
 	if c == nil {
+		done, err := t.scan(ctx)
+		if err != nil {
+			return nil, err
+		}
 		at, begins, err := t.log.FindMessage(ctx, t.topic, first)
+		done()
 		if err != nil {
 			return nil, err
 		}
@@ -130,8 +132,8 @@ func (t *topicReader) make(ctx context.Context, c *cursor, first uint64, epoch i
 		c.next = out.next
 		t.met.batches.Inc()
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.state.Lock()
+	defer t.state.Unlock()
 	if t.cursors = append(t.cursors, c); len(t.cursors) > maxCursors {
 		t.cursors = t.cursors[1:]
 	}
