@@ -88,9 +88,13 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 	if d.feeds != nil {
 		r.feeds = p.Start(ctx, "feeds", d.runFeeds) // 5. new rows are written
 	}
-	d.updateHealth()                                  // whoever hears that the daemon is up asks next
-	r.health = p.Start(ctx, "health", d.watchHealth)  // 6. SERVING when true
-	r.watchdog = p.Start(ctx, "watchdog", d.watchdog) // 7. progress is reported
+	d.updateHealth()                                 // whoever hears that the daemon is up asks next
+	r.health = p.Start(ctx, "health", d.watchHealth) // 6. SERVING when true
+	guard := &watchdog{
+		store: d.store, source: d.source, self: d.self, addr: d.grpcListener.Addr(),
+		notify: d.notify, healthy: d.met.watchdogOK, log: d.log,
+	}
+	r.watchdog = p.Start(ctx, "watchdog", guard.run) // 7. progress is reported
 	return r
 }
 

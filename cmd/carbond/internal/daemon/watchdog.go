@@ -4,13 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"carbond/cmd/carbond/internal/systemd"
 	"carbond/replicate"
+	"carbond/store"
 )
 
 // watchdog feeds the service manager's watchdog while the daemon makes
@@ -18,23 +24,34 @@ import (
 // look asks the store's writer and the gRPC listener to move and looks at the
 // last sign of life of replication. Without a manager the looks still keep the
 // gauge.
-func (d *Daemon) watchdog(ctx context.Context) error {
-	every := d.notify.Watchdog() / 3
+type watchdog struct {
+	store   *store.Store
+	source  *replicate.Replicator    // nil without Postgres
+	self    grpc.ClientConnInterface // to the own API
+	addr    net.Addr                 // of it
+	notify  *systemd.Notifier
+	healthy prometheus.Gauge
+	log     *slog.Logger
+}
+
+// run looks until ctx ends.
+func (w *watchdog) run(ctx context.Context) error {
+	every := w.notify.Watchdog() / 3
 	if every <= 0 {
 		every = 10 * time.Second
 	}
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
-		err := d.progress(ctx, every)
+		err := w.progress(ctx, every)
 		if ctx.Err() != nil {
 			return nil
 		}
-		d.met.watchdogOK.Set(flag(err == nil))
+		w.healthy.Set(flag(err == nil))
 		if err != nil {
-			d.log.Error("no progress, the watchdog is not fed", "error", err)
-		} else if err := d.notify.Alive(); err != nil {
-			d.log.Warn("watchdog not fed", "error", err)
+			w.log.Error("no progress, the watchdog is not fed", "error", err)
+		} else if err := w.notify.Alive(); err != nil {
+			w.log.Warn("watchdog not fed", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -45,28 +62,28 @@ func (d *Daemon) watchdog(ctx context.Context) error {
 }
 
 // progress looks at the three things that must move, within limit.
-func (d *Daemon) progress(ctx context.Context, limit time.Duration) error {
+func (w *watchdog) progress(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := d.storeMoves(ctx); err != nil {
+	if err := w.storeMoves(ctx); err != nil {
 		return err
 	}
-	if err := d.grpcAnswers(ctx); err != nil {
+	if err := w.grpcAnswers(ctx); err != nil {
 		return err
 	}
-	if d.source == nil {
+	if w.source == nil {
 		return nil
 	}
-	return replicationMoves(d.source.Status(), time.Now())
+	return replicationMoves(w.source.Status(), time.Now())
 }
 
 // storeMoves looks whether the store's writer is free or gets on. A large
 // transaction keeps it for long, piece by piece.
-func (d *Daemon) storeMoves(ctx context.Context) error {
-	before, busy := d.store.Progress()
+func (w *watchdog) storeMoves(ctx context.Context) error {
+	before, busy := w.store.Progress()
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
-	for now := before; busy && now == before; now, busy = d.store.Progress() {
+	for now := before; busy && now == before; now, busy = w.store.Progress() {
 		select {
 		case <-t.C:
 		case <-ctx.Done():
@@ -78,10 +95,10 @@ func (d *Daemon) storeMoves(ctx context.Context) error {
 
 // grpcAnswers asks the own listener. Any answer will do, a refusal for lack of
 // a certificate or token too: it shows that the server works.
-func (d *Daemon) grpcAnswers(ctx context.Context) error {
-	_, err := healthpb.NewHealthClient(d.self).Check(ctx, &healthpb.HealthCheckRequest{})
+func (w *watchdog) grpcAnswers(ctx context.Context) error {
+	_, err := healthpb.NewHealthClient(w.self).Check(ctx, &healthpb.HealthCheckRequest{})
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded {
-		return fmt.Errorf("the gRPC listener %s does not answer", d.grpcListener.Addr())
+		return fmt.Errorf("the gRPC listener %s does not answer", w.addr)
 	}
 	return nil
 }
