@@ -18,6 +18,9 @@ CREATE TABLE late PARTITION OF finance FOR VALUES FROM (100) TO (200)`
 // toastless is a table whose rows are too short for TOAST.
 const toastless = "CREATE TABLE finance (ticker varchar(20), price double precision, volume bigint, market_cap double precision, change_percent double precision, currency varchar(3), timestamp bigint, PRIMARY KEY (ticker, timestamp))"
 
+// filled has a row for each partition.
+const filled = "INSERT INTO finance (ticker, timestamp) VALUES ('m', 50), ('n', 150); "
+
 // TestWhichTable does to the tables what the stream tells nothing, little or the
 // wrong thing about, while carbond runs and while it is stopped. Afterwards the
 // rows are those of Postgres: by following the stream, or by a new copy where it
@@ -69,16 +72,26 @@ func TestWhichTable(t *testing.T) {
 			setup: "CREATE TYPE state AS ENUM ('ACTIVE', 'RETIRED'); CREATE TABLE verra (id bigserial, project_id text PRIMARY KEY, project_name text, project_link text, project_summary text, registry_status state, country text, vintage int, supply double precision, updated_at timestamptz)",
 			sql:   []string{"ALTER TYPE state ADD VALUE 'OTHER' BEFORE 'RETIRED'", "UPDATE verra SET registry_status = 'OTHER'"},
 		},
-		"USING on partitions":             {setup: partitioned, sql: []string{"ALTER TABLE finance ALTER price TYPE double precision USING price * 10"}, copy: true},
-		"a partition dropped":             {setup: partitioned, sql: []string{"DROP TABLE early"}, copy: true},
-		"a partition detached":            {setup: partitioned, sql: []string{"ALTER TABLE finance DETACH PARTITION early"}, copy: true},
-		"a partition detached and back":   {setup: partitioned, sql: []string{"ALTER TABLE finance DETACH PARTITION early; DELETE FROM early; ALTER TABLE finance ATTACH PARTITION early FOR VALUES FROM (0) TO (100)"}, copy: true},
-		"a partition truncated":           {setup: partitioned, sql: []string{"TRUNCATE early"}, copy: true},
-		"a partition loaded again":        {setup: partitioned, sql: []string{"TRUNCATE early; INSERT INTO early (ticker, timestamp) VALUES ('new', 3); ANALYZE early"}, copy: true},
-		"a partition attached":            {setup: partitioned, sql: []string{"CREATE TABLE more (LIKE finance INCLUDING ALL); INSERT INTO more (ticker, timestamp) VALUES ('m', 250); ALTER TABLE finance ATTACH PARTITION more FOR VALUES FROM (200) TO (300)"}, copy: true},
-		"a tree of partitions attached":   {setup: partitioned, sql: []string{"CREATE TABLE more (LIKE finance INCLUDING ALL) PARTITION BY RANGE (timestamp)", "CREATE TABLE leaf PARTITION OF more FOR VALUES FROM (200) TO (250)", "INSERT INTO more (ticker, timestamp) VALUES ('m', 220)", "ALTER TABLE finance ATTACH PARTITION more FOR VALUES FROM (200) TO (300)"}, copy: true},
-		"a partition created":             {setup: partitioned, sql: []string{"CREATE TABLE more PARTITION OF finance FOR VALUES FROM (200) TO (300)", "INSERT INTO finance (ticker, timestamp) VALUES ('m', 250)"}},
-		"all partitions truncated":        {setup: partitioned, sql: []string{"TRUNCATE finance", "INSERT INTO finance (ticker, timestamp) VALUES ('m', 50)"}},
+		"USING on partitions":           {setup: partitioned, sql: []string{"ALTER TABLE finance ALTER price TYPE double precision USING price * 10"}, copy: true},
+		"a partition dropped":           {setup: partitioned, sql: []string{"DROP TABLE early"}, copy: true},
+		"a partition detached":          {setup: partitioned, sql: []string{"ALTER TABLE finance DETACH PARTITION early"}, copy: true},
+		"a partition detached and back": {setup: partitioned, sql: []string{"ALTER TABLE finance DETACH PARTITION early; DELETE FROM early; ALTER TABLE finance ATTACH PARTITION early FOR VALUES FROM (0) TO (100)"}, copy: true},
+		"a partition truncated":         {setup: partitioned, sql: []string{"TRUNCATE early"}, copy: true},
+		"a partition loaded again":      {setup: partitioned, sql: []string{"TRUNCATE early; INSERT INTO early (ticker, timestamp) VALUES ('new', 3); ANALYZE early"}, copy: true},
+		"a partition attached":          {setup: partitioned, sql: []string{"CREATE TABLE more (LIKE finance INCLUDING ALL); INSERT INTO more (ticker, timestamp) VALUES ('m', 250); ALTER TABLE finance ATTACH PARTITION more FOR VALUES FROM (200) TO (300)"}, copy: true},
+		"a tree of partitions attached": {setup: partitioned, sql: []string{"CREATE TABLE more (LIKE finance INCLUDING ALL) PARTITION BY RANGE (timestamp)", "CREATE TABLE leaf PARTITION OF more FOR VALUES FROM (200) TO (250)", "INSERT INTO more (ticker, timestamp) VALUES ('m', 220)", "ALTER TABLE finance ATTACH PARTITION more FOR VALUES FROM (200) TO (300)"}, copy: true},
+		"a partition created":           {setup: partitioned, sql: []string{"CREATE TABLE more PARTITION OF finance FOR VALUES FROM (200) TO (300)", "INSERT INTO finance (ticker, timestamp) VALUES ('m', 250)"}},
+		"all partitions truncated":      {setup: partitioned, sql: []string{"TRUNCATE finance", "INSERT INTO finance (ticker, timestamp) VALUES ('m', 50)"}},
+		"a table truncated twice":       {setup: partitioned, sql: []string{"TRUNCATE finance; " + filled, "TRUNCATE finance; " + filled}},
+		"a partition, then its table":   {setup: partitioned, sql: []string{"TRUNCATE early; TRUNCATE finance; " + filled}},
+		"a table, then a partition":     {setup: partitioned, sql: []string{"TRUNCATE finance; " + filled, "TRUNCATE early"}, copy: true},
+		"a table, then each partition":  {setup: partitioned, sql: []string{"TRUNCATE finance; " + filled, "TRUNCATE early, late"}, copy: true},
+		"a table, then in a savepoint":  {setup: partitioned, sql: []string{"TRUNCATE finance; " + filled + "BEGIN TRUNCATE early; EXCEPTION WHEN division_by_zero THEN NULL; END; "}, copy: true},
+		"a table, and one without TOAST unlogged": {setup: "CREATE PUBLICATION carbond FOR ALL TABLES; " + toastless, sql: []string{
+			"TRUNCATE finance; " + filled, "ALTER TABLE finance SET UNLOGGED", "DELETE FROM finance", "ALTER TABLE finance SET LOGGED",
+		}, copy: true},
+		"a new partition truncated":       {setup: partitioned, sql: []string{"CREATE TABLE more PARTITION OF finance FOR VALUES FROM (200) TO (300)", "INSERT INTO finance (ticker, timestamp) VALUES ('m', 250)", "TRUNCATE more"}, copy: true},
+		"a new partition, then its table": {setup: partitioned, sql: []string{"CREATE TABLE more PARTITION OF finance FOR VALUES FROM (200) TO (300)", "INSERT INTO finance (ticker, timestamp) VALUES ('m', 250)", "TRUNCATE finance; " + filled}},
 		"VACUUM FULL of a partition":      {setup: partitioned, sql: []string{"VACUUM FULL early", "DELETE FROM early"}},
 		"a partitioned table for a while": {setup: partitioned, sql: []string{"ALTER TABLE finance RENAME TO f; DELETE FROM f WHERE timestamp < 100; ALTER TABLE f RENAME TO finance"}},
 	} {

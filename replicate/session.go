@@ -474,7 +474,7 @@ func (s *session) probe(ctx context.Context) error {
 			st.SlotRetained, st.SlotSafe, st.WALStatus, st.ServerLSN = slot.Retained(), slot.Safe, slot.WalStatus, slot.Server
 		})
 		// The catalog first: who is level lacks nothing.
-		if fine, err := s.checkCatalog(ctx, conn, slot.Server); err != nil || !fine {
+		if fine, err := s.checkCatalog(ctx, conn); err != nil || !fine {
 			return err
 		}
 		s.st.probed(at, slot.Server)

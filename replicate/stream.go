@@ -298,7 +298,7 @@ func (s *receiver) data(cd stream.CopyData) error {
 		return s.commit(ev.EndLSN)
 	case pgoutput.Truncate:
 		for _, rel := range ev.Truncated {
-			if err := s.session.truncates(rel.Name, ev.CommitLSN); err != nil {
+			if err := s.session.truncates(rel.Name, ev.XID, ev.CommitLSN); err != nil {
 				return err
 			}
 			if err := s.add(change.Change{Op: change.Truncate, Relation: rel, LSN: cd.Start}); err != nil {

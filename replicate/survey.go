@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,16 +31,16 @@ type survey struct {
 	columns map[string]catalog.Known
 
 	mu sync.Mutex // guards all below
-	// seen is the last look that was understood; since is a place in the WAL
-	// before which all that it shows was committed.
-	seen  *catalog.Marks
-	since change.LSN
+	// seen is the last look that was understood.
+	seen *catalog.Marks
 	// kept is a look that is made durable once the changelog has passed it.
 	kept *catalog.Marks
-	// truncated is where the last TRUNCATE of each table was committed that Tells.
-	truncated map[string]change.LSN
-	until     change.LSN // what waits for the stream is decided when it has come so far
-	early     time.Time  // since when something waits for the server's statistics
+	// truncates is the last TRUNCATE of each table that Tells.
+	truncates map[string]note.Truncate
+	// until is where the stream has brought all of a transaction whose TRUNCATE a
+	// look waits for, by its number.
+	until map[string]change.LSN
+	early time.Time // since when something waits for the server's statistics
 }
 
 // statisticsDelay is after how long the server counts what a connection did that
@@ -52,8 +53,8 @@ func (s *session) query(known *catalog.Marks) catalog.Query {
 
 // newSurvey begins with marks that hold for the durable position, and with the
 // TRUNCATEs that are known from before it.
-func newSurvey(base *catalog.Marks, truncated map[string]change.LSN) *survey {
-	v := &survey{base: base, seen: base, since: base.LSN, columns: map[string]catalog.Known{}, truncated: maps.Clone(truncated)}
+func newSurvey(base *catalog.Marks, truncates map[string]note.Truncate) *survey {
+	v := &survey{base: base, seen: base, columns: map[string]catalog.Known{}, truncates: truncates, until: map[string]change.LSN{}}
 	for name, t := range base.Tables {
 		if t.Columns != nil {
 			v.columns[name] = catalog.KnownFrom(t.Columns)
@@ -74,9 +75,9 @@ func (s *session) compare(ctx context.Context, conn *pgx.Conn, n note.Note, pos 
 	if err != nil {
 		return 0, err
 	}
-	s.survey = newSurvey(cmp.Or(base, now), n.Truncated)
+	s.survey = newSurvey(cmp.Or(base, now), n.Truncates)
 	for _, f := range catalog.Compare(base, now, s.opt.Schema) {
-		if f.Truncated || f.Early {
+		if f.Truncated != "" || f.Early {
 			continue
 		}
 		if err := s.report(s.verdict(f), f.Table); err != nil {
@@ -112,10 +113,9 @@ func (s *session) report(e *pgerr.Error, tables ...string) error {
 }
 
 // checkCatalog surveys the catalog while the stream runs, and reports whether nothing is
-// missing. server is a position that the server's WAL had reached before. What it
-// finds ends the session. During a copy there is nothing to compare with, and
+// missing. What it finds ends the session. During a copy there is nothing to compare with, and
 // what was durable before it says nothing.
-func (s *session) checkCatalog(ctx context.Context, conn *pgx.Conn, server change.LSN) (fine bool, err error) {
+func (s *session) checkCatalog(ctx context.Context, conn *pgx.Conn) (fine bool, err error) {
 	v := s.survey
 	if v == nil {
 		return false, nil
@@ -136,7 +136,8 @@ func (s *session) checkCatalog(ctx context.Context, conn *pgx.Conn, server chang
 	if waits {
 		return false, nil
 	}
-	v.seen, v.since, v.until, v.early = now, server, 0, time.Time{}
+	v.seen, v.early = now, time.Time{}
+	clear(v.until)
 	s.warnRenamed(now)
 	return s.flaw.Load() == nil, s.keepMarks(v, now)
 }
@@ -146,15 +147,16 @@ func (s *session) checkCatalog(ctx context.Context, conn *pgx.Conn, server chang
 func (s *session) weigh(v *survey, now *catalog.Marks) (waits bool, flaw error) {
 	for _, f := range catalog.Compare(v.seen, now, s.opt.Schema) {
 		switch {
-		case f.Truncated:
-			if v.until == 0 {
-				v.until = now.LSN
-			}
-			if s.st.snapshot().ReceivedLSN < v.until {
-				waits = true
+		case f.Truncated != "":
+			// Another TRUNCATE may hide behind the one of the table.
+			if f.Truncated == v.truncates[f.Table].XID {
 				continue
 			}
-			if v.truncated[f.Table] > v.since {
+			if v.until[f.Truncated] == 0 {
+				v.until[f.Truncated] = now.LSN
+			}
+			if s.st.snapshot().ReceivedLSN < v.until[f.Truncated] {
+				waits = true
 				continue
 			}
 		case f.Early:
@@ -221,23 +223,24 @@ func (s *session) keepMarks(v *survey, now *catalog.Marks) error {
 }
 
 // truncates notes that a TRUNCATE of a table is in the stream, before it can be
-// durable in the changelog: it explains why the table or its partitions have other files.
-func (s *session) truncates(name string, commit change.LSN) error {
+// durable in the changelog: it explains why the table or its partitions have other
+// files, if nothing has written their rows of the catalog since. The last one is
+// enough, as a look that did not wait for it shows it.
+func (s *session) truncates(name string, xid uint32, commit change.LSN) error {
 	v := s.survey
 	if v == nil || v.base.Tables[name] == nil || !v.base.Tables[name].Tells() {
 		return nil
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.truncated[name] >= commit {
+	if v.truncates[name].Commit >= commit {
 		return nil
 	}
-	v.truncated = maps.Clone(v.truncated)
-	if v.truncated == nil {
-		v.truncated = map[string]change.LSN{}
-	}
-	v.truncated[name] = commit
-	return s.r.saveNote(func(n *note.Note) { n.Truncated = v.truncated })
+	next := map[string]note.Truncate{}
+	maps.Copy(next, v.truncates)
+	next[name] = note.Truncate{XID: strconv.FormatUint(uint64(xid), 10), Commit: commit}
+	v.truncates = next
+	return s.r.saveNote(func(n *note.Note) { n.Truncates = next })
 }
 
 // describe makes a description in the stream one of ours: under the name that we

@@ -144,7 +144,7 @@ func (s *session) checkAdoption(pos change.Position, srv server.Info, n note.Not
 func (s *session) finishCopy() error {
 	s.st.setTrouble(nil)
 	return s.r.saveNote(func(n *note.Note) {
-		n.Copying, n.Verdict, n.Truncated = nil, nil, nil
+		n.Copying, n.Verdict, n.Truncates = nil, nil, nil
 		if s.adopting {
 			n.Adopted = s.opt.Adopt
 		}

@@ -80,7 +80,8 @@ type Part struct {
 	Name   string `json:"name"`
 	Parent uint32 `json:"parent,omitempty"`
 	Leaf   bool   `json:"leaf"` // it holds rows
-	File   uint32 `json:"file"` // its file node: another one after TRUNCATE, VACUUM FULL, CLUSTER and a rewrite
+	File   uint32 `json:"file"` // its file node: its number at first, another one after TRUNCATE, VACUUM FULL, CLUSTER and a rewrite
+	XMin   string `json:"xmin"` // the transaction that last wrote its row, which names the file
 	// Toast is the number of its TOAST table, 0 for none. ALTER TABLE makes
 	// another one when it rewrites rows; nothing else does.
 	Toast uint32 `json:"toast"`
@@ -258,7 +259,7 @@ LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace`
 const partsSQL = `(WITH RECURSIVE m (oid, parent, joined) AS (SELECT c.oid, 0::pg_catalog.oid, ''
       UNION ALL SELECT i.inhrelid, i.inhparent, i.xmin::pg_catalog.text FROM m JOIN pg_catalog.pg_inherits i ON i.inhparent = m.oid WHERE c.relkind = 'p')
     SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('oid', k.oid::pg_catalog.int8, 'name', pg_catalog.concat(kn.nspname, '.', k.relname),
-      'parent', m.parent::pg_catalog.int8, 'leaf', k.relkind <> 'p', 'file', k.relfilenode::pg_catalog.int8, 'toast', k.reltoastrelid::pg_catalog.int8, 'joined', m.joined,
+      'parent', m.parent::pg_catalog.int8, 'leaf', k.relkind <> 'p', 'file', k.relfilenode::pg_catalog.int8, 'xmin', k.xmin::pg_catalog.text, 'toast', k.reltoastrelid::pg_catalog.int8, 'joined', m.joined,
       'altered', (SELECT pg_catalog.md5(pg_catalog.string_agg(a.xmin::pg_catalog.text, ',' ORDER BY a.attnum)) FROM pg_catalog.pg_attribute a WHERE a.attrelid = k.oid AND a.attnum > 0),
       'born', NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_attribute s ON s.attrelid = a.attrelid AND s.attnum = -1
         WHERE a.attrelid = k.oid AND a.attnum > 0 AND (a.xmin::pg_catalog.text <> s.xmin::pg_catalog.text OR a.cmin::pg_catalog.text <> s.cmin::pg_catalog.text)),

@@ -20,9 +20,9 @@ type Finding struct {
 	// now. Otherwise rows changed, came or went without a word in it, but what it
 	// brings is right.
 	Lost bool
-	// Truncated says that nothing has happened if the stream brings a TRUNCATE of
-	// the table until the later look.
-	Truncated bool
+	// Truncated is a transaction by its number, "" for none: nothing has happened
+	// if the stream brings a TRUNCATE of the table in that very one.
+	Truncated string
 	// Early says that the server's statistics may lag behind what they count.
 	Early bool
 }
@@ -147,16 +147,19 @@ func compareParts(b, n *Table, full string) (out []Finding) {
 	}
 	for i := range n.Parts {
 		p := &n.Parts[i]
-		if !p.Leaf || !p.Filled || at(b.Parts, p.OID) != nil {
+		if !p.Leaf || at(b.Parts, p.OID) != nil {
 			continue
 		}
 		// Rows of a partition that was created as one came through the stream.
-		for up := p; up != nil && at(b.Parts, up.OID) == nil; up = at(n.Parts, up.Parent) {
+		for up := p; p.Filled && up != nil && at(b.Parts, up.OID) == nil; up = at(n.Parts, up.Parent) {
 			if !up.Born {
 				out = append(out, Finding{Text: fmt.Sprintf("partition %s, which has rows, was attached to %s", p.Name, full)})
 				break
 			}
 		}
+		first := *p
+		first.File, first.Counted = p.OID, ""
+		out = append(out, first.compare(p, full)...)
 	}
 	return out
 }
@@ -177,9 +180,9 @@ func (p *Part) compare(is *Part, full string) []Finding {
 	case rewritten:
 		return []Finding{{Text: "ALTER TABLE changed columns of " + which + ", or where they are kept"}}
 	case p.Parent != 0 && !same && (is.Uncounted || is.Recent || p.Counted != is.Counted):
-		return []Finding{{Truncated: true, Text: fmt.Sprintf("partition %s of %s was truncated", p.Name, full)}}
+		return []Finding{{Truncated: is.XMin, Text: fmt.Sprintf("partition %s of %s was truncated", p.Name, full)}}
 	case p.Leaf && !same && p.Toast == 0:
-		return []Finding{{Truncated: true, Text: which + " has another file: it was rewritten, or UNLOGGED for a while"}}
+		return []Finding{{Truncated: is.XMin, Text: which + " has another file: it was rewritten, or UNLOGGED for a while"}}
 	}
 	return nil
 }

@@ -37,9 +37,15 @@ type Note struct {
 	Adopted string `json:"adopted,omitempty"`
 	// Marks are the last look at the catalog that the changelog has passed.
 	Marks *catalog.Marks `json:"marks,omitempty"`
-	// Truncated is where the last TRUNCATE of each partitioned table was committed
-	// that the changelog may have passed.
-	Truncated map[string]change.LSN `json:"truncated,omitempty"`
+	// Truncates is the last TRUNCATE of each table that a look may have to explain,
+	// of those that the changelog may have passed.
+	Truncates map[string]Truncate `json:"truncates,omitempty"`
+}
+
+// Truncate is the transaction of a TRUNCATE.
+type Truncate struct {
+	XID    string     `json:"xid"` // as the catalog shows it
+	Commit change.LSN `json:"commit"`
 }
 
 // Timeline is on which timeline of which cluster the durable position was last

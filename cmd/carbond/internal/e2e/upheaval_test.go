@@ -56,6 +56,12 @@ func upheavals() map[string]event {
 			}
 		},
 		"truncate a leaf": func(w *world) { w.upheave("TRUNCATE " + w.random.one(leaves())) },
+		"truncate all, then a leaf": func(w *world) {
+			if err := w.try("TRUNCATE finance", "INSERT INTO finance(ticker, price, timestamp) VALUES ('KRBN', 1, 1), ('GRN', 2, 1700000005), ('KEUA', 3, 1700000025)"); err != nil {
+				w.t.Logf("truncate: %v", err) // the writers hold it
+			}
+			w.upheave("TRUNCATE " + w.random.one(leaves()))
+		},
 		"replace a leaf": func(w *world) {
 			w.upheave("DROP TABLE finance_mid", "DELETE FROM finance WHERE timestamp >= 1700000000 AND timestamp < 1700000020",
 				"CREATE TABLE finance_mid PARTITION OF finance FOR VALUES FROM (1700000000) TO (1700000020)",
