@@ -49,7 +49,7 @@ func options(ok bool) admin.Options {
 				History: []admin.Sample{{Offset: 1, Lag: 2}, {Offset: 5, Lag: 1}, {Offset: 6}},
 				Changes: []admin.Change{{Offset: 6, Topic: "carbon.public.news", Op: "new", Key: "guid1"}},
 				News:    []admin.Headline{{Title: "<script>alert(2)</script>", Link: "javascript:alert(3)", Source: "Reuters"}},
-				Quotes:  []admin.Quote{{Ticker: "KRBN", Price: 30.5}},
+				Quotes:  []admin.Quote{{Ticker: "KRBN", Price: 30.5, Currency: "GBp"}},
 			}
 		},
 	}
@@ -82,6 +82,7 @@ func TestRoutes(t *testing.T) {
 		"status":             {good, "GET", "/status.json", 200, `"rows": 42`},
 		"page":               {good, "GET", "/", 200, "SAMPLE DATA"},
 		"page size":          {good, "GET", "/", 200, "3.0 MiB"},
+		"page price":         {good, "GET", "/", 200, "GBp"},
 		"head":               {good, "HEAD", "/healthz", 200, ""},
 		"unknown path":       {good, "GET", "/nothing", 404, ""},
 		"no writing":         {good, "POST", "/readyz", 405, ""},

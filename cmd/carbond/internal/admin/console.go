@@ -38,6 +38,7 @@ type Headline struct{ Title, Link, Source, Published string }
 type Quote struct {
 	Ticker        string
 	Price, Change float64 // Change in per cent
+	Currency      string
 	At            time.Time
 }
 

@@ -100,9 +100,9 @@ func (m *markup) newest(c Console) {
 		m.wrap("<td><bdi>", n.Published, "</bdi></td></tr>\n")
 	}
 	m.endTable()
-	m.table("Prices", column{"Ticker", head}, column{"Price", num}, column{"Change, %", num}, column{"As of", plain})
+	m.table("Prices", column{"Ticker", head}, column{"Price", num}, column{"Currency", plain}, column{"Change, %", num}, column{"As of", plain})
 	for _, q := range c.Quotes {
-		m.row(q.Ticker, strconv.FormatFloat(q.Price, 'f', 2, 64), strconv.FormatFloat(q.Change, 'f', 2, 64), m.ago(&q.At))
+		m.row(q.Ticker, strconv.FormatFloat(q.Price, 'f', 2, 64), q.Currency, strconv.FormatFloat(q.Change, 'f', 2, 64), m.ago(&q.At))
 	}
 	m.endTable()
 	m.table("Projects, first by id", column{"Project", head}, column{"Name", long}, column{"Country", plain}, column{"Status", plain}, column{"Supply, t", num})

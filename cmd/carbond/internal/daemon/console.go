@@ -90,7 +90,7 @@ func (d *Daemon) newestRows(p *admin.Console) {
 		p.News = append(p.News, admin.Headline{Title: brief(n.Title), Link: address(n.Link), Source: brief(n.Source), Published: brief(n.Published)})
 	}
 	for q := range first(s.Quotes("", ""), shownRows) {
-		p.Quotes = append(p.Quotes, admin.Quote{Ticker: brief(q.Ticker), Price: q.Price, Change: q.ChangePercent, At: time.Unix(q.Timestamp, 0)})
+		p.Quotes = append(p.Quotes, admin.Quote{Ticker: brief(q.Ticker), Price: q.Price, Change: q.ChangePercent, Currency: brief(q.Currency), At: time.Unix(q.Timestamp, 0)})
 	}
 	for r := range first(s.Projects("", ""), shownRows) {
 		p.Projects = append(p.Projects, admin.Project{ID: brief(r.ProjectID), Name: brief(r.ProjectName), Country: brief(r.Country), Status: brief(r.RegistryStatus), Supply: r.Supply})
