@@ -76,7 +76,7 @@ func overview() section {
 func market() section {
 	return section{"Market", false, []panel{
 		graph("Rows of views", "short", "What is served, by view.", q("{{view}}", `carbond_view_rows{$S}`)),
-		graph("Prices", "none", "Newest price of each ticker, in its own currency.", q("{{ticker}}", `carbond_finance_price{$S}`)),
+		graph("Prices", "none", "Newest price of each ticker, in its own currency.", q("{{ticker}} {{currency}}", `carbond_finance_price{$S}`)),
 		graph("Supply", "short", "Credits of all projects together.", q("{{instance}}", `carbond_projects_supply_credits{$S}`)),
 	}}
 }

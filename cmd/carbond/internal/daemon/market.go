@@ -33,7 +33,7 @@ type marketCollector struct {
 func newMarketCollector(snapshot func() *store.Snapshot) *marketCollector {
 	return &marketCollector{
 		snapshot: snapshot,
-		price:    prometheus.NewDesc("carbond_finance_price", "Newest price of a ticker, in its own currency; of the first 100 tickers.", []string{"ticker"}, nil),
+		price:    prometheus.NewDesc("carbond_finance_price", "Newest price of a ticker, in its own currency; of the first 100 tickers.", []string{"ticker", "currency"}, nil),
 		supply:   prometheus.NewDesc("carbond_projects_supply_credits", "Sum of the supply of all projects.", nil, nil),
 	}
 }
@@ -51,7 +51,7 @@ func (c *marketCollector) Collect(ch chan<- prometheus.Metric) {
 		if n++; n > maxTickers {
 			break
 		}
-		ch <- prometheus.MustNewConstMetric(c.price, prometheus.GaugeValue, q.Price, q.Ticker)
+		ch <- prometheus.MustNewConstMetric(c.price, prometheus.GaugeValue, q.Price, q.Ticker, q.Currency)
 	}
 	ch <- prometheus.MustNewConstMetric(c.supply, prometheus.GaugeValue, c.total(s))
 }
