@@ -40,9 +40,9 @@ PLATFORM_arm64    := linux/arm64
 PLATFORM_armhf    := linux/arm/v7
 
 # Limits of DESIGN section 6, in bytes.
-LIMIT_BINARY      := 25000000
+LIMIT_BINARY      := 28000000
 LIMIT_DEB         := 10000000
-LIMIT_IMAGE       := 30000000
+LIMIT_IMAGE       := 32000000
 
 export VERSION REVISION SOURCE_DATE_EPOCH
 

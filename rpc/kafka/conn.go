@@ -26,41 +26,47 @@ const (
 type api struct {
 	key      kmsg.Key
 	min, max int16
+	request  func() kmsg.Request
 	handle   func(c *conn, ctx context.Context, q kmsg.Request) kmsg.Response
 	open     bool // served before a client has said who it is
 }
 
-// typed makes a handler of one that knows its request.
-func typed[Q kmsg.Request](f func(*conn, context.Context, Q) kmsg.Response) func(*conn, context.Context, kmsg.Request) kmsg.Response {
-	return func(c *conn, ctx context.Context, q kmsg.Request) kmsg.Response { return f(c, ctx, q.(Q)) }
+// serves describes a kind of request by what makes one and what answers it. The
+// codec's own list of all kinds would link them all.
+func serves[Q kmsg.Request](key kmsg.Key, least, most int16, request func() Q, f func(*conn, context.Context, Q) kmsg.Response) api {
+	return api{
+		key: key, min: least, max: most, request: func() kmsg.Request { return request() },
+		handle: func(c *conn, ctx context.Context, q kmsg.Request) kmsg.Response { return f(c, ctx, q.(Q)) },
+		open:   key == kmsg.ApiVersions || key == kmsg.SASLHandshake || key == kmsg.SASLAuthenticate,
+	}
 }
 
 // apis lists what is served. Produce is there because librdkafka reads batches of
 // today's format only from a broker that can write them.
 func apis() []api {
 	return []api{
-		{kmsg.Produce, 3, 9, typed((*conn).produce), false},
-		{kmsg.Fetch, 4, 12, typed((*conn).fetch), false},
-		{kmsg.ListOffsets, 1, 7, typed((*conn).listOffsets), false},
-		{kmsg.Metadata, 0, 12, typed((*conn).metadata), false},
-		{kmsg.OffsetCommit, 2, 8, typed((*conn).offsetCommit), false},
-		{kmsg.OffsetFetch, 1, 8, typed((*conn).offsetFetch), false},
-		{kmsg.FindCoordinator, 0, 4, typed((*conn).findCoordinator), false},
-		{kmsg.JoinGroup, 0, 9, typed((*conn).joinGroup), false},
-		{kmsg.Heartbeat, 0, 4, typed((*conn).heartbeat), false},
-		{kmsg.LeaveGroup, 0, 5, typed((*conn).leaveGroup), false},
-		{kmsg.SyncGroup, 0, 5, typed((*conn).syncGroup), false},
-		{kmsg.DescribeGroups, 0, 5, typed((*conn).describeGroups), false},
-		{kmsg.ListGroups, 0, 4, typed((*conn).listGroups), false},
-		{kmsg.SASLHandshake, 0, 1, typed((*conn).saslHandshake), true},
-		{kmsg.ApiVersions, 0, 3, typed((*conn).apiVersions), true},
-		{kmsg.OffsetForLeaderEpoch, 0, 4, typed((*conn).offsetForLeaderEpoch), false},
-		{kmsg.DescribeConfigs, 0, 4, typed((*conn).describeConfigs), false},
-		{kmsg.DescribeLogDirs, 0, 4, typed((*conn).describeLogDirs), false},
-		{kmsg.SASLAuthenticate, 0, 2, typed((*conn).saslAuthenticate), true},
-		{kmsg.DeleteGroups, 0, 2, typed((*conn).deleteGroups), false},
-		{kmsg.DescribeCluster, 0, 0, typed((*conn).describeCluster), false},
-		{kmsg.DescribeTopicPartitions, 0, 0, typed((*conn).describeTopicPartitions), false},
+		serves(kmsg.Produce, 3, 9, kmsg.NewPtrProduceRequest, (*conn).produce),
+		serves(kmsg.Fetch, 4, 12, kmsg.NewPtrFetchRequest, (*conn).fetch),
+		serves(kmsg.ListOffsets, 1, 7, kmsg.NewPtrListOffsetsRequest, (*conn).listOffsets),
+		serves(kmsg.Metadata, 0, 12, kmsg.NewPtrMetadataRequest, (*conn).metadata),
+		serves(kmsg.OffsetCommit, 2, 8, kmsg.NewPtrOffsetCommitRequest, (*conn).offsetCommit),
+		serves(kmsg.OffsetFetch, 1, 8, kmsg.NewPtrOffsetFetchRequest, (*conn).offsetFetch),
+		serves(kmsg.FindCoordinator, 0, 4, kmsg.NewPtrFindCoordinatorRequest, (*conn).findCoordinator),
+		serves(kmsg.JoinGroup, 0, 9, kmsg.NewPtrJoinGroupRequest, (*conn).joinGroup),
+		serves(kmsg.Heartbeat, 0, 4, kmsg.NewPtrHeartbeatRequest, (*conn).heartbeat),
+		serves(kmsg.LeaveGroup, 0, 5, kmsg.NewPtrLeaveGroupRequest, (*conn).leaveGroup),
+		serves(kmsg.SyncGroup, 0, 5, kmsg.NewPtrSyncGroupRequest, (*conn).syncGroup),
+		serves(kmsg.DescribeGroups, 0, 5, kmsg.NewPtrDescribeGroupsRequest, (*conn).describeGroups),
+		serves(kmsg.ListGroups, 0, 4, kmsg.NewPtrListGroupsRequest, (*conn).listGroups),
+		serves(kmsg.SASLHandshake, 0, 1, kmsg.NewPtrSASLHandshakeRequest, (*conn).saslHandshake),
+		serves(kmsg.ApiVersions, 0, 3, kmsg.NewPtrApiVersionsRequest, (*conn).apiVersions),
+		serves(kmsg.OffsetForLeaderEpoch, 0, 4, kmsg.NewPtrOffsetForLeaderEpochRequest, (*conn).offsetForLeaderEpoch),
+		serves(kmsg.DescribeConfigs, 0, 4, kmsg.NewPtrDescribeConfigsRequest, (*conn).describeConfigs),
+		serves(kmsg.DescribeLogDirs, 0, 4, kmsg.NewPtrDescribeLogDirsRequest, (*conn).describeLogDirs),
+		serves(kmsg.SASLAuthenticate, 0, 2, kmsg.NewPtrSASLAuthenticateRequest, (*conn).saslAuthenticate),
+		serves(kmsg.DeleteGroups, 0, 2, kmsg.NewPtrDeleteGroupsRequest, (*conn).deleteGroups),
+		serves(kmsg.DescribeCluster, 0, 0, kmsg.NewPtrDescribeClusterRequest, (*conn).describeCluster),
+		serves(kmsg.DescribeTopicPartitions, 0, 0, kmsg.NewPtrDescribeTopicPartitionsRequest, (*conn).describeTopicPartitions),
 	}
 }
 
@@ -156,7 +162,7 @@ func (c *conn) answer(ctx context.Context, frame []byte) ([]byte, error) {
 		return nil, fmt.Errorf("request %s in version %d is not served; what is, ApiVersions says", kmsg.NameForKey(int16(key)), version)
 	}
 	c.met.requests.WithLabelValues(kmsg.NameForKey(int16(key))).Inc()
-	q := kmsg.RequestForKey(int16(key))
+	q := a.request()
 	q.SetVersion(version)
 	body, err := c.header(frame[8:], q.IsFlexible())
 	if err == nil {
