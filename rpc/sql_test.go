@@ -152,11 +152,11 @@ func TestSQLOfLaterColumns(t *testing.T) {
 			_, pool := database(t, tt.sql...)
 			c, _ := serve(t, newReader(&data{base: 1, offset: 3}), rpc.Options{Pool: pool})
 			q, err := c.GetNonStreamingFinanceData(t.Context(), &pb.FinanceQuery{PageSize: 1})
-			if err != nil || len(q.Items) != 1 || q.Items[0].Price != 2 || q.Items[0].Currency != tt.currency {
+			if err != nil || len(q.Items) != 1 || q.Items[0].Price != 2 || q.Items[0].GetCurrency() != tt.currency {
 				t.Errorf("finance: %v %v", q, err)
 			}
 			n, err := c.GetNonStreamingNews(t.Context(), new(pb.NewsQuery))
-			if err != nil || len(n.Items) != 1 || n.Items[0].Title != "t" || n.Items[0].PublishedEstimated != tt.estimated {
+			if err != nil || len(n.Items) != 1 || n.Items[0].Title != "t" || n.Items[0].GetPublishedEstimated() != tt.estimated {
 				t.Errorf("news: %v %v", n, err)
 			}
 			// However the column is looked for, nothing of it is left in the plan.

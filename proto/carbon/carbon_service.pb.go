@@ -993,8 +993,8 @@ type NewsItem struct {
 	Source    string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
 	Summary   string `protobuf:"bytes,6,opt,name=summary,proto3" json:"summary,omitempty"`
 	// The item named no readable time: published is that of its nearest dated
-	// neighbour in the same document, or empty where none has one.
-	PublishedEstimated bool `protobuf:"varint,16,opt,name=published_estimated,json=publishedEstimated,proto3" json:"published_estimated,omitempty"`
+	// neighbour in the same document, or empty where none has one. Absent where it did.
+	PublishedEstimated *bool `protobuf:"varint,16,opt,name=published_estimated,json=publishedEstimated,proto3,oneof" json:"published_estimated,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1072,8 +1072,8 @@ func (x *NewsItem) GetSummary() string {
 }
 
 func (x *NewsItem) GetPublishedEstimated() bool {
-	if x != nil {
-		return x.PublishedEstimated
+	if x != nil && x.PublishedEstimated != nil {
+		return *x.PublishedEstimated
 	}
 	return false
 }
@@ -1227,8 +1227,8 @@ type FinanceItem struct {
 	Timestamp int64 `protobuf:"varint,6,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
 	// Currency of the price, as the upstream names it: an ISO 4217 code ("USD",
 	// "EUR"), or a hundredth of one ("GBp" and "GBX" are pence, "ZAc" cents). Nothing
-	// is converted. Empty where it is not known.
-	Currency      string `protobuf:"bytes,16,opt,name=currency,proto3" json:"currency,omitempty"`
+	// is converted. Absent where it is not known.
+	Currency      *string `protobuf:"bytes,16,opt,name=currency,proto3,oneof" json:"currency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1306,8 +1306,8 @@ func (x *FinanceItem) GetTimestamp() int64 {
 }
 
 func (x *FinanceItem) GetCurrency() string {
-	if x != nil {
-		return x.Currency
+	if x != nil && x.Currency != nil {
+		return *x.Currency
 	}
 	return ""
 }
@@ -1643,15 +1643,16 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
 	"asOfOffset\x12\x1c\n" +
 	"\n" +
-	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xc9\x01\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xe6\x01\n" +
 	"\bNewsItem\x12\x12\n" +
 	"\x04guid\x18\x01 \x01(\tR\x04guid\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
 	"\x04link\x18\x03 \x01(\tR\x04link\x12\x1c\n" +
 	"\tpublished\x18\x04 \x01(\tR\tpublished\x12\x16\n" +
 	"\x06source\x18\x05 \x01(\tR\x06source\x12\x18\n" +
-	"\asummary\x18\x06 \x01(\tR\asummary\x12/\n" +
-	"\x13published_estimated\x18\x10 \x01(\bR\x12publishedEstimated\"^\n" +
+	"\asummary\x18\x06 \x01(\tR\asummary\x124\n" +
+	"\x13published_estimated\x18\x10 \x01(\bH\x00R\x12publishedEstimated\x88\x01\x01B\x16\n" +
+	"\x14_published_estimated\"^\n" +
 	"\fNewsResponse\x12&\n" +
 	"\x05items\x18\x01 \x03(\v2\x10.carbon.NewsItemR\x05items\x12&\n" +
 	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\"\xa2\x01\n" +
@@ -1663,7 +1664,7 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
 	"asOfOffset\x12\x1c\n" +
 	"\n" +
-	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xd3\x01\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xe5\x01\n" +
 	"\vFinanceItem\x12\x16\n" +
 	"\x06ticker\x18\x01 \x01(\tR\x06ticker\x12\x14\n" +
 	"\x05price\x18\x02 \x01(\x01R\x05price\x12\x16\n" +
@@ -1671,8 +1672,9 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\n" +
 	"market_cap\x18\x04 \x01(\x01R\tmarketCap\x12%\n" +
 	"\x0echange_percent\x18\x05 \x01(\x01R\rchangePercent\x12\x1c\n" +
-	"\ttimestamp\x18\x06 \x01(\x03R\ttimestamp\x12\x1a\n" +
-	"\bcurrency\x18\x10 \x01(\tR\bcurrency\"z\n" +
+	"\ttimestamp\x18\x06 \x01(\x03R\ttimestamp\x12\x1f\n" +
+	"\bcurrency\x18\x10 \x01(\tH\x00R\bcurrency\x88\x01\x01B\v\n" +
+	"\t_currency\"z\n" +
 	"\x0fFinanceResponse\x12)\n" +
 	"\x05items\x18\x01 \x03(\v2\x13.carbon.FinanceItemR\x05items\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\x12&\n" +
@@ -1796,6 +1798,8 @@ func file_carbon_carbon_service_proto_init() {
 	if File_carbon_carbon_service_proto != nil {
 		return
 	}
+	file_carbon_carbon_service_proto_msgTypes[14].OneofWrappers = []any{}
+	file_carbon_carbon_service_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -169,11 +169,11 @@ func modelRows(m *storetest.Model, view change.View, filter string) rows {
 		}
 	case change.ViewNews:
 		for _, n := range m.News(filter) {
-			out[n.GUID] = encodeRow(&pb.NewsItem{Guid: n.GUID, Title: n.Title, Link: n.Link, Published: n.Published, Source: n.Source, Summary: n.Summary, PublishedEstimated: n.PublishedEstimated})
+			out[n.GUID] = encodeRow(&pb.NewsItem{Guid: n.GUID, Title: n.Title, Link: n.Link, Published: n.Published, Source: n.Source, Summary: n.Summary, PublishedEstimated: given(n.PublishedEstimated)})
 		}
 	case change.ViewFinance:
 		for _, q := range m.Quotes(filter) {
-			out[q.Ticker] = encodeRow(&pb.FinanceItem{Ticker: q.Ticker, Price: q.Price, Volume: q.Volume, MarketCap: q.MarketCap, ChangePercent: q.ChangePercent, Timestamp: q.Timestamp, Currency: q.Currency})
+			out[q.Ticker] = encodeRow(&pb.FinanceItem{Ticker: q.Ticker, Price: q.Price, Volume: q.Volume, MarketCap: q.MarketCap, ChangePercent: q.ChangePercent, Timestamp: q.Timestamp, Currency: given(q.Currency)})
 		}
 	}
 	return out
@@ -337,4 +337,12 @@ func deadline(tb testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	tb.Cleanup(cancel)
 	return ctx
+}
+
+// given is what an optional field holds: nothing for NULL.
+func given[T comparable](v T) *T {
+	if v == *new(T) {
+		return nil
+	}
+	return &v
 }

@@ -74,7 +74,7 @@ func fetchNews(ctx context.Context, api pb.CarbonServiceClient, nonStreaming boo
 	}
 	r, err := call(ctx, &pb.NewsQuery{Source: filter, PageSize: size, PageToken: token}, opts...)
 	for _, i := range r.GetItems() {
-		rows = append(rows, fmt.Sprintf("%q %q %q %q %q %q %q", i.Guid, i.Title, i.Link, i.Published, i.Source, i.Summary, strconv.FormatBool(i.PublishedEstimated)))
+		rows = append(rows, fmt.Sprintf("%q %q %q %q %q %q %q", i.Guid, i.Title, i.Link, i.Published, i.Source, i.Summary, strconv.FormatBool(i.GetPublishedEstimated())))
 	}
 	return rows, r.GetNextPageToken(), err
 }
@@ -86,7 +86,7 @@ func fetchFinance(ctx context.Context, api pb.CarbonServiceClient, nonStreaming 
 	}
 	r, err := call(ctx, &pb.FinanceQuery{Ticker: filter, PageSize: size, PageToken: token}, opts...)
 	for _, i := range r.GetItems() {
-		rows = append(rows, fmt.Sprintf("%q %q %q %q %q %q %q", i.Ticker, number(i.Price), strconv.FormatInt(i.Volume, 10), number(i.MarketCap), number(i.ChangePercent), strconv.FormatInt(i.Timestamp, 10), i.Currency))
+		rows = append(rows, fmt.Sprintf("%q %q %q %q %q %q %q", i.Ticker, number(i.Price), strconv.FormatInt(i.Volume, 10), number(i.MarketCap), number(i.ChangePercent), strconv.FormatInt(i.Timestamp, 10), i.GetCurrency()))
 	}
 	if err == nil && int(r.GetCount()) != len(rows) {
 		err = fmt.Errorf("count is %d for %d items", r.GetCount(), len(rows))

@@ -62,11 +62,11 @@ func (v views) text() string {
 	}
 	for _, k := range slices.Sorted(maps.Keys(v.finance)) {
 		i := v.finance[k]
-		fmt.Fprintf(&b, "%s %g %d %g %g %d %s\n", k, i.Price, i.Volume, i.MarketCap, i.ChangePercent, i.Timestamp, i.Currency)
+		fmt.Fprintf(&b, "%s %g %d %g %g %d %s\n", k, i.Price, i.Volume, i.MarketCap, i.ChangePercent, i.Timestamp, i.GetCurrency())
 	}
 	for _, k := range slices.Sorted(maps.Keys(v.news)) {
 		i := v.news[k]
-		fmt.Fprintf(&b, "%s %q %q %q %t %q %q\n", k, i.Title, i.Link, i.Published, i.PublishedEstimated, i.Source, i.Summary)
+		fmt.Fprintf(&b, "%s %q %q %q %t %q %q\n", k, i.Title, i.Link, i.Published, i.GetPublishedEstimated(), i.Source, i.Summary)
 	}
 	return b.String()
 }
