@@ -12,7 +12,7 @@ BUILD_VER  := $(shell packaging/version.sh 2>/dev/null || echo dev)
 LDFLAGS    := -s -w -X main.version=$(BUILD_VER) -X main.revision=$(BUILD_REV) -X main.date=$(BUILD_DATE)
 
 .PHONY: help build run run-postgres test race race-all fuzz bench check verify fmt fmt-check vet lint tidy-check \
-	proto proto-check crash faults soak oracle clean
+	proto proto-check peer-test crash faults soak oracle clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,10 @@ run: build ## build, then run offline with SAMPLE DATA and print what to call
 run-postgres: build ## run a throw-away Postgres under ./.run and a daemon that tails it
 	packaging/run-postgres.sh
 
-test: ## every test; installs Debian's PostgreSQL when it is missing and you are root
+test: ## every test; installs what it needs from Debian when it is missing and you are root
 	@packaging/need-postgres.sh
+	@packaging/need-test-tools.sh
+	$(GO) build -v ./...
 	$(TOOLS) gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- -count=1 -timeout 20m ./...
 
 # The packages that drive the built program from outside add little under the
@@ -56,6 +58,10 @@ soak: ## 200 changes a second with watchers and groups for SOAK: what the daemon
 
 oracle: ## the oracle against a real Postgres for ten minutes
 	$(GO) test ./cmd/carbond/internal/e2e -run Oracle -count=1 -timeout 40m -v -args -long
+
+PEER ?= $(shell $(GO) list -m -f '{{.Dir}}' github.com/mmcdole/gofeed)/testdata
+peer-test: ## how often feed files of another parser's tests (PEER=FOLDER) are read as recorded there
+	$(GO) test -tags peers ./feeds/news -run '^TestPeerFiles$$' -count=1 -v -args -peer $(PEER)
 
 bench: ## the figures of the README, as ratios within this run
 	packaging/bench.sh
