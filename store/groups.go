@@ -133,6 +133,28 @@ func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known
 	return n, nil
 }
 
+// Places returns what a group has committed, by topic, without its lag: the log is
+// not read for it.
+func (s *Store) Places(name string) map[string]change.GroupTopic {
+	g, _ := s.groups.Get(name)
+	out := map[string]change.GroupTopic{}
+	for topic, c := range g.Topics {
+		out[topic] = change.GroupTopic{Topic: topic, Committed: c.Offset, At: c.At, Place: c.Place}
+	}
+	return out
+}
+
+// Consumers returns the names of the groups, each with the member that consumes now,
+// "" when none does.
+func (s *Store) Consumers() map[string]string {
+	all, active := s.groups.All()
+	out := map[string]string{}
+	for name := range all {
+		out[name] = active[name]
+	}
+	return out
+}
+
 // Groups lists the consumer groups by name, with their lag.
 func (s *Store) Groups() []change.Group {
 	all, active := s.groups.All()

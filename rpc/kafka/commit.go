@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -134,17 +136,9 @@ type fetched struct {
 // fetched returns the places of a group in the wanted topics, or in all that it has
 // committed to. What was committed by the changelog service is told in messages.
 func (c *conn) fetched(ctx context.Context, group string, all bool, want []string) (out []fetched) {
-	have := map[string]change.GroupTopic{}
-	for _, g := range c.log.Groups() {
-		if g.Name != group {
-			continue
-		}
-		for _, t := range g.Topics {
-			have[t.Topic] = t
-			if all {
-				want = append(want, t.Topic)
-			}
-		}
+	have := c.log.Places(group)
+	if all {
+		want = slices.Sorted(maps.Keys(have))
 	}
 	for _, name := range want {
 		f := fetched{topic: name, offset: -1, epoch: -1}

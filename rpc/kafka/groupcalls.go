@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"maps"
 	"net"
 	"slices"
 	"time"
@@ -306,17 +307,14 @@ func (c *conn) leaveGroup(_ context.Context, q *kmsg.LeaveGroupRequest) kmsg.Res
 
 func (c *conn) describeGroups(_ context.Context, q *kmsg.DescribeGroupsRequest) kmsg.Response {
 	r := kmsg.NewPtrDescribeGroupsResponse()
-	known := c.log.Groups()
+	known := c.log.Consumers()
 	c.groups.mu.Lock()
 	defer c.groups.mu.Unlock()
 	for _, name := range q.Groups {
 		d := kmsg.NewDescribeGroupsResponseGroup()
 		d.Group, d.State, d.ProtocolType, d.AuthorizedOperations = name, "Dead", "consumer", noOperations
-		for _, k := range known {
-			if k.Name != name {
-				continue
-			}
-			if d.State = stateEmpty.String(); k.Active != "" && k.Active != holder {
+		if active, ok := known[name]; ok {
+			if d.State = stateEmpty.String(); active != "" && active != holder {
 				// A consumer of the changelog service; Kafka has no members for it.
 				d.State, d.ProtocolType = stateStable.String(), "carbond"
 			}
@@ -337,15 +335,15 @@ func (c *conn) describeGroups(_ context.Context, q *kmsg.DescribeGroupsRequest) 
 
 func (c *conn) listGroups(_ context.Context, q *kmsg.ListGroupsRequest) kmsg.Response {
 	r := kmsg.NewPtrListGroupsResponse()
-	known := c.log.Groups()
+	known := c.log.Consumers()
 	c.groups.mu.Lock()
 	defer c.groups.mu.Unlock()
-	for _, k := range known {
+	for _, name := range slices.Sorted(maps.Keys(known)) {
 		g := kmsg.NewListGroupsResponseGroup()
-		g.Group, g.ProtocolType, g.GroupState, g.GroupType = k.Name, "consumer", stateEmpty.String(), "classic"
-		if gr := c.groups.groups[k.Name]; gr != nil && len(gr.members) > 0 {
+		g.Group, g.ProtocolType, g.GroupState, g.GroupType = name, "consumer", stateEmpty.String(), "classic"
+		if gr := c.groups.groups[name]; gr != nil && len(gr.members) > 0 {
 			g.ProtocolType, g.GroupState = gr.kind, gr.state.String()
-		} else if k.Active != "" {
+		} else if known[name] != "" {
 			g.ProtocolType, g.GroupState = "carbond", stateStable.String()
 		}
 		if len(q.StatesFilter) == 0 || slices.Contains(q.StatesFilter, g.GroupState) {

@@ -33,6 +33,10 @@ type Log interface {
 	// FindMessage returns the offset of the record that a message is, and the
 	// number of that record's first message.
 	FindMessage(ctx context.Context, topic string, number uint64) (at change.Offset, first uint64, err error)
+	// Places returns what a group has committed, by topic.
+	Places(group string) map[string]change.GroupTopic
+	// Consumers returns the names of the groups, each with who consumes now.
+	Consumers() map[string]string
 	// JoinAlone holds a group for the members that are told apart here.
 	JoinAlone(group, holder string) (change.Member, error)
 	// CommitMessages stores where a group goes on; generation 0 is for a group
