@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -48,10 +47,6 @@ func demo(a *app, ctx context.Context, flags map[string]string) (err error) {
 	// Whatever is configured, a demo touches neither a database nor the net.
 	flags["data_dir"], flags["postgres.url"], flags["postgres.password"], flags["feeds.enabled"] = dir, "", "", strings.Join(config.FeedNames(), ",")
 	cfg, level, err := a.loadDaemon(ctx, flags)
-	if err == nil && cfg.Kafka.Listen == "" {
-		flags["kafka.listen"] = freeAddress(9092)
-		cfg, level, err = a.loadDaemon(ctx, flags)
-	}
 	if err != nil {
 		return err
 	}
@@ -59,21 +54,9 @@ func demo(a *app, ctx context.Context, flags map[string]string) (err error) {
 		level.Set(slog.LevelWarn) // what to try should stand out
 	}
 	opt := a.surroundings(level, flags)
-	opt.Sample = true
+	opt.Sample, opt.KafkaPort = true, 9092
 	opt.Up = func(ctx context.Context, d *daemon.Daemon) { d.Welcome(ctx, a.out) }
 	return daemon.Run(ctx, cfg, opt)
-}
-
-// freeAddress returns the first address of loopback from a port on that nobody has.
-func freeAddress(port int) string {
-	for ; port < 65535; port++ {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			_ = l.Close()
-			return addr
-		}
-	}
-	return "127.0.0.1:0"
 }
 
 // demoPrefix begins the name of a demo's folder; its process follows.

@@ -270,3 +270,15 @@ func TestPostgresUnreachable(t *testing.T) {
 		t.Error("the password is shown")
 	}
 }
+
+// Demos side by side each get a port of their own for Kafka's clients.
+func TestDemosSideBySide(t *testing.T) {
+	seen := map[string]bool{}
+	for range 3 {
+		addr, _ := start(t, nil, "demo").line("carbond is up")["kafka"].(string)
+		if addr == "" || seen[addr] {
+			t.Errorf("Kafka's clients are told %q, others %v", addr, seen)
+		}
+		seen[addr] = true
+	}
+}

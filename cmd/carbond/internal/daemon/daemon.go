@@ -168,10 +168,8 @@ func (d *Daemon) bind(ctx context.Context, cfg *config.Config) (err error) {
 	if d.httpListener, err = lc.Listen(ctx, "tcp", cfg.HTTP.Listen); err != nil {
 		return bindError("http.listen", "--http-listen", err)
 	}
-	if cfg.Kafka.Listen != "" {
-		if d.kafkaListener, err = lc.Listen(ctx, "tcp", cfg.Kafka.Listen); err != nil {
-			return bindError("kafka.listen", "CARBOND_KAFKA_LISTEN", err)
-		}
+	if err = d.bindKafka(ctx, cfg.Kafka.Listen); err != nil {
+		return bindError("kafka.listen", "CARBOND_KAFKA_LISTEN", err)
 	}
 	if cfg.Kafka.TLS.Enabled() {
 		if d.kafkaCerts, err = certs.Load(tlsFiles(cfg.Kafka.TLS)); err != nil {

@@ -19,6 +19,7 @@ import (
 // Options are the surroundings of a daemon.
 type Options struct {
 	Sample    bool              // demo: the feeds read invented upstreams
+	KafkaPort int               // first port of loopback to try for Kafka's clients without kafka.listen; 0 = none
 	Sources   config.Options    // what a reload reads
 	Redaction *config.Redaction // learns the secrets of reloaded configurations
 	Version   admin.Version
