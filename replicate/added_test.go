@@ -74,6 +74,39 @@ func TestColumnsAdded(t *testing.T) {
 	}
 }
 
+// TestColumnsUnfed: tables that carbond's feeds do not fill keep the columns that the
+// first versions gave them, whether they were there before or not: somebody else
+// writes them, and may name no columns.
+func TestColumnsUnfed(t *testing.T) {
+	for name, made := range map[string]bool{"made by carbond": false, "made before": true} {
+		t.Run(name, func(t *testing.T) {
+			db := pgtest.Shared(t).Database(t)
+			if made {
+				firstTables(t, db)
+			}
+			opt, sink := options(db), newSink()
+			opt.Unfed = []string{"finance"}
+			r := run(t, sink, opt)
+			r.quiet()
+			pgtest.Exec(t, db, "INSERT INTO finance SELECT 'T', 1, 2, 3, 4, 50")
+			r.level()
+			sink.sameAsSQL(t, db)
+			columns := func(table string) string {
+				return pgtest.Text(t, db, "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0", table)[0][0]
+			}
+			if got := columns("finance"); got != "ticker price volume market_cap change_percent timestamp" {
+				t.Errorf("finance has %s", got)
+			}
+			eventually(t, func() error { // beside the stream
+				if got := columns("news"); !strings.Contains(got, "published_estimated") {
+					return fmt.Errorf("news has %s", got)
+				}
+				return nil
+			})
+		})
+	}
+}
+
 // TestColumnsOfAnother leaves tables of somebody else as they are, and works.
 func TestColumnsOfAnother(t *testing.T) {
 	c := pgtest.Shared(t)

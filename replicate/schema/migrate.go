@@ -330,7 +330,7 @@ func (m *Migration) table(ctx context.Context, name string) error {
 		}
 	}
 	full := server.Ident(m.Opt.Schema, name)
-	if err := m.exec(ctx, full, createSQL(m.Opt.Schema, name)); err != nil {
+	if err := m.exec(ctx, full, createSQL(m.Opt, name)); err != nil {
 		return fmt.Errorf("create table %s: %w", full, err)
 	}
 	for _, ix := range indexes() {
@@ -354,10 +354,11 @@ func (m *Migration) columns(ctx context.Context, t *tableInfo) error {
 }
 
 // lacks lists the columns that a table is to get. The owner of a table decides on
-// those that came later: carbond works without them.
+// those that came later, and who does not have carbond fill the table gets none:
+// carbond works without them, and others may count the columns.
 func (m *Migration) lacks(t *tableInfo) []string {
 	return slices.DeleteFunc(t.missing(), func(c string) bool {
-		return change.TableOf(t.name).Column(c).Added && !(m.added && t.owned)
+		return change.TableOf(t.name).Column(c).Added && (slices.Contains(m.Opt.Unfed, t.name) || !(m.added && t.owned))
 	})
 }
 

@@ -110,7 +110,7 @@ func checkTables(ctx context.Context, conn *pgx.Conn, opt *server.Options) ([]Fi
 		t := tables[name]
 		if t == nil {
 			out = append(out, repairable(pgerr.KindTables, false, "table "+full+" does not exist", "or run carbond migrate",
-				append([]string{"CREATE SCHEMA IF NOT EXISTS " + server.Ident(opt.Schema), createSQL(opt.Schema, name)}, grants(opt.Schema, name, role, nil)...)...))
+				append([]string{"CREATE SCHEMA IF NOT EXISTS " + server.Ident(opt.Schema), createSQL(opt, name)}, grants(opt.Schema, name, role, nil)...)...))
 			continue
 		}
 		out = append(out, t.check(opt, role, p.columns[name])...)

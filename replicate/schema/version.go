@@ -39,12 +39,15 @@ func indexes() []index {
 }
 
 // createSQL returns the statement that makes one table.
-func createSQL(schema, table string) string {
+func createSQL(opt *server.Options, table string) string {
 	var cols []string
 	for _, c := range change.TableOf(table).Columns {
+		if c.Added && slices.Contains(opt.Unfed, table) {
+			continue
+		}
 		cols = append(cols, server.Ident(c.Name)+" "+c.SQLType())
 	}
-	return "CREATE TABLE " + server.Ident(schema, table) + " (" + strings.Join(cols, ", ") + ", PRIMARY KEY (" + strings.Join(change.KeyColumns(table), ", ") + "))"
+	return "CREATE TABLE " + server.Ident(opt.Schema, table) + " (" + strings.Join(cols, ", ") + ", PRIMARY KEY (" + strings.Join(change.KeyColumns(table), ", ") + "))"
 }
 
 // addColumnSQL returns the statement that adds a column of ours.

@@ -35,6 +35,7 @@ type Options struct {
 	Publication string    // publication ["carbond"]
 	Schema      string    // schema of the tables ["public"]
 	Migrate     bool      // create or upgrade tables and publication before starting
+	Unfed       []string  // tables that carbond's feeds do not fill: they get no columns that came later for those
 	OnGap       GapAction // [GapStop]
 	TakeOver    bool      // a data directory without a copy replaces an idle slot of this name
 	Adopt       string    // system identifier of a cluster that is taken for the copy's, once

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"carbond/rpc"
 	"carbond/rpc/kafka"
 	"carbond/store"
+	"carbond/store/change"
 )
 
 // The modes, as metrics and the page name them.
@@ -205,6 +207,11 @@ func (d *Daemon) buildSource(ctx context.Context, cfg *config.Config) error {
 		return nil
 	}
 	opt := ReplicateOptions(cfg)
+	for _, table := range change.Tables() { // a feed goes by the name of its table
+		if !slices.Contains(cfg.Feeds.Enabled, table) {
+			opt.Unfed = append(opt.Unfed, table)
+		}
+	}
 	var err error
 	if d.pool, err = OpenPool(ctx, cfg); err != nil {
 		return err
