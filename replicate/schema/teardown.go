@@ -3,6 +3,7 @@ package schema
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -46,11 +47,33 @@ func Teardown(ctx context.Context, opt server.Options) (kept []string, err error
 	return nil, nil
 }
 
+// slotEnds is how long a slot may be in use by a carbond that was just stopped: the
+// server notices the end of its connection a moment later.
+const slotEnds = 3 * time.Second
+
+// idleSlot reads our slot, and waits a moment for one in use to become idle. It is
+// nil when there is none.
+func idleSlot(ctx context.Context, conn *pgx.Conn, opt *server.Options) (*server.Slot, error) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		slot, err := server.ReadSlot(ctx, conn, opt.Slot)
+		if err != nil || slot == nil || slot.Pid == 0 || time.Since(began) > slotEnds {
+			return slot, opt.Classify(err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // dropIdleSlot drops our slot, if it exists.
 func dropIdleSlot(ctx context.Context, conn *pgx.Conn, opt *server.Options) error {
-	slot, err := server.ReadSlot(ctx, conn, opt.Slot)
+	slot, err := idleSlot(ctx, conn, opt)
 	if err != nil {
-		return opt.Classify(err)
+		return err
 	}
 	if slot != nil {
 		if slot.Plugin != "pgoutput" {
