@@ -107,6 +107,6 @@ func TestAdoptUpgrade(t *testing.T) {
 	r.level()
 	r.stop()
 	// The server does not upgrade with a slot that is not read to its end.
-	pgtest.Exec(t, db, "SELECT pg_drop_replication_slot('"+opt.Slot+"')")
+	dropSlots(t, db, "slot_name = '"+opt.Slot+"'")
 	adopt(t, sink, opt, c.Upgrade(t, programs).URL(name))
 }

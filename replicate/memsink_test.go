@@ -284,6 +284,19 @@ func (m *memSink) sameAsSQL(tb testing.TB, url string) {
 // from a busy machine and measures nothing.
 const patience = 2 * time.Minute
 
+// dropSlots drops the slots that a condition names, once the server has noticed that
+// those who used them are gone.
+func dropSlots(tb testing.TB, url, where string) {
+	tb.Helper()
+	eventually(tb, func() error {
+		if n := pgtest.Text(tb, url, "SELECT count(*) FROM pg_replication_slots WHERE active AND "+where)[0][0]; n != "0" {
+			return fmt.Errorf("%s slots with %s are active", n, where)
+		}
+		return nil
+	})
+	pgtest.Exec(tb, url, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE "+where)
+}
+
 // eventually polls until cond returns nil.
 func eventually(tb testing.TB, cond func() error) {
 	tb.Helper()

@@ -170,7 +170,7 @@ func TestGap(t *testing.T) {
 		kind   pgerr.Kind
 	}{
 		"dropped": {func(t *testing.T, _ *pgtest.Cluster, db, slot string) {
-			pgtest.Exec(t, db, "SELECT pg_drop_replication_slot('"+slot+"')")
+			dropSlots(t, db, "slot_name = '"+slot+"'")
 		}, pgerr.KindSlotMissing},
 		"advanced": {func(t *testing.T, _ *pgtest.Cluster, db, slot string) {
 			pgtest.Exec(t, db, "INSERT INTO news (guid) VALUES ('lost')", "SELECT pg_replication_slot_advance('"+slot+"', pg_current_wal_lsn())")

@@ -77,7 +77,8 @@ func TestTextWithoutUTF8(t *testing.T) {
 				opt := options(url)
 				opt.OnGap = action
 				t.Cleanup(func() {
-					pgtest.Exec(t, admin, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '"+name+"'", "DROP DATABASE "+name)
+					dropSlots(t, admin, "database = '"+name+"'")
+					pgtest.Exec(t, admin, "DROP DATABASE "+name)
 				})
 				r := run(t, newSink(), opt)
 				r.level()
