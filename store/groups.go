@@ -67,7 +67,7 @@ func (s *Store) Committed(name, topic string) change.Offset {
 // CommitOffset stores a commit durably. Errors: ErrStaleGeneration,
 // ErrGroupUnknown, ErrCommitBackwards, ErrTopicUnknown, ErrFuture.
 func (s *Store) CommitOffset(ctx context.Context, c change.GroupCommit) error {
-	if !knownTopic(c.Topic) {
+	if tableOf(c.Topic) < 0 {
 		return fmt.Errorf("%q: %w", c.Topic, change.ErrTopicUnknown)
 	}
 	// A number before the first one here says that nothing has been dealt with:
@@ -87,8 +87,9 @@ func (s *Store) CommitOffset(ctx context.Context, c change.GroupCommit) error {
 	return s.groups.Commit(c.Group, c.Generation, c.Member, c.Topic, group.Commit{Offset: c.Offset, Rank: rank, At: time.Now().UTC()})
 }
 
-func knownTopic(topic string) bool {
-	return slices.ContainsFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == topic })
+// tableOf returns the place of a topic's table in change.Tables, -1 for no topic.
+func tableOf(topic string) int {
+	return slices.IndexFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == topic })
 }
 
 // rank counts the records of a topic up to an offset, from an earlier place
@@ -99,7 +100,7 @@ func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known
 	if err != nil {
 		return 0, err
 	}
-	table := slices.IndexFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == topic })
+	table := tableOf(topic)
 	if off < from || from == 0 {
 		from, n = starts[0].Visible, 0
 		if st, err := decodeCommitState(starts[0].State); err == nil {
@@ -115,22 +116,11 @@ func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known
 			from, n = b.Visible, st.Topics[table].Records
 		}
 	}
-	r := s.NewReader(max(from+1, s.Oldest()))
-	for r.Next() <= off {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		recs, err := r.Read(readBytes)
-		if err != nil {
-			return 0, err
-		}
-		for i := range recs {
-			if recs[i].Offset <= off && recs[i].Op != change.Retract && change.TopicName(recs[i].Relation.Name) == topic {
-				n++
-			}
-		}
-	}
-	return n, nil
+	_, err = s.countMessages(ctx, table, max(from+1, s.Oldest()), off+1, func(change.Offset, uint64, uint64) bool {
+		n++ // a record, however many messages it is
+		return true
+	})
+	return n, err
 }
 
 // Places returns what a group has committed, by topic, without its lag: the log is
@@ -215,7 +205,7 @@ func (s *Store) ResetGroup(ctx context.Context, name string, topics []string, of
 	}
 	places := map[string]group.Commit{}
 	for _, t := range topics {
-		if !knownTopic(t) {
+		if tableOf(t) < 0 {
 			return fmt.Errorf("%q: %w", t, change.ErrTopicUnknown)
 		}
 		h := s.History()

@@ -38,7 +38,7 @@ type landmark struct {
 // that did not count; then the messages behind it are taken off those before the
 // next place.
 func (s *Store) landmarks(ctx context.Context, topic string) ([]landmark, error) {
-	table := slices.IndexFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == topic })
+	table := tableOf(topic)
 	if table < 0 {
 		return nil, fmt.Errorf("%q: %w", topic, change.ErrTopicUnknown)
 	}
@@ -204,7 +204,7 @@ func (s *Store) message(ctx context.Context, topic string, marks []landmark, beh
 		return marks[len(marks)-1], nil
 	}
 	m, found := marks[i], false
-	table := slices.IndexFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == topic })
+	table := tableOf(topic)
 	sum, err := s.countMessages(ctx, table, m.next, marks[i+1].next, func(at change.Offset, sum, n uint64) bool {
 		if pass(at, m.messages+sum, n) {
 			return true
