@@ -11,7 +11,7 @@ import (
 )
 
 // Past answers for earlier versions of the views, at the ends of transactions
-// only: nobody ever saw the inside of one. Its methods may be called from any
+// only: the inside of one was never visible. Its methods may be called from any
 // goroutine. What retention has passed gets a *change.CompactedError that names
 // the oldest version there is.
 type Past struct{ s *Store }
