@@ -68,7 +68,7 @@ func TestPostgresEndToEnd(t *testing.T) {
 	p.stop()
 
 	// Without the URL the directory would silently become another source's.
-	if code, _, errs := command(t, env[:1], "serve"); code != 78 || !strings.Contains(errs, "holds the changelog of database") {
+	if code, _, errs := command(t, []string{env[0], "CARBOND_GRPC_LISTEN=127.0.0.1:0", "CARBOND_HTTP_LISTEN=127.0.0.1:0"}, "serve"); code != 78 || !strings.Contains(errs, "holds the changelog of database") {
 		t.Errorf("embedded over Postgres data: %d %s", code, errs)
 	}
 	if code, _, errs := command(t, env, "teardown"); code != 64 || !strings.Contains(errs, "--yes") {
