@@ -43,12 +43,26 @@ type ViewDef struct {
 	Limit  int      // rows that it has for each filter, 0 for all
 
 	value func(row any, field int) any
+	null  func(row any) Nulls
 	fresh func() any
 }
+
+// Nulls says which fields of a row are NULL in the source, by their place in the
+// definition of the view. Their values are "", 0 or false.
+type Nulls uint64
+
+// Has reports whether a field is NULL.
+func (n Nulls) Has(field int) bool { return n>>field&1 != 0 }
+
+// Set makes a field NULL.
+func (n *Nulls) Set(field int) { *n |= 1 << field }
 
 // Value returns a pointer to the value of a field in a row of the view, which is
 // given as a pointer: *string, *int32, *int64, *float64 or *bool.
 func (d *ViewDef) Value(row any, field int) any { return d.value(row, field) }
+
+// Null returns which fields of a row of the view, a pointer, are NULL.
+func (d *ViewDef) Null(row any) Nulls { return d.null(row) }
 
 // Text returns the value of the named field of a row, which is a text.
 func (d *ViewDef) Text(row any, name string) string {
@@ -79,6 +93,8 @@ type ViewOf[R any] struct {
 	// Values yield, in the order of Fields, a pointer to the value in a row:
 	// *string, *int32, *int64, *float64 or *bool.
 	Values []func(*R) any
+	// Nulls yields where a row says which of its fields are NULL.
+	Nulls func(*R) *Nulls
 }
 
 // Field returns the named field, nil for none.
@@ -102,6 +118,9 @@ func (d *ViewDef) Names() []string {
 
 // Same reports whether two rows are equal; NaN is equal to itself.
 func (v *ViewOf[R]) Same(a, b *R) bool {
+	if *v.Nulls(a) != *v.Nulls(b) {
+		return false
+	}
 	for _, value := range v.Values {
 		switch x := value(a).(type) {
 		case *string:
@@ -154,13 +173,14 @@ func field[R any](name string, number int32, value func(*R) any, from ...string)
 	return f
 }
 
-func viewOf[R any](d ViewDef, fields ...viewField[R]) ViewOf[R] {
-	v := ViewOf[R]{ViewDef: d}
+func viewOf[R any](d ViewDef, nulls func(*R) *Nulls, fields ...viewField[R]) ViewOf[R] {
+	v := ViewOf[R]{ViewDef: d, Nulls: nulls}
 	for _, f := range fields {
 		v.Fields, v.Values = append(v.Fields, f.ViewField), append(v.Values, f.value)
 	}
 	values := v.Values
 	v.value = func(row any, field int) any { return values[field](row.(*R)) }
+	v.null = func(row any) Nulls { return *nulls(row.(*R)) }
 	v.fresh = func() any { return new(R) }
 	return v
 }

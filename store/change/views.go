@@ -4,7 +4,8 @@ package change
 const NewsLimit = 100
 
 // Project is a row of the projects view: a Verra project joined with its newest
-// Carbonmark row. NULL is "" or 0.
+// Carbonmark row. NULL is "" or 0,
+// and told apart by Null.
 type Project struct {
 	ProjectID      string
 	ProjectName    string
@@ -12,6 +13,8 @@ type Project struct {
 	Country        string
 	Vintage        int32
 	Supply         float64 // tonnes of CO2 equivalent
+
+	Null Nulls
 }
 
 // Projects defines the projects view.
@@ -19,7 +22,7 @@ var Projects = viewOf(ViewDef{
 	Name: ViewProjects, Tables: []string{Verra, Carbonmark}, Key: "project_id", Filter: "country", Latest: true,
 	From:  "public.verra LEFT JOIN public.carbonmark ON carbonmark.project_id = verra.project_id",
 	Order: `verra.updated_at DESC, carbonmark.updated_at DESC NULLS LAST, carbonmark.id COLLATE "C" DESC`,
-},
+}, func(p *Project) *Nulls { return &p.Null },
 	field("project_id", 1, func(p *Project) any { return &p.ProjectID }, "verra.project_id"),
 	field("project_name", 2, func(p *Project) any { return &p.ProjectName }, "carbonmark.project_name", "verra.project_name"),
 	field("registry_status", 3, func(p *Project) any { return &p.RegistryStatus }, "verra.registry_status"),
@@ -38,7 +41,7 @@ type ProjectDetail struct {
 
 // ProjectDetails defines what GetProjectDetail answers: a row of the projects
 // view with more fields.
-var ProjectDetails = viewOf(ViewDef{Name: "project", Tables: Projects.Tables, Key: "project_id"},
+var ProjectDetails = viewOf(ViewDef{Name: "project", Tables: Projects.Tables, Key: "project_id"}, func(p *ProjectDetail) *Nulls { return &p.Null },
 	field("project_id", 1, func(p *ProjectDetail) any { return &p.ProjectID }, "verra.project_id"),
 	field("project_name", 2, func(p *ProjectDetail) any { return &p.ProjectName }, "carbonmark.project_name", "verra.project_name"),
 	field("project_link", 3, func(p *ProjectDetail) any { return &p.ProjectLink }, "verra.project_link"),
@@ -60,6 +63,8 @@ type NewsItem struct {
 	Summary   string
 	// PublishedEstimated is set where the item named no readable time.
 	PublishedEstimated bool
+
+	Null Nulls
 }
 
 // NewsItems defines the news view.
@@ -67,7 +72,7 @@ var NewsItems = viewOf(ViewDef{
 	Name: ViewNews, Tables: []string{News}, Key: "guid", Filter: "source", Limit: NewsLimit,
 	From:  "public.news",
 	Order: `news.published_at DESC NULLS LAST, news.guid COLLATE "C"`,
-},
+}, func(n *NewsItem) *Nulls { return &n.Null },
 	field("guid", 1, func(n *NewsItem) any { return &n.GUID }, "news.guid"),
 	field("title", 2, func(n *NewsItem) any { return &n.Title }, "news.title"),
 	field("link", 3, func(n *NewsItem) any { return &n.Link }, "news.link"),
@@ -86,6 +91,8 @@ type Quote struct {
 	ChangePercent float64
 	Timestamp     int64  // unix seconds
 	Currency      string // as the upstream names it, "" where it is not known
+
+	Null Nulls
 }
 
 // Quotes defines the finance view.
@@ -93,7 +100,7 @@ var Quotes = viewOf(ViewDef{
 	Name: ViewFinance, Tables: []string{Finance}, Key: "ticker", Filter: "ticker", Latest: true,
 	From:  "public.finance",
 	Order: `finance."timestamp" DESC`,
-},
+}, func(q *Quote) *Nulls { return &q.Null },
 	field("ticker", 1, func(q *Quote) any { return &q.Ticker }, "finance.ticker"),
 	field("price", 2, func(q *Quote) any { return &q.Price }, "finance.price"),
 	field("volume", 3, func(q *Quote) any { return &q.Volume }, "finance.volume"),

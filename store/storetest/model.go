@@ -180,9 +180,11 @@ func (m *Model) Projects(country string) []change.Project {
 			ProjectID: id, ProjectName: v["project_name"].Text, RegistryStatus: v["registry_status"].Text,
 			Country: v["country"].Text, Vintage: int32(num(v["vintage"])), Supply: num(v["supply"]),
 		}
-		if c := m.partner(id); c != nil && c["project_name"].Kind == change.Text {
+		c := m.partner(id)
+		if c != nil && c["project_name"].Kind == change.Text {
 			p.ProjectName = c["project_name"].Text
 		}
+		p.Null = nulls(&change.Projects.ViewDef, map[string]map[string]change.Value{change.Verra: v, change.Carbonmark: c})
 		out = append(out, p)
 	}
 	return out
@@ -199,6 +201,21 @@ func (m *Model) partner(id string) map[string]change.Value {
 		}
 	}
 	return best
+}
+
+// nulls tells which fields of a view are NULL, of the rows of its tables.
+func nulls(d *change.ViewDef, rows map[string]map[string]change.Value) (n change.Nulls) {
+	for i, f := range d.Fields {
+		known := len(f.From) == 0
+		for _, from := range f.From {
+			table, column, _ := strings.Cut(from, ".")
+			known = known || rows[table][column].Kind == change.Text
+		}
+		if !known {
+			n.Set(i)
+		}
+	}
+	return n
 }
 
 // News answers as the news SQL does.
@@ -218,6 +235,7 @@ func (m *Model) News(source string) []change.NewsItem {
 			GUID: r["guid"].Text, Title: r["title"].Text, Link: r["link"].Text,
 			Published: r["published"].Text, Source: r["source"].Text, Summary: r["summary"].Text,
 			PublishedEstimated: r["published_estimated"].Text == "t",
+			Null:               nulls(&change.NewsItems.ViewDef, map[string]map[string]change.Value{change.News: r}),
 		})
 	}
 	return out
@@ -231,6 +249,7 @@ func (m *Model) Quotes(ticker string) []change.Quote {
 			Ticker: r["ticker"].Text, Price: num(r["price"]), Volume: int64(num(r["volume"])),
 			MarketCap: num(r["market_cap"]), ChangePercent: num(r["change_percent"]), Timestamp: int64(num(r["timestamp"])),
 			Currency: r["currency"].Text,
+			Null:     nulls(&change.Quotes.ViewDef, map[string]map[string]change.Value{change.Finance: r}),
 		}
 		if ticker != "" && q.Ticker != ticker {
 			continue

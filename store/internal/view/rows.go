@@ -9,15 +9,15 @@ import (
 
 // rowReader makes rows of a view from the fields of table rows.
 type rowReader[R any] struct {
-	values []func(*R) any
-	from   [][]source // for each value
+	view *change.ViewOf[R]
+	from [][]source // for each value
 }
 
 // source is a field of one of the rows that are joined.
 type source struct{ row, field int }
 
 func readerOf[R any](v *change.ViewOf[R]) rowReader[R] {
-	r := rowReader[R]{v.Values, make([][]source, len(v.Values))}
+	r := rowReader[R]{v, make([][]source, len(v.Values))}
 	for i, f := range v.Fields {
 		for _, from := range f.From {
 			name, column, _ := strings.Cut(from, ".")
@@ -44,6 +44,8 @@ func (r *rowReader[R]) of(out *R, e Entry) {
 // read sets what the fields say. joined are the fields of the rows of the view's
 // tables, in their order; a row that is not there may be left out at the end.
 func (r *rowReader[R]) read(out *R, joined ...*fields) {
+	nulls := r.view.Nulls(out)
+	*nulls = 0
 	for i, from := range r.from {
 		v := &null
 		for _, s := range from {
@@ -53,7 +55,10 @@ func (r *rowReader[R]) read(out *R, joined ...*fields) {
 				}
 			}
 		}
-		switch p := r.values[i](out).(type) {
+		if v.Kind != change.Text && len(from) > 0 {
+			nulls.Set(i)
+		}
+		switch p := r.view.Values[i](out).(type) {
 		case *string:
 			*p = v.Text
 		case *float64:
