@@ -10,12 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/protobuf/proto"
 
-	"carbond/rpc/internal/cache"
 	"carbond/rpc/internal/wire"
 	"carbond/rpc/rpcerr"
 	"carbond/store/change"
@@ -166,52 +162,43 @@ func (p *pastVersions) nearest(at change.Offset) (near change.ViewSnapshot, exac
 	return near, least == 0
 }
 
-// listAsOf answers a list call as of then. It goes past the cache, whose place
-// is for what many ask for.
-func (s service) listAsOf(ctx context.Context, l list, filter string, q listQuery, a asOf) (proto.Message, error) {
+// checkAsOf refuses what cannot be asked as of then.
+func (c *core) checkAsOf(l list, a asOf) error {
 	switch {
 	case l.sql:
-		return nil, rpcerr.BadField(a.field(), "is not for NonStreaming calls: Postgres answers for now only")
+		return rpcerr.BadField(a.field(), "is not for NonStreaming calls: Postgres answers for now only")
 	case a.offset != 0 && a.time != "":
-		return nil, rpcerr.BadField("as_of_time", "cannot be given with as_of_offset")
+		return rpcerr.BadField("as_of_time", "cannot be given with as_of_offset")
 	case a.lsn > 0 && (a.offset != 0 || a.time != ""):
-		return nil, rpcerr.BadField(HeaderAtLSN, "cannot be given with as_of_offset or as_of_time")
-	case s.opt.History == nil:
+		return rpcerr.BadField(HeaderAtLSN, "cannot be given with as_of_offset or as_of_time")
+	case c.opt.History == nil:
 		// An answer as of now would look like one of the past.
-		return nil, rpcerr.New(codes.Unimplemented, "this server answers as of now only; leave out as_of_offset and as_of_time", rpcerr.Info(rpcerr.ReasonAsOf))
+		return rpcerr.New(codes.Unimplemented, "this server answers as of now only; leave out as_of_offset and as_of_time", rpcerr.Info(rpcerr.ReasonAsOf))
 	}
-	pg, err := s.checkQuery(l, filter, q.GetPageSize(), q.GetPageToken(), a)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := s.conditions(ctx); err != nil {
-		return nil, err
-	}
+	return nil
+}
+
+// readPast finds the version of then. Its answer goes past the cache, whose place is
+// for what many ask for.
+func (c *core) readPast(ctx context.Context, r *reading, a asOf) error {
+	r.skip = true
 	if a.lsn > 0 {
 		// What is not here yet is not as of then.
-		if err := s.waitLSN(ctx, a.lsn); err != nil {
-			return nil, err
+		if err := c.waitLSN(ctx, a.lsn); err != nil {
+			return err
 		}
 	}
-	if s.reader.Snapshot() == nil {
-		return nil, rpcerr.NotLoaded()
+	if c.reader.Snapshot() == nil {
+		return rpcerr.NotLoaded()
 	}
-	snap, err := s.past.at(ctx, a, pg.version)
+	snap, err := c.past.at(ctx, a, r.page.version)
 	if err != nil {
-		return nil, s.callError(ctx, asOfError(err, s.reader.Snapshot().Offset()))
+		return c.callError(ctx, asOfError(err, c.reader.Snapshot().Offset()))
 	}
 	// A time gives the same version for every page, whatever commits meanwhile.
 	version := snap.Offset()
-	pg.version = &version
-	load := func(ctx context.Context) (cache.Item[proto.Message], error) {
-		return s.load(ctx, l, snap, filter, pg, false)
-	}
-	m, from, err := s.get(ctx, cache.Key{View: l.key, Filter: filter}, cacheVersion{}, load, true)
-	s.header(ctx, snap, from)
-	if t := snap.CommitTime(); !t.IsZero() {
-		_ = grpc.SetHeader(ctx, metadata.Pairs(HeaderCommitTime, t.UTC().Format(time.RFC3339Nano)))
-	}
-	return m, err
+	r.snap, r.page.version = snap, &version
+	return nil
 }
 
 func asOfError(err error, newest change.Offset) error {

@@ -1,14 +1,12 @@
 package rpc
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
 
 	"carbond/rpc/internal/cache"
 	"carbond/rpc/internal/throttle"
@@ -21,7 +19,7 @@ import (
 type core struct {
 	reader  Reader
 	opt     Options
-	cache   *cache.Cache[cacheVersion, proto.Message]
+	cache   *cache.Cache[cacheVersion, any]
 	metrics *metrics
 	loads   chan struct{} // one slot for each uncached reply being computed
 	past    *pastVersions
@@ -49,10 +47,11 @@ const (
 	bypass source = "bypass"
 )
 
-// get returns a reply from the cache, or computes it.
-func (c *core) get(ctx context.Context, key cache.Key, version cacheVersion, load cache.Load[proto.Message], skip bool) (proto.Message, source, error) {
+// get returns a reply from the cache, or computes it. metric is the view that the
+// call is counted for.
+func (c *core) get(ctx context.Context, key cache.Key, metric string, version cacheVersion, load cache.Load[any], skip bool) (any, source, error) {
 	if skip {
-		c.metrics.requests(key.View, bypass)
+		c.metrics.requests(metric, bypass)
 		it, err := c.guarded(load)(ctx)
 		if err != nil {
 			return nil, bypass, c.callError(ctx, err)
@@ -67,7 +66,7 @@ func (c *core) get(ctx context.Context, key cache.Key, version cacheVersion, loa
 	case cache.Shared:
 		h = shared
 	}
-	c.metrics.requests(key.View, h)
+	c.metrics.requests(metric, h)
 	if err != nil {
 		return nil, h, c.callError(ctx, err)
 	}
@@ -76,8 +75,8 @@ func (c *core) get(ctx context.Context, key cache.Key, version cacheVersion, loa
 
 // guarded adds to a load what every load has: a panic becomes an error that is
 // logged once, whoever waits for the load.
-func (c *core) guarded(load cache.Load[proto.Message]) cache.Load[proto.Message] {
-	return func(ctx context.Context) (it cache.Item[proto.Message], err error) {
+func (c *core) guarded(load cache.Load[any]) cache.Load[any] {
+	return func(ctx context.Context) (it cache.Item[any], err error) {
 		defer func() {
 			if p := recover(); p != nil {
 				err = c.panicked("load", p)
@@ -106,44 +105,4 @@ func (c *core) callError(ctx context.Context, err error) error {
 	}
 	c.opt.Log.Error("answer a call", "error", err)
 	return rpcerr.New(codes.Internal, "a defect of carbond ended the call; its log has the details")
-}
-
-// load computes a list reply from the snapshot, or by SQL.
-func (c *core) load(ctx context.Context, l list, snap change.ViewSnapshot, filter string, pg page, direct bool) (cache.Item[proto.Message], error) {
-	var none cache.Item[proto.Message]
-	begin := c.opt.Now()
-	buf := scratch.Get().(*[]byte)
-	e := &encoder{ctx: ctx, list: l, filter: filter, page: pg, max: c.opt.MaxSendBytes, b: (*buf)[:0]}
-	defer func() {
-		if cap(e.b) <= maxScratch {
-			*buf = e.b
-			scratch.Put(buf)
-		}
-	}()
-	if direct {
-		if err := c.runSQL(ctx, e); err != nil {
-			return none, err
-		}
-	} else {
-		select {
-		case c.loads <- struct{}{}:
-			defer func() { <-c.loads }()
-		case <-ctx.Done():
-			return none, ctx.Err()
-		}
-		e.snapshot(snap)
-	}
-	raw, err := e.finish()
-	if err != nil {
-		return none, err
-	}
-	raw = bytes.Clone(raw) // exactly as long as it is, and e.b is used again
-	c.metrics.loaded(l.key, c.opt.Now().Sub(begin))
-	// An answer without rows is as cheap as a cache hit, and its filters are
-	// without number: a client could drive out what others use.
-	keep := e.n > 0 || filter == ""
-	if keep {
-		c.opt.Gzip.Share(raw)
-	}
-	return cache.Item[proto.Message]{Value: newReply(l.view, raw), Size: len(raw), Keep: keep}, nil
 }

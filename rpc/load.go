@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"google.golang.org/grpc/codes"
 
+	"carbond/rpc/internal/form"
 	"carbond/rpc/internal/wire"
 	"carbond/rpc/rpcerr"
 	"carbond/store/change"
@@ -30,17 +33,22 @@ type page struct {
 // encoder turns the rows of one list, or of one page of it, into the encoded
 // reply. No message and no slice of rows is built on the way.
 type encoder struct {
-	ctx    context.Context // of the load; an encoder lives only as long as that
-	list   list
-	filter string
-	page   page
-	max    int // bytes
+	ctx   context.Context // of the load; an encoder lives only as long as that
+	list  list
+	sel   *selection
+	page  page
+	form  form.Form
+	max   int       // bytes
+	large int       // bytes beyond which encoding stops, 0 = none
+	to    io.Writer // gets pieces of what is written row by row; nil to hold all
 
 	b    []byte
 	n    int    // items
 	last string // key of the last item
 	next []byte // body of the next page token, nil at the end of the list
 	err  error
+
+	tooLarge bool // it was stopped at large
 }
 
 // room reports whether one more item fits, and remembers that there was one.
@@ -55,7 +63,14 @@ func (e *encoder) room() bool {
 	if e.n%1024 == 1023 {
 		e.err = e.ctx.Err()
 	}
-	if len(e.b) > e.max {
+	switch {
+	case e.to != nil && len(e.b) >= pieceBytes:
+		_, e.err = e.to.Write(e.b)
+		e.b = e.b[:0]
+	case e.to == nil && e.large > 0 && len(e.b) > e.large:
+		e.tooLarge = true
+		return false
+	case e.to == nil && len(e.b) > e.max:
 		e.err = rpcerr.New(codes.ResourceExhausted,
 			fmt.Sprintf("the reply is larger than %d bytes; set page_size", e.max), rpcerr.Info(rpcerr.ReasonTooLarge))
 	}
@@ -68,8 +83,7 @@ func (e *encoder) row(view *change.ViewDef, row any) bool {
 	if !e.room() {
 		return false
 	}
-	e.b = wire.AppendRow(e.b, view, row)
-	e.n++
+	e.add(view, row)
 	e.last = view.Text(row, view.Key)
 	return true
 }
@@ -85,8 +99,7 @@ func (e *encoder) newsPage(items []change.NewsItem) {
 		e.next = mark(items, to).encode()
 	}
 	for i := from; i < to; i++ {
-		e.b = wire.AppendRow(e.b, &change.NewsItems.ViewDef, &items[i])
-		e.n++
+		e.add(&change.NewsItems.ViewDef, &items[i])
 	}
 }
 
@@ -99,8 +112,16 @@ const maxScratch = 4 << 20
 
 // snapshot encodes from a snapshot.
 func (e *encoder) snapshot(snap change.ViewSnapshot) {
-	rows := change.Rows(snap, e.list.view, e.filter, e.from())
 	view := e.list.view.Def()
+	from := e.from()
+	if e.sel.order != nil {
+		from = ""
+	}
+	rows := matching(change.Rows(snap, e.list.view, e.sel.filter, from), e.sel.match)
+	if e.sel.order != nil {
+		e.sorted(rows, view.Clone)
+		return
+	}
 	if view.Limit > 0 {
 		items := make([]change.NewsItem, 0, view.Limit)
 		for row := range rows {
@@ -116,6 +137,20 @@ func (e *encoder) snapshot(snap change.ViewSnapshot) {
 	}
 }
 
+// matching leaves out rows.
+func matching(rows iter.Seq[any], match func(any) bool) iter.Seq[any] {
+	if match == nil {
+		return rows
+	}
+	return func(yield func(any) bool) {
+		for row := range rows {
+			if match(row) && !yield(row) {
+				return
+			}
+		}
+	}
+}
+
 // from returns the key to begin after. An empty key that was handed out is a
 // place in the list, while "" means its start; no text of Postgres lies between
 // "" and "\x00".
@@ -126,22 +161,27 @@ func (e *encoder) from() string {
 	return e.page.after
 }
 
-// finish returns the encoded reply.
-func (e *encoder) finish() ([]byte, error) {
-	if e.err != nil {
-		return nil, e.err
-	}
-	if e.list.view == change.ViewFinance {
-		e.b = wire.AppendInt(e.b, wire.FieldCount, int64(e.n))
+// finish returns the encoded reply, and the token of the next page.
+func (e *encoder) finish() (raw []byte, next string, err error) {
+	if e.err != nil || e.tooLarge {
+		return nil, "", e.err
 	}
 	if e.next != nil {
-		e.b = wire.AppendString(e.b, wire.FieldNextToken, wire.EncodeToken(e.list.key+e.page.scope, e.filter, e.page.putVersion(e.next)))
+		next = wire.EncodeToken(e.list.key+e.page.scope, e.sel.key(), e.page.putVersion(e.next))
+	}
+	if e.form != form.Proto {
+		e.b = e.form.AppendTail(e.b, next)
+	} else {
+		if e.list.view == change.ViewFinance {
+			e.b = wire.AppendInt(e.b, wire.FieldCount, int64(e.n))
+		}
+		e.b = wire.AppendString(e.b, wire.FieldNextToken, next)
 	}
 	if len(e.b) > e.max {
-		return nil, rpcerr.New(codes.ResourceExhausted,
+		return nil, "", rpcerr.New(codes.ResourceExhausted,
 			fmt.Sprintf("the reply is larger than %d bytes; set page_size", e.max), rpcerr.Info(rpcerr.ReasonTooLarge))
 	}
-	return e.b, nil
+	return e.b, next, nil
 }
 
 // runSQL encodes from SQL.
@@ -159,11 +199,11 @@ func (c *core) runSQL(ctx context.Context, e *encoder) error {
 		err = each(qctx, c.opt.Pool, view, func(row any) bool {
 			items = append(items, *row.(*change.NewsItem))
 			return true
-		}, ViewSQL(view), e.filter)
+		}, ViewSQL(view), e.sel.filter)
 		e.newsPage(items)
 	} else {
 		err = each(qctx, c.opt.Pool, view, func(row any) bool { return e.row(view, row) },
-			pageSQL(view), e.filter, e.page.resume, e.page.after, limit)
+			pageSQL(view), e.sel.filter, e.page.resume, e.page.after, limit)
 	}
 	if err == nil && (e.err == nil || rpcerr.Is(e.err)) {
 		return nil // finish reports e.err

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/protobuf/proto"
 
 	"carbond/rpc/internal/admission"
 	"carbond/rpc/internal/cache"
@@ -61,7 +60,7 @@ func newMetrics() *metrics {
 }
 
 // register publishes the metrics and those of the cache.
-func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[cacheVersion, proto.Message]) error {
+func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[cacheVersion, any]) error {
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "carbond_cache_requests_total", Help: "Calls by cache view and by where the reply came from: hit, miss, shared (computed by a call at the same time) or bypass.",
 	}, []string{"view", "result"})

@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+
+	"carbond/rpc/internal/wire"
 )
 
 // Options configure a Server. The zero value serves plain text in embedded mode
@@ -152,3 +154,10 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
+
+// Gzip compresses messages, and replies that many calls share once.
+type Gzip = wire.Gzip
+
+// RegisterGzip has gRPC use a Gzip for the encoding gzip, in the whole process. Call it
+// at the start, before anything else of gRPC, and give it to New.
+func RegisterGzip() *Gzip { return wire.RegisterGzip() }

@@ -30,22 +30,22 @@ const (
 	HeaderCache        = "carbond-cache"
 )
 
-// checkQuery checks a list query and resolves its page.
-func (c *core) checkQuery(l list, filter string, size int32, token string, at asOf) (page, error) {
-	if err := rpcerr.CheckText(l.view.Def().Filter, filter); err != nil {
-		return page{}, err
-	}
+// checkPage checks the page that a list query asks for.
+func (c *core) checkPage(l list, sel *selection, size int32, token string, at asOf) (page, error) {
 	if size < 0 {
 		return page{}, rpcerr.BadField("page_size", "is negative; 0 means everything")
 	}
 	pg := page{size: min(int(size), c.opt.MaxPageSize)}
+	if sel.order != nil && size == 0 {
+		pg.size = c.opt.MaxPageSize // sorting holds what it answers
+	}
 	if at.set() {
 		pg.scope = at.scope()
 	}
 	if token == "" {
 		return pg, nil
 	}
-	body, err := wire.DecodeToken(l.key+pg.scope, filter, token)
+	body, err := wire.DecodeToken(l.key+pg.scope, sel.key(), token)
 	if err == nil && at.set() {
 		pg.version, body, err = cutVersion(body)
 	}

@@ -15,7 +15,6 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
-	"google.golang.org/protobuf/proto"
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc/internal/admission"
@@ -43,6 +42,10 @@ type Server struct {
 	auth   *admission.Tokens
 	events *changelog.Service // nil without Options.Changelog
 	conns  *admission.ConnLimit
+	guard  *guard
+
+	registry registry       // the services, for local calls
+	locals   sync.WaitGroup // local calls
 
 	draining chan struct{} // closed when Shutdown begins
 
@@ -65,7 +68,7 @@ func New(r Reader, opt Options) (*Server, error) {
 	}
 	s.core = &core{
 		reader: r, opt: opt, metrics: newMetrics(), loads: make(chan struct{}, opt.MaxLoads),
-		cache: cache.New[cacheVersion, proto.Message](cache.Options{MaxBytes: opt.CacheMaxBytes, TTL: opt.CacheTTL, Now: opt.Now}),
+		cache: cache.New[cacheVersion, any](cache.Options{MaxBytes: opt.CacheMaxBytes, TTL: opt.CacheTTL, Now: opt.Now}),
 	}
 	s.core.past = newPastVersions(&s.core.opt)
 	s.core.watches = watch.New(s.watchOptions())
@@ -90,6 +93,9 @@ func New(r Reader, opt Options) (*Server, error) {
 			return nil, err
 		}
 	}
+	s.guard = &guard{s.core, s.auth, admission.NewRateLimit(opt.RateLimit, opt.RateBurst, opt.Now)}
+	s.registry = registry{map[string]unaryMethod{}, map[string]streamMethod{}}
+	s.register(s.registry)
 	s.SetServing("", false)
 	s.SetServing(Service, false)
 	if s.events != nil {
@@ -113,11 +119,10 @@ func (s *Server) watchOptions() watch.Options {
 }
 
 func (s *Server) options() []grpc.ServerOption {
-	g := &guard{s.core, s.auth, admission.NewRateLimit(s.opt.RateLimit, s.opt.RateBurst, s.opt.Now)}
 	opts := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(wire.NewCodec()),
-		grpc.UnaryInterceptor(g.unary),
-		grpc.StreamInterceptor(g.stream),
+		grpc.UnaryInterceptor(s.guard.unary),
+		grpc.StreamInterceptor(s.guard.stream),
 		grpc.MaxRecvMsgSize(s.opt.MaxRecvBytes),
 		grpc.MaxSendMsgSize(s.opt.MaxSendBytes),
 		grpc.MaxConcurrentStreams(s.opt.MaxConcurrentStreams),
@@ -152,20 +157,25 @@ func (s *Server) server() *grpc.Server {
 		return s.grpc
 	}
 	g := grpc.NewServer(s.options()...)
-	pb.RegisterCarbonServiceServer(g, service{core: s.core})
-	healthpb.RegisterHealthServer(g, watchedHealth{s.health, s.draining})
-	if s.events != nil {
-		s.events.Register(g)
-	}
-	for _, f := range s.opt.Register {
-		f(g)
-	}
+	s.register(g)
 	if !s.opt.DisableReflection {
 		reflection.Register(g) // v1 and v1alpha
 	}
 	s.core.metrics.calls.init(g.GetServiceInfo())
 	s.grpc = g
 	return g
+}
+
+// register adds every service but reflection.
+func (s *Server) register(r grpc.ServiceRegistrar) {
+	pb.RegisterCarbonServiceServer(r, service{core: s.core})
+	healthpb.RegisterHealthServer(r, watchedHealth{s.health, s.draining})
+	if s.events != nil {
+		s.events.Register(r)
+	}
+	for _, f := range s.opt.Register {
+		f(r)
+	}
 }
 
 // Serve answers calls on lis, which it closes, until ctx ends or Shutdown is
@@ -254,6 +264,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		g.GracefulStop()
+		s.locals.Wait()
 		close(done)
 	}()
 	var err error

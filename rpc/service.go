@@ -9,6 +9,7 @@ import (
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc/internal/cache"
+	"carbond/rpc/internal/form"
 	"carbond/rpc/internal/watch"
 	"carbond/rpc/internal/wire"
 	"carbond/rpc/rpcerr"
@@ -42,41 +43,41 @@ const projectKey = "project"
 
 // GetProjects implements carbon.CarbonService.
 func (s service) GetProjects(ctx context.Context, q *pb.ProjectQuery) (*pb.ProjectResponse, error) {
-	m, err := s.list(ctx, projects, q.Country, q)
+	m, err := s.list(ctx, projects, q)
 	return reply[*pb.ProjectResponse](m, err)
 }
 
 // GetNews implements carbon.CarbonService.
 func (s service) GetNews(ctx context.Context, q *pb.NewsQuery) (*pb.NewsResponse, error) {
-	m, err := s.list(ctx, news, q.Source, q)
+	m, err := s.list(ctx, news, q)
 	return reply[*pb.NewsResponse](m, err)
 }
 
 // GetFinanceData implements carbon.CarbonService.
 func (s service) GetFinanceData(ctx context.Context, q *pb.FinanceQuery) (*pb.FinanceResponse, error) {
-	m, err := s.list(ctx, finance, q.Ticker, q)
+	m, err := s.list(ctx, finance, q)
 	return reply[*pb.FinanceResponse](m, err)
 }
 
 // GetNonStreamingProjects implements carbon.CarbonService.
 func (s service) GetNonStreamingProjects(ctx context.Context, q *pb.ProjectQuery) (*pb.ProjectResponse, error) {
-	m, err := s.list(ctx, projectsSQL, q.Country, q)
+	m, err := s.list(ctx, projectsSQL, q)
 	return reply[*pb.ProjectResponse](m, err)
 }
 
 // GetNonStreamingNews implements carbon.CarbonService.
 func (s service) GetNonStreamingNews(ctx context.Context, q *pb.NewsQuery) (*pb.NewsResponse, error) {
-	m, err := s.list(ctx, newsSQL, q.Source, q)
+	m, err := s.list(ctx, newsSQL, q)
 	return reply[*pb.NewsResponse](m, err)
 }
 
 // GetNonStreamingFinanceData implements carbon.CarbonService.
 func (s service) GetNonStreamingFinanceData(ctx context.Context, q *pb.FinanceQuery) (*pb.FinanceResponse, error) {
-	m, err := s.list(ctx, financeSQL, q.Ticker, q)
+	m, err := s.list(ctx, financeSQL, q)
 	return reply[*pb.FinanceResponse](m, err)
 }
 
-func reply[M proto.Message](m proto.Message, err error) (M, error) {
+func reply[M proto.Message](m any, err error) (M, error) {
 	if err != nil {
 		var none M
 		return none, err
@@ -99,54 +100,13 @@ func newReply(v change.View, raw []byte) proto.Message {
 	return m
 }
 
-// listQuery is what the queries of the list calls have in common.
-type listQuery interface {
-	GetPageSize() int32
-	GetPageToken() string
-	GetAsOfOffset() uint64
-	GetAsOfTime() string
-}
-
 // list answers a list call.
-func (s service) list(ctx context.Context, l list, filter string, q listQuery) (proto.Message, error) {
-	lsn, err := wantedLSN(ctx, HeaderAtLSN)
+func (s service) list(ctx context.Context, l list, q listQuery) (any, error) {
+	r, err := s.read(ctx, l, q)
 	if err != nil {
 		return nil, err
 	}
-	if at := (asOf{q.GetAsOfOffset(), q.GetAsOfTime(), lsn}); at.set() {
-		return s.listAsOf(ctx, l, filter, q, at)
-	}
-	pg, err := s.checkQuery(l, filter, q.GetPageSize(), q.GetPageToken(), asOf{})
-	if err != nil {
-		return nil, err
-	}
-	noCache, err := s.conditions(ctx)
-	if err != nil {
-		return nil, err
-	}
-	direct := l.sql && s.opt.Pool != nil
-	snap := s.reader.Snapshot()
-	if snap == nil && direct {
-		snap, noCache = emptySnapshot{}, true // SQL needs no view, but a cached answer does
-	}
-	if snap == nil {
-		return nil, rpcerr.NotLoaded()
-	}
-	// The version is read before any SQL runs: what the SQL sees is then at
-	// least as new as the version says, and the first change after it ends the
-	// entry. A version of the whole view covers every filter.
-	var version cacheVersion
-	if direct {
-		version.version = snap.Version(l.view, "")
-	} else {
-		version.version = snap.Version(l.view, filter)
-	}
-	load := func(ctx context.Context) (cache.Item[proto.Message], error) {
-		return s.load(ctx, l, snap, filter, pg, direct)
-	}
-	m, from, err := s.get(ctx, cache.Key{View: l.key, Filter: filter}, version, load, noCache || pg.size > 0 || pg.resume)
-	s.header(ctx, snap, from)
-	return m, err
+	return s.answer(ctx, &r, form.Proto)
 }
 
 // WatchProjects implements carbon.CarbonService.
@@ -167,35 +127,56 @@ func (s service) WatchFinanceData(q *pb.WatchFinanceDataRequest, ss grpc.ServerS
 // GetProjectDetail implements carbon.CarbonService. The encoded row is
 // the version: that is exact, however much the rest of the view moves.
 func (s service) GetProjectDetail(ctx context.Context, q *pb.ProjectDetailQuery) (*pb.ProjectDetailResponse, error) {
-	if q.ProjectId == "" {
-		return nil, rpcerr.BadField("project_id", "is empty")
-	}
-	if err := rpcerr.CheckText("project_id", q.ProjectId); err != nil {
-		return nil, err
-	}
-	noCache, err := s.conditions(ctx)
+	d, snap, skip, err := s.project(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	snap := s.reader.Snapshot()
-	if snap == nil {
-		return nil, rpcerr.NotLoaded()
-	}
-	d, ok := snap.Project(q.ProjectId)
-	if !ok {
-		// Not cached: a client could fill the cache with names of nothing.
-		s.header(ctx, snap, bypass)
-		return nil, rpcerr.New(codes.NotFound, "no project has this project_id", rpcerr.Info(rpcerr.ReasonNoSuchProject))
-	}
-	raw := wire.AppendRow(nil, &change.ProjectDetails.ViewDef, &d)
+	raw := wire.AppendRow(nil, &change.ProjectDetails.ViewDef, d)
 	version := cacheVersion{row: string(raw)} // d itself would keep the rows beside it
-	load := func(context.Context) (cache.Item[proto.Message], error) {
+	load := func(context.Context) (cache.Item[any], error) {
 		m := new(pb.ProjectDetailResponse)
 		m.ProtoReflect().SetUnknown(raw)
 		// The version counts too.
-		return cache.Item[proto.Message]{Value: m, Size: 2 * len(raw), Keep: true}, nil
+		return cache.Item[any]{Value: m, Size: 2 * len(raw), Keep: true}, nil
 	}
-	m, from, err := s.get(ctx, cache.Key{View: projectKey, Filter: q.ProjectId}, version, load, noCache)
+	m, from, err := s.get(ctx, cache.Key{View: projectKey, Filter: q.ProjectId}, projectKey, version, load, skip)
 	s.header(ctx, snap, from)
 	return reply[*pb.ProjectDetailResponse](m, err)
+}
+
+// project finds the row that a query names. skip says that the caller wants no cached
+// answer, or one as of then.
+func (c *core) project(ctx context.Context, q *pb.ProjectDetailQuery) (d *change.ProjectDetail, snap change.ViewSnapshot, skip bool, err error) {
+	if q.ProjectId == "" {
+		return nil, nil, false, rpcerr.BadField("project_id", "is empty")
+	}
+	if err := rpcerr.CheckText("project_id", q.ProjectId); err != nil {
+		return nil, nil, false, err
+	}
+	at := asOf{offset: q.AsOfOffset, time: q.AsOfTime}
+	if at.set() {
+		if err := c.checkAsOf(projects, at); err != nil {
+			return nil, nil, false, err
+		}
+	}
+	if skip, err = c.conditions(ctx); err != nil {
+		return nil, nil, false, err
+	}
+	r := reading{snap: c.reader.Snapshot()}
+	if at.set() {
+		skip = true
+		err = c.readPast(ctx, &r, at)
+	} else if r.snap == nil {
+		err = rpcerr.NotLoaded()
+	}
+	if err != nil {
+		return nil, nil, false, err
+	}
+	row, ok := r.snap.Project(q.ProjectId)
+	if !ok {
+		// Not cached: a client could fill the cache with names of nothing.
+		c.header(ctx, r.snap, bypass)
+		return nil, nil, false, rpcerr.New(codes.NotFound, "no project has this project_id", rpcerr.Info(rpcerr.ReasonNoSuchProject))
+	}
+	return &row, r.snap, skip, nil
 }

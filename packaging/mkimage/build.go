@@ -71,6 +71,7 @@ func configure(o options, b binary, c *v1.ConfigFile) *v1.ConfigFile {
 			"CARBOND_GRPC_LISTEN=0.0.0.0:50051",
 			"CARBOND_KAFKA_LISTEN=0.0.0.0:9092",
 			"CARBOND_HTTP_LISTEN=0.0.0.0:50080",
+			"CARBOND_HTTP_OPEN=no-tokens",
 			"CARBOND_DATA_DIR=/var/lib/carbond",
 			"CARBOND_LOG_FORMAT=json",
 		},

@@ -686,7 +686,30 @@ type ProjectQuery struct {
 	// (with an ErrorInfo that names the oldest offset) when retention passed it.
 	AsOfOffset uint64 `protobuf:"varint,18,opt,name=as_of_offset,json=asOfOffset,proto3" json:"as_of_offset,omitempty"`
 	// Answer as of a time, RFC 3339; empty means now. Not with as_of_offset.
-	AsOfTime      string `protobuf:"bytes,19,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
+	AsOfTime string `protobuf:"bytes,19,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
+	// Status as registry_status has it, exact; empty means all.
+	Status string `protobuf:"bytes,20,opt,name=status,proto3" json:"status,omitempty"`
+	// Vintage, exact; absent means all.
+	Vintage *int32 `protobuf:"varint,21,opt,name=vintage,proto3,oneof" json:"vintage,omitempty"`
+	// Vintages from this one on. A project without a vintage is in no range.
+	VintageMin *int32 `protobuf:"varint,22,opt,name=vintage_min,json=vintageMin,proto3,oneof" json:"vintage_min,omitempty"`
+	// Vintages up to this one.
+	VintageMax *int32 `protobuf:"varint,23,opt,name=vintage_max,json=vintageMax,proto3,oneof" json:"vintage_max,omitempty"`
+	// Methodology, exact.
+	Methodology string `protobuf:"bytes,24,opt,name=methodology,proto3" json:"methodology,omitempty"`
+	// Project type, exact.
+	Type string `protobuf:"bytes,25,opt,name=type,proto3" json:"type,omitempty"`
+	// Registry, exact.
+	Registry string `protobuf:"bytes,26,opt,name=registry,proto3" json:"registry,omitempty"`
+	// At least so many tonnes. A project whose supply is not known has none.
+	MinSupply *float64 `protobuf:"fixed64,27,opt,name=min_supply,json=minSupply,proto3,oneof" json:"min_supply,omitempty"`
+	// Words, without regard to case and accents: each must be in the id, name,
+	// country or methodology.
+	Q string `protobuf:"bytes,28,opt,name=q,proto3" json:"q,omitempty"`
+	// Name of a field of ProjectItem to sort by, with "-" in front for the largest
+	// first; unknown values come last and equal ones in the order of project_id. An
+	// answer has at most 10,000 items then, and next_page_token goes on.
+	Order         string `protobuf:"bytes,29,opt,name=order,proto3" json:"order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -752,6 +775,76 @@ func (x *ProjectQuery) GetAsOfOffset() uint64 {
 func (x *ProjectQuery) GetAsOfTime() string {
 	if x != nil {
 		return x.AsOfTime
+	}
+	return ""
+}
+
+func (x *ProjectQuery) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *ProjectQuery) GetVintage() int32 {
+	if x != nil && x.Vintage != nil {
+		return *x.Vintage
+	}
+	return 0
+}
+
+func (x *ProjectQuery) GetVintageMin() int32 {
+	if x != nil && x.VintageMin != nil {
+		return *x.VintageMin
+	}
+	return 0
+}
+
+func (x *ProjectQuery) GetVintageMax() int32 {
+	if x != nil && x.VintageMax != nil {
+		return *x.VintageMax
+	}
+	return 0
+}
+
+func (x *ProjectQuery) GetMethodology() string {
+	if x != nil {
+		return x.Methodology
+	}
+	return ""
+}
+
+func (x *ProjectQuery) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ProjectQuery) GetRegistry() string {
+	if x != nil {
+		return x.Registry
+	}
+	return ""
+}
+
+func (x *ProjectQuery) GetMinSupply() float64 {
+	if x != nil && x.MinSupply != nil {
+		return *x.MinSupply
+	}
+	return 0
+}
+
+func (x *ProjectQuery) GetQ() string {
+	if x != nil {
+		return x.Q
+	}
+	return ""
+}
+
+func (x *ProjectQuery) GetOrder() string {
+	if x != nil {
+		return x.Order
 	}
 	return ""
 }
@@ -1377,8 +1470,12 @@ func (x *FinanceResponse) GetNextPageToken() string {
 
 // ProjectDetailQuery names one project.
 type ProjectDetailQuery struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ProjectId     string                 `protobuf:"bytes,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ProjectId string                 `protobuf:"bytes,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// As in ProjectQuery.
+	AsOfOffset uint64 `protobuf:"varint,18,opt,name=as_of_offset,json=asOfOffset,proto3" json:"as_of_offset,omitempty"`
+	// As in ProjectQuery.
+	AsOfTime      string `protobuf:"bytes,19,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1416,6 +1513,20 @@ func (*ProjectDetailQuery) Descriptor() ([]byte, []int) {
 func (x *ProjectDetailQuery) GetProjectId() string {
 	if x != nil {
 		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *ProjectDetailQuery) GetAsOfOffset() uint64 {
+	if x != nil {
+		return x.AsOfOffset
+	}
+	return 0
+}
+
+func (x *ProjectDetailQuery) GetAsOfTime() string {
+	if x != nil {
+		return x.AsOfTime
 	}
 	return ""
 }
@@ -1614,7 +1725,7 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\x04item\x18\x02 \x01(\v2\x13.carbon.FinanceItemR\x04item\"o\n" +
 	"\x18WatchFinanceDataResponse\x12%\n" +
 	"\x04head\x18\x01 \x01(\v2\x11.carbon.WatchHeadR\x04head\x12,\n" +
-	"\x06deltas\x18\x02 \x03(\v2\x14.carbon.FinanceDeltaR\x06deltas\"\xa4\x01\n" +
+	"\x06deltas\x18\x02 \x03(\v2\x14.carbon.FinanceDeltaR\x06deltas\"\xfc\x03\n" +
 	"\fProjectQuery\x12\x18\n" +
 	"\acountry\x18\x01 \x01(\tR\acountry\x12\x1b\n" +
 	"\tpage_size\x18\x10 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -1623,7 +1734,25 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
 	"asOfOffset\x12\x1c\n" +
 	"\n" +
-	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xc4\x01\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\x12\x16\n" +
+	"\x06status\x18\x14 \x01(\tR\x06status\x12\x1d\n" +
+	"\avintage\x18\x15 \x01(\x05H\x00R\avintage\x88\x01\x01\x12$\n" +
+	"\vvintage_min\x18\x16 \x01(\x05H\x01R\n" +
+	"vintageMin\x88\x01\x01\x12$\n" +
+	"\vvintage_max\x18\x17 \x01(\x05H\x02R\n" +
+	"vintageMax\x88\x01\x01\x12 \n" +
+	"\vmethodology\x18\x18 \x01(\tR\vmethodology\x12\x12\n" +
+	"\x04type\x18\x19 \x01(\tR\x04type\x12\x1a\n" +
+	"\bregistry\x18\x1a \x01(\tR\bregistry\x12\"\n" +
+	"\n" +
+	"min_supply\x18\x1b \x01(\x01H\x03R\tminSupply\x88\x01\x01\x12\f\n" +
+	"\x01q\x18\x1c \x01(\tR\x01q\x12\x14\n" +
+	"\x05order\x18\x1d \x01(\tR\x05orderB\n" +
+	"\n" +
+	"\b_vintageB\x0e\n" +
+	"\f_vintage_minB\x0e\n" +
+	"\f_vintage_maxB\r\n" +
+	"\v_min_supply\"\xc4\x01\n" +
 	"\vProjectItem\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tR\tprojectId\x12!\n" +
@@ -1678,10 +1807,14 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\x0fFinanceResponse\x12)\n" +
 	"\x05items\x18\x01 \x03(\v2\x13.carbon.FinanceItemR\x05items\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\x12&\n" +
-	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\"3\n" +
+	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\"s\n" +
 	"\x12ProjectDetailQuery\x12\x1d\n" +
 	"\n" +
-	"project_id\x18\x01 \x01(\tR\tprojectId\"\xaa\x02\n" +
+	"project_id\x18\x01 \x01(\tR\tprojectId\x12 \n" +
+	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
+	"asOfOffset\x12\x1c\n" +
+	"\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xaa\x02\n" +
 	"\rProjectDetail\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tR\tprojectId\x12!\n" +
@@ -1798,6 +1931,7 @@ func file_carbon_carbon_service_proto_init() {
 	if File_carbon_carbon_service_proto != nil {
 		return
 	}
+	file_carbon_carbon_service_proto_msgTypes[10].OneofWrappers = []any{}
 	file_carbon_carbon_service_proto_msgTypes[14].OneofWrappers = []any{}
 	file_carbon_carbon_service_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}

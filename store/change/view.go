@@ -45,6 +45,7 @@ type ViewDef struct {
 	value func(row any, field int) any
 	null  func(row any) Nulls
 	fresh func() any
+	clone func(row any) any
 }
 
 // Nulls says which fields of a row are NULL in the source, by their place in the
@@ -73,6 +74,9 @@ func (d *ViewDef) Text(row any, name string) string {
 	}
 	return ""
 }
+
+// Clone returns a pointer to a copy of a row of the view, which is given as one.
+func (d *ViewDef) Clone(row any) any { return d.clone(row) }
 
 // NewRow returns a pointer to an empty row of the view.
 func (d *ViewDef) NewRow() any { return d.fresh() }
@@ -182,5 +186,9 @@ func viewOf[R any](d ViewDef, nulls func(*R) *Nulls, fields ...viewField[R]) Vie
 	v.value = func(row any, field int) any { return values[field](row.(*R)) }
 	v.null = func(row any) Nulls { return *nulls(row.(*R)) }
 	v.fresh = func() any { return new(R) }
+	v.clone = func(row any) any {
+		c := *row.(*R)
+		return &c
+	}
 	return v
 }

@@ -23,6 +23,7 @@ type Options struct {
 	Status   func() Status       // what /status.json shows; must not block
 	Console  func() Console      // what the page shows; must not block
 	Hosts    func() []string     // names beside those of this machine under which the page and /status.json answer; nil means any
+	API      http.Handler        // what answers under /v1/; nil for nothing
 	Pprof    func() bool         // whether /debug/pprof/ answers, asked at each request; nil means no
 }
 
@@ -104,6 +105,9 @@ func Handler(opt Options) http.Handler {
 	mux.HandleFunc("GET /style.css", asset("text/css", styleCSS))
 	mux.HandleFunc("GET /live.js", asset("text/javascript", liveJS))
 	mux.HandleFunc("GET /icon.svg", asset("image/svg+xml", iconSVG))
+	if opt.API != nil {
+		mux.Handle("/v1/", opt.API)
+	}
 	profiles(mux, opt.Pprof)
 	return headers(knownHosts(mux, opt))
 }

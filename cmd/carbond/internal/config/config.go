@@ -98,6 +98,8 @@ type HTTP struct {
 	Listen string
 	TLS    TLS
 	Hosts  []string // names under which browsers may read, beside those of this machine
+	Open   string   // "true": whoever reaches the listener may read; "no-tokens": if there are no tokens
+	CORS   []string // origins whose pages may read
 	Pprof  bool
 }
 

@@ -99,7 +99,7 @@ func (c *Config) listenerKeys() []Key {
 		path("kafka.client_ca", "", &k.TLS.ClientCA).example("/etc/carbond/clients.crt").
 			doc("PEM certificates of the authorities that sign client certificates of Kafka's clients. With grpc.tokens_file a client sends a token of it as the password of SASL/PLAIN, with any user name."),
 		listen("http.listen", "127.0.0.1:50080", &h.Listen).
-			doc("Address of /metrics, /healthz, /readyz, /status.json and the console page."),
+			doc("Address of the HTTP API under /v1/, of /metrics, /healthz, /readyz, /status.json and of the console pages."),
 		path("http.tls_cert", "", &h.TLS.Cert).example("/etc/carbond/tls.crt").
 			doc("PEM certificate chain for the HTTP listener; with http.tls_key it turns TLS on. The files are read again on reload."),
 		path("http.tls_key", "", &h.TLS.Key).example("/etc/carbond/tls.key").
@@ -108,6 +108,10 @@ func (c *Config) listenerKeys() []Key {
 			doc("PEM certificates of the authorities that sign client certificates for the HTTP listener."),
 		texts("http.hosts", "", &h.Hosts).example("carbond.example.org,.inside.example.org").reload().
 			doc("Names under which the console page and /status.json answer, beside addresses, localhost and the name of this machine; .example.org stands for all below it, * for any. /metrics and the probes answer under every name."),
+		oneOf("http.open", "false", &h.Open, "false", "true", "no-tokens").reload().
+			doc("Who may read pages and /v1/ of the HTTP listener. false: with grpc.tokens_file who has a token or a client certificate, without it who comes over loopback or has a client certificate. true: everybody, tokens or not. no-tokens: everybody, unless grpc.tokens_file is set; containers have it. /metrics and the probes never ask."),
+		texts("http.cors_origins", "", &h.CORS).example("https://desk.example.org").reload().
+			doc("Origins whose pages may read /v1/ from a browser; * for all. They send a bearer token where tokens are needed; the cookie of the console is not for them."),
 		boolean("http.pprof", "false", &h.Pprof).reload().
 			doc("Serve /debug/pprof/ on the HTTP listener. Profiles show memory contents: only behind loopback or client certificates."),
 	}

@@ -23,6 +23,7 @@ import (
 	"carbond/replicate/pgconf"
 	"carbond/rpc"
 	"carbond/rpc/kafka"
+	"carbond/rpc/web"
 	"carbond/store"
 	"carbond/store/change"
 )
@@ -264,7 +265,12 @@ func (d *Daemon) buildViews(_ context.Context, cfg *config.Config) error {
 	return nil
 }
 
-func (d *Daemon) buildAdmin(_ context.Context, _ *config.Config) error {
+func (d *Daemon) buildAdmin(_ context.Context, cfg *config.Config) error {
+	tokens := cfg.GRPC.TokensFile != ""
+	door := web.NewDoor(d.api, web.DoorOptions{Tokens: tokens, Open: func() bool {
+		open := d.cfg.Load().HTTP.Open
+		return open == "true" || open == "no-tokens" && !tokens
+	}})
 	d.admin = admin.New(admin.Options{
 		Logger:   d.log.With("stage", "http"),
 		Gatherer: d.met.reg,
@@ -272,7 +278,11 @@ func (d *Daemon) buildAdmin(_ context.Context, _ *config.Config) error {
 		Status:   d.status,
 		Console:  d.consolePage,
 		Hosts:    d.hosts,
-		Pprof:    func() bool { return d.cfg.Load().HTTP.Pprof },
+		API: web.New(d.api, web.Options{
+			Log: d.log.With("stage", "http"), Door: door,
+			Origins: func() []string { return d.cfg.Load().HTTP.CORS },
+		}),
+		Pprof: func() bool { return d.cfg.Load().HTTP.Pprof },
 	})
 	return nil
 }
