@@ -13,15 +13,27 @@ import (
 // Topics lists the topics with their figures at the newest version.
 func (s *Store) Topics() []change.Topic {
 	tail := s.Snapshot().tail
-	oldest, h := s.changelog.Oldest(), s.History()
 	out := make([]change.Topic, 0, len(tail.Topics))
-	for i, name := range change.Tables() {
-		t := tail.Topics[i]
-		p := change.Topic{Name: change.TopicName(name), Table: name, First: min(oldest, h.After(t.Last)), Next: h.After(t.Last), Messages: t.Messages, Records: t.Records, Bytes: t.Bytes}
-		if t.Time != 0 {
-			p.Last = time.UnixMicro(t.Time).UTC()
-		}
-		out = append(out, p)
+	for table := range tail.Topics {
+		out = append(out, s.topicOf(tail, table))
+	}
+	return out
+}
+
+// Topic returns a topic by name. It costs the same with any number of topics.
+func (s *Store) Topic(name string) (change.Topic, bool) {
+	table := tableOf(name)
+	if table < 0 {
+		return change.Topic{}, false
+	}
+	return s.topicOf(s.Snapshot().tail, table), true
+}
+
+func (s *Store) topicOf(tail *commitState, table int) change.Topic {
+	t, name, h := &tail.Topics[table], change.Tables()[table], s.History()
+	out := change.Topic{Name: change.TopicName(name), Table: name, First: min(s.Oldest(), h.After(t.Last)), Next: h.After(t.Last), Messages: t.Messages, Records: t.Records, Bytes: t.Bytes}
+	if t.Time != 0 {
+		out.Last = time.UnixMicro(t.Time).UTC()
 	}
 	return out
 }

@@ -23,7 +23,11 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // batchHeader is the number of bytes before the records.
 const batchHeader = 61
 
-// batchBuilder writes record batches. It belongs to one goroutine.
+// maxScratch bounds the memory that a builder keeps for the next batch.
+const maxScratch = 1 << 20
+
+// batchBuilder writes record batches. It belongs to one goroutine; its memory is
+// used again, as what is kept of a batch is a copy of its size.
 type batchBuilder struct {
 	encoder *debezium.Encoder
 	out     []byte
@@ -36,8 +40,11 @@ type batchBuilder struct {
 }
 
 // begin starts a batch at a message. Times in it count from base, in milliseconds.
-func (b *batchBuilder) begin(first uint64) {
-	b.out = make([]byte, batchHeader, 16<<10)
+func (b *batchBuilder) begin(first uint64, e *debezium.Encoder) {
+	if cap(b.out)+cap(b.body)+cap(b.value) > maxScratch {
+		*b = batchBuilder{} // there was a very long record
+	}
+	b.encoder, b.out = e, append(b.out[:0], make([]byte, batchHeader)...)
 	b.first, b.count, b.latest = first, 0, 0
 }
 
@@ -76,8 +83,7 @@ func (b *batchBuilder) record(p *changelog.Placed, ms int64, key, value []byte) 
 	body = appendHeader(body, "offset", strconv.AppendUint(text[:0], uint64(p.Offset), 10))
 	body = appendHeader(body, "lsn", []byte(p.LSN.String()))
 	body = appendHeader(body, "txid", strconv.AppendUint(text[:0], uint64(p.XID), 10))
-	b.out = binary.AppendVarint(b.out, int64(len(body)))
-	b.out = append(b.out, body...)
+	b.out = append(binary.AppendVarint(b.out, int64(len(body))), body...)
 	b.body = body
 	b.count++
 }
@@ -96,7 +102,7 @@ func appendHeader(b []byte, name string, value []byte) []byte {
 
 // end returns the finished batch.
 func (b *batchBuilder) end(epoch int32) *batch {
-	h, be := b.out, binary.BigEndian
+	h, be := append(make([]byte, 0, len(b.out)), b.out...), binary.BigEndian
 	be.PutUint64(h[0:], b.first)
 	be.PutUint32(h[8:], uint32(len(h)-12))
 	be.PutUint32(h[12:], uint32(epoch))
@@ -110,7 +116,6 @@ func (b *batchBuilder) end(epoch int32) *batch {
 	be.PutUint32(h[53:], ^uint32(0)) // or sequence
 	be.PutUint32(h[57:], b.count)
 	be.PutUint32(h[17:], crc32.Checksum(h[21:], castagnoli))
-	b.out = nil
 	return &batch{first: b.first, next: b.first + uint64(b.count), data: h}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/rand/v2"
 	"net"
 	"testing"
 	"time"
@@ -78,6 +79,17 @@ type message struct {
 	headers      string
 }
 
+// fetchVersion is any version that can say what is asked for.
+func fetchVersion(p kmsg.FetchRequestTopicPartition) int16 {
+	switch {
+	case p.LastFetchedEpoch >= 0:
+		return 12
+	case p.CurrentLeaderEpoch >= 0:
+		return 9 + rand.N[int16](4)
+	}
+	return 5 + rand.N[int16](8) // the first in which an answer says where the topic begins
+}
+
 // fetch asks once for messages of a topic.
 func (c *client) fetch(topic string, from int64, change func(*kmsg.FetchRequest, *kmsg.FetchRequestTopicPartition)) ([]message, kmsg.FetchResponseTopicPartition) {
 	c.t.Helper()
@@ -91,7 +103,7 @@ func (c *client) fetch(topic string, from int64, change func(*kmsg.FetchRequest,
 	t := kmsg.NewFetchRequestTopic()
 	t.Topic, t.Partitions = topic, []kmsg.FetchRequestTopicPartition{p}
 	q.Topics = []kmsg.FetchRequestTopic{t}
-	r := ask[*kmsg.FetchResponse](c, q, 12)
+	r := ask[*kmsg.FetchResponse](c, q, fetchVersion(p))
 	if r.ErrorCode != 0 || len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 {
 		c.t.Fatalf("fetch %s from %d: %+v", topic, from, r)
 	}

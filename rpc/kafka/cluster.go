@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"carbond/store/change"
 )
 
 // node is the id of the only broker, which leads every partition and coordinates
@@ -49,26 +47,24 @@ func (c *conn) metadata(_ context.Context, q *kmsg.MetadataRequest) kmsg.Respons
 	b.Host, b.Port = c.address()
 	r.Brokers, r.ControllerID, r.AuthorizedOperations = []kmsg.MetadataResponseBroker{b}, node, noOperations
 	r.ClusterID = kmsg.StringPtr(root(c.log.History()))
-	topics := c.log.Topics()
-	if q.Topics == nil || q.Version == 0 && len(q.Topics) == 0 {
-		for _, t := range topics {
+	ids := map[[16]byte]string{}
+	for _, t := range c.log.Topics() {
+		ids[c.topicID(t.Name)] = t.Name
+		if q.Topics == nil || q.Version == 0 && len(q.Topics) == 0 {
 			r.Topics = append(r.Topics, c.described(t.Name))
 		}
-		return r
 	}
 	for _, want := range q.Topics {
-		i := slices.IndexFunc(topics, func(t change.Topic) bool {
-			return want.Topic != nil && t.Name == *want.Topic || want.Topic == nil && c.topicID(t.Name) == want.TopicID
-		})
-		if i >= 0 {
-			r.Topics = append(r.Topics, c.described(topics[i].Name))
+		name, unknown := ids[want.TopicID], int16(errUnknownTopicID)
+		if want.Topic != nil {
+			name, unknown = *want.Topic, errUnknownTopicOrPartition
+		}
+		if _, ok := c.log.Topic(name); ok {
+			r.Topics = append(r.Topics, c.described(name))
 			continue
 		}
 		t := kmsg.NewMetadataResponseTopic()
-		t.Topic, t.TopicID, t.AuthorizedOperations = want.Topic, want.TopicID, noOperations
-		if t.ErrorCode = errUnknownTopicOrPartition; want.Topic == nil {
-			t.ErrorCode = errUnknownTopicID
-		}
+		t.Topic, t.TopicID, t.AuthorizedOperations, t.ErrorCode = want.Topic, want.TopicID, noOperations, unknown
 		r.Topics = append(r.Topics, t)
 	}
 	return r
@@ -88,7 +84,7 @@ func (c *conn) describeTopicPartitions(_ context.Context, q *kmsg.DescribeTopicP
 	for _, want := range q.Topics {
 		t := kmsg.NewDescribeTopicPartitionsResponseTopic()
 		t.Topic, t.AuthorizedOperations = kmsg.StringPtr(want.Topic), noOperations
-		if _, ok := c.topic(want.Topic); !ok {
+		if _, ok := c.log.Topic(want.Topic); !ok {
 			t.ErrorCode = errUnknownTopicOrPartition
 			r.Topics = append(r.Topics, t)
 			continue
@@ -137,7 +133,7 @@ func (c *conn) describeConfigs(_ context.Context, q *kmsg.DescribeConfigsRequest
 	for _, want := range q.Resources {
 		d := kmsg.NewDescribeConfigsResponseResource()
 		d.ResourceType, d.ResourceName = want.ResourceType, want.ResourceName
-		_, known := c.topic(want.ResourceName)
+		_, known := c.log.Topic(want.ResourceName)
 		switch {
 		case want.ResourceType == kmsg.ConfigResourceTypeTopic && !known:
 			d.ErrorCode = errUnknownTopicOrPartition

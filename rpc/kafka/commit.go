@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
@@ -18,7 +19,7 @@ func (c *conn) offsetCommit(ctx context.Context, q *kmsg.OffsetCommitRequest) km
 	places := map[string]change.MessagePlace{}
 	wrong := map[[2]any]int16{}
 	for _, t := range q.Topics {
-		_, known := c.topic(t.Topic)
+		_, known := c.log.Topic(t.Topic)
 		for _, p := range t.Partitions {
 			metadata := ""
 			if p.Metadata != nil {
@@ -91,70 +92,76 @@ func (g *coordinator) committer(q *kmsg.OffsetCommitRequest) (uint64, int16) {
 
 func (c *conn) offsetFetch(ctx context.Context, q *kmsg.OffsetFetchRequest) kmsg.Response {
 	r := kmsg.NewPtrOffsetFetchResponse()
-	if q.Version < 8 {
-		var want []string
-		for _, t := range q.Topics {
-			want = append(want, t.Topic)
-		}
-		for _, f := range c.fetched(ctx, q.Group, q.Topics == nil, want) {
-			t := kmsg.NewOffsetFetchResponseTopic()
-			p := kmsg.NewOffsetFetchResponseTopicPartition()
-			t.Topic, p.Offset, p.LeaderEpoch, p.Metadata, p.ErrorCode = f.topic, f.offset, f.epoch, &f.metadata, f.code
-			t.Partitions = []kmsg.OffsetFetchResponseTopicPartition{p}
-			r.Topics = append(r.Topics, t)
+	if q.Version >= 8 {
+		for _, g := range q.Groups {
+			rg := kmsg.NewOffsetFetchResponseGroup()
+			rg.Group, rg.Topics = g.Group, c.fetched(ctx, g.Group, g.Topics)
+			r.Groups = append(r.Groups, rg)
 		}
 		return r
 	}
-	for _, g := range q.Groups {
-		var want []string
-		for _, t := range g.Topics {
-			want = append(want, t.Topic)
+	// Earlier versions ask for one group, with types of their own for the same.
+	var want []kmsg.OffsetFetchRequestGroupTopic
+	if q.Topics != nil {
+		want = []kmsg.OffsetFetchRequestGroupTopic{}
+	}
+	for _, t := range q.Topics {
+		want = append(want, kmsg.OffsetFetchRequestGroupTopic{Topic: t.Topic, Partitions: t.Partitions})
+	}
+	for _, t := range c.fetched(ctx, q.Group, want) {
+		rt := kmsg.NewOffsetFetchResponseTopic()
+		rt.Topic = t.Topic
+		for _, p := range t.Partitions {
+			rt.Partitions = append(rt.Partitions, kmsg.OffsetFetchResponseTopicPartition(p))
 		}
-		rg := kmsg.NewOffsetFetchResponseGroup()
-		rg.Group = g.Group
-		for _, f := range c.fetched(ctx, g.Group, g.Topics == nil, want) {
-			t := kmsg.NewOffsetFetchResponseGroupTopic()
-			p := kmsg.NewOffsetFetchResponseGroupTopicPartition()
-			t.Topic, p.Offset, p.LeaderEpoch, p.Metadata, p.ErrorCode = f.topic, f.offset, f.epoch, &f.metadata, f.code
-			t.Partitions = []kmsg.OffsetFetchResponseGroupTopicPartition{p}
-			rg.Topics = append(rg.Topics, t)
-		}
-		r.Groups = append(r.Groups, rg)
+		r.Topics = append(r.Topics, rt)
 	}
 	return r
 }
 
-// fetched is where a group goes on in a topic.
-type fetched struct {
-	topic    string
-	offset   int64
-	epoch    int32
-	metadata string
-	code     int16
-}
-
-// fetched returns the places of a group in the wanted topics, or in all that it has
-// committed to. What was committed by the changelog service is told in messages.
-func (c *conn) fetched(ctx context.Context, group string, all bool, want []string) (out []fetched) {
+// fetched returns the places of a group in the wanted topics, or for nil in all that
+// it has committed to.
+func (c *conn) fetched(ctx context.Context, group string, want []kmsg.OffsetFetchRequestGroupTopic) (out []kmsg.OffsetFetchResponseGroupTopic) {
 	have := c.log.Places(group)
-	if all {
-		want = slices.Sorted(maps.Keys(have))
-	}
-	for _, name := range want {
-		f := fetched{topic: name, offset: -1, epoch: -1}
-		t, committed := have[name]
-		switch {
-		case committed && t.Place != nil:
-			f.offset, f.epoch, f.metadata = int64(t.Place.Next), t.Place.Epoch, t.Place.Metadata
-		case committed:
-			n, err := c.log.MessagesUpTo(ctx, name, t.Committed)
-			if f.code = code(err); f.code == errOffsetOutOfRange {
-				n, _, err = c.log.Messages(ctx, name) // retention has passed it
-				f.code = code(err)
-			}
-			f.offset, f.epoch = int64(n), c.epoch()
+	if want == nil {
+		for _, name := range slices.Sorted(maps.Keys(have)) {
+			want = append(want, kmsg.OffsetFetchRequestGroupTopic{Topic: name, Partitions: []int32{0}})
 		}
-		out = append(out, f)
+	}
+	for _, t := range want {
+		rt := kmsg.NewOffsetFetchResponseGroupTopic()
+		rt.Topic = t.Topic
+		for _, partition := range t.Partitions {
+			p := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+			p.Partition, p.Offset, p.LeaderEpoch, p.Metadata = partition, -1, -1, kmsg.StringPtr("")
+			if at, ok := have[t.Topic]; ok && partition == 0 {
+				c.committed(ctx, at, &p)
+			}
+			rt.Partitions = append(rt.Partitions, p)
+		}
+		out = append(out, rt)
 	}
 	return out
+}
+
+// committed says where a group goes on in a topic. What it has committed by the
+// changelog service is told in messages.
+func (c *conn) committed(ctx context.Context, t change.GroupTopic, p *kmsg.OffsetFetchResponseGroupTopicPartition) {
+	if t.Place != nil {
+		p.Offset, p.LeaderEpoch, p.Metadata = int64(t.Place.Next), t.Place.Epoch, &t.Place.Metadata
+		return
+	}
+	done, err := c.scan(ctx)
+	if err != nil {
+		p.ErrorCode = code(err)
+		return
+	}
+	defer done()
+	n, err := c.log.MessagesUpTo(ctx, t.Topic, t.Committed)
+	if errors.As(err, new(*change.CompactedError)) {
+		n, err = c.low(ctx, t.Topic) // retention has passed it
+	}
+	if p.ErrorCode = code(err); err == nil {
+		p.Offset, p.LeaderEpoch = int64(n), c.epoch()
+	}
 }

@@ -15,9 +15,14 @@ import (
 )
 
 const (
-	// maxRequest bounds a request. Consumers' requests are small; a producer's are
-	// refused whatever is in them.
-	maxRequest = 1 << 20
+	// least is the size of the shortest header.
+	least = 8
+	// maxProduce bounds a request of a producer, which is refused whatever is in it,
+	// and maxRequest any other: those of consumers are small.
+	maxProduce, maxRequest = 1 << 20, 256 << 10
+	// smallRequest is up to where requests are read side by side, and maxLarge how
+	// many beyond: one costs a multiple of its size while it is decoded.
+	smallRequest, maxLarge = 16 << 10, 8
 	// writePiece is how much of an answer must be taken within Options.MaxStall.
 	writePiece = 256 << 10
 )
@@ -78,7 +83,8 @@ type conn struct {
 	clientID string
 	sasl     saslState
 	token    string
-	last     bool // nothing is read behind this request
+	last     bool  // nothing is read behind this request
+	holding  int64 // bytes of batches in the answer at hand
 }
 
 func (s *Server) serve(ctx context.Context, raw net.Conn) {
@@ -102,71 +108,121 @@ func (s *Server) serve(ctx context.Context, raw net.Conn) {
 
 func (c *conn) run(ctx context.Context) error {
 	in := bufio.NewReaderSize(c.net, 4<<10)
+	patience := c.opt.MaxStall // a client speaks at once, and then when it wants
 	for !c.last {
-		if err := c.net.SetReadDeadline(time.Now().Add(c.opt.MaxIdle)); err != nil {
+		if err := c.net.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			return err
 		}
 		head, err := in.Peek(4)
 		if err != nil {
 			return err
 		}
-		n := binary.BigEndian.Uint32(head)
-		if n < 8 || n > maxRequest {
-			return fmt.Errorf("a request of %d bytes; at most %d are read, and this may not be Kafka's protocol", n, maxRequest)
-		}
 		if err := c.net.SetReadDeadline(time.Now().Add(c.opt.MaxStall)); err != nil {
 			return err
 		}
-		frame := make([]byte, 4+n)
-		if _, err := io.ReadFull(in, frame); err != nil {
-			return err
-		}
-		out, err := c.answer(ctx, frame[4:])
+		out, err := c.next(ctx, in, binary.BigEndian.Uint32(head))
 		if err != nil {
 			return err
 		}
-		if err := c.write(out); err != nil {
+		err = c.write(out)
+		c.hold(0)
+		if err != nil {
 			return err
 		}
+		patience = c.opt.MaxIdle
 	}
 	return nil
+}
+
+// next reads a request of n bytes and returns the answer to it, nil for none.
+func (c *conn) next(ctx context.Context, in *bufio.Reader, n uint32) (net.Buffers, error) {
+	if c.sasl == saslRaw {
+		return c.rawToken(in, n)
+	}
+	most := uint32(maxRequest)
+	if n >= least {
+		kind, err := in.Peek(6)
+		if err != nil {
+			return nil, err
+		}
+		if kmsg.Key(binary.BigEndian.Uint16(kind[4:])) == kmsg.Produce {
+			most = maxProduce
+		}
+	}
+	if n < least || n > most {
+		return nil, fmt.Errorf("a request of %d bytes; at most %d are read, and this may not be Kafka's protocol", n, most)
+	}
+	r, err := c.read(ctx, in, n)
+	if err != nil {
+		return nil, err
+	}
+	return c.answer(ctx, r), nil
+}
+
+// read reads and decodes a request of n bytes.
+func (c *conn) read(ctx context.Context, in *bufio.Reader, n uint32) (*request, error) {
+	if n > smallRequest {
+		full := time.NewTimer(c.opt.MaxStall)
+		defer full.Stop()
+		select {
+		case c.large <- struct{}{}:
+			defer func() { <-c.large }()
+		case <-full.C:
+			return nil, fmt.Errorf("a request of %d bytes, while others of that size are read; at most %d are", n, maxLarge)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	frame := make([]byte, 4+n)
+	if _, err := io.ReadFull(in, frame); err != nil {
+		return nil, err
+	}
+	return c.decode(frame[4:])
 }
 
 // write sends an answer. A client that takes nothing for MaxStall is given up.
-func (c *conn) write(out []byte) error {
+func (c *conn) write(out net.Buffers) error {
 	for len(out) > 0 {
-		n := min(len(out), writePiece)
-		if err := c.net.SetWriteDeadline(time.Now().Add(c.opt.MaxStall)); err != nil {
-			return err
+		n, size := 0, 0
+		for n < len(out) && size < writePiece {
+			size += len(out[n])
+			n++
 		}
-		if _, err := c.net.Write(out[:n]); err != nil {
-			return err
-		}
+		piece := out[:n:n]
 		out = out[n:]
+		if err := c.net.SetWriteDeadline(time.Now().Add(time.Duration(1+size/writePiece) * c.opt.MaxStall)); err != nil {
+			return err
+		}
+		if _, err := piece.WriteTo(c.net); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// answer reads a request and returns the framed answer, nil for none.
-func (c *conn) answer(ctx context.Context, frame []byte) ([]byte, error) {
+// request is a request that was read.
+type request struct {
+	api
+	kmsg.Request // nil when the version is not served, and ApiVersions answers that
+	correlation  []byte
+}
+
+// decode reads a request out of its frame.
+func (c *conn) decode(frame []byte) (*request, error) {
 	key, version := kmsg.Key(binary.BigEndian.Uint16(frame)), int16(binary.BigEndian.Uint16(frame[2:]))
-	correlation := frame[4:8]
 	a, ok := c.apis[key]
-	if key == kmsg.ApiVersions && (version < a.min || version > a.max) {
-		// A client may ask in a version that it does not know to be served.
-		r := kmsg.NewPtrApiVersionsResponse()
-		r.ErrorCode, r.ApiKeys = errUnsupportedVersion, c.versions()
-		return framed(correlation, r, false), nil
-	}
-	if !ok || version < a.min || version > a.max {
+	r := &request{api: a, correlation: frame[4:8]}
+	if served := ok && version >= a.min && version <= a.max; !served && key == kmsg.ApiVersions {
+		return r, nil
+	} else if !served {
 		return nil, fmt.Errorf("request %s in version %d is not served; what is, ApiVersions says", kmsg.NameForKey(int16(key)), version)
 	}
 	c.met.requests.WithLabelValues(kmsg.NameForKey(int16(key))).Inc()
-	q := a.request()
-	q.SetVersion(version)
-	body, err := c.header(frame[8:], q.IsFlexible())
+	r.Request = a.request()
+	r.SetVersion(version)
+	body, err := c.header(frame[8:], r.IsFlexible())
 	if err == nil {
-		err = q.ReadFrom(body)
+		err = r.ReadFrom(body)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read a request %s in version %d: %w", kmsg.NameForKey(int16(key)), version, err)
@@ -174,12 +230,26 @@ func (c *conn) answer(ctx context.Context, frame []byte) ([]byte, error) {
 	if read, _, _ := c.allows(""); !read && !a.open {
 		return nil, fmt.Errorf("request %s without a token: set sasl.mechanism=PLAIN, any user name, and a token of scope read as password", kmsg.NameForKey(int16(key)))
 	}
-	r := a.handle(c, ctx, q)
-	if r == nil {
-		return nil, nil
+	return r, nil
+}
+
+// answer returns the framed answer to a request, nil for none.
+func (c *conn) answer(ctx context.Context, q *request) net.Buffers {
+	if q.Request == nil {
+		// A client may ask in a version that it does not know to be served.
+		r := kmsg.NewPtrApiVersionsResponse()
+		r.ErrorCode, r.ApiKeys = errUnsupportedVersion, c.versions()
+		return framed(q.correlation, r, false)
 	}
-	r.SetVersion(version)
-	return framed(correlation, r, r.IsFlexible() && key != kmsg.ApiVersions), nil
+	r := q.handle(c, ctx, q.Request)
+	if r == nil {
+		return nil
+	}
+	r.SetVersion(q.GetVersion())
+	if f, ok := r.(*fetchAnswer); ok {
+		return f.framed(q.correlation)
+	}
+	return framed(q.correlation, r, r.IsFlexible() && q.key != kmsg.ApiVersions)
 }
 
 // allows reports what the client may do now.
@@ -227,14 +297,14 @@ func (c *conn) header(b []byte, flexible bool) ([]byte, error) {
 }
 
 // framed writes an answer with its length in front.
-func framed(correlation []byte, r kmsg.Response, flexible bool) []byte {
+func framed(correlation []byte, r kmsg.Response, flexible bool) net.Buffers {
 	out := append(make([]byte, 4, 512), correlation...)
 	if flexible {
 		out = append(out, 0) // no tags
 	}
 	out = r.AppendTo(out)
 	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
-	return out
+	return net.Buffers{out}
 }
 
 // address is what the client is told to connect to.

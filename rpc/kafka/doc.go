@@ -15,7 +15,8 @@
 //	timestamp                commit time of the transaction
 //	headers                  offset (of the changelog), lsn, txid
 //	topic id, cluster id     from the first history of the data: a new directory has others
-//	leader epoch             how often the data was restored from a backup
+//	leader epoch             0, and behind each restore from a backup a greater number that tells its
+//	                         time, so that two restores of one backup are told apart
 //	group                    group of the changelog; while Kafka's members hold it, nobody
 //	                         else joins
 //
@@ -25,8 +26,9 @@
 //     has the same bytes while format and version of carbond stay.
 //  2. A batch ends below the high watermark of the answer that it comes with.
 //  3. A committed offset is on disk before it is answered.
-//  4. Memory is bounded: connections, request sizes, an answer, the batches that are
-//     kept, cursors, groups and members.
+//  4. Memory is bounded: connections, request sizes, the batches that are kept, those
+//     on their way to clients, cursors, groups and members. A client that takes
+//     nothing holds one batch at most once 16 MiB are on their way.
 //
 // The protocol: https://kafka.apache.org/protocol. The codec of its messages is
 // franz-go's kmsg; record batches are written here, since a batch is encoded once and

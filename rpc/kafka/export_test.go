@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"net"
 
@@ -13,5 +14,9 @@ func (s *Server) Answer(ctx context.Context, client net.Conn, frame []byte) ([]b
 	for _, a := range apis() {
 		c.apis[a.key] = a
 	}
-	return c.answer(ctx, frame)
+	r, err := c.decode(frame)
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Join(c.answer(ctx, r), nil), nil
 }

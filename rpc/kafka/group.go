@@ -68,7 +68,7 @@ type group struct {
 	members    map[string]*member
 	instances  map[string]string    // member ids of static members
 	given      map[string]time.Time // ids that nobody has joined with yet, and when that is too late
-	deadline   *time.Timer          // of the rebalance
+	deadline   *time.Timer          // of the rebalance, nil for none
 }
 
 // member is one consumer.
@@ -162,6 +162,7 @@ func (g *coordinator) forget(gr *group) {
 		gr.hold = change.Member{}
 	}
 	gr.state, gr.protocol, gr.leader = stateEmpty, "", ""
+	gr.stopDeadline()
 	if len(gr.given) == 0 {
 		delete(g.groups, gr.name)
 	}
@@ -238,32 +239,47 @@ func (g *coordinator) disturb(gr *group) {
 			m.assignment = nil
 		}
 		gr.state = statePreparing
-		var patience time.Duration
-		for _, m := range gr.members {
-			patience = max(patience, m.rebalance)
-		}
-		gr.deadline = time.AfterFunc(patience, func() { g.late(gr) })
+		g.giveUntil(gr)
 	}
 	g.gather(gr)
 }
 
-// late ends the wait for members that did not join again.
-func (g *coordinator) late(gr *group) {
+// giveUntil gives the members of a group time for what they have to do in its
+// state. Callers hold mu.
+func (g *coordinator) giveUntil(gr *group) {
+	gr.stopDeadline()
+	var patience time.Duration
+	for _, m := range gr.members {
+		patience = max(patience, m.rebalance)
+	}
+	var t *time.Timer
+	t = time.AfterFunc(patience, func() { g.late(gr, &t) })
+	gr.deadline = t
+}
+
+func (gr *group) stopDeadline() {
+	if gr.deadline != nil {
+		gr.deadline.Stop()
+		gr.deadline = nil
+	}
+}
+
+// late ends the wait for members that did not join again, or did not ask for their
+// part. of is the timer that has run out.
+func (g *coordinator) late(gr *group, of **time.Timer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if gr.state != statePreparing {
-		return
+	if gr.deadline != *of {
+		return // another rebalance has begun
 	}
+	gr.deadline = nil
+	preparing := gr.state == statePreparing
 	for _, m := range gr.members {
-		if m.join == nil {
+		if preparing && m.join == nil || !preparing && m.sync == nil {
 			g.remove(gr, m, errUnknownMember)
 		}
 	}
-	if len(gr.members) == 0 {
-		g.forget(gr)
-		return
-	}
-	g.gather(gr)
+	g.disturb(gr)
 }
 
 // gather begins the next generation when all members have joined again. Callers
@@ -274,9 +290,9 @@ func (g *coordinator) gather(gr *group) {
 			return
 		}
 	}
-	gr.deadline.Stop()
 	gr.generation++
 	gr.state = stateCompleting
+	g.giveUntil(gr)
 	gr.protocol = vote(gr)
 	if gr.members[gr.leader] == nil {
 		gr.leader = ""
@@ -286,22 +302,26 @@ func (g *coordinator) gather(gr *group) {
 			}
 		}
 	}
-	var all []kmsg.JoinGroupResponseMember
 	for _, m := range gr.members {
-		r := kmsg.NewJoinGroupResponseMember()
-		r.MemberID, r.InstanceID = m.id, m.instance
-		r.ProtocolMetadata = m.metadata(gr.protocol)
-		all = append(all, r)
-	}
-	for _, m := range gr.members {
-		j := joined{generation: gr.generation, protocol: gr.protocol, kind: gr.kind, leader: gr.leader, id: m.id}
-		if m.id == gr.leader {
-			j.members = all
-		}
-		m.join <- j
+		m.join <- gr.answer(m)
 		m.join = nil
 		m.expiry.Reset(m.session)
 	}
+}
+
+// answer is what a member hears of the generation that it is in; the leader hears
+// of all members, to divide the partitions.
+func (gr *group) answer(m *member) joined {
+	j := joined{generation: gr.generation, protocol: gr.protocol, kind: gr.kind, leader: gr.leader, id: m.id}
+	if m.id != gr.leader {
+		return j
+	}
+	for _, o := range gr.members {
+		r := kmsg.NewJoinGroupResponseMember()
+		r.MemberID, r.InstanceID, r.ProtocolMetadata = o.id, o.instance, o.metadata(gr.protocol)
+		j.members = append(j.members, r)
+	}
+	return j
 }
 
 // metadata is what a member says of itself in a protocol.
@@ -319,7 +339,7 @@ func vote(gr *group) string {
 	votes := map[string]int{}
 	for _, m := range gr.members {
 		for _, p := range m.protocols {
-			if common(gr, p.Name) {
+			if common(gr, p.Name, nil) {
 				votes[p.Name]++
 				break
 			}
@@ -334,10 +354,10 @@ func vote(gr *group) string {
 	return best
 }
 
-// common reports whether every member knows a protocol.
-func common(gr *group, name string) bool {
+// common reports whether every member but one, nil for none, knows a protocol.
+func common(gr *group, name string, but *member) bool {
 	for _, m := range gr.members {
-		if !slices.ContainsFunc(m.protocols, func(p kmsg.JoinGroupRequestProtocol) bool { return p.Name == name }) {
+		if m != but && !slices.ContainsFunc(m.protocols, func(p kmsg.JoinGroupRequestProtocol) bool { return p.Name == name }) {
 			return false
 		}
 	}

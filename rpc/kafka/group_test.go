@@ -207,8 +207,31 @@ func TestStaticMember(t *testing.T) {
 	if part, code := again.sync(); part != "part 0" || code != 0 {
 		t.Errorf("again: %q, error %d", part, code)
 	}
-	if code := first.heartbeat(); code != 82 { // FENCED_INSTANCE_ID
-		t.Errorf("who had the name: error %d", code)
+	for what, do := range map[string]func() int16{"heartbeat": first.heartbeat, "leave": first.leave, "join": func() int16 { return first.join(time.Minute) }} {
+		if code := do(); code != 82 { // FENCED_INSTANCE_ID
+			t.Errorf("who had the name, %s: error %d", what, code)
+		}
+	}
+	// The leader hears who else is there, as it may have to divide again.
+	if len(again.members) != 1 || !again.leader {
+		t.Errorf("again: %+v", again)
+	}
+}
+
+// TestAnswerMissed: a member that asks again, since it has not heard the answer, hears
+// the same, and no rebalance begins.
+func TestAnswerMissed(t *testing.T) {
+	w := newWorld(t, kafka.Options{})
+	c := &consumer{client: dial(t, w.addr), group: "desk"}
+	if code := c.join(time.Minute); code != 0 {
+		t.Fatalf("error %d", code)
+	}
+	generation := c.generation
+	if code := c.join(time.Minute); code != 0 || c.generation != generation || len(c.members) != 1 {
+		t.Errorf("again: error %d, generation %d after %d, members %v", code, c.generation, generation, c.members)
+	}
+	if part, code := c.sync(); code != 0 || part != "part 0" {
+		t.Errorf("%q, error %d", part, code)
 	}
 }
 
@@ -266,6 +289,14 @@ func TestCommits(t *testing.T) {
 		if p := got[verra.Name]; len(got) != 1 || p.Offset != 40 || p.LeaderEpoch != 7 || *p.Metadata != "note" {
 			t.Errorf("after a restart: %+v", got)
 		}
+	}
+	all := kmsg.NewPtrOffsetFetchRequest()
+	all.Group = "desk"
+	q := kmsg.NewOffsetFetchRequestTopic()
+	q.Topic, q.Partitions = verra.Name, []int32{1, 0}
+	all.Topics = []kmsg.OffsetFetchRequestTopic{q}
+	if ps := ask[*kmsg.OffsetFetchResponse](after, all, 5).Topics[0].Partitions; len(ps) != 2 || ps[0].Partition != 1 || ps[0].Offset != -1 || ps[1].Offset != 40 {
+		t.Errorf("of two partitions: %+v", ps)
 	}
 	if p := committed(after, "desk", news.Name)[news.Name]; p.Offset != -1 {
 		t.Errorf("of a topic without a commit: %+v", p)

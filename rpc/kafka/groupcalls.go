@@ -82,10 +82,11 @@ func (g *coordinator) enter(c *conn, q *kmsg.JoinGroupRequest, session time.Dura
 			return nil, joined{code: errInconsistentProtocol}
 		}
 		same := slices.EqualFunc(m.protocols, q.Protocols, sameProtocol)
-		m.protocols = q.Protocols
-		if gr.state == stateStable && same && m.id != gr.leader {
+		m.protocols, m.session, m.rebalance = q.Protocols, session, patience(q)
+		if same && (gr.state == stateCompleting || gr.state == stateStable && m.id != gr.leader) {
 			// It has missed the answer; nothing has changed.
-			return nil, joined{generation: gr.generation, protocol: gr.protocol, kind: gr.kind, leader: gr.leader, id: m.id}
+			m.expiry.Reset(m.session)
+			return nil, gr.answer(m)
 		}
 	}
 	if m.join != nil { // an earlier call of the same member, which has gone away
@@ -105,24 +106,16 @@ func sameProtocol(a, b kmsg.JoinGroupRequestProtocol) bool {
 // compatible reports whether a member, or a newcomer for nil, can be in a group
 // with the others.
 func (g *coordinator) compatible(gr *group, q *kmsg.JoinGroupRequest, self *member) bool {
-	others := 0
-	for _, m := range gr.members {
-		if m != self {
-			others++
-		}
-	}
-	if others == 0 {
+	if len(gr.members) == 0 || len(gr.members) == 1 && self != nil {
 		gr.kind = q.ProtocolType
 		return true
 	}
-	return q.ProtocolType == gr.kind && slices.ContainsFunc(q.Protocols, func(p kmsg.JoinGroupRequestProtocol) bool {
-		for _, m := range gr.members {
-			if m != self && m.metadata(p.Name) == nil {
-				return false
-			}
-		}
-		return true
-	})
+	return q.ProtocolType == gr.kind && slices.ContainsFunc(q.Protocols, func(p kmsg.JoinGroupRequestProtocol) bool { return common(gr, p.Name, self) })
+}
+
+// patience is how long a rebalance waits for a member.
+func patience(q *kmsg.JoinGroupRequest) time.Duration {
+	return time.Duration(max(q.SessionTimeoutMillis, q.RebalanceTimeoutMillis)) * time.Millisecond
 }
 
 // newcomer makes a member of somebody who is none yet: of a dynamic member in two
@@ -133,10 +126,16 @@ func (g *coordinator) newcomer(gr *group, c *conn, q *kmsg.JoinGroupRequest, ses
 		g.forget(gr)
 		return nil, joined{code: code, id: id}
 	}
-	if len(gr.members)+len(gr.given) >= maxMembers {
-		return refuse(errGroupMaxSize, "")
+	var old *member // with the same name
+	if q.InstanceID != nil {
+		old = gr.members[gr.instances[*q.InstanceID]]
 	}
-	if !g.compatible(gr, q, nil) {
+	switch {
+	case old == nil && len(gr.members)+len(gr.given) >= maxMembers:
+		return refuse(errGroupMaxSize, "")
+	case old != nil && q.MemberID != "":
+		return refuse(errFencedInstance, "")
+	case !g.compatible(gr, q, old):
 		return refuse(errInconsistentProtocol, "")
 	}
 	id := q.MemberID
@@ -152,12 +151,10 @@ func (g *coordinator) newcomer(gr *group, c *conn, q *kmsg.JoinGroupRequest, ses
 	host, _, _ := net.SplitHostPort(c.net.RemoteAddr().String())
 	m := &member{
 		id: id, client: c.clientID, host: "/" + host, instance: q.InstanceID, session: session,
-		rebalance: max(session, time.Duration(q.RebalanceTimeoutMillis)*time.Millisecond), protocols: q.Protocols,
+		rebalance: patience(q), protocols: q.Protocols,
 	}
-	if q.InstanceID != nil {
-		if old := gr.members[gr.instances[*q.InstanceID]]; old != nil {
-			return g.replace(gr, old, m, q)
-		}
+	if old != nil {
+		return g.replace(gr, old, m, q)
 	}
 	if code := g.admit(gr, m); code != 0 {
 		return nil, joined{code: code}
@@ -181,12 +178,12 @@ func (g *coordinator) replace(gr *group, old, m *member, q *kmsg.JoinGroupReques
 	if !same {
 		return m, joined{}
 	}
-	j := joined{generation: gr.generation, protocol: gr.protocol, kind: gr.kind, leader: gr.leader, id: m.id}
+	j := gr.answer(m)
 	if gr.leader == m.id {
 		// Clients of before version 9 do not know how to skip the assignment; to
 		// them somebody else is the leader.
 		if j.skip = q.Version >= 9; !j.skip {
-			j.leader = old.id
+			j.leader, j.members = old.id, nil
 		}
 	}
 	return nil, j
@@ -194,7 +191,10 @@ func (g *coordinator) replace(gr *group, old, m *member, q *kmsg.JoinGroupReques
 
 func (c *conn) syncGroup(ctx context.Context, q *kmsg.SyncGroupRequest) kmsg.Response {
 	r := kmsg.NewPtrSyncGroupResponse()
-	s := c.groups.sync(ctx, q)
+	s := synced{code: errGroupAuthorization}
+	if _, _, may := c.allows(q.Group); may {
+		s = c.groups.sync(ctx, q)
+	}
 	r.ErrorCode, r.MemberAssignment = s.code, s.assignment
 	if s.code == 0 {
 		r.ProtocolType, r.Protocol = kmsg.StringPtr(s.kind), kmsg.StringPtr(s.protocol)
@@ -245,6 +245,7 @@ func (g *coordinator) enterSync(q *kmsg.SyncGroupRequest) (<-chan synced, synced
 			}
 		}
 		gr.state = stateStable
+		gr.stopDeadline()
 		for _, m := range gr.members {
 			if m.sync != nil {
 				m.sync <- synced{kind: gr.kind, protocol: gr.protocol, assignment: m.assignment}
@@ -257,6 +258,10 @@ func (g *coordinator) enterSync(q *kmsg.SyncGroupRequest) (<-chan synced, synced
 
 func (c *conn) heartbeat(_ context.Context, q *kmsg.HeartbeatRequest) kmsg.Response {
 	r := kmsg.NewPtrHeartbeatResponse()
+	if _, _, may := c.allows(q.Group); !may {
+		r.ErrorCode = errGroupAuthorization
+		return r
+	}
 	c.groups.mu.Lock()
 	defer c.groups.mu.Unlock()
 	gr, _, code := c.groups.find(q.Group, q.MemberID, q.InstanceID, q.Generation)
@@ -268,6 +273,10 @@ func (c *conn) heartbeat(_ context.Context, q *kmsg.HeartbeatRequest) kmsg.Respo
 
 func (c *conn) leaveGroup(_ context.Context, q *kmsg.LeaveGroupRequest) kmsg.Response {
 	r := kmsg.NewPtrLeaveGroupResponse()
+	if _, _, may := c.allows(q.Group); !may {
+		r.ErrorCode = errGroupAuthorization
+		return r
+	}
 	who := q.Members
 	if q.Version < 3 {
 		who = []kmsg.LeaveGroupRequestMember{{MemberID: q.MemberID}}
@@ -289,7 +298,10 @@ func (c *conn) leaveGroup(_ context.Context, q *kmsg.LeaveGroupRequest) kmsg.Res
 			m = gr.members[id]
 			delete(gr.given, id)
 		}
-		if out.ErrorCode = errUnknownMember; m != nil {
+		switch out.ErrorCode = errUnknownMember; {
+		case w.InstanceID != nil && gr != nil && gr.instances[*w.InstanceID] != "" && (m == nil || m.id != gr.instances[*w.InstanceID]):
+			out.ErrorCode = errFencedInstance
+		case m != nil:
 			out.ErrorCode = 0
 			g.remove(gr, m, errUnknownMember)
 			gone = true
@@ -310,7 +322,8 @@ func (c *conn) describeGroups(_ context.Context, q *kmsg.DescribeGroupsRequest) 
 	known := c.log.Consumers()
 	c.groups.mu.Lock()
 	defer c.groups.mu.Unlock()
-	for _, name := range q.Groups {
+	slices.Sort(q.Groups) // one that is named twice is told once
+	for _, name := range slices.Compact(q.Groups) {
 		d := kmsg.NewDescribeGroupsResponseGroup()
 		d.Group, d.State, d.ProtocolType, d.AuthorizedOperations = name, "Dead", "consumer", noOperations
 		if active, ok := known[name]; ok {

@@ -290,19 +290,23 @@ func TestRestored(t *testing.T) {
 	if err := w.Backup(t.Context(), &backup, "test"); err != nil {
 		t.Fatal(err)
 	}
+	source := w.src.Branch(rand.Uint64())
 	end := int64(w.Topics()[0].Messages)
 	id := topicID(dial(t, w.addr))
 	for int64(w.Topics()[0].Messages) < end+5 {
 		w.write(t, 1)
 	}
 	read := int64(w.Topics()[0].Messages)
-	w.stop()
-	w.dir = filepath.Join(t.TempDir(), "restored")
-	if _, _, err := store.Restore(w.dir, &backup, store.Options{NoSync: true}); err != nil {
-		t.Fatal(err)
+	restore := func(dir string) {
+		w.stop()
+		w.dir = filepath.Join(t.TempDir(), dir)
+		if _, _, err := store.Restore(w.dir, bytes.NewReader(backup.Bytes()), store.Options{NoSync: true}); err != nil {
+			t.Fatal(err)
+		}
+		w.start(t)
+		w.src = source.Branch(rand.Uint64())
 	}
-	w.start(t)
-	w.src = storetest.NewSource(rand.Uint64())
+	restore("restored")
 	c := dial(t, w.addr)
 	if topicID(c) != id {
 		t.Error("the restored topic has another id")
@@ -319,11 +323,30 @@ func TestRestored(t *testing.T) {
 	if _, p := c.fetch(topic, end, of(0)); p.ErrorCode != 0 || p.DivergingEpoch.EndOffset > 0 {
 		t.Errorf("who has read up to the end is told %+v", p)
 	}
-	for current, want := range map[int32]int16{-1: 0, 0: 74, 1: 0, 2: 75} {
+	epoch := ask[*kmsg.MetadataResponse](c, kmsg.NewPtrMetadataRequest(), 12).Topics[0].Partitions[0].LeaderEpoch
+	for current, want := range map[int32]int16{-1: 0, 0: 74, epoch: 0, epoch + 1: 75} {
 		_, p := c.fetch(topic, end, func(_ *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) { p.CurrentLeaderEpoch = current })
 		if p.ErrorCode != want {
 			t.Errorf("in epoch %d: error %d, want %d", current, p.ErrorCode, want)
 		}
+	}
+	// What was read behind the first restore is told from what is behind a second
+	// one of the same backup.
+	for int64(w.Topics()[0].Messages) < end+5 {
+		w.write(t, 1)
+	}
+	next := time.NewTicker(time.Millisecond) // epochs count seconds
+	defer next.Stop()
+	for began := time.Now().Unix(); time.Now().Unix() == began; {
+		<-next.C
+	}
+	restore("again")
+	c = dial(t, w.addr)
+	if p := epochEnd(c, topic, epoch); p.EndOffset != end || p.LeaderEpoch != 0 || p.ErrorCode != 0 {
+		t.Errorf("an epoch of another restore ends at %d (epoch %d, error %d), want %d", p.EndOffset, p.LeaderEpoch, p.ErrorCode, end)
+	}
+	if now := w.History().Epochs(); len(now) != 2 || now[1] <= epoch {
+		t.Errorf("epochs %v behind %d", now, epoch)
 	}
 	if other := newWorld(t, kafka.Options{}); topicID(dial(t, other.addr)) == id {
 		t.Error("a new directory has the topic ids of another")

@@ -32,10 +32,12 @@ func newMetrics() *metrics {
 	}
 }
 
-func (m *metrics) register(r prometheus.Registerer, g *coordinator) error {
+func (m *metrics) register(r prometheus.Registerer, s *Server) error {
 	members := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "carbond_kafka_group_members", Help: "Members of Kafka's consumer groups."},
-		func() float64 { return float64(g.count()) })
-	for _, c := range []prometheus.Collector{m.connections, m.refused, m.unauthorized, m.failed, m.requests, m.batches, m.bytes, members} {
+		func() float64 { return float64(s.groups.count()) })
+	unsent := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "carbond_kafka_unsent_bytes", Help: "Bytes of record batches in answers that clients have not taken yet; beyond 16 MiB each client gets one batch at a time."},
+		func() float64 { return float64(s.sending.Load()) })
+	for _, c := range []prometheus.Collector{m.connections, m.refused, m.unauthorized, m.failed, m.requests, m.batches, m.bytes, members, unsent} {
 		if err := r.Register(c); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"sort"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -25,9 +26,10 @@ func (c *conn) listOffsets(ctx context.Context, q *kmsg.ListOffsetsRequest) kmsg
 		for _, p := range t.Partitions {
 			rp := kmsg.NewListOffsetsResponseTopicPartition()
 			rp.Partition, rp.Offset, rp.Timestamp, rp.LeaderEpoch = p.Partition, -1, -1, -1
-			if rp.ErrorCode = c.checkEpoch(t.Topic, p.Partition, p.CurrentLeaderEpoch); rp.ErrorCode == 0 {
-				at, when, err := c.offsetAt(ctx, t.Topic, p.Timestamp)
-				rp.Offset, rp.Timestamp, rp.LeaderEpoch, rp.ErrorCode = at, when, c.epoch(), code(err)
+			topic, epoch, why := c.place(t.Topic, p.Partition, p.CurrentLeaderEpoch)
+			if rp.ErrorCode = why; why == 0 {
+				at, when, err := c.offsetAt(ctx, topic, p.Timestamp)
+				rp.Offset, rp.Timestamp, rp.LeaderEpoch, rp.ErrorCode = at, when, epoch, code(err)
 			}
 			rt.Partitions = append(rt.Partitions, rp)
 		}
@@ -36,38 +38,39 @@ func (c *conn) listOffsets(ctx context.Context, q *kmsg.ListOffsetsRequest) kmsg
 	return r
 }
 
-// checkEpoch makes sure that a partition is here, and that the client and the
-// broker speak of the same history; -1 is a client that says nothing of it.
-func (c *conn) checkEpoch(topic string, partition, epoch int32) int16 {
-	_, ok := c.topic(topic)
+// place returns a topic and its epoch. It makes sure that the partition is here, and
+// that the client and the broker speak of the same history; -1 is a client that says
+// nothing of it.
+func (c *conn) place(topic string, partition, epoch int32) (change.Topic, int32, int16) {
+	t, ok := c.log.Topic(topic)
+	here := c.epoch()
 	switch {
 	case !ok || partition != 0:
-		return errUnknownTopicOrPartition
-	case epoch >= 0 && epoch < c.epoch():
-		return errFencedLeaderEpoch
-	case epoch > c.epoch():
-		return errUnknownLeaderEpoch
+		return t, here, errUnknownTopicOrPartition
+	case epoch >= 0 && epoch < here:
+		return t, here, errFencedLeaderEpoch
+	case epoch > here:
+		return t, here, errUnknownLeaderEpoch
 	}
-	return 0
+	return t, here, 0
 }
 
 // offsetAt returns the first message whose time is not before a time in
 // milliseconds, and its time; -1 and -1 when there is none.
-func (c *conn) offsetAt(ctx context.Context, topic string, ms int64) (offset, when int64, err error) {
-	first, next, err := c.bounds(ctx, topic)
-	if err != nil {
-		return -1, -1, err
+func (c *conn) offsetAt(ctx context.Context, t change.Topic, ms int64) (offset, when int64, err error) {
+	if ms == timeLatest {
+		return int64(t.Messages), -1, nil
 	}
-	switch ms {
-	case timeEarliest:
+	first, err := c.low(ctx, t.Name)
+	switch {
+	case err != nil:
+		return -1, -1, err
+	case ms == timeEarliest:
 		return int64(first), -1, nil
-	case timeLatest:
-		return int64(next), -1, nil
-	case timeMax:
-		if t, ok := c.topic(topic); ok && next > first {
-			return int64(next) - 1, t.Last.UnixMilli(), nil
-		}
+	case first >= t.Messages:
 		return -1, -1, nil
+	case ms == timeMax:
+		return int64(t.Messages) - 1, millis(t.Last), nil
 	}
 	done, err := c.scan(ctx)
 	if err != nil {
@@ -82,11 +85,11 @@ func (c *conn) offsetAt(ctx context.Context, topic string, ms int64) (offset, wh
 	if err != nil {
 		return -1, -1, err
 	}
-	n, err := c.log.MessagesUpTo(ctx, topic, at)
-	if err != nil || n >= next {
+	n, err := c.log.MessagesUpTo(ctx, t.Name, at)
+	if err != nil || n >= t.Messages {
 		return -1, -1, err
 	}
-	when, err = c.timeOf(ctx, topic, n)
+	when, err = c.timeOf(ctx, t.Name, n)
 	return int64(n), when, err
 }
 
@@ -111,9 +114,10 @@ func (c *conn) offsetForLeaderEpoch(ctx context.Context, q *kmsg.OffsetForLeader
 		for _, p := range t.Partitions {
 			rp := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
 			rp.Partition, rp.LeaderEpoch, rp.EndOffset = p.Partition, -1, -1
-			if rp.ErrorCode = c.checkEpoch(t.Topic, p.Partition, p.CurrentLeaderEpoch); rp.ErrorCode == 0 && p.LeaderEpoch >= 0 && p.LeaderEpoch <= c.epoch() {
-				end, err := c.endOfEpoch(ctx, t.Topic, p.LeaderEpoch)
-				rp.LeaderEpoch, rp.EndOffset, rp.ErrorCode = p.LeaderEpoch, int64(end), code(err)
+			topic, here, why := c.place(t.Topic, p.Partition, p.CurrentLeaderEpoch)
+			if rp.ErrorCode = why; why == 0 && p.LeaderEpoch >= 0 && p.LeaderEpoch <= here {
+				epoch, end, err := c.endOfEpoch(ctx, topic, p.LeaderEpoch)
+				rp.LeaderEpoch, rp.EndOffset, rp.ErrorCode = epoch, int64(end), code(err)
 			}
 			rt.Partitions = append(rt.Partitions, rp)
 		}
@@ -122,23 +126,24 @@ func (c *conn) offsetForLeaderEpoch(ctx context.Context, q *kmsg.OffsetForLeader
 	return r
 }
 
-// endOfEpoch returns the offset behind the last message of an epoch: behind it the
-// data went on otherwise, after a restore. Of what retention has taken it is the
-// first that is kept.
-func (c *conn) endOfEpoch(ctx context.Context, topic string, epoch int32) (uint64, error) {
+// endOfEpoch returns the newest epoch of this log that is not behind the given one,
+// and the offset behind its last message: there the data went on otherwise, after a
+// restore. Of what retention has taken it is the first that is kept.
+func (c *conn) endOfEpoch(ctx context.Context, t change.Topic, epoch int32) (of int32, end uint64, err error) {
 	h := c.log.History()
-	if int(epoch) >= len(h.Parents) {
-		t, _ := c.topic(topic)
-		return t.Messages, nil
+	all := h.Epochs()
+	i := sort.Search(len(all), func(i int) bool { return all[i] > epoch }) - 1
+	if i == len(h.Parents) {
+		return all[i], t.Messages, nil
 	}
 	done, err := c.scan(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer done()
-	n, err := c.log.MessagesUpTo(ctx, topic, h.Parents[epoch].Last)
+	end, err = c.log.MessagesUpTo(ctx, t.Name, h.Parents[i].Last)
 	if errors.As(err, new(*change.CompactedError)) {
-		n, _, err = c.log.Messages(ctx, topic)
+		end, _, err = c.log.Messages(ctx, t.Name)
 	}
-	return n, err
+	return all[i], end, err
 }

@@ -10,6 +10,8 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +20,7 @@ import (
 	"carbond/rpc/internal/admission"
 	"carbond/rpc/internal/changelog"
 	"carbond/rpc/internal/debezium"
+	"carbond/rpc/internal/throttle"
 	"carbond/store/change"
 )
 
@@ -25,6 +28,8 @@ import (
 // does. Its methods are called by many goroutines at once.
 type Log interface {
 	changelog.Log
+	// Topic returns a topic by name.
+	Topic(name string) (change.Topic, bool)
 	// Messages returns the number of the first message of a topic that is kept,
 	// and that of the next one to come.
 	Messages(ctx context.Context, topic string) (first, next uint64, err error)
@@ -104,13 +109,15 @@ type Server struct {
 	port   int32
 	groups *coordinator
 
-	cache *batchCache
-	scans chan struct{} // one slot for each reading of the log that looks for a place
+	batches *batches
+	scans   chan struct{}     // one slot for each reading of the log that looks for a place
+	large   chan struct{}     // one slot for each request that is not small, while it is read
+	sending atomic.Int64      // bytes of batches that clients have not taken yet
+	quiet   throttle.Throttle // of refused connections
 
-	mu      sync.Mutex // guards what follows
-	readers map[string]*topicReader
-	oldest  change.Offset     // of the log, when lows was learnt
-	lows    map[string]uint64 // the first message of each topic
+	mu     sync.Mutex        // guards what follows
+	oldest change.Offset     // of the log, when lows was learnt
+	lows   map[string]uint64 // the first message of each topic
 }
 
 // New makes a server. It starts nothing.
@@ -121,8 +128,9 @@ func New(log Log, opt Options) (*Server, error) {
 	}
 	s := &Server{
 		log: log, opt: opt, met: newMetrics(), conns: admission.NewQuota(opt.MaxConnections, opt.PeerShare),
-		readers: map[string]*topicReader{}, cache: newBatchCache(opt.CacheBytes), scans: make(chan struct{}, maxScans),
+		scans: make(chan struct{}, maxScans), large: make(chan struct{}, maxLarge),
 	}
+	s.batches = newBatches(s, opt.CacheBytes)
 	if opt.Advertise != "" {
 		host, port, err := net.SplitHostPort(opt.Advertise)
 		if err != nil {
@@ -135,7 +143,7 @@ func New(log Log, opt Options) (*Server, error) {
 		s.host, s.port = host, int32(n)
 	}
 	s.groups = newCoordinator(log, s.opt.Log)
-	if err := s.met.register(opt.Registerer, s.groups); err != nil {
+	if err := s.met.register(opt.Registerer, s); err != nil {
 		return nil, fmt.Errorf("register Kafka metrics: %w", err)
 	}
 	return s, nil
@@ -154,16 +162,23 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 	defer stop()
 	for {
 		c, err := lis.Accept()
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return nil
+		switch {
+		case err == nil:
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			return nil
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.ENOBUFS):
+			s.refuse("", err)
+			select { // files become free when others are closed
+			case <-time.After(acceptPause):
+			case <-ctx.Done():
 			}
+			continue
+		default:
 			return fmt.Errorf("accept Kafka clients: %w", err)
 		}
 		release, err := s.conns.Take(peer.NewContext(ctx, &peer.Peer{Addr: c.RemoteAddr()}))
 		if err != nil {
-			s.met.refused.Inc()
-			s.opt.Log.Warn("Kafka connection refused", "peer", c.RemoteAddr().String(), "error", err)
+			s.refuse(c.RemoteAddr().String(), err)
 			_ = c.Close()
 			continue
 		}
@@ -173,6 +188,18 @@ func (s *Server) Serve(ctx context.Context, lis net.Listener) error {
 			defer s.met.connections.Dec()
 			s.serve(ctx, c)
 		})
+	}
+}
+
+// acceptPause is the time after which a connection is accepted again when the
+// system had none to give.
+const acceptPause = 50 * time.Millisecond
+
+// refuse tells of a connection that is not served.
+func (s *Server) refuse(peer string, why error) {
+	s.met.refused.Inc()
+	if before, ok := s.quiet.Allow(time.Now()); ok {
+		s.opt.Log.Warn("Kafka connection refused", "peer", peer, "error", why, "suppressed", before)
 	}
 }
 
@@ -191,7 +218,10 @@ func (s *Server) scan(ctx context.Context) (done func(), err error) {
 }
 
 // epoch is the leader epoch: it grows with each restore.
-func (s *Server) epoch() int32 { return int32(len(s.log.History().Parents)) }
+func (s *Server) epoch() int32 {
+	all := s.log.History().Epochs()
+	return all[len(all)-1]
+}
 
 // root is the id of the first history of the data: restores keep it.
 func root(h change.History) string {
@@ -201,19 +231,9 @@ func root(h change.History) string {
 	return h.ID
 }
 
-// topic returns a topic by name.
-func (s *Server) topic(name string) (change.Topic, bool) {
-	for _, t := range s.log.Topics() {
-		if t.Name == name {
-			return t, true
-		}
-	}
-	return change.Topic{}, false
-}
-
-// bounds returns the first message of a topic that is kept, and the next to come.
-// It asks the log only when retention has taken something since.
-func (s *Server) bounds(ctx context.Context, topic string) (low, high uint64, err error) {
+// low returns the first message of a topic that is kept. It asks the log only when
+// retention has taken something since.
+func (s *Server) low(ctx context.Context, topic string) (uint64, error) {
 	oldest := s.log.Oldest()
 	s.mu.Lock()
 	if s.oldest != oldest || s.lows == nil {
@@ -221,27 +241,17 @@ func (s *Server) bounds(ctx context.Context, topic string) (low, high uint64, er
 	}
 	low, known := s.lows[topic]
 	s.mu.Unlock()
-	if !known {
-		if low, _, err = s.log.Messages(ctx, topic); err != nil {
-			return 0, 0, err
-		}
-		s.mu.Lock()
-		if s.oldest == oldest {
-			s.lows[topic] = low
-		}
-		s.mu.Unlock()
+	if known {
+		return low, nil
 	}
-	t, _ := s.topic(topic)
-	return low, t.Messages, nil
-}
-
-func (s *Server) reader(topic string) *topicReader {
+	low, _, err := s.log.Messages(ctx, topic)
+	if err != nil {
+		return 0, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.readers[topic]
-	if r == nil {
-		r = &topicReader{Server: s, topic: topic}
-		s.readers[topic] = r
+	if s.oldest == oldest {
+		s.lows[topic] = low
 	}
-	return r
+	return low, nil
 }

@@ -15,58 +15,75 @@ const (
 	batchBytes = 256 << 10
 	// pieceBytes is how much of the log is read at a time.
 	pieceBytes = 128 << 10
-	// maxCursors bounds the places of a topic at which reading can go on without
-	// looking for them.
-	maxCursors = 16
+	// maxPieces is how much of the log is read for a batch that is not full: a
+	// client waits for it, and other topics can lie between.
+	maxPieces = 64
+	// maxCursors bounds the places at which reading can go on without looking for
+	// them.
+	maxCursors = 64
 )
 
-// topicReader gives the batches of a topic. Each is made once, however many
-// clients read it, while it is kept.
-type topicReader struct {
-	*Server
+// batchKey names a batch: that of a topic in an epoch that begins at a message.
+type batchKey struct {
 	topic string
+	epoch int32
+	first uint64
+}
 
-	state   sync.Mutex // guards what follows
-	cursors []*cursor  // least recently used first
-	making  map[uint64]chan struct{}
+// batches makes the batches of all topics. Each is made once, however many clients
+// read it, while it is kept.
+type batches struct {
+	srv *Server
+
+	mu      sync.Mutex // guards what follows
+	kept    *simplelru.LRU[batchKey, *batch]
+	bytes   int64 // of what is kept, at most max
+	max     int64
+	cursors *simplelru.LRU[batchKey, *cursor] // by what they read next
+	making  map[batchKey]chan struct{}
+
+	builders sync.Pool
+}
+
+func newBatches(srv *Server, max int64) *batches {
+	b := &batches{srv: srv, max: max, making: map[batchKey]chan struct{}{}, builders: sync.Pool{New: func() any { return new(batchBuilder) }}}
+	// Bounded by bytes; each batch has some hundred at least. Both err only below 1.
+	b.kept, _ = simplelru.NewLRU(int(max/128)+1, func(_ batchKey, old *batch) { b.bytes -= int64(cap(old.data)) })
+	b.cursors, _ = simplelru.NewLRU[batchKey, *cursor](maxCursors, nil)
+	return b
 }
 
 // cursor is a place in a topic at which reading can go on.
 type cursor struct {
 	changelog *changelog.Cursor
-	builder   batchBuilder
-	next      uint64 // message
+	encoder   *debezium.Encoder
 	left      []changelog.Placed
 }
 
-// batch returns the batch that begins at a message, nil when there is nothing yet.
-func (t *topicReader) batch(ctx context.Context, first uint64, epoch int32) (*batch, error) {
+// get returns a batch, nil when there is nothing yet.
+func (b *batches) get(ctx context.Context, key batchKey) (*batch, error) {
 	for {
-		key := batchKey{t.topic, epoch, first}
-		if b := t.cache.get(key); b != nil {
-			return b, nil
+		b.mu.Lock()
+		if have, ok := b.kept.Get(key); ok {
+			b.mu.Unlock()
+			return have, nil
 		}
-		t.state.Lock()
-		busy := t.making[first]
+		busy := b.making[key]
 		if busy == nil {
-			if t.making == nil {
-				t.making = map[uint64]chan struct{}{}
-			}
 			done := make(chan struct{})
-			t.making[first] = done
-			c := t.take(first)
-			t.state.Unlock()
-			b, err := t.make(ctx, c, first, epoch)
-			if b != nil {
-				t.cache.add(key, b)
-			}
-			t.state.Lock()
-			delete(t.making, first)
-			t.state.Unlock()
+			b.making[key] = done
+			c, _ := b.cursors.Get(key)
+			b.cursors.Remove(key)
+			b.mu.Unlock()
+			out, err := b.make(ctx, c, key)
+			b.mu.Lock()
+			b.keep(key, out)
+			delete(b.making, key)
+			b.mu.Unlock()
 			close(done)
-			return b, err
+			return out, err
 		}
-		t.state.Unlock()
+		b.mu.Unlock()
 		select {
 		case <-busy:
 		case <-ctx.Done():
@@ -75,50 +92,37 @@ func (t *topicReader) batch(ctx context.Context, first uint64, epoch int32) (*ba
 	}
 }
 
-// take returns the cursor that stands at a message, nil for none. Callers hold state.
-func (t *topicReader) take(first uint64) *cursor {
-	for i, c := range t.cursors {
-		if c.next == first {
-			t.cursors = append(t.cursors[:i], t.cursors[i+1:]...)
-			return c
-		}
+// keep keeps a batch. Callers hold mu.
+func (b *batches) keep(key batchKey, made *batch) {
+	if made == nil {
+		return
 	}
-	return nil
+	b.kept.Add(key, made)
+	for b.bytes += int64(cap(made.data)); b.bytes > b.max && b.kept.Len() > 1; {
+		b.kept.RemoveOldest()
+	}
 }
 
 // make reads and encodes a batch, from a cursor or from where the message is.
-func (t *topicReader) make(ctx context.Context, c *cursor, first uint64, epoch int32) (*batch, error) {
+func (b *batches) make(ctx context.Context, c *cursor, key batchKey) (out *batch, err error) {
 	skip := false
 	if c == nil {
-		done, err := t.scan(ctx)
-		if err != nil {
+		if c, skip, err = b.find(ctx, key); err != nil {
 			return nil, err
 		}
-		at, begins, err := t.log.FindMessage(ctx, t.topic, first)
-		done()
-		if err != nil {
-			return nil, err
-		}
-		e, err := debezium.NewEncoder(t.opt.Format)
-		if err != nil {
-			return nil, err
-		}
-		e.Source = debezium.Source{Version: t.opt.Version, Database: t.log.Position().Source.Database}
-		c = &cursor{changelog: changelog.NewCursor(t.log, t.topic, at), builder: batchBuilder{encoder: e}, next: first}
-		skip = begins < first // the message is the tombstone of that record
 	}
-	b := &c.builder
-	b.begin(first)
-	for {
-		for len(c.left) > 0 && len(b.out) < batchBytes {
-			b.add(&c.left[0], skip)
+	to := b.builders.Get().(*batchBuilder)
+	defer b.builders.Put(to)
+	to.begin(key.first, c.encoder)
+	for pieces := 1; ; pieces++ {
+		for len(c.left) > 0 && len(to.out) < batchBytes {
+			to.add(&c.left[0], skip)
 			c.left, skip = c.left[1:], false
 		}
-		if len(c.left) > 0 || b.count > 0 && len(b.out) >= batchBytes {
+		if len(c.left) > 0 || to.count > 0 && (len(to.out) >= batchBytes || pieces > maxPieces) {
 			break
 		}
 		var more bool
-		var err error
 		if c.left, more, err = c.changelog.Read(pieceBytes); err != nil {
 			return nil, err
 		}
@@ -126,55 +130,33 @@ func (t *topicReader) make(ctx context.Context, c *cursor, first uint64, epoch i
 			break
 		}
 	}
-	var out *batch
-	if b.count > 0 {
-		out = b.end(epoch)
-		c.next = out.next
-		t.met.batches.Inc()
+	if to.count > 0 {
+		out = to.end(key.epoch)
+		key.first = out.next
+		b.srv.met.batches.Inc()
 	}
-	t.state.Lock()
-	defer t.state.Unlock()
-	if t.cursors = append(t.cursors, c); len(t.cursors) > maxCursors {
-		t.cursors = t.cursors[1:]
-	}
+	b.mu.Lock()
+	b.cursors.Add(key, c)
+	b.mu.Unlock()
 	return out, ctx.Err()
 }
 
-// batchKey names a batch.
-type batchKey struct {
-	topic string
-	epoch int32
-	first uint64
-}
-
-// batchCache keeps the batches that were used last, up to a number of bytes.
-type batchCache struct {
-	mu    sync.Mutex // guards what follows
-	lru   *simplelru.LRU[batchKey, *batch]
-	bytes int64
-	max   int64
-}
-
-func newBatchCache(max int64) *batchCache {
-	c := &batchCache{max: max}
-	// Bounded by bytes; each batch has some hundred at least.
-	c.lru, _ = simplelru.NewLRU(int(max/128)+1, func(_ batchKey, b *batch) { c.bytes -= int64(len(b.data)) }) // errs only below 1
-	return c
-}
-
-func (c *batchCache) get(k batchKey) *batch {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	b, _ := c.lru.Get(k)
-	return b
-}
-
-func (c *batchCache) add(k batchKey, b *batch) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.lru.Remove(k)
-	c.lru.Add(k, b)
-	for c.bytes += int64(len(b.data)); c.bytes > c.max && c.lru.Len() > 1; {
-		c.lru.RemoveOldest()
+// find makes a cursor that stands at a message. skip says that the message is the
+// tombstone of the record at which it stands.
+func (b *batches) find(ctx context.Context, key batchKey) (c *cursor, skip bool, err error) {
+	done, err := b.srv.scan(ctx)
+	if err != nil {
+		return nil, false, err
 	}
+	at, begins, err := b.srv.log.FindMessage(ctx, key.topic, key.first)
+	done()
+	if err != nil {
+		return nil, false, err
+	}
+	e, err := debezium.NewEncoder(b.srv.opt.Format)
+	if err != nil {
+		return nil, false, err
+	}
+	e.Source = debezium.Source{Version: b.srv.opt.Version, Database: b.srv.log.Position().Source.Database}
+	return &cursor{changelog: changelog.NewCursor(b.srv.log, key.topic, at), encoder: e}, begins < key.first, nil
 }

@@ -24,6 +24,31 @@ type Ancestor struct {
 	Last  Offset `json:"last"` // the last shared offset
 }
 
+// Epochs returns a number for each history of the log, its parents' first: 0, and
+// for each restore a greater one. Two restores of the same backup have different
+// numbers unless they are made within a second: each begins at an offset that tells
+// its time.
+func (h History) Epochs() []int32 {
+	out := make([]int32, 1, 1+len(h.Parents))
+	for i := range h.Parents {
+		first := h.First
+		if i+1 < len(h.Parents) {
+			first = h.Parents[i+1].First
+		}
+		out = append(out, max(out[i]+1, first.seconds()))
+	}
+	return out
+}
+
+// offsetEpoch is the time, in seconds, from which the numbers of restores count.
+const offsetEpoch = 1767225600 // 2026-01-01
+
+// seconds is the time at which a history that begins at an offset was made, 0 for
+// one that does not say it.
+func (o Offset) seconds() int32 {
+	return int32(min(max(int64(o>>20), offsetEpoch)-offsetEpoch, math.MaxInt32>>1))
+}
+
 // spans yields the offsets that were given out, history after history. One that
 // never got a change of its own is left out.
 func (h History) spans(yield func(Ancestor) bool) {
