@@ -1,20 +1,18 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
 )
 
 func cmdCache(a *app) *cobra.Command {
-	var (
-		c    *client.Client
-		form *client.Form
-	)
 	cmd := &cobra.Command{
 		Use:   "cache",
 		Short: "List the cache of replies: keys, age, size, hits",
@@ -23,32 +21,47 @@ func cmdCache(a *app) *cobra.Command {
 			"memory in bytes, and how many calls it has answered. The calls need the scope admin.",
 		Example: "  carbond cache\n  carbond cache --format jsonl | jq .key\n  carbond cache flush",
 		Args:    unknownCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := client.NewPrinter(a.out, form, client.Columns{Names: []string{"key", "age", "ttl", "bytes", "hits"}})
-			if err != nil {
-				return err
-			}
-			conn, err := c.Dial()
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			r, err := pb.NewAdminServiceClient(conn).ListCache(cmd.Context(), &pb.ListCacheRequest{})
-			if err != nil {
-				return c.Explain(err)
-			}
-			for _, e := range r.GetEntries() {
-				if err := p.Row([]any{client.Key(e.GetKey()), seconds(e.GetAgeMs()), seconds(e.GetTtlMs()), e.GetBytes(), e.GetHits()}); err != nil {
-					return err
-				}
-			}
-			return p.End()
-		},
 	}
-	c = client.Flags(cmd, version)
-	form = client.FormFlags(cmd, a.getenv)
+	listing(a, cmd, client.Columns{Names: []string{"key", "age", "ttl", "bytes", "hits"}}, func(ctx context.Context, conn *grpc.ClientConn) (rows [][]any, err error) {
+		r, err := pb.NewAdminServiceClient(conn).ListCache(ctx, &pb.ListCacheRequest{})
+		for _, e := range r.GetEntries() {
+			rows = append(rows, []any{client.Key(e.GetKey()), seconds(e.GetAgeMs()), seconds(e.GetTtlMs()), e.GetBytes(), e.GetHits()})
+		}
+		return rows, err
+	})
 	cmd.AddCommand(cmdCacheFlush(a))
 	return cmd
+}
+
+// listing lets a command ask the daemon once and print the rows of the answer.
+func listing(a *app, cmd *cobra.Command, columns client.Columns, ask func(context.Context, *grpc.ClientConn) ([][]any, error)) {
+	c := client.Flags(cmd, version)
+	form := client.FormFlags(cmd, a.getenv)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p, err := client.NewPrinter(a.out, form, columns)
+		if err != nil {
+			return err
+		}
+		conn, err := c.Dial()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		rows, err := ask(cmd.Context(), conn)
+		if err != nil {
+			return c.Explain(err)
+		}
+		return printAll(p, rows)
+	}
+}
+
+func printAll(p client.Printer, rows [][]any) error {
+	for _, row := range rows {
+		if err := p.Row(row); err != nil {
+			return err
+		}
+	}
+	return p.End()
 }
 
 func seconds(ms int64) float64 { return (time.Duration(ms) * time.Millisecond).Seconds() }

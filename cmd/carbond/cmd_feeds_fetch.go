@@ -103,16 +103,8 @@ func fetchFeed(a *app, ctx context.Context, cfg *config.Config, name string, row
 	if errors.Is(err, feeds.ErrUnknownFeed) {
 		return client.Usage(err)
 	}
-	printReport(a, rep, rows)
-	if advice := feeds.Advice(err); advice != "" {
-		return fmt.Errorf("%w; %s", err, advice)
-	}
-	return err
-}
-
-func printReport(a *app, r feeds.Report, rows int) {
-	printPoll(a, r, "would insert %d, update %d, delete %d; %d are unchanged\n")
-	for _, e := range r.Edits {
+	printPoll(a, rep, "would insert %d, update %d, delete %d; %d are unchanged\n")
+	for _, e := range rep.Edits {
 		fmt.Fprintf(a.out, "\n%s: %s\n", e.Table, strings.Join(e.Columns, ", "))
 		printRows(a, "  ", e.Rows, rows)
 		if len(e.Delete) > 0 {
@@ -120,6 +112,10 @@ func printReport(a *app, r feeds.Report, rows int) {
 			printRows(a, "  ", e.Delete, rows)
 		}
 	}
+	if advice := feeds.Advice(err); advice != "" {
+		return fmt.Errorf("%w; %s", err, advice)
+	}
+	return err
 }
 
 // printPoll prints what a poll found, and with the format what was written of it.

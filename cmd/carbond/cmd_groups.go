@@ -1,21 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
 )
 
 func cmdGroups(a *app) *cobra.Command {
-	var (
-		c    *client.Client
-		form *client.Form
-	)
 	cmd := &cobra.Command{
 		Use:   "groups",
 		Short: "List the consumer groups with their committed offsets and lag",
@@ -23,58 +21,40 @@ func cmdGroups(a *app) *cobra.Command {
 			"committed, the records behind it, the age of the oldest of them and the member that consumes now.",
 		Example: "  carbond groups\n  carbond groups reset desk --to earliest",
 		Args:    unknownCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := groupPrinter(a, form)
-			if err != nil {
-				return err
-			}
-			conn, err := c.Dial()
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			r, err := pb.NewChangelogServiceClient(conn).ListGroups(cmd.Context(), &pb.ListGroupsRequest{})
-			if err != nil {
-				return c.Explain(err)
-			}
-			for _, g := range r.GetGroups() {
-				if err := printGroup(p, g, r.GetHistory()); err != nil {
-					return err
-				}
-			}
-			return p.End()
-		},
 	}
-	c = client.Flags(cmd, version)
-	form = client.FormFlags(cmd, a.getenv)
+	listing(a, cmd, groupColumns(), func(ctx context.Context, conn *grpc.ClientConn) (rows [][]any, err error) {
+		r, err := pb.NewChangelogServiceClient(conn).ListGroups(ctx, &pb.ListGroupsRequest{})
+		for _, g := range r.GetGroups() {
+			rows = append(rows, groupRows(g, r.GetHistory())...)
+		}
+		return rows, err
+	})
 	cmd.AddCommand(cmdGroupsReset(a))
 	return cmd
 }
 
-func groupPrinter(a *app, form *client.Form) (client.Printer, error) {
-	return client.NewPrinter(a.out, form, client.Columns{
+func groupColumns() client.Columns {
+	return client.Columns{
 		Names: []string{"group", "generation", "member", "topic", "committed", "lag", "lag_seconds", "committed_at", "history"},
 		Brief: []int{0, 2, 3, 4, 5, 6, 7},
-	})
+	}
 }
 
-func printGroup(p client.Printer, g *pb.Group, history string) error {
+// groupRows has a row for each topic of a group, and one for a group without.
+func groupRows(g *pb.Group, history string) (rows [][]any) {
 	var member any // nil for none
 	if m := g.GetActiveMember(); m != "" {
 		member = m
 	}
 	if len(g.GetTopics()) == 0 {
-		return p.Row([]any{client.Key(g.GetName()), g.GetGeneration(), member, nil, nil, nil, nil, nil, history})
+		return [][]any{{client.Key(g.GetName()), g.GetGeneration(), member, nil, nil, nil, nil, nil, history}}
 	}
 	for _, t := range g.GetTopics() {
 		// Tenths of a second are enough to look at.
 		lag := time.Duration(t.GetLagSeconds() * float64(time.Second)).Round(100 * time.Millisecond).Seconds()
-		err := p.Row([]any{client.Key(g.GetName()), g.GetGeneration(), member, t.GetTopic(), client.Offset(t.GetCommitted()), t.GetLagRecords(), lag, moment(t.GetCommittedMs()), history})
-		if err != nil {
-			return err
-		}
+		rows = append(rows, []any{client.Key(g.GetName()), g.GetGeneration(), member, t.GetTopic(), client.Offset(t.GetCommitted()), t.GetLagRecords(), lag, moment(t.GetCommittedMs()), history})
 	}
-	return nil
+	return rows
 }
 
 func cmdGroupsReset(a *app) *cobra.Command {
@@ -117,14 +97,11 @@ func cmdGroupsReset(a *app) *cobra.Command {
 				_, err := fmt.Fprintf(a.out, "group %s is forgotten\n", client.Plain(args[0]))
 				return err
 			}
-			p, err := groupPrinter(a, form)
+			p, err := client.NewPrinter(a.out, form, groupColumns())
 			if err != nil {
 				return err
 			}
-			if err := printGroup(p, r.GetGroup(), ""); err != nil {
-				return err
-			}
-			return p.End()
+			return printAll(p, groupRows(r.GetGroup(), ""))
 		},
 	}
 	c = client.Flags(cmd, version)

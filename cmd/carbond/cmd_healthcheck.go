@@ -44,7 +44,20 @@ func cmdHealthcheck(a *app) *cobra.Command {
 			defer cancel()
 			ask := func() (healthpb.HealthCheckResponse_ServingStatus, error) { return health(ctx, c, service) }
 			if ready != "" && !cmd.Flags().Changed("service") {
-				ask = func() (healthpb.HealthCheckResponse_ServingStatus, error) { return askReady(ctx, ready) }
+				// /readyz says the same as the health service.
+				ask = func() (healthpb.HealthCheckResponse_ServingStatus, error) {
+					resp, err := getReady(ctx, ready)
+					if err != nil {
+						return 0, err
+					}
+					if err := resp.Body.Close(); err != nil {
+						return 0, err
+					}
+					if resp.StatusCode != http.StatusOK {
+						return healthpb.HealthCheckResponse_NOT_SERVING, nil
+					}
+					return healthpb.HealthCheckResponse_SERVING, nil
+				}
 			}
 			state, err := ask()
 			if err != nil {
@@ -131,21 +144,6 @@ func onThisMachine(listen string) (addr string, ok bool) {
 		}
 	}
 	return net.JoinHostPort(host, port), true
-}
-
-// askReady asks /readyz, which says the same as the health service.
-func askReady(ctx context.Context, url string) (healthpb.HealthCheckResponse_ServingStatus, error) {
-	resp, err := getReady(ctx, url)
-	if err != nil {
-		return 0, err
-	}
-	if err := resp.Body.Close(); err != nil {
-		return 0, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return healthpb.HealthCheckResponse_NOT_SERVING, nil
-	}
-	return healthpb.HealthCheckResponse_SERVING, nil
 }
 
 func getReady(ctx context.Context, url string) (*http.Response, error) {

@@ -179,7 +179,12 @@ func manPage(c *cobra.Command) string {
 		r.request("SH", "EXAMPLES")
 		r.code(c.Example)
 	}
-	r.seeAlso(c)
+	r.request("SH", `"SEE ALSO"`)
+	refs := []string{`\fBcarbond.yaml\fR(5)`}
+	if c.HasParent() {
+		refs = append([]string{`\fB` + esc(manName(c.Parent())) + `\fR(8)`}, refs...)
+	}
+	r.WriteString(strings.Join(refs, ", ") + "\n")
 	return r.String()
 }
 
@@ -205,15 +210,6 @@ func (r *roff) flags(title string, set *pflag.FlagSet) {
 		}
 		r.item(term, usage)
 	})
-}
-
-func (r *roff) seeAlso(c *cobra.Command) {
-	r.request("SH", `"SEE ALSO"`)
-	refs := []string{`\fBcarbond.yaml\fR(5)`}
-	if c.HasParent() {
-		refs = append([]string{`\fB` + esc(manName(c.Parent())) + `\fR(8)`}, refs...)
-	}
-	r.WriteString(strings.Join(refs, ", ") + "\n")
 }
 
 // manConfig renders carbond.yaml(5) from the table of keys.

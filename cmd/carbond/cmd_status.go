@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -186,10 +185,10 @@ func span(seconds float64) string {
 	return fmt.Sprintf("%d days", int(d.Hours())/24)
 }
 
-func (s screen) say(format string, args ...any) { fmt.Fprintf(s.plain(), format+"\n", args...) }
-
-// plain is where words with colours of our own go; all else in them is plain.
-func (s screen) plain() io.Writer { return client.Bare(s.out) }
+// say prints a line in which nothing but words with colours of our own is coloured.
+func (s screen) say(format string, args ...any) {
+	fmt.Fprintf(client.Bare(s.out), format+"\n", args...)
+}
 
 // table prints a table below an empty line, and nothing without rows.
 func (s screen) table(names []string, rows [][]any) error {

@@ -1,19 +1,17 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
 )
 
 func cmdTopics(a *app) *cobra.Command {
-	var (
-		c    *client.Client
-		form *client.Form
-	)
 	cmd := &cobra.Command{
 		Use:   "topics",
 		Short: "List the topics of the changelog",
@@ -24,32 +22,15 @@ func cmdTopics(a *app) *cobra.Command {
 			"keeps it beside them (consume --history), to be told when the data directory was restored.",
 		Example: "  carbond topics\n  carbond topics --format jsonl | jq .next",
 		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := client.NewPrinter(a.out, form, client.Columns{
-				Names: []string{"topic", "first", "next", "records", "bytes", "last", "history"}, Brief: []int{0, 1, 2, 3, 4, 5},
-			})
-			if err != nil {
-				return err
-			}
-			conn, err := c.Dial()
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			r, err := pb.NewChangelogServiceClient(conn).ListTopics(cmd.Context(), &pb.ListTopicsRequest{})
-			if err != nil {
-				return c.Explain(err)
-			}
-			for _, t := range r.GetTopics() {
-				if err := p.Row([]any{client.Key(t.GetName()), client.Offset(t.GetFirst()), client.Offset(t.GetNext()), t.GetRecords(), t.GetBytes(), moment(t.GetLastChangeMs()), r.GetHistory().GetId()}); err != nil {
-					return err
-				}
-			}
-			return p.End()
-		},
 	}
-	c = client.Flags(cmd, version)
-	form = client.FormFlags(cmd, a.getenv)
+	columns := client.Columns{Names: []string{"topic", "first", "next", "records", "bytes", "last", "history"}, Brief: []int{0, 1, 2, 3, 4, 5}}
+	listing(a, cmd, columns, func(ctx context.Context, conn *grpc.ClientConn) (rows [][]any, err error) {
+		r, err := pb.NewChangelogServiceClient(conn).ListTopics(ctx, &pb.ListTopicsRequest{})
+		for _, t := range r.GetTopics() {
+			rows = append(rows, []any{client.Key(t.GetName()), client.Offset(t.GetFirst()), client.Offset(t.GetNext()), t.GetRecords(), t.GetBytes(), moment(t.GetLastChangeMs()), r.GetHistory().GetId()})
+		}
+		return rows, err
+	})
 	return cmd
 }
 

@@ -104,7 +104,7 @@ func (v *verifier) compare(ctx context.Context) (c comparison, err error) {
 		if got, err = v.inDaemon(ctx, c.lsn); err == nil {
 			break
 		}
-		if !isGone(err) || attempt == moments {
+		if client.Reason(err) != rpcerr.ReasonCompacted || attempt == moments {
 			return c, v.client.Explain(err)
 		}
 	}
@@ -297,6 +297,3 @@ func patiently(ctx context.Context, call func(context.Context) error) error {
 		}
 	}
 }
-
-// isGone reports whether history does not reach back to what was asked for.
-func isGone(err error) bool { return client.Reason(err) == rpcerr.ReasonCompacted }

@@ -28,7 +28,11 @@ func Sample() string {
 		} else {
 			b.WriteString("\n")
 		}
-		for _, line := range wrap(keyDoc(k), 74) {
+		doc := k.Doc
+		if k.Reload {
+			doc += " [reload]"
+		}
+		for _, line := range wrap(doc, 74) {
 			fmt.Fprintf(&b, "%s# %s\n", strings.TrimSuffix(indent, "#"), line)
 		}
 		b.WriteString(sampleLine(indent, leaf, k))
@@ -37,14 +41,6 @@ func Sample() string {
 		}
 	}
 	return b.String()
-}
-
-func keyDoc(k Key) string {
-	doc := k.Doc
-	if k.Reload {
-		doc += " [reload]"
-	}
-	return doc
 }
 
 func sampleLine(indent, leaf string, k Key) string {

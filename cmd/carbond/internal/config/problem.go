@@ -57,22 +57,16 @@ func (p Problems) sort() {
 	})
 }
 
-// nearest returns the candidate that is closest to s by edit distance, or ""
-// when none is close enough to be a typing error.
-func nearest(s string, candidates []string) string {
+// hint returns " (did you mean X?)" for a close candidate, else "".
+func hint(s string, candidates []string) string {
 	best, bestDist := "", max(2, len(s)/3)+1
 	for _, c := range candidates {
 		if d := distance(s, c); d < bestDist {
 			best, bestDist = c, d
 		}
 	}
-	return best
-}
-
-// hint returns " (did you mean X?)" for a close candidate, else "".
-func hint(s string, candidates []string) string {
-	if n := nearest(s, candidates); n != "" {
-		return fmt.Sprintf(" (did you mean %s?)", n)
+	if best != "" {
+		return fmt.Sprintf(" (did you mean %s?)", best)
 	}
 	return ""
 }

@@ -82,7 +82,13 @@ func (d *Daemon) checks(v *verdict) []admin.Check {
 	}
 	out = append(out, d.diskCheck())
 	if d.feeds != nil {
-		out = append(out, d.feedCheck())
+		var said []string
+		for _, f := range d.feeds.Status() {
+			if s := feedTrouble(f); s != "" {
+				said = append(said, s)
+			}
+		}
+		out = append(out, admin.Check{Name: "feeds", OK: true, Warning: len(said) > 0, Reason: strings.Join(said, "; ")})
 	}
 	if d.views != nil {
 		trouble := d.views.Trouble()
@@ -142,16 +148,6 @@ func judgeDisk(dir string, free uint64) admin.Check {
 	return c
 }
 
-func (d *Daemon) feedCheck() admin.Check {
-	var said []string
-	for _, f := range d.feeds.Status() {
-		if s := feedTrouble(f); s != "" {
-			said = append(said, s)
-		}
-	}
-	return admin.Check{Name: "feeds", OK: true, Warning: len(said) > 0, Reason: strings.Join(said, "; ")}
-}
-
 // feedTrouble is what is wrong with a feed, "" when nothing is.
 func feedTrouble(f feeds.FeedStatus) string {
 	switch {
@@ -176,7 +172,10 @@ func (d *Daemon) watchHealth(ctx context.Context) error {
 	for n := 0; ; n++ {
 		d.updateHealth()
 		if n%10 == 0 {
-			d.updateGauges()
+			// The checks of /readyz, as metrics.
+			for _, c := range d.readiness().Checks {
+				d.met.ready.WithLabelValues(c.Name).Set(flag(c.OK))
+			}
 		}
 		if n%int(trendEvery/healthEvery) == 0 {
 			d.sampleTrend()
@@ -237,13 +236,6 @@ func sourceAge(s replicate.Status, commit, now time.Time) time.Duration {
 		return lag
 	}
 	return max(lag, now.Sub(commit))
-}
-
-// updateGauges shows the checks of /readyz as metrics.
-func (d *Daemon) updateGauges() {
-	for _, c := range d.readiness().Checks {
-		d.met.ready.WithLabelValues(c.Name).Set(flag(c.OK))
-	}
 }
 
 // statusLine is what `systemctl status` shows.

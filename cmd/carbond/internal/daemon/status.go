@@ -25,6 +25,7 @@ func (d *Daemon) statusWith(groups []change.Group) admin.Status {
 	for i := range ready.Checks {
 		ready.Checks[i].Reason = d.opt.Redaction.Text(ready.Checks[i].Reason)
 	}
+	g := d.cfg.Load().GRPC
 	s := admin.Status{
 		Version:   d.opt.Version,
 		Mode:      d.mode,
@@ -34,8 +35,11 @@ func (d *Daemon) statusWith(groups []change.Group) admin.Status {
 		Readiness: ready,
 		Data:      admin.Data{Dir: cfg.DataDir, Bytes: dirBytes(cfg.DataDir)},
 		Position:  d.position(),
-		Listen:    d.listens(),
-		Config:    admin.Config{File: cfg.File()},
+		Listen: admin.Listen{
+			GRPC: d.grpcListener.Addr().String(), HTTP: d.httpListener.Addr().String(),
+			TLS: g.TLS.Enabled(), ClientCert: g.TLS.ClientCA != "", Token: g.TokensFile != "",
+		},
+		Config: admin.Config{File: cfg.File()},
 	}
 	if r := d.reload.Load(); r != nil {
 		s.Config.ReloadedAt, s.Config.ReloadOK = r.at.UTC(), r.ok
@@ -53,14 +57,6 @@ func (d *Daemon) statusWith(groups []change.Group) admin.Status {
 	}
 	s.Feeds = d.feedStatus()
 	return s
-}
-
-func (d *Daemon) listens() admin.Listen {
-	g := d.cfg.Load().GRPC
-	return admin.Listen{
-		GRPC: d.grpcListener.Addr().String(), HTTP: d.httpListener.Addr().String(),
-		TLS: g.TLS.Enabled(), ClientCert: g.TLS.ClientCA != "", Token: g.TokensFile != "",
-	}
 }
 
 func (d *Daemon) topics() []admin.Topic {

@@ -115,15 +115,6 @@ func (d *dir) sync() error {
 	return nil
 }
 
-// lengths notes the lengths in the state.
-func (d *dir) lengths(st *state) {
-	for v, f := range d.files {
-		p := st.Files[v]
-		p.Bytes = f.size
-		st.Files[v] = p
-	}
-}
-
 // full reports whether a file is to be rotated.
 func (d *dir) full(limit int64) bool {
 	for _, f := range d.files {

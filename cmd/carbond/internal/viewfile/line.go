@@ -34,7 +34,14 @@ func (l *liner) fields(view *change.ViewDef, row any) {
 		name := view.Fields[i].Name
 		switch x := view.Value(row, i).(type) {
 		case *string:
-			l.text(name, *x)
+			l.name(name)
+			if l.enc == nil {
+				l.enc = json.NewEncoder(&l.buf)
+				l.enc.SetEscapeHTML(false)
+			}
+			l.buf.Reset()
+			_ = l.enc.Encode(*x) // a string into memory cannot fail
+			l.b = append(l.b, bytes.TrimSuffix(l.buf.Bytes(), []byte("\n"))...)
 		case *int32:
 			l.integer(name, int64(*x))
 		case *int64:
@@ -55,17 +62,6 @@ func (l *liner) name(s string) {
 	l.b = append(l.b, '"')
 	l.b = append(l.b, s...)
 	l.b = append(l.b, `":`...)
-}
-
-func (l *liner) text(name, s string) {
-	l.name(name)
-	if l.enc == nil {
-		l.enc = json.NewEncoder(&l.buf)
-		l.enc.SetEscapeHTML(false)
-	}
-	l.buf.Reset()
-	_ = l.enc.Encode(s) // a string into memory cannot fail
-	l.b = append(l.b, bytes.TrimSuffix(l.buf.Bytes(), []byte("\n"))...)
 }
 
 func (l *liner) integer(name string, n int64) {

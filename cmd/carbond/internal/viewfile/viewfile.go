@@ -226,7 +226,11 @@ func (w *Writer) sync(d *dir, st *state, at change.Offset) error {
 		return err
 	}
 	st.Offset, st.Mark, st.History = at, mark(w.src, at), w.src.History().ID
-	d.lengths(st)
+	for v, f := range d.files {
+		p := st.Files[v]
+		p.Bytes = f.size
+		st.Files[v] = p
+	}
 	if err := d.save(*st); err != nil {
 		return err
 	}
