@@ -64,15 +64,6 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// userAgent is the honest name of this program, with whom to ask.
-func (o Options) userAgent() string {
-	ua := "carbond/" + poll.Or(o.Version, "dev")
-	if o.Contact != "" {
-		ua += " (" + strings.Trim(o.Contact, "()") + ")"
-	}
-	return ua
-}
-
 // upstream is what the Options of every room have in common.
 type upstream interface {
 	Addresses() map[string]string
@@ -87,19 +78,6 @@ func (o Options) enabled() (out []upstream) {
 	}{{o.Verra.Disabled, o.Verra}, {o.Carbonmark.Disabled, o.Carbonmark}, {o.Finance.Disabled, o.Finance}, {o.News.Disabled, o.News}} {
 		if !u.off {
 			out = append(out, u.opt)
-		}
-	}
-	return out
-}
-
-// localHosts are the configured hosts on private networks.
-func (o Options) localHosts() map[string]bool {
-	out := map[string]bool{}
-	for _, up := range o.enabled() {
-		for _, s := range up.Addresses() {
-			if u, err := url.Parse(s); err == nil && s != "" && fetch.LocalName(u.Hostname()) {
-				out[fetch.LowerHost(u)] = true
-			}
 		}
 	}
 	return out

@@ -56,7 +56,11 @@ func (r *Runner) Fetch(ctx context.Context, name string, dryRun bool) (Report, e
 		}
 	}
 	if len(found) == 0 {
-		return Report{}, fmt.Errorf("fetch feed %q: %w; known: %s", name, ErrUnknownFeed, strings.Join(r.names(), ", "))
+		known := make([]string, len(r.entries))
+		for i, e := range r.entries {
+			known[i] = e.src.Name()
+		}
+		return Report{}, fmt.Errorf("fetch feed %q: %w; known: %s", name, ErrUnknownFeed, strings.Join(known, ", "))
 	}
 	total := Report{Feed: name, DryRun: dryRun}
 	var errs []error

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,8 +82,22 @@ func New(opt Options, w Writer) (*Runner, error) {
 	}
 	r := &Runner{opt: opt, writer: w, log: opt.Log, clock: opt.Clock, metrics: m, dirty: make(chan struct{}, 1)}
 	r.started = r.clock.Now()
+	// The honest name of this program, with whom to ask.
+	agent := "carbond/" + poll.Or(opt.Version, "dev")
+	if opt.Contact != "" {
+		agent += " (" + strings.Trim(opt.Contact, "()") + ")"
+	}
+	// The configured hosts on private networks.
+	local := map[string]bool{}
+	for _, up := range opt.enabled() {
+		for _, s := range up.Addresses() {
+			if u, err := url.Parse(s); err == nil && s != "" && fetch.LocalName(u.Hostname()) {
+				local[fetch.LowerHost(u)] = true
+			}
+		}
+	}
 	r.client = fetch.New(fetch.Options{
-		UserAgent: opt.userAgent(), Timeout: opt.Timeout, Transport: opt.Transport, Local: opt.localHosts(), Clock: opt.Clock, Log: opt.Log,
+		UserAgent: agent, Timeout: opt.Timeout, Transport: opt.Transport, Local: local, Clock: opt.Clock, Log: opt.Log,
 	})
 	saved := loadState(opt.StatePath, r.log)
 	r.client.Restore(saved.Hosts)
@@ -256,12 +272,4 @@ func (r *Runner) logPoll(before, after feedState, name string, n change.Written,
 	case before.Failures == 0 || before.LastErrorKind != kind || after.Failures%10 == 0:
 		log.Warn("feed poll failed", "kind", kind, "error", err, "remedy", after.Advice, "failures", after.Failures, "wait", wait.Round(time.Second))
 	}
-}
-
-func (r *Runner) names() []string {
-	out := make([]string, len(r.entries))
-	for i, e := range r.entries {
-		out[i] = e.src.Name()
-	}
-	return out
 }

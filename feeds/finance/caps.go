@@ -75,7 +75,14 @@ func (s *Poller) login(ctx context.Context, c *poll.Cycle) error {
 		if err != nil {
 			return err
 		}
-		s.cookie = cookieHeader(res.Header)
+		// What was set, as it is sent back.
+		var cookies []string
+		for _, ck := range (&http.Response{Header: res.Header}).Cookies() {
+			if ck.Value != "" && ck.MaxAge >= 0 && len(ck.Value) < 2048 && len(cookies) < 10 {
+				cookies = append(cookies, ck.Name+"="+ck.Value)
+			}
+		}
+		s.cookie = strings.Join(cookies, "; ")
 	}
 	addr, err := CrumbURL(s.opt.URL)
 	if err != nil {
@@ -94,15 +101,4 @@ func (s *Poller) login(ctx context.Context, c *poll.Cycle) error {
 	}
 	s.crumb = crumb
 	return nil
-}
-
-// cookieHeader turns what was set into what is sent back.
-func cookieHeader(h http.Header) string {
-	var out []string
-	for _, ck := range (&http.Response{Header: h}).Cookies() {
-		if ck.Value != "" && ck.MaxAge >= 0 && len(ck.Value) < 2048 && len(out) < 10 {
-			out = append(out, ck.Name+"="+ck.Value)
-		}
-	}
-	return strings.Join(out, "; ")
 }

@@ -134,7 +134,11 @@ func (s *Poller) Poll(ctx context.Context, c *poll.Cycle) (poll.Result, error) {
 		}
 	}
 	edit := edit(rows)
-	sum := fetch.Digest([]byte(editText(edit)))
+	var b []byte // all that the edit wants
+	for _, r := range edit.Rows {
+		b = append(b, r...)
+	}
+	sum := fetch.Digest(b)
 	res := poll.Result{Items: len(rows), Unchanged: err == nil && sum == s.digest}
 	if !res.Unchanged {
 		if werr := c.Write(ctx, edit); werr != nil {
@@ -160,7 +164,11 @@ func (s *Poller) prices(ctx context.Context, c *poll.Cycle, now time.Time) (rows
 		if err != nil {
 			err = &fetch.Error{Kind: fetch.TransportKind(err), Op: "ask the quote provider", Err: err}
 		}
-		return sane(rows, s.opt.Tickers, now), err
+		// Without rows of a provider that the table cannot hold.
+		return slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
+			return !slices.Contains(s.opt.Tickers, r.Ticker) || poll.Float(&r.Price).Kind != change.Text || r.Price <= 0 ||
+				r.Timestamp <= 0 || r.Timestamp > now.Add(time.Hour).Unix()
+		}), err
 	}
 	var errs []error
 	for _, batch := range Batches(s.opt.Tickers) {
@@ -273,14 +281,6 @@ func (s *Poller) seen(c *poll.Cycle, rows []Row, now time.Time) []string {
 	return notes
 }
 
-// sane drops rows of a provider that the table cannot hold.
-func sane(rows []Row, asked []string, now time.Time) []Row {
-	return slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
-		return !slices.Contains(asked, r.Ticker) || poll.Float(&r.Price).Kind != change.Text || r.Price <= 0 ||
-			r.Timestamp <= 0 || r.Timestamp > now.Add(time.Hour).Unix()
-	})
-}
-
 func edit(rows []Row) change.Edit {
 	e := change.Edit{
 		Table:   change.Finance,
@@ -298,13 +298,4 @@ func edit(rows []Row) change.Edit {
 		))
 	}
 	return e
-}
-
-// editText is all that an Edit wants, for fingerprints.
-func editText(e change.Edit) string {
-	var b []byte
-	for _, r := range e.Rows {
-		b = append(b, r...)
-	}
-	return string(b)
 }

@@ -113,14 +113,6 @@ type collector struct {
 	drafts []draft
 }
 
-func collect(src Source, now time.Time, shared []string) *collector {
-	c := &collector{src: src, now: now.UTC().Truncate(time.Second), shared: map[string]bool{}}
-	for _, s := range shared {
-		c.shared[s] = true
-	}
-	return c
-}
-
 // add takes one draft. What becomes of it may depend on all others.
 func (c *collector) add(d draft) {
 	c.feed.Total++

@@ -18,7 +18,18 @@ func mend(b []byte) (out []byte, cut, ok bool) {
 		return nil, false, false
 	}
 	m := mender{src: b[at[0]:]}
-	m.run()
+	for len(m.src) > 0 && !m.closed {
+		n := bytes.IndexByte(m.src, '<')
+		if n != 0 {
+			if n < 0 {
+				n = len(m.src)
+			}
+			m.write(entity.ReplaceAllStringFunc(string(m.src[:n]), html.UnescapeString))
+			m.src = m.src[n:]
+			continue
+		}
+		m.markup()
+	}
 	return m.finish()
 }
 
@@ -48,21 +59,6 @@ type mender struct {
 	attrs  string // of it
 	text   strings.Builder
 	closed bool // the end of the root was seen
-}
-
-func (m *mender) run() {
-	for len(m.src) > 0 && !m.closed {
-		n := bytes.IndexByte(m.src, '<')
-		if n != 0 {
-			if n < 0 {
-				n = len(m.src)
-			}
-			m.write(entity.ReplaceAllStringFunc(string(m.src[:n]), html.UnescapeString))
-			m.src = m.src[n:]
-			continue
-		}
-		m.markup()
-	}
 }
 
 // markup takes what begins with "<".

@@ -25,8 +25,6 @@ type owner struct {
 	stored       bool
 }
 
-func newOwnership() *ownership { return &ownership{owners: map[string]owner{}} }
-
 // fill reads the stored stories once.
 func (own *ownership) fill(ctx context.Context, c *poll.Cycle) error {
 	own.mu.Lock()

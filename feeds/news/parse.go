@@ -20,7 +20,10 @@ import (
 // callers apply CheckEmpty to what comes back without one.
 func Parse(body []byte, contentType string, src Source, now time.Time, shared ...string) (*Feed, error) {
 	b := bytes.TrimSpace(Transcode(body, contentType))
-	c := collect(src, now, shared)
+	c := &collector{src: src, now: now.UTC().Truncate(time.Second), shared: map[string]bool{}}
+	for _, s := range shared {
+		c.shared[s] = true
+	}
 	var err error
 	switch {
 	case len(b) == 0:
@@ -71,7 +74,11 @@ func readXML(b []byte) (*gofeed.Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := reader().Parse(bytes.NewReader(b))
+	// Without a search for images, which parses every text as HTML.
+	p := gofeed.NewParser()
+	p.KeepOriginalFeed = true // <ttl> has no place in the universal form
+	p.RSSTranslator = &gofeed.DefaultRSSTranslator{DisableContentImageScan: true}
+	f, err := p.Parse(bytes.NewReader(b))
 	switch {
 	case errors.Is(err, gofeed.ErrFeedTypeNotDetected):
 		return nil, ErrNotFeed
@@ -82,15 +89,6 @@ func readXML(b []byte) (*gofeed.Feed, error) {
 		return nil, fmt.Errorf("%w: %d of its %d items can be read", ErrMalformed, len(f.Items), s.items)
 	}
 	return f, nil
-}
-
-// reader returns a parser for one document. It looks for no images: that search
-// parses every text as HTML.
-func reader() *gofeed.Parser {
-	p := gofeed.NewParser()
-	p.KeepOriginalFeed = true // <ttl> has no place in the universal form
-	p.RSSTranslator = &gofeed.DefaultRSSTranslator{DisableContentImageScan: true}
-	return p
 }
 
 // page reports whether a document that begins with "<" is a web page.

@@ -53,10 +53,10 @@ type memory struct {
 // NewPollers returns a poller for each feed. They share what is known of stored
 // stories and of the sites' robots.txt.
 func NewPollers(o Options) []*Poller {
-	owners := newOwnership()
+	owners := &ownership{owners: map[string]owner{}}
 	var rules *robotRules
 	if o.Robots {
-		rules = newRobotRules()
+		rules = &robotRules{sites: map[string]robotSite{}}
 	}
 	out := make([]*Poller, 0, len(o.Feeds))
 	for _, f := range o.Feeds {

@@ -30,8 +30,6 @@ type robotSite struct {
 	at    time.Time
 }
 
-func newRobotRules() *robotRules { return &robotRules{sites: map[string]robotSite{}} }
-
 // check returns an error when the site of u does not want it polled. A site that
 // refuses to show its rules has none; one that cannot be reached is not polled,
 // unless it was reached before.

@@ -31,11 +31,6 @@ func OptInOnly(feedURL string) bool {
 	return err == nil && strings.EqualFold(u.Hostname(), "news.google.com")
 }
 
-// gdeltTerms are the phrases of the two default GDELT queries.
-func gdeltTerms() []string {
-	return []string{"carbon credits", "carbon market", "emissions trading", "carbon offset"}
-}
-
 // GDELTSources returns the default feeds that are GDELT queries, against the
 // service at base.
 func GDELTSources(base string) []Source {
@@ -44,7 +39,7 @@ func GDELTSources(base string) []Source {
 		{"reuters", "Reuters", "reuters.com"},
 		{"ap", "Associated Press", "apnews.com"},
 	} {
-		query, err := GDELTQuery(s.domain, gdeltTerms()...)
+		query, err := GDELTQuery(s.domain, "carbon credits", "carbon market", "emissions trading", "carbon offset")
 		if err != nil {
 			continue // the constants above are valid, a test says so
 		}
