@@ -2,7 +2,9 @@ package replicate
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -40,7 +42,9 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 		defer cancel()
 		_ = conn.Close(ctx) // read only
 	}()
-	id := newCopyID()
+	var b [8]byte
+	_, _ = rand.Read(b[:])         // never fails
+	id := hex.EncodeToString(b[:]) // the identity of this copy
 	point, err := s.createSnapshot(ctx, conn, id)
 	if err != nil {
 		return nil, s.opt.Classify(err)

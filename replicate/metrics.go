@@ -20,17 +20,6 @@ type metrics struct {
 	statusSent   prometheus.Counter
 }
 
-// kinds lists every Kind, so that each error counter exists from the start.
-func kinds() []pgerr.Kind {
-	return []pgerr.Kind{
-		pgerr.KindOptions, pgerr.KindConnect, pgerr.KindAuth, pgerr.KindDatabase, pgerr.KindPooler, pgerr.KindVersion, pgerr.KindStandby, pgerr.KindWALLevel,
-		pgerr.KindReplicationRight, pgerr.KindTables, pgerr.KindColumns, pgerr.KindColumnTypes, pgerr.KindReplicaIdentity, pgerr.KindSelectRight, pgerr.KindRowSecurity,
-		pgerr.KindPublication, pgerr.KindPublicationTables, pgerr.KindPublicationOps, pgerr.KindCapacity, pgerr.KindMigrate, pgerr.KindSlotInUse,
-		pgerr.KindSlotForeign, pgerr.KindSlotMissing, pgerr.KindSlotLost, pgerr.KindSlotAhead, pgerr.KindServerBehind, pgerr.KindPublicationChange, pgerr.KindTableChange, pgerr.KindDiverged, pgerr.KindUndecodable,
-		pgerr.KindOtherCluster, pgerr.KindProtocol, pgerr.KindSilent, pgerr.KindSink, pgerr.KindServer,
-	}
-}
-
 func newMetrics(reg prometheus.Registerer, opt server.Options, st *state) *metrics {
 	const ns, sub = "carbond", "replication"
 	counter := func(name, help string) prometheus.Counter {
@@ -55,7 +44,14 @@ func newMetrics(reg prometheus.Registerer, opt server.Options, st *state) *metri
 			m.byTable[t][op] = m.changes.WithLabelValues(t, op.String())
 		}
 	}
-	for _, k := range kinds() {
+	// Each error counter exists from the start.
+	for _, k := range []pgerr.Kind{
+		pgerr.KindOptions, pgerr.KindConnect, pgerr.KindAuth, pgerr.KindDatabase, pgerr.KindPooler, pgerr.KindVersion, pgerr.KindStandby, pgerr.KindWALLevel,
+		pgerr.KindReplicationRight, pgerr.KindTables, pgerr.KindColumns, pgerr.KindColumnTypes, pgerr.KindReplicaIdentity, pgerr.KindSelectRight, pgerr.KindRowSecurity,
+		pgerr.KindPublication, pgerr.KindPublicationTables, pgerr.KindPublicationOps, pgerr.KindCapacity, pgerr.KindMigrate, pgerr.KindSlotInUse,
+		pgerr.KindSlotForeign, pgerr.KindSlotMissing, pgerr.KindSlotLost, pgerr.KindSlotAhead, pgerr.KindServerBehind, pgerr.KindPublicationChange, pgerr.KindTableChange, pgerr.KindDiverged, pgerr.KindUndecodable,
+		pgerr.KindOtherCluster, pgerr.KindProtocol, pgerr.KindSilent, pgerr.KindSink, pgerr.KindServer,
+	} {
 		m.errors.WithLabelValues(string(k))
 	}
 	if reg == nil {

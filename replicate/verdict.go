@@ -1,9 +1,6 @@
 package replicate
 
 import (
-	"crypto/rand"
-	"encoding/hex"
-
 	"carbond/replicate/internal/note"
 	"carbond/replicate/internal/server"
 	"carbond/replicate/pgerr"
@@ -34,13 +31,6 @@ func (r *Replicator) readNote(pos change.Position) (note.Note, error) {
 	}
 	r.recopy = r.recopy || pos.Copied
 	return r.note.Get()
-}
-
-// newCopyID returns the identity of a copy that begins.
-func newCopyID() string {
-	var tag [8]byte
-	_, _ = rand.Read(tag[:]) // never fails
-	return hex.EncodeToString(tag[:])
 }
 
 // recordVerdict makes a verdict about the rows of the present copy durable, before

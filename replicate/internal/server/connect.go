@@ -21,17 +21,12 @@ import (
 	"carbond/store/change"
 )
 
-// source is where all our connections lead.
-func (o *Options) source() *pgconf.Source {
-	return &pgconf.Source{URL: o.URL, Fresh: o.Fresh, Timeout: o.ConnectTimeout}
-}
-
 // config is how to make one connection now.
 func (o *Options) config() (*pgx.ConnConfig, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	cfg, err := o.source().Config()
+	cfg, err := (&pgconf.Source{URL: o.URL, Fresh: o.Fresh, Timeout: o.ConnectTimeout}).Config()
 	if err != nil {
 		return nil, pgerr.New(pgerr.KindOptions, "", err, "the Postgres URL is unusable")
 	}
@@ -179,7 +174,7 @@ func (o *Options) Classify(err error) error {
 func (o *Options) classifySlot(pe *pgconn.PgError, err error) error {
 	switch {
 	case strings.Contains(pe.Message, "wal_level"):
-		return o.walLevel(err)
+		return pgerr.New(pgerr.KindWALLevel, "ALTER SYSTEM SET wal_level = 'logical'; then restart Postgres", err, "wal_level is not logical")
 	case pe.Code == "42704" && strings.Contains(pe.Message, "replication slot"):
 		return o.SlotMissing(err)
 	case pe.Code == "42704" && strings.Contains(pe.Message, "publication"):
@@ -224,10 +219,6 @@ func (o *Options) lacksReplication(err error) *pgerr.Error {
 
 func (o *Options) pooler(err error) *pgerr.Error {
 	return pgerr.New(pgerr.KindPooler, "let postgres.url lead to Postgres itself, not through pgbouncer or another pooler; postgres.query_url may lead through it", err, "the connection goes through something that cannot carry replication")
-}
-
-func (o *Options) walLevel(err error) *pgerr.Error {
-	return pgerr.New(pgerr.KindWALLevel, "ALTER SYSTEM SET wal_level = 'logical'; then restart Postgres", err, "wal_level is not logical")
 }
 
 func (o *Options) publicationMissed(err error) *pgerr.Error {
