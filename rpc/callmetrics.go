@@ -46,10 +46,6 @@ func newCallMetrics() *callMetrics {
 	}
 }
 
-func (m *callMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.started, m.handled, m.received, m.sent, m.seconds}
-}
-
 // init resolves the series of every method of the server, which also makes them
 // visible before the first call.
 func (m *callMetrics) init(services map[string]grpc.ServiceInfo) {

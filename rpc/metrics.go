@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"errors"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -90,7 +89,7 @@ func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[cacheVersio
 		},
 			func() float64 { return float64(c.Stats().Evictions) }),
 	}
-	all = append(all, m.calls.collectors()...)
+	all = append(all, m.calls.started, m.calls.handled, m.calls.received, m.calls.sent, m.calls.seconds)
 	var errs []error
 	for _, c := range all {
 		errs = append(errs, reg.Register(c))
@@ -99,5 +98,3 @@ func (m *metrics) register(reg prometheus.Registerer, c *cache.Cache[cacheVersio
 }
 
 func (m *metrics) requests(view string, h source) { m.byView[view].results[h].Inc() }
-
-func (m *metrics) loaded(view string, d time.Duration) { m.byView[view].load.Observe(d.Seconds()) }

@@ -140,7 +140,7 @@ func (c *core) load(ctx context.Context, r *reading, f form.Form) (cache.Item[an
 	if err != nil {
 		return none, err
 	}
-	c.metrics.loaded(r.list.key, c.opt.Now().Sub(begin))
+	c.metrics.byView[r.list.key].load.Observe(c.opt.Now().Sub(begin).Seconds())
 	// An answer without rows is as cheap as a cache hit, and its filters are
 	// without number: a client could drive out what others use.
 	keep := e.n > 0 || r.sel.key() == ""

@@ -115,7 +115,8 @@ func (s *stream) follow(ctx context.Context, f *hub.Feed) error {
 		case <-woken:
 		case <-idle.C:
 			if !s.sent {
-				if err := s.send(s.progress()); err != nil {
+				w := head{kind: pb.WatchKind_WATCH_KIND_PROGRESS, head: s.at, token: s.token(s.key, s.at)}
+				if err := s.send(w.message(s.key.View, nil)); err != nil {
 					return err
 				}
 			}
@@ -138,11 +139,6 @@ func (s *stream) deliver(b *hub.Batch) error {
 	})
 	s.at = b.Head()
 	return err
-}
-
-func (s *stream) progress() any {
-	w := head{kind: pb.WatchKind_WATCH_KIND_PROGRESS, head: s.at, token: s.token(s.key, s.at)}
-	return w.message(s.key.View, nil)
 }
 
 func (s *stream) stopping() bool {

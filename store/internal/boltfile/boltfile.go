@@ -3,7 +3,9 @@ package boltfile
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -75,7 +77,7 @@ func (f *File) open(fresh bool) error {
 		return err
 	}
 	var handle *os.File
-	f.exit = newExit()
+	f.exit = &exit{Logger: &bolt.DefaultLogger{Logger: log.New(io.Discard, "", 0)}}
 	o := &bolt.Options{
 		Timeout: time.Second, ReadOnly: f.opt.ReadOnly, NoSync: f.opt.NoSync,
 		FreelistType:    bolt.FreelistMapType,

@@ -3,8 +3,6 @@ package boltfile
 import (
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"reflect"
 	"runtime"
 	"runtime/debug"
@@ -125,10 +123,6 @@ func mapped(db *bolt.DB) []byte {
 type exit struct {
 	bolt.Logger
 	armed atomic.Bool // while a commit runs
-}
-
-func newExit() *exit {
-	return &exit{Logger: &bolt.DefaultLogger{Logger: log.New(io.Discard, "", 0)}}
 }
 
 // leave is the panic of an exit.
