@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"strconv"
@@ -31,7 +32,7 @@ const maxScratch = 1 << 20
 type batchBuilder struct {
 	encoder *debezium.Encoder
 	out     []byte
-	body    []byte // scratch for one record
+	tail    []byte // scratch for the headers of a record
 	value   []byte // scratch for a key and a value
 	first   uint64
 	count   uint32
@@ -41,7 +42,7 @@ type batchBuilder struct {
 
 // begin starts a batch at a message. Times in it count from base, in milliseconds.
 func (b *batchBuilder) begin(first uint64, e *debezium.Encoder) {
-	if cap(b.out)+cap(b.body)+cap(b.value) > maxScratch {
+	if cap(b.out)+cap(b.value) > maxScratch {
 		*b = batchBuilder{} // there was a very long record
 	}
 	b.encoder, b.out = e, append(b.out[:0], make([]byte, batchHeader)...)
@@ -70,22 +71,36 @@ func (b *batchBuilder) add(p *changelog.Placed, skip bool) {
 // record appends one record. An empty key is null, as of a TRUNCATE; a nil value
 // is a tombstone.
 func (b *batchBuilder) record(p *changelog.Placed, ms int64, key, value []byte) {
-	body := append(b.body[:0], 0) // attributes
-	body = binary.AppendVarint(body, ms-b.base)
-	body = binary.AppendVarint(body, int64(b.count))
 	if len(key) == 0 {
 		key = nil
 	}
-	body = appendBytes(body, key)
-	body = appendBytes(body, value)
-	body = binary.AppendVarint(body, 3)
+	// What has any length goes straight behind its size, which the rest tells.
 	var text [24]byte
-	body = appendHeader(body, "offset", strconv.AppendUint(text[:0], uint64(p.Offset), 10))
-	body = appendHeader(body, "lsn", []byte(p.LSN.String()))
-	body = appendHeader(body, "txid", strconv.AppendUint(text[:0], uint64(p.XID), 10))
-	b.out = append(binary.AppendVarint(b.out, int64(len(body))), body...)
-	b.body = body
+	tail := append(b.tail[:0], 3<<1) // a varint
+	tail = appendHeader(tail, "offset", strconv.AppendUint(text[:0], uint64(p.Offset), 10))
+	tail = appendHeader(tail, "lsn", []byte(p.LSN.String()))
+	tail = appendHeader(tail, "txid", strconv.AppendUint(text[:0], uint64(p.XID), 10))
+	head := append(text[:0], 0) // attributes
+	head = binary.AppendVarint(head, ms-b.base)
+	head = binary.AppendVarint(head, int64(b.count))
+	b.out = binary.AppendVarint(b.out, int64(len(head)+bytesSize(key)+bytesSize(value)+len(tail)))
+	b.out = append(b.out, head...)
+	b.out = appendBytes(appendBytes(b.out, key), value)
+	b.out = append(b.out, tail...)
+	b.tail = tail
 	b.count++
+}
+
+// bytesSize is what appendBytes appends.
+func bytesSize(v []byte) int {
+	if v == nil {
+		return 1
+	}
+	n := 1
+	for u := uint64(len(v)) << 1; u >= 0x80; u >>= 7 {
+		n++
+	}
+	return n + len(v)
 }
 
 func appendBytes(b, v []byte) []byte {
@@ -102,7 +117,7 @@ func appendHeader(b []byte, name string, value []byte) []byte {
 
 // end returns the finished batch.
 func (b *batchBuilder) end(epoch int32) *batch {
-	h, be := append(make([]byte, 0, len(b.out)), b.out...), binary.BigEndian
+	h, be := bytes.Clone(b.out), binary.BigEndian
 	be.PutUint64(h[0:], b.first)
 	be.PutUint32(h[8:], uint32(len(h)-12))
 	be.PutUint32(h[12:], uint32(epoch))

@@ -13,7 +13,23 @@ type LSN uint64
 
 // String returns the Postgres form, two hexadecimal halves: "16/B374D848".
 func (l LSN) String() string {
-	return fmt.Sprintf("%X/%X", uint32(l>>32), uint32(l))
+	const hex = "0123456789ABCDEF"
+	var b [17]byte
+	i := len(b)
+	half := func(n uint32) {
+		for {
+			i--
+			b[i] = hex[n&15]
+			if n >>= 4; n == 0 {
+				return
+			}
+		}
+	}
+	half(uint32(l))
+	i--
+	b[i] = '/'
+	half(uint32(l >> 32))
+	return string(b[i:])
 }
 
 // ParseLSN reads the Postgres form "16/B374D848".

@@ -112,7 +112,9 @@ func appendSource(b []byte, r *change.Record, src Source, last bool) []byte {
 
 // AppendKey appends the key columns of a record as an object, and nothing for a
 // TRUNCATE.
-func AppendKey(b []byte, r *change.Record) []byte {
+func AppendKey(b []byte, r *change.Record) []byte { return appendKey(b, r, keyPlaces(r.Relation)) }
+
+func appendKey(b []byte, r *change.Record, places []int) []byte {
 	row := r.After
 	if row == "" {
 		row = r.Before
@@ -121,7 +123,7 @@ func AppendKey(b []byte, r *change.Record) []byte {
 		return b
 	}
 	b = append(b, '{')
-	for n, i := range keyPlaces(r.Relation) {
+	for n, i := range places {
 		if n > 0 {
 			b = append(b, ',')
 		}

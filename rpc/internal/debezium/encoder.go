@@ -26,8 +26,12 @@ type Encoder struct {
 	blocks map[*change.Relation]block // of the shapes that were met
 }
 
-// block is what stands in front of the payload of each key and value of a shape.
-type block struct{ key, value string }
+// block is what is the same in each key and value of a shape: what stands in front
+// of the payload, and which columns the key has.
+type block struct {
+	key, value string
+	places     []int
+}
 
 // maxBlocks bounds the shapes that are remembered; a table has few.
 const maxBlocks = 256
@@ -48,15 +52,16 @@ func (e *Encoder) AppendKey(b []byte, r *change.Record) []byte {
 	if r.Before == "" && r.After == "" {
 		return b
 	}
+	bl := e.block(r.Relation)
 	switch e.format {
 	case Connect:
-		b = append(b, e.block(r.Relation).key...)
+		b = append(b, bl.key...)
 	case Payload:
 		b = append(b, noSchema...)
 	default:
-		return AppendKey(b, r)
+		return appendKey(b, r, bl.places)
 	}
-	return append(AppendKey(b, r), '}')
+	return append(appendKey(b, r, bl.places), '}')
 }
 
 // AppendValue appends the value of a record.
@@ -85,12 +90,14 @@ func (e *Encoder) block(rel *change.Relation) block {
 	}
 	topic := change.TopicName(rel.Name)
 	keys := make([]change.Column, 0, 2)
-	for _, i := range keyPlaces(rel) {
+	places := keyPlaces(rel)
+	for _, i := range places {
 		keys = append(keys, rel.Columns[i])
 	}
 	row := structOf(fields(rel.Columns, keys), true, topic+".Value")
 	bl := block{
-		key: `{"schema":` + structOf(fields(keys, keys), false, topic+".Key") + `},"payload":`,
+		places: places,
+		key:    `{"schema":` + structOf(fields(keys, keys), false, topic+".Key") + `},"payload":`,
 		value: `{"schema":` + structOf(row+`,"field":"before"},`+row+`,"field":"after"},`+sourceSchema+`,`+transactionSchema+`,`+
 			field("string", false, "op")+`,`+field("int64", true, "ts_ms")+`,`+field("int64", true, "ts_us")+`,`+field("int64", true, "ts_ns"),
 			false, topic+".Envelope") + `,"version":2},"payload":`,

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"carbond/rpc/internal/debezium"
 	"carbond/store/change"
@@ -179,4 +181,39 @@ func BenchmarkConnect(b *testing.B) {
 		buf = e.AppendValue(buf[:0], &r, debezium.Place{TableOrder: 1})
 	}
 	b.SetBytes(int64(len(buf)))
+}
+
+// TestTimes: a time keeps its meaning in every zone, and on the last days of a month.
+func TestTimes(t *testing.T) {
+	e, err := debezium.NewEncoder(debezium.Row)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	rel := &change.Relation{Schema: "public", Name: "t", Columns: []change.Column{{Name: "at", Type: change.OIDTimestamptz}}}
+	for range 20_000 {
+		at := time.Unix(r.Int64N(4e9)-2e9, r.Int64N(1e6)*1000).Round([]time.Duration{1, 1000, 1e6, 1e8, 1e9}[r.IntN(5)])
+		zone := time.FixedZone("", []int{0, 0, 0, 3600, -12600, 20700}[r.IntN(6)])
+		text := at.In(zone).Format("2006-01-02 15:04:05.999999-07:00")
+		text = strings.TrimSuffix(text, ":00")
+		if r.IntN(8) == 0 { // not what Postgres sends
+			b := []byte(text)
+			b[r.IntN(len(b))] = byte(r.IntN(128))
+			text = string(b)
+		}
+		want := text
+		for _, layout := range []string{"2006-01-02 15:04:05.999999-07", "2006-01-02 15:04:05.999999-07:00"} {
+			if t, err := time.Parse(layout, text); err == nil && t.UTC().Year() >= 1 && t.UTC().Year() <= 9999 {
+				want = t.UTC().Format("2006-01-02T15:04:05.999999Z")
+			}
+		}
+		var b change.RowBuilder
+		b.Reset(1)
+		b.Text(text)
+		var got struct{ At string }
+		if err := json.Unmarshal(e.AppendValue(nil, &change.Record{Change: change.Change{Relation: rel, After: b.Row()}}, debezium.Place{}), &got); err != nil || got.At != want {
+			t.Fatalf("seed %d: %q is sent as %q (%v), want %q", seed, text, got.At, err, want)
+		}
+	}
 }

@@ -77,6 +77,11 @@ func appendValue(b []byte, oid uint32, v change.Value) []byte {
 			return append(b, "false"...)
 		}
 	case change.OIDTimestamptz:
+		if isUTC(v.Text) {
+			b = append(append(b, '"'), v.Text[:10]...)
+			b = append(append(b, 'T'), v.Text[11:len(v.Text)-3]...)
+			return append(b, 'Z', '"')
+		}
 		if t, ok := parseTime(v.Text); ok {
 			b = append(b, '"')
 			b = t.UTC().AppendFormat(b, "2006-01-02T15:04:05.999999Z")
@@ -84,6 +89,33 @@ func appendValue(b []byte, oid uint32, v change.Value) []byte {
 		}
 	}
 	return appendString(b, v.Text)
+}
+
+// isUTC reports whether s is a time as a session in UTC sends it, of which nothing
+// but the punctuation has to change. It leaves the last days of a month to parseTime.
+func isUTC(s string) bool {
+	const shape = "0000-00-00 00:00:00"
+	n := len(s) - 3
+	if n < len(shape) || n == len(shape)+1 || n > len(shape)+7 || s[n:] != "+00" {
+		return false
+	}
+	for i := range n {
+		switch {
+		case i > len(shape) || i < len(shape) && shape[i] == '0':
+			if s[i] < '0' || s[i] > '9' {
+				return false
+			}
+		case i == len(shape):
+			if s[i] != '.' {
+				return false
+			}
+		case s[i] != shape[i]:
+			return false
+		}
+	}
+	month, day := s[5:7], s[8:10]
+	return s[:4] >= "0001" && month >= "01" && month <= "12" && day >= "01" && day <= "28" &&
+		s[11:13] <= "23" && s[14:16] <= "59" && s[17:19] <= "59" && (n == len(shape) || s[n-1] != '0')
 }
 
 // parseTime reads the ISO form of a timestamptz, whatever the session's zone.
