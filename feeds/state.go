@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"carbond/feeds/internal/fetch"
+	"carbond/store/durable"
 )
 
 // stateFormat is the number of the state file's format. A file with another
@@ -126,38 +127,14 @@ func setAside(path string, cause error, log *slog.Logger) {
 	log.Warn("feed state damaged, set aside and starting without it", "path", path, "aside", aside, "error", cause)
 }
 
-// writeFile replaces the file at path in one step: after a crash there is the
-// old or the new content, never a part.
-func writeFile(path string, data []byte) (err error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return fmt.Errorf("save feed state: %w", err)
-	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("save feed state: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
+// writeFile replaces the file at path, with secrets such as cookies in it.
+func writeFile(path string, data []byte) error {
+	err := os.MkdirAll(filepath.Dir(path), 0o750)
 	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = durable.Replace(path, data, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("save feed state: %w", err)
-	}
-	if d, derr := os.Open(dir); derr == nil {
-		_ = d.Sync() // not every file system can
-		_ = d.Close()
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 	"strings"
 	"time"
 
-	"carbond/store/internal/boltfile"
+	"carbond/store/durable"
 	"carbond/store/internal/changelog"
 	"carbond/store/internal/group"
 )
@@ -79,7 +79,7 @@ func restore(dir string, r io.Reader, opt Options) (m *Manifest, report *Report,
 	if err := os.MkdirAll(logDir(tmp), 0o750); err != nil {
 		return nil, nil, err
 	}
-	if err := boltfile.SyncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return nil, nil, err
 	}
 	s.crash("restore.begun")
@@ -129,7 +129,7 @@ func removeUnfinished(dir string) error {
 			return err
 		}
 	}
-	if err := boltfile.SyncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return err
 	}
 	return os.RemoveAll(filepath.Join(dir, restoringName))
@@ -179,7 +179,7 @@ func unpack(tmp string, r io.Reader, crash func(string)) (*Manifest, error) {
 	if m == nil {
 		return nil, fmt.Errorf("archive has no %s: it was cut short", manifestName)
 	}
-	return m, errors.Join(m.compare(got), boltfile.SyncDir(logDir(tmp)), boltfile.SyncDir(tmp))
+	return m, errors.Join(m.compare(got), durable.SyncDir(logDir(tmp)), durable.SyncDir(tmp))
 }
 
 // checkEnd makes sure that behind an archive's end there is only padding.
@@ -346,7 +346,7 @@ func (s *Store) moveIn(tmp string) error {
 		}
 		s.crash("restore.moved")
 	}
-	if err := boltfile.SyncDir(s.dir); err != nil {
+	if err := durable.SyncDir(s.dir); err != nil {
 		return err
 	}
 	s.crash("restore.named")

@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carbond/store/change"
-	"carbond/store/internal/boltfile"
+	"carbond/store/durable"
 	"carbond/store/internal/changelog"
 	"carbond/store/internal/checkpoint"
 	"carbond/store/internal/group"
@@ -154,10 +154,10 @@ func (s *Store) syncNames() error {
 	if s.opt.NoSync {
 		return nil
 	}
-	err := errors.Join(boltfile.SyncDir(logDir(s.dir)), boltfile.SyncDir(s.dir))
+	err := errors.Join(durable.SyncDir(logDir(s.dir)), durable.SyncDir(s.dir))
 	if err == nil {
 		// The folder above may be closed to us; then it is not ours to sync.
-		if err = boltfile.SyncDir(filepath.Dir(s.dir)); errors.Is(err, os.ErrPermission) {
+		if err = durable.SyncDir(filepath.Dir(s.dir)); errors.Is(err, os.ErrPermission) {
 			err = nil
 		}
 	}

@@ -23,9 +23,10 @@ const module = "../.."
 var arrows = map[string][]string{
 	"store/change":                  {},
 	"store":                         {"store"},
-	"replicate":                     {"store/change", "replicate"},
+	"store/durable":                 {},
+	"replicate":                     {"store/change", "store/durable", "replicate"},
 	"rpc":                           {"store/change", "proto/carbon", "rpc"},
-	"feeds":                         {"store/change", "feeds"},
+	"feeds":                         {"store/change", "store/durable", "feeds"},
 	"proto":                         {},
 	"cmd":                           {"*"},
 	"cmd/carbond/internal":          {},

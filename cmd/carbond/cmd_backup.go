@@ -13,6 +13,7 @@ import (
 
 	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
+	"carbond/store/durable"
 )
 
 func cmdBackup(a *app) *cobra.Command {
@@ -68,10 +69,7 @@ func backup(a *app, ctx context.Context, api pb.ChangelogServiceClient, path str
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return client.Output(fmt.Errorf("write the backup: %w", err))
 	}
-	if err := os.Rename(part, path); err != nil {
-		return client.Output(fmt.Errorf("name the backup: %w", err))
-	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := durable.Rename(part, path); err != nil {
 		return client.Output(fmt.Errorf("name the backup: %w", err))
 	}
 	_, err = fmt.Fprintf(a.out, "wrote %s: %s in %v\n", path, client.Bytes(n), time.Since(began).Round(time.Millisecond))
@@ -104,13 +102,4 @@ func receive(a *app, ctx context.Context, api pb.ChangelogServiceClient, w io.Wr
 		}
 		show.Update(0, n)
 	}
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -26,6 +26,7 @@ import (
 
 	"carbond/replicate/internal/catalog"
 	"carbond/store/change"
+	"carbond/store/durable"
 )
 
 // Note is what the file holds.
@@ -217,7 +218,7 @@ func (f *File) write(n Note) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(f.path, append(b, '\n')); err != nil {
+	if err := durable.Replace(f.path, append(b, '\n'), 0o640); err != nil {
 		return err
 	}
 	if !f.old {
@@ -234,28 +235,4 @@ func (f *File) write(n Note) error {
 
 func sum(b []byte) string {
 	return fmt.Sprintf("%08x", crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
-}
-
-// replaceFile makes b the durable content of path, whole or not at all.
-func replaceFile(path string, b []byte) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"carbond/store/change"
+	"carbond/store/durable"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -63,8 +64,8 @@ func (f *File) Rename(path string) error {
 	if err := os.Rename(f.path, path); err != nil {
 		return err
 	}
-	f.path = path
-	return SyncDir(filepath.Dir(path))
+	f.path = path // has the name, whether it lasts or not
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // Remove takes a file away for good. It may be gone already.
@@ -72,20 +73,7 @@ func Remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
-}
-
-// SyncDir makes the names in a directory durable.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync directory %s: %w", dir, err)
-	}
-	return nil
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // Compact rewrites the file without what is free in it, in commits of about
@@ -118,7 +106,7 @@ func (f *File) Compact(batch int64) error {
 	}
 	old := f.db
 	f.db, f.exit = to.db, to.exit
-	return errors.Join(old.Close(), SyncDir(filepath.Dir(f.path)))
+	return errors.Join(old.Close(), durable.SyncDir(filepath.Dir(f.path)))
 }
 
 func (o Options) fault(point string) error {

@@ -9,6 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"carbond/store/change"
+	"carbond/store/durable"
 	"carbond/store/internal/boltfile"
 )
 
@@ -185,7 +186,7 @@ func (l *Log) replace(s *segment, tmp string) error {
 	if err := os.Rename(tmp, s.path); err != nil {
 		return fmt.Errorf("compress: %w", err)
 	}
-	if err := boltfile.SyncDir(l.dir); err != nil {
+	if err := durable.SyncDir(l.dir); err != nil {
 		return err
 	}
 	l.opt.crash("compress.named")

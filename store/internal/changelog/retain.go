@@ -10,7 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"carbond/store/change"
-	"carbond/store/internal/boltfile"
+	"carbond/store/durable"
 )
 
 // Segment describes one file, for retention and listings.
@@ -54,7 +54,7 @@ func (l *Log) DropOldest() error {
 	if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("drop segment: %w", err)
 	}
-	err = boltfile.SyncDir(l.dir)
+	err = durable.SyncDir(l.dir)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.segments = l.segments[1:]

@@ -6,6 +6,7 @@ import (
 
 	"carbond/store"
 	"carbond/store/change"
+	"carbond/store/durable"
 )
 
 // file is one open view file.
@@ -23,7 +24,7 @@ func (d *dir) open(st *state) error {
 			return err
 		}
 	}
-	return d.syncSelf()
+	return durable.SyncDir(d.path)
 }
 
 func (d *dir) openFile(v change.View, size int64) error {
@@ -144,7 +145,7 @@ func (d *dir) rotate(st *state, limit int64) (n int, err error) {
 		}
 		full = append(full, v)
 	}
-	if err := d.syncSelf(); err != nil {
+	if err := durable.SyncDir(d.path); err != nil {
 		return 0, err
 	}
 	for _, v := range full {
@@ -153,7 +154,7 @@ func (d *dir) rotate(st *state, limit int64) (n int, err error) {
 		}
 		st.Files[v] = place{Number: st.Files[v].Number + 1}
 	}
-	return len(full), d.syncSelf()
+	return len(full), durable.SyncDir(d.path)
 }
 
 // prune removes the oldest rotated files beyond keep.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"carbond/store/change"
+	"carbond/store/durable"
 )
 
 const (
@@ -229,7 +230,7 @@ func (d *dir) retire(st *state) error {
 		}
 		st.Files[v] = place{Number: p.Number + 1}
 	}
-	if err := d.syncSelf(); err != nil {
+	if err := durable.SyncDir(d.path); err != nil {
 		return err
 	}
 	st.Phase, st.Offset, st.Mark = phaseFill, 0, ""
@@ -243,39 +244,16 @@ func (d *dir) save(st state) error {
 	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(d.path, stateName+".tmp")
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
+	path := filepath.Join(d.path, stateName)
+	err = durable.Write(path+".tmp", append(b, '\n'), 0o640)
 	d.crash("state written")
 	if err == nil {
-		err = os.Rename(tmp, filepath.Join(d.path, stateName))
-	}
-	if err == nil {
-		err = d.syncSelf()
+		err = durable.Rename(path+".tmp", path)
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Join(d.path, stateName), err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	d.crash("state saved")
 	d.phase = st.Phase
 	return nil
-}
-
-// syncSelf makes names durable.
-func (d *dir) syncSelf() error {
-	f, err := os.Open(d.path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }
