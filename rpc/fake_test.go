@@ -15,6 +15,8 @@ import (
 // data is a snapshot made of sorted slices, by the simplest rules that are
 // right. It counts how often rows were asked for.
 type data struct {
+	change.ViewSnapshot // nil: what no test of this package asks for
+
 	offset   change.Offset
 	lsn      change.LSN
 	projects []change.ProjectDetail

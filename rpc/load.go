@@ -113,11 +113,15 @@ const maxScratch = 4 << 20
 // snapshot encodes from a snapshot.
 func (e *encoder) snapshot(snap change.ViewSnapshot) {
 	view := e.list.view.Def()
+	if e.sel.archive != nil {
+		e.news(snap)
+		return
+	}
 	from := e.from()
 	if e.sel.order != nil {
 		from = ""
 	}
-	rows := matching(change.Rows(snap, e.list.view, e.sel.filter, from), e.sel.match)
+	rows := e.matching(change.Rows(snap, e.list.view, e.sel.filter, from))
 	if e.sel.order != nil {
 		e.sorted(rows, view.Clone)
 		return
@@ -137,14 +141,38 @@ func (e *encoder) snapshot(snap change.ViewSnapshot) {
 	}
 }
 
-// matching leaves out rows.
-func matching(rows iter.Seq[any], match func(any) bool) iter.Seq[any] {
-	if match == nil {
+// news encodes a page of all news.
+func (e *encoder) news(snap change.ViewSnapshot) {
+	n := 0
+	for place, item := range snap.Archive(e.sel.filter, e.page.after, e.sel.archive.since, e.sel.archive.until) {
+		if n++; n%1024 == 0 && e.ctx.Err() != nil {
+			e.err = e.ctx.Err()
+			return
+		}
+		if e.sel.match != nil && !e.sel.match(&item) {
+			continue
+		}
+		if !e.room() {
+			return
+		}
+		e.add(&change.NewsItems.ViewDef, &item)
+		e.last = place
+	}
+}
+
+// matching leaves out rows that were not asked for.
+func (e *encoder) matching(rows iter.Seq[any]) iter.Seq[any] {
+	if e.sel.match == nil {
 		return rows
 	}
 	return func(yield func(any) bool) {
+		n := 0
 		for row := range rows {
-			if match(row) && !yield(row) {
+			if n++; n%1024 == 0 && e.ctx.Err() != nil {
+				e.err = e.ctx.Err()
+				return
+			}
+			if e.sel.match(row) && !yield(row) {
 				return
 			}
 		}

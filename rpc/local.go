@@ -12,8 +12,11 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	pb "carbond/proto/carbon"
 	"carbond/rpc/internal/admission"
+	"carbond/rpc/internal/watch"
 	"carbond/rpc/rpcerr"
+	"carbond/store/change"
 )
 
 // local calls the services of a server without a network. Calls pass the same
@@ -39,6 +42,9 @@ func AsCaller(ctx context.Context, p *peer.Peer, token string, trusted bool, md 
 	}
 	return ctx
 }
+
+// NewHeaders returns the reply headers of a call to Local, which grpc.Header gave.
+func NewHeaders(md metadata.MD) *Headers { return &Headers{md: md} }
 
 // Headers are the reply headers of a local call.
 type Headers struct {
@@ -171,15 +177,32 @@ func (s *Server) call(ctx context.Context, method string, h *Headers, f func(con
 // Stream makes a call that streams from the server. send gets each message, as the
 // handler gave it, and must not change it.
 func (s *Server) Stream(ctx context.Context, method string, req proto.Message, send func(m any) error) error {
+	m, ok := s.registry.stream[method]
+	if !ok {
+		return status.Error(codes.Unimplemented, "no service has "+method)
+	}
+	return s.streaming(ctx, method, m, req, send)
+}
+
+// Watch is a Watch call whose messages are events of text/event-stream. view is one of
+// the views, token a resume token or "".
+func (s *Server) Watch(ctx context.Context, view change.View, filter, token string, send func(event []byte) error) error {
+	method := map[change.View]string{
+		change.ViewProjects: pb.CarbonService_WatchProjects_FullMethodName, change.ViewNews: pb.CarbonService_WatchNews_FullMethodName,
+		change.ViewFinance: pb.CarbonService_WatchFinanceData_FullMethodName,
+	}[view]
+	m := streamMethod{handler: func(_ any, ss grpc.ServerStream) error {
+		return s.core.watches.Text().Serve(ss, watch.Query{View: view, Filter: filter, Token: token})
+	}}
+	return s.streaming(ctx, method, m, nil, func(m any) error { return send(m.([]byte)) })
+}
+
+func (s *Server) streaming(ctx context.Context, method string, m streamMethod, req proto.Message, send func(m any) error) error {
 	leave, err := s.enter()
 	if err != nil {
 		return err
 	}
 	defer leave()
-	m, ok := s.registry.stream[method]
-	if !ok {
-		return status.Error(codes.Unimplemented, "no service has "+method)
-	}
 	ctx = grpc.NewContextWithServerTransportStream(ctx, transport{method, &Headers{}})
 	ss := &localStream{ctx: ctx, req: req, send: send}
 	return s.guard.stream(m.impl, ss, &grpc.StreamServerInfo{FullMethod: method, IsServerStream: true}, m.handler)

@@ -39,6 +39,9 @@ func (c *core) checkPage(l list, sel *selection, size int32, token string, at as
 	if sel.order != nil && size == 0 {
 		pg.size = c.opt.MaxPageSize // sorting holds what it answers
 	}
+	if sel.archive != nil && size == 0 {
+		pg.size = change.NewsLimit
+	}
 	if at.set() {
 		pg.scope = at.scope()
 	}
@@ -49,14 +52,15 @@ func (c *core) checkPage(l list, sel *selection, size int32, token string, at as
 	if err == nil && at.set() {
 		pg.version, body, err = cutVersion(body)
 	}
-	if err == nil && l.view == change.ViewNews {
+	marked := l.view == change.ViewNews && sel.archive == nil
+	if err == nil && marked {
 		pg.mark, err = decodeMark(body)
 	}
 	if err != nil {
 		return page{}, rpcerr.BadField("page_token", err.Error())
 	}
 	pg.resume = true
-	if l.view != change.ViewNews {
+	if !marked {
 		pg.after = string(body)
 	}
 	return pg, nil

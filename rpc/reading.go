@@ -247,13 +247,20 @@ func (s *Server) Detail(ctx context.Context, q *pb.ProjectDetailQuery, f form.Fo
 		} else {
 			raw = f.AppendRow(f.AppendHead(raw, view.Fields), view, d, 0)
 		}
-		sum := sha256.Sum256(append(raw, e...))
-		out.ETag = `"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"`
-		out.Unchanged = has(out.ETag)
-		out.text = &form.Text{Raw: raw}
+		out = NewListing(raw, f, e, "", out.Headers, has)
 		return nil
 	})
 	return out, err
+}
+
+// NewListing makes a listing of an answer that was encoded elsewhere. Equal bytes have
+// the same ETag.
+func NewListing(raw []byte, f form.Form, e form.Encoding, next string, h *Headers, has func(etag string) bool) *Listing {
+	sum := sha256.Sum256(append(slices.Clip(raw), e...))
+	l := &Listing{ContentType: f.ContentType(), Next: next, Headers: h, text: &form.Text{Raw: raw}}
+	l.ETag = `"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"`
+	l.Unchanged = has(l.ETag)
+	return l
 }
 
 // etag names an answer: equal ones mean equal bytes. It is made of the history, the

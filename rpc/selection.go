@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -23,7 +24,12 @@ type selection struct {
 	rest  string
 	match func(row any) bool // nil for all
 	order *order             // nil for that of the view
+	// archive is set for all news, in place of the newest.
+	archive *archive
 }
+
+// archive bounds news in time; zero times are no bound.
+type archive struct{ since, until time.Time }
 
 // key tells the selection from every other of the view. No text has a NUL.
 func (s *selection) key() string {
@@ -152,6 +158,7 @@ func selectionOf(l list, q proto.Message) (selection, error) {
 		s.project(q)
 	case *pb.NewsQuery:
 		s.filter = q.Source
+		s.news(q)
 	case *pb.FinanceQuery:
 		s.filter = q.Ticker
 	}
@@ -187,6 +194,31 @@ func (s *selector) project(q *pb.ProjectQuery) {
 	if q.Order != "" {
 		s.note("order", q.Order)
 		s.sort(q.Order)
+	}
+}
+
+func (s *selector) news(q *pb.NewsQuery) {
+	s.words(q.Q, "title", "summary", "source")
+	if !q.Archive {
+		if q.Since != "" || q.Until != "" {
+			s.err = rpcerr.BadField("since", "and until need archive")
+		}
+		return
+	}
+	s.note("archive", q.Since+" "+q.Until)
+	s.archive = &archive{}
+	for _, bound := range []struct {
+		field, text string
+		to          *time.Time
+	}{{"since", q.Since, &s.archive.since}, {"until", q.Until, &s.archive.until}} {
+		if bound.text == "" {
+			continue
+		}
+		t, err := time.Parse(time.RFC3339Nano, bound.text)
+		if err != nil && s.err == nil {
+			s.err = rpcerr.BadField(bound.field, "is not a time like 2024-01-31T12:00:00Z")
+		}
+		*bound.to = t
 	}
 }
 

@@ -57,6 +57,19 @@ func (s *Snapshot) Quotes(ticker, after string) iter.Seq[change.Quote] {
 // Project returns all that is known of one project.
 func (s *Snapshot) Project(id string) (change.ProjectDetail, bool) { return s.state.Project(id) }
 
+// Archive yields all news of a source, newest first: see change.ViewSnapshot.
+func (s *Snapshot) Archive(source, after string, since, until time.Time) iter.Seq2[string, change.NewsItem] {
+	return s.state.Archive(source, after, since, until)
+}
+
+// Prices yields the rows of a ticker in the order of time.
+func (s *Snapshot) Prices(ticker string, from, to int64) iter.Seq[change.Quote] {
+	return s.state.Prices(ticker, from, to)
+}
+
+// Totals yields the totals by one of change.Groupings.
+func (s *Snapshot) Totals(by string) iter.Seq[change.Total] { return s.state.Totals(by) }
+
 // Rows returns the number of stored rows of a source table.
 func (s *Snapshot) Rows(table string) int {
 	t, ok := view.TableOf(table)

@@ -103,6 +103,134 @@ func (WatchKind) EnumDescriptor() ([]byte, []int) {
 	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{0}
 }
 
+// TotalsGroup says what totals are by.
+type TotalsGroup int32
+
+const (
+	TotalsGroup_TOTALS_GROUP_UNSPECIFIED TotalsGroup = 0
+	// Of all projects together.
+	TotalsGroup_TOTALS_GROUP_ALL     TotalsGroup = 1
+	TotalsGroup_TOTALS_GROUP_COUNTRY TotalsGroup = 2
+	TotalsGroup_TOTALS_GROUP_STATUS  TotalsGroup = 3
+	TotalsGroup_TOTALS_GROUP_VINTAGE TotalsGroup = 4
+	// Project type.
+	TotalsGroup_TOTALS_GROUP_TYPE        TotalsGroup = 5
+	TotalsGroup_TOTALS_GROUP_REGISTRY    TotalsGroup = 6
+	TotalsGroup_TOTALS_GROUP_METHODOLOGY TotalsGroup = 7
+	// Source of news.
+	TotalsGroup_TOTALS_GROUP_SOURCE TotalsGroup = 8
+)
+
+// Enum value maps for TotalsGroup.
+var (
+	TotalsGroup_name = map[int32]string{
+		0: "TOTALS_GROUP_UNSPECIFIED",
+		1: "TOTALS_GROUP_ALL",
+		2: "TOTALS_GROUP_COUNTRY",
+		3: "TOTALS_GROUP_STATUS",
+		4: "TOTALS_GROUP_VINTAGE",
+		5: "TOTALS_GROUP_TYPE",
+		6: "TOTALS_GROUP_REGISTRY",
+		7: "TOTALS_GROUP_METHODOLOGY",
+		8: "TOTALS_GROUP_SOURCE",
+	}
+	TotalsGroup_value = map[string]int32{
+		"TOTALS_GROUP_UNSPECIFIED": 0,
+		"TOTALS_GROUP_ALL":         1,
+		"TOTALS_GROUP_COUNTRY":     2,
+		"TOTALS_GROUP_STATUS":      3,
+		"TOTALS_GROUP_VINTAGE":     4,
+		"TOTALS_GROUP_TYPE":        5,
+		"TOTALS_GROUP_REGISTRY":    6,
+		"TOTALS_GROUP_METHODOLOGY": 7,
+		"TOTALS_GROUP_SOURCE":      8,
+	}
+)
+
+func (x TotalsGroup) Enum() *TotalsGroup {
+	p := new(TotalsGroup)
+	*p = x
+	return p
+}
+
+func (x TotalsGroup) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TotalsGroup) Descriptor() protoreflect.EnumDescriptor {
+	return file_carbon_carbon_service_proto_enumTypes[1].Descriptor()
+}
+
+func (TotalsGroup) Type() protoreflect.EnumType {
+	return &file_carbon_carbon_service_proto_enumTypes[1]
+}
+
+func (x TotalsGroup) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TotalsGroup.Descriptor instead.
+func (TotalsGroup) EnumDescriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{1}
+}
+
+// PriceBucket is the span of time that rows are put together in.
+type PriceBucket int32
+
+const (
+	// Each row for itself.
+	PriceBucket_PRICE_BUCKET_UNSPECIFIED PriceBucket = 0
+	PriceBucket_PRICE_BUCKET_RAW         PriceBucket = 1
+	PriceBucket_PRICE_BUCKET_1M          PriceBucket = 2
+	PriceBucket_PRICE_BUCKET_1H          PriceBucket = 3
+	PriceBucket_PRICE_BUCKET_1D          PriceBucket = 4
+)
+
+// Enum value maps for PriceBucket.
+var (
+	PriceBucket_name = map[int32]string{
+		0: "PRICE_BUCKET_UNSPECIFIED",
+		1: "PRICE_BUCKET_RAW",
+		2: "PRICE_BUCKET_1M",
+		3: "PRICE_BUCKET_1H",
+		4: "PRICE_BUCKET_1D",
+	}
+	PriceBucket_value = map[string]int32{
+		"PRICE_BUCKET_UNSPECIFIED": 0,
+		"PRICE_BUCKET_RAW":         1,
+		"PRICE_BUCKET_1M":          2,
+		"PRICE_BUCKET_1H":          3,
+		"PRICE_BUCKET_1D":          4,
+	}
+)
+
+func (x PriceBucket) Enum() *PriceBucket {
+	p := new(PriceBucket)
+	*p = x
+	return p
+}
+
+func (x PriceBucket) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PriceBucket) Descriptor() protoreflect.EnumDescriptor {
+	return file_carbon_carbon_service_proto_enumTypes[2].Descriptor()
+}
+
+func (PriceBucket) Type() protoreflect.EnumType {
+	return &file_carbon_carbon_service_proto_enumTypes[2]
+}
+
+func (x PriceBucket) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PriceBucket.Descriptor instead.
+func (PriceBucket) EnumDescriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{2}
+}
+
 // WatchHead is what every message of a Watch stream begins with.
 type WatchHead struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1005,7 +1133,17 @@ type NewsQuery struct {
 	// (with an ErrorInfo that names the oldest offset) when retention passed it.
 	AsOfOffset uint64 `protobuf:"varint,18,opt,name=as_of_offset,json=asOfOffset,proto3" json:"as_of_offset,omitempty"`
 	// Answer as of a time, RFC 3339; empty means now. Not with as_of_offset.
-	AsOfTime      string `protobuf:"bytes,19,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
+	AsOfTime string `protobuf:"bytes,19,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
+	// All items that the table has, newest first, not the newest 100 alone. A page has
+	// at most 10,000 of them, 100 where page_size is 0.
+	Archive bool `protobuf:"varint,20,opt,name=archive,proto3" json:"archive,omitempty"`
+	// Words, without regard to case and accents: each must be in the title, summary or
+	// source.
+	Q string `protobuf:"bytes,21,opt,name=q,proto3" json:"q,omitempty"`
+	// Published at this time or later, RFC 3339. Needs archive.
+	Since string `protobuf:"bytes,22,opt,name=since,proto3" json:"since,omitempty"`
+	// Published before this time, RFC 3339. Needs archive.
+	Until         string `protobuf:"bytes,23,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1071,6 +1209,34 @@ func (x *NewsQuery) GetAsOfOffset() uint64 {
 func (x *NewsQuery) GetAsOfTime() string {
 	if x != nil {
 		return x.AsOfTime
+	}
+	return ""
+}
+
+func (x *NewsQuery) GetArchive() bool {
+	if x != nil {
+		return x.Archive
+	}
+	return false
+}
+
+func (x *NewsQuery) GetQ() string {
+	if x != nil {
+		return x.Q
+	}
+	return ""
+}
+
+func (x *NewsQuery) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+func (x *NewsQuery) GetUntil() string {
+	if x != nil {
+		return x.Until
 	}
 	return ""
 }
@@ -1687,6 +1853,677 @@ func (x *ProjectDetailResponse) GetProject() *ProjectDetail {
 	return nil
 }
 
+// GetTotalsRequest says which totals.
+type GetTotalsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default country.
+	By TotalsGroup `protobuf:"varint,1,opt,name=by,proto3,enum=carbon.TotalsGroup" json:"by,omitempty"`
+	// As in ProjectQuery.
+	AsOfOffset uint64 `protobuf:"varint,18,opt,name=as_of_offset,json=asOfOffset,proto3" json:"as_of_offset,omitempty"`
+	// As in ProjectQuery.
+	AsOfTime      string `protobuf:"bytes,19,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTotalsRequest) Reset() {
+	*x = GetTotalsRequest{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTotalsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTotalsRequest) ProtoMessage() {}
+
+func (x *GetTotalsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTotalsRequest.ProtoReflect.Descriptor instead.
+func (*GetTotalsRequest) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GetTotalsRequest) GetBy() TotalsGroup {
+	if x != nil {
+		return x.By
+	}
+	return TotalsGroup_TOTALS_GROUP_UNSPECIFIED
+}
+
+func (x *GetTotalsRequest) GetAsOfOffset() uint64 {
+	if x != nil {
+		return x.AsOfOffset
+	}
+	return 0
+}
+
+func (x *GetTotalsRequest) GetAsOfTime() string {
+	if x != nil {
+		return x.AsOfTime
+	}
+	return ""
+}
+
+// Total is what a group comes to.
+type Total struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its value, "" for rows without one.
+	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// Projects of the group.
+	Projects int64 `protobuf:"varint,2,opt,name=projects,proto3" json:"projects,omitempty"`
+	// Sum of their supply in tonnes of CO2 equivalent: the exact sum, rounded once.
+	// Values that are no finite number are counted below, and not in the sum.
+	Supply float64 `protobuf:"fixed64,3,opt,name=supply,proto3" json:"supply,omitempty"`
+	// Projects whose supply is not known, and those for which it is no finite number.
+	SupplyUnknown  int64 `protobuf:"varint,4,opt,name=supply_unknown,json=supplyUnknown,proto3" json:"supply_unknown,omitempty"`
+	SupplyNan      int64 `protobuf:"varint,5,opt,name=supply_nan,json=supplyNan,proto3" json:"supply_nan,omitempty"`
+	SupplyInfinite int64 `protobuf:"varint,6,opt,name=supply_infinite,json=supplyInfinite,proto3" json:"supply_infinite,omitempty"`
+	// News items of the group, where it is a source.
+	News          int64 `protobuf:"varint,7,opt,name=news,proto3" json:"news,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Total) Reset() {
+	*x = Total{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Total) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Total) ProtoMessage() {}
+
+func (x *Total) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Total.ProtoReflect.Descriptor instead.
+func (*Total) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Total) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *Total) GetProjects() int64 {
+	if x != nil {
+		return x.Projects
+	}
+	return 0
+}
+
+func (x *Total) GetSupply() float64 {
+	if x != nil {
+		return x.Supply
+	}
+	return 0
+}
+
+func (x *Total) GetSupplyUnknown() int64 {
+	if x != nil {
+		return x.SupplyUnknown
+	}
+	return 0
+}
+
+func (x *Total) GetSupplyNan() int64 {
+	if x != nil {
+		return x.SupplyNan
+	}
+	return 0
+}
+
+func (x *Total) GetSupplyInfinite() int64 {
+	if x != nil {
+		return x.SupplyInfinite
+	}
+	return 0
+}
+
+func (x *Total) GetNews() int64 {
+	if x != nil {
+		return x.News
+	}
+	return 0
+}
+
+// GetTotalsResponse holds totals.
+type GetTotalsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Items         []*Total               `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTotalsResponse) Reset() {
+	*x = GetTotalsResponse{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTotalsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTotalsResponse) ProtoMessage() {}
+
+func (x *GetTotalsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTotalsResponse.ProtoReflect.Descriptor instead.
+func (*GetTotalsResponse) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetTotalsResponse) GetItems() []*Total {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+// GetPriceHistoryRequest selects rows of a ticker.
+type GetPriceHistoryRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Ticker string                 `protobuf:"bytes,1,opt,name=ticker,proto3" json:"ticker,omitempty"`
+	// From this time on, RFC 3339 or Unix seconds; empty means the first row.
+	From string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Before this time; empty means the last row.
+	To     string      `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	Bucket PriceBucket `protobuf:"varint,4,opt,name=bucket,proto3,enum=carbon.PriceBucket" json:"bucket,omitempty"`
+	// At most 10,000 items are answered at a time; 0 means that.
+	PageSize int32 `protobuf:"varint,16,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// As in ProjectQuery.
+	PageToken     string `protobuf:"bytes,17,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPriceHistoryRequest) Reset() {
+	*x = GetPriceHistoryRequest{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPriceHistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPriceHistoryRequest) ProtoMessage() {}
+
+func (x *GetPriceHistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPriceHistoryRequest.ProtoReflect.Descriptor instead.
+func (*GetPriceHistoryRequest) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *GetPriceHistoryRequest) GetTicker() string {
+	if x != nil {
+		return x.Ticker
+	}
+	return ""
+}
+
+func (x *GetPriceHistoryRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *GetPriceHistoryRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *GetPriceHistoryRequest) GetBucket() PriceBucket {
+	if x != nil {
+		return x.Bucket
+	}
+	return PriceBucket_PRICE_BUCKET_UNSPECIFIED
+}
+
+func (x *GetPriceHistoryRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetPriceHistoryRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// PricePoint is one row of a ticker, or what the rows of a bucket come to. A bucket
+// without rows is left out. NaN prices count as rows, and are neither high nor low.
+type PricePoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unix seconds: of the row, or the begin of the bucket in UTC.
+	Timestamp int64   `protobuf:"varint,1,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	Open      float64 `protobuf:"fixed64,2,opt,name=open,proto3" json:"open,omitempty"`
+	High      float64 `protobuf:"fixed64,3,opt,name=high,proto3" json:"high,omitempty"`
+	Low       float64 `protobuf:"fixed64,4,opt,name=low,proto3" json:"low,omitempty"`
+	Close     float64 `protobuf:"fixed64,5,opt,name=close,proto3" json:"close,omitempty"`
+	// Volume of the last row: sources give that of the day so far.
+	Volume int64 `protobuf:"varint,6,opt,name=volume,proto3" json:"volume,omitempty"`
+	// Rows.
+	Count         int32 `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PricePoint) Reset() {
+	*x = PricePoint{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PricePoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PricePoint) ProtoMessage() {}
+
+func (x *PricePoint) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PricePoint.ProtoReflect.Descriptor instead.
+func (*PricePoint) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *PricePoint) GetTimestamp() int64 {
+	if x != nil {
+		return x.Timestamp
+	}
+	return 0
+}
+
+func (x *PricePoint) GetOpen() float64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *PricePoint) GetHigh() float64 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
+func (x *PricePoint) GetLow() float64 {
+	if x != nil {
+		return x.Low
+	}
+	return 0
+}
+
+func (x *PricePoint) GetClose() float64 {
+	if x != nil {
+		return x.Close
+	}
+	return 0
+}
+
+func (x *PricePoint) GetVolume() int64 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *PricePoint) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// GetPriceHistoryResponse holds points in the order of time.
+type GetPriceHistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Items []*PricePoint          `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// Set when there is more.
+	NextPageToken string `protobuf:"bytes,16,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPriceHistoryResponse) Reset() {
+	*x = GetPriceHistoryResponse{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPriceHistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPriceHistoryResponse) ProtoMessage() {}
+
+func (x *GetPriceHistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPriceHistoryResponse.ProtoReflect.Descriptor instead.
+func (*GetPriceHistoryResponse) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GetPriceHistoryResponse) GetItems() []*PricePoint {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *GetPriceHistoryResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// GetProjectHistoryRequest names a project.
+type GetProjectHistoryRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ProjectId string                 `protobuf:"bytes,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// At most 1,000 changes are answered at a time; 0 means that.
+	PageSize int32 `protobuf:"varint,16,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// As in ProjectQuery.
+	PageToken     string `protobuf:"bytes,17,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetProjectHistoryRequest) Reset() {
+	*x = GetProjectHistoryRequest{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetProjectHistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetProjectHistoryRequest) ProtoMessage() {}
+
+func (x *GetProjectHistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetProjectHistoryRequest.ProtoReflect.Descriptor instead.
+func (*GetProjectHistoryRequest) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GetProjectHistoryRequest) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *GetProjectHistoryRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetProjectHistoryRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ProjectChange is one change of a row that a project is made of.
+type ProjectChange struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Offset       uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
+	Lsn          string                 `protobuf:"bytes,2,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	CommitTimeMs int64                  `protobuf:"varint,3,opt,name=commit_time_ms,json=commitTimeMs,proto3" json:"commit_time_ms,omitempty"`
+	// Name of the topic: of verra, or of carbonmark.
+	Topic string `protobuf:"bytes,4,opt,name=topic,proto3" json:"topic,omitempty"`
+	// c, u, d, r or t, as in ChangeRecord.
+	Op string `protobuf:"bytes,5,opt,name=op,proto3" json:"op,omitempty"`
+	// The row before as a JSON object, empty for none.
+	BeforeJson []byte `protobuf:"bytes,6,opt,name=before_json,json=beforeJson,proto3" json:"before_json,omitempty"`
+	// The row after.
+	AfterJson     []byte `protobuf:"bytes,7,opt,name=after_json,json=afterJson,proto3" json:"after_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProjectChange) Reset() {
+	*x = ProjectChange{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProjectChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProjectChange) ProtoMessage() {}
+
+func (x *ProjectChange) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProjectChange.ProtoReflect.Descriptor instead.
+func (*ProjectChange) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ProjectChange) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ProjectChange) GetLsn() string {
+	if x != nil {
+		return x.Lsn
+	}
+	return ""
+}
+
+func (x *ProjectChange) GetCommitTimeMs() int64 {
+	if x != nil {
+		return x.CommitTimeMs
+	}
+	return 0
+}
+
+func (x *ProjectChange) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *ProjectChange) GetOp() string {
+	if x != nil {
+		return x.Op
+	}
+	return ""
+}
+
+func (x *ProjectChange) GetBeforeJson() []byte {
+	if x != nil {
+		return x.BeforeJson
+	}
+	return nil
+}
+
+func (x *ProjectChange) GetAfterJson() []byte {
+	if x != nil {
+		return x.AfterJson
+	}
+	return nil
+}
+
+// GetProjectHistoryResponse holds changes in commit order.
+type GetProjectHistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Items []*ProjectChange       `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// Set until the end of the changelog was reached.
+	NextPageToken string `protobuf:"bytes,16,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Oldest offset that the changelog keeps: what came before is not here.
+	OldestOffset  uint64 `protobuf:"varint,17,opt,name=oldest_offset,json=oldestOffset,proto3" json:"oldest_offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetProjectHistoryResponse) Reset() {
+	*x = GetProjectHistoryResponse{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetProjectHistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetProjectHistoryResponse) ProtoMessage() {}
+
+func (x *GetProjectHistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetProjectHistoryResponse.ProtoReflect.Descriptor instead.
+func (*GetProjectHistoryResponse) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GetProjectHistoryResponse) GetItems() []*ProjectChange {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *GetProjectHistoryResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *GetProjectHistoryResponse) GetOldestOffset() uint64 {
+	if x != nil {
+		return x.OldestOffset
+	}
+	return 0
+}
+
 var File_carbon_carbon_service_proto protoreflect.FileDescriptor
 
 const file_carbon_carbon_service_proto_rawDesc = "" +
@@ -1763,7 +2600,7 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\x06supply\x18\x06 \x01(\x01R\x06supply\"d\n" +
 	"\x0fProjectResponse\x12)\n" +
 	"\x05items\x18\x01 \x03(\v2\x13.carbon.ProjectItemR\x05items\x12&\n" +
-	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\"\x9f\x01\n" +
+	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\"\xf3\x01\n" +
 	"\tNewsQuery\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1b\n" +
 	"\tpage_size\x18\x10 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -1772,7 +2609,11 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
 	"asOfOffset\x12\x1c\n" +
 	"\n" +
-	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xe6\x01\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\x12\x18\n" +
+	"\aarchive\x18\x14 \x01(\bR\aarchive\x12\f\n" +
+	"\x01q\x18\x15 \x01(\tR\x01q\x12\x14\n" +
+	"\x05since\x18\x16 \x01(\tR\x05since\x12\x14\n" +
+	"\x05until\x18\x17 \x01(\tR\x05until\"\xe6\x01\n" +
 	"\bNewsItem\x12\x12\n" +
 	"\x04guid\x18\x01 \x01(\tR\x04guid\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x12\n" +
@@ -1827,12 +2668,85 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\x06supply\x18\b \x01(\x01R\x06supply\x12\x16\n" +
 	"\x06source\x18\t \x01(\tR\x06source\"H\n" +
 	"\x15ProjectDetailResponse\x12/\n" +
-	"\aproject\x18\x01 \x01(\v2\x15.carbon.ProjectDetailR\aproject*q\n" +
+	"\aproject\x18\x01 \x01(\v2\x15.carbon.ProjectDetailR\aproject\"w\n" +
+	"\x10GetTotalsRequest\x12#\n" +
+	"\x02by\x18\x01 \x01(\x0e2\x13.carbon.TotalsGroupR\x02by\x12 \n" +
+	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
+	"asOfOffset\x12\x1c\n" +
+	"\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xd4\x01\n" +
+	"\x05Total\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1a\n" +
+	"\bprojects\x18\x02 \x01(\x03R\bprojects\x12\x16\n" +
+	"\x06supply\x18\x03 \x01(\x01R\x06supply\x12%\n" +
+	"\x0esupply_unknown\x18\x04 \x01(\x03R\rsupplyUnknown\x12\x1d\n" +
+	"\n" +
+	"supply_nan\x18\x05 \x01(\x03R\tsupplyNan\x12'\n" +
+	"\x0fsupply_infinite\x18\x06 \x01(\x03R\x0esupplyInfinite\x12\x12\n" +
+	"\x04news\x18\a \x01(\x03R\x04news\"8\n" +
+	"\x11GetTotalsResponse\x12#\n" +
+	"\x05items\x18\x01 \x03(\v2\r.carbon.TotalR\x05items\"\xbd\x01\n" +
+	"\x16GetPriceHistoryRequest\x12\x16\n" +
+	"\x06ticker\x18\x01 \x01(\tR\x06ticker\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12+\n" +
+	"\x06bucket\x18\x04 \x01(\x0e2\x13.carbon.PriceBucketR\x06bucket\x12\x1b\n" +
+	"\tpage_size\x18\x10 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x11 \x01(\tR\tpageToken\"\xa8\x01\n" +
+	"\n" +
+	"PricePoint\x12\x1c\n" +
+	"\ttimestamp\x18\x01 \x01(\x03R\ttimestamp\x12\x12\n" +
+	"\x04open\x18\x02 \x01(\x01R\x04open\x12\x12\n" +
+	"\x04high\x18\x03 \x01(\x01R\x04high\x12\x10\n" +
+	"\x03low\x18\x04 \x01(\x01R\x03low\x12\x14\n" +
+	"\x05close\x18\x05 \x01(\x01R\x05close\x12\x16\n" +
+	"\x06volume\x18\x06 \x01(\x03R\x06volume\x12\x14\n" +
+	"\x05count\x18\a \x01(\x05R\x05count\"k\n" +
+	"\x17GetPriceHistoryResponse\x12(\n" +
+	"\x05items\x18\x01 \x03(\v2\x12.carbon.PricePointR\x05items\x12&\n" +
+	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\"u\n" +
+	"\x18GetProjectHistoryRequest\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x01 \x01(\tR\tprojectId\x12\x1b\n" +
+	"\tpage_size\x18\x10 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x11 \x01(\tR\tpageToken\"\xc5\x01\n" +
+	"\rProjectChange\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x10\n" +
+	"\x03lsn\x18\x02 \x01(\tR\x03lsn\x12$\n" +
+	"\x0ecommit_time_ms\x18\x03 \x01(\x03R\fcommitTimeMs\x12\x14\n" +
+	"\x05topic\x18\x04 \x01(\tR\x05topic\x12\x0e\n" +
+	"\x02op\x18\x05 \x01(\tR\x02op\x12\x1f\n" +
+	"\vbefore_json\x18\x06 \x01(\fR\n" +
+	"beforeJson\x12\x1d\n" +
+	"\n" +
+	"after_json\x18\a \x01(\fR\tafterJson\"\x95\x01\n" +
+	"\x19GetProjectHistoryResponse\x12+\n" +
+	"\x05items\x18\x01 \x03(\v2\x15.carbon.ProjectChangeR\x05items\x12&\n" +
+	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\x12#\n" +
+	"\roldest_offset\x18\x11 \x01(\x04R\foldestOffset*q\n" +
 	"\tWatchKind\x12\x1a\n" +
 	"\x16WATCH_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13WATCH_KIND_SNAPSHOT\x10\x01\x12\x16\n" +
 	"\x12WATCH_KIND_CHANGES\x10\x02\x12\x17\n" +
-	"\x13WATCH_KIND_PROGRESS\x10\x032\xd5\x05\n" +
+	"\x13WATCH_KIND_PROGRESS\x10\x03*\xf7\x01\n" +
+	"\vTotalsGroup\x12\x1c\n" +
+	"\x18TOTALS_GROUP_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10TOTALS_GROUP_ALL\x10\x01\x12\x18\n" +
+	"\x14TOTALS_GROUP_COUNTRY\x10\x02\x12\x17\n" +
+	"\x13TOTALS_GROUP_STATUS\x10\x03\x12\x18\n" +
+	"\x14TOTALS_GROUP_VINTAGE\x10\x04\x12\x15\n" +
+	"\x11TOTALS_GROUP_TYPE\x10\x05\x12\x19\n" +
+	"\x15TOTALS_GROUP_REGISTRY\x10\x06\x12\x1c\n" +
+	"\x18TOTALS_GROUP_METHODOLOGY\x10\a\x12\x17\n" +
+	"\x13TOTALS_GROUP_SOURCE\x10\b*\x80\x01\n" +
+	"\vPriceBucket\x12\x1c\n" +
+	"\x18PRICE_BUCKET_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10PRICE_BUCKET_RAW\x10\x01\x12\x13\n" +
+	"\x0fPRICE_BUCKET_1M\x10\x02\x12\x13\n" +
+	"\x0fPRICE_BUCKET_1H\x10\x03\x12\x13\n" +
+	"\x0fPRICE_BUCKET_1D\x10\x042\xc5\a\n" +
 	"\rCarbonService\x12<\n" +
 	"\vGetProjects\x12\x14.carbon.ProjectQuery\x1a\x17.carbon.ProjectResponse\x122\n" +
 	"\aGetNews\x12\x11.carbon.NewsQuery\x1a\x14.carbon.NewsResponse\x12?\n" +
@@ -1840,7 +2754,10 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\x10GetProjectDetail\x12\x1a.carbon.ProjectDetailQuery\x1a\x1d.carbon.ProjectDetailResponse\x12H\n" +
 	"\x17GetNonStreamingProjects\x12\x14.carbon.ProjectQuery\x1a\x17.carbon.ProjectResponse\x12>\n" +
 	"\x13GetNonStreamingNews\x12\x11.carbon.NewsQuery\x1a\x14.carbon.NewsResponse\x12K\n" +
-	"\x1aGetNonStreamingFinanceData\x12\x14.carbon.FinanceQuery\x1a\x17.carbon.FinanceResponse\x12N\n" +
+	"\x1aGetNonStreamingFinanceData\x12\x14.carbon.FinanceQuery\x1a\x17.carbon.FinanceResponse\x12@\n" +
+	"\tGetTotals\x12\x18.carbon.GetTotalsRequest\x1a\x19.carbon.GetTotalsResponse\x12R\n" +
+	"\x0fGetPriceHistory\x12\x1e.carbon.GetPriceHistoryRequest\x1a\x1f.carbon.GetPriceHistoryResponse\x12X\n" +
+	"\x11GetProjectHistory\x12 .carbon.GetProjectHistoryRequest\x1a!.carbon.GetProjectHistoryResponse\x12N\n" +
 	"\rWatchProjects\x12\x1c.carbon.WatchProjectsRequest\x1a\x1d.carbon.WatchProjectsResponse0\x01\x12B\n" +
 	"\tWatchNews\x12\x18.carbon.WatchNewsRequest\x1a\x19.carbon.WatchNewsResponse0\x01\x12W\n" +
 	"\x10WatchFinanceData\x12\x1f.carbon.WatchFinanceDataRequest\x1a .carbon.WatchFinanceDataResponse0\x01B\x1dZ\x1bcarbond/proto/carbon;carbonb\x06proto3"
@@ -1857,73 +2774,95 @@ func file_carbon_carbon_service_proto_rawDescGZIP() []byte {
 	return file_carbon_carbon_service_proto_rawDescData
 }
 
-var file_carbon_carbon_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_carbon_carbon_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_carbon_carbon_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_carbon_carbon_service_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_carbon_carbon_service_proto_goTypes = []any{
-	(WatchKind)(0),                   // 0: carbon.WatchKind
-	(*WatchHead)(nil),                // 1: carbon.WatchHead
-	(*WatchProjectsRequest)(nil),     // 2: carbon.WatchProjectsRequest
-	(*ProjectDelta)(nil),             // 3: carbon.ProjectDelta
-	(*WatchProjectsResponse)(nil),    // 4: carbon.WatchProjectsResponse
-	(*WatchNewsRequest)(nil),         // 5: carbon.WatchNewsRequest
-	(*NewsDelta)(nil),                // 6: carbon.NewsDelta
-	(*WatchNewsResponse)(nil),        // 7: carbon.WatchNewsResponse
-	(*WatchFinanceDataRequest)(nil),  // 8: carbon.WatchFinanceDataRequest
-	(*FinanceDelta)(nil),             // 9: carbon.FinanceDelta
-	(*WatchFinanceDataResponse)(nil), // 10: carbon.WatchFinanceDataResponse
-	(*ProjectQuery)(nil),             // 11: carbon.ProjectQuery
-	(*ProjectItem)(nil),              // 12: carbon.ProjectItem
-	(*ProjectResponse)(nil),          // 13: carbon.ProjectResponse
-	(*NewsQuery)(nil),                // 14: carbon.NewsQuery
-	(*NewsItem)(nil),                 // 15: carbon.NewsItem
-	(*NewsResponse)(nil),             // 16: carbon.NewsResponse
-	(*FinanceQuery)(nil),             // 17: carbon.FinanceQuery
-	(*FinanceItem)(nil),              // 18: carbon.FinanceItem
-	(*FinanceResponse)(nil),          // 19: carbon.FinanceResponse
-	(*ProjectDetailQuery)(nil),       // 20: carbon.ProjectDetailQuery
-	(*ProjectDetail)(nil),            // 21: carbon.ProjectDetail
-	(*ProjectDetailResponse)(nil),    // 22: carbon.ProjectDetailResponse
+	(WatchKind)(0),                    // 0: carbon.WatchKind
+	(TotalsGroup)(0),                  // 1: carbon.TotalsGroup
+	(PriceBucket)(0),                  // 2: carbon.PriceBucket
+	(*WatchHead)(nil),                 // 3: carbon.WatchHead
+	(*WatchProjectsRequest)(nil),      // 4: carbon.WatchProjectsRequest
+	(*ProjectDelta)(nil),              // 5: carbon.ProjectDelta
+	(*WatchProjectsResponse)(nil),     // 6: carbon.WatchProjectsResponse
+	(*WatchNewsRequest)(nil),          // 7: carbon.WatchNewsRequest
+	(*NewsDelta)(nil),                 // 8: carbon.NewsDelta
+	(*WatchNewsResponse)(nil),         // 9: carbon.WatchNewsResponse
+	(*WatchFinanceDataRequest)(nil),   // 10: carbon.WatchFinanceDataRequest
+	(*FinanceDelta)(nil),              // 11: carbon.FinanceDelta
+	(*WatchFinanceDataResponse)(nil),  // 12: carbon.WatchFinanceDataResponse
+	(*ProjectQuery)(nil),              // 13: carbon.ProjectQuery
+	(*ProjectItem)(nil),               // 14: carbon.ProjectItem
+	(*ProjectResponse)(nil),           // 15: carbon.ProjectResponse
+	(*NewsQuery)(nil),                 // 16: carbon.NewsQuery
+	(*NewsItem)(nil),                  // 17: carbon.NewsItem
+	(*NewsResponse)(nil),              // 18: carbon.NewsResponse
+	(*FinanceQuery)(nil),              // 19: carbon.FinanceQuery
+	(*FinanceItem)(nil),               // 20: carbon.FinanceItem
+	(*FinanceResponse)(nil),           // 21: carbon.FinanceResponse
+	(*ProjectDetailQuery)(nil),        // 22: carbon.ProjectDetailQuery
+	(*ProjectDetail)(nil),             // 23: carbon.ProjectDetail
+	(*ProjectDetailResponse)(nil),     // 24: carbon.ProjectDetailResponse
+	(*GetTotalsRequest)(nil),          // 25: carbon.GetTotalsRequest
+	(*Total)(nil),                     // 26: carbon.Total
+	(*GetTotalsResponse)(nil),         // 27: carbon.GetTotalsResponse
+	(*GetPriceHistoryRequest)(nil),    // 28: carbon.GetPriceHistoryRequest
+	(*PricePoint)(nil),                // 29: carbon.PricePoint
+	(*GetPriceHistoryResponse)(nil),   // 30: carbon.GetPriceHistoryResponse
+	(*GetProjectHistoryRequest)(nil),  // 31: carbon.GetProjectHistoryRequest
+	(*ProjectChange)(nil),             // 32: carbon.ProjectChange
+	(*GetProjectHistoryResponse)(nil), // 33: carbon.GetProjectHistoryResponse
 }
 var file_carbon_carbon_service_proto_depIdxs = []int32{
 	0,  // 0: carbon.WatchHead.kind:type_name -> carbon.WatchKind
-	12, // 1: carbon.ProjectDelta.item:type_name -> carbon.ProjectItem
-	1,  // 2: carbon.WatchProjectsResponse.head:type_name -> carbon.WatchHead
-	3,  // 3: carbon.WatchProjectsResponse.deltas:type_name -> carbon.ProjectDelta
-	15, // 4: carbon.NewsDelta.item:type_name -> carbon.NewsItem
-	1,  // 5: carbon.WatchNewsResponse.head:type_name -> carbon.WatchHead
-	6,  // 6: carbon.WatchNewsResponse.deltas:type_name -> carbon.NewsDelta
-	18, // 7: carbon.FinanceDelta.item:type_name -> carbon.FinanceItem
-	1,  // 8: carbon.WatchFinanceDataResponse.head:type_name -> carbon.WatchHead
-	9,  // 9: carbon.WatchFinanceDataResponse.deltas:type_name -> carbon.FinanceDelta
-	12, // 10: carbon.ProjectResponse.items:type_name -> carbon.ProjectItem
-	15, // 11: carbon.NewsResponse.items:type_name -> carbon.NewsItem
-	18, // 12: carbon.FinanceResponse.items:type_name -> carbon.FinanceItem
-	21, // 13: carbon.ProjectDetailResponse.project:type_name -> carbon.ProjectDetail
-	11, // 14: carbon.CarbonService.GetProjects:input_type -> carbon.ProjectQuery
-	14, // 15: carbon.CarbonService.GetNews:input_type -> carbon.NewsQuery
-	17, // 16: carbon.CarbonService.GetFinanceData:input_type -> carbon.FinanceQuery
-	20, // 17: carbon.CarbonService.GetProjectDetail:input_type -> carbon.ProjectDetailQuery
-	11, // 18: carbon.CarbonService.GetNonStreamingProjects:input_type -> carbon.ProjectQuery
-	14, // 19: carbon.CarbonService.GetNonStreamingNews:input_type -> carbon.NewsQuery
-	17, // 20: carbon.CarbonService.GetNonStreamingFinanceData:input_type -> carbon.FinanceQuery
-	2,  // 21: carbon.CarbonService.WatchProjects:input_type -> carbon.WatchProjectsRequest
-	5,  // 22: carbon.CarbonService.WatchNews:input_type -> carbon.WatchNewsRequest
-	8,  // 23: carbon.CarbonService.WatchFinanceData:input_type -> carbon.WatchFinanceDataRequest
-	13, // 24: carbon.CarbonService.GetProjects:output_type -> carbon.ProjectResponse
-	16, // 25: carbon.CarbonService.GetNews:output_type -> carbon.NewsResponse
-	19, // 26: carbon.CarbonService.GetFinanceData:output_type -> carbon.FinanceResponse
-	22, // 27: carbon.CarbonService.GetProjectDetail:output_type -> carbon.ProjectDetailResponse
-	13, // 28: carbon.CarbonService.GetNonStreamingProjects:output_type -> carbon.ProjectResponse
-	16, // 29: carbon.CarbonService.GetNonStreamingNews:output_type -> carbon.NewsResponse
-	19, // 30: carbon.CarbonService.GetNonStreamingFinanceData:output_type -> carbon.FinanceResponse
-	4,  // 31: carbon.CarbonService.WatchProjects:output_type -> carbon.WatchProjectsResponse
-	7,  // 32: carbon.CarbonService.WatchNews:output_type -> carbon.WatchNewsResponse
-	10, // 33: carbon.CarbonService.WatchFinanceData:output_type -> carbon.WatchFinanceDataResponse
-	24, // [24:34] is the sub-list for method output_type
-	14, // [14:24] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	14, // 1: carbon.ProjectDelta.item:type_name -> carbon.ProjectItem
+	3,  // 2: carbon.WatchProjectsResponse.head:type_name -> carbon.WatchHead
+	5,  // 3: carbon.WatchProjectsResponse.deltas:type_name -> carbon.ProjectDelta
+	17, // 4: carbon.NewsDelta.item:type_name -> carbon.NewsItem
+	3,  // 5: carbon.WatchNewsResponse.head:type_name -> carbon.WatchHead
+	8,  // 6: carbon.WatchNewsResponse.deltas:type_name -> carbon.NewsDelta
+	20, // 7: carbon.FinanceDelta.item:type_name -> carbon.FinanceItem
+	3,  // 8: carbon.WatchFinanceDataResponse.head:type_name -> carbon.WatchHead
+	11, // 9: carbon.WatchFinanceDataResponse.deltas:type_name -> carbon.FinanceDelta
+	14, // 10: carbon.ProjectResponse.items:type_name -> carbon.ProjectItem
+	17, // 11: carbon.NewsResponse.items:type_name -> carbon.NewsItem
+	20, // 12: carbon.FinanceResponse.items:type_name -> carbon.FinanceItem
+	23, // 13: carbon.ProjectDetailResponse.project:type_name -> carbon.ProjectDetail
+	1,  // 14: carbon.GetTotalsRequest.by:type_name -> carbon.TotalsGroup
+	26, // 15: carbon.GetTotalsResponse.items:type_name -> carbon.Total
+	2,  // 16: carbon.GetPriceHistoryRequest.bucket:type_name -> carbon.PriceBucket
+	29, // 17: carbon.GetPriceHistoryResponse.items:type_name -> carbon.PricePoint
+	32, // 18: carbon.GetProjectHistoryResponse.items:type_name -> carbon.ProjectChange
+	13, // 19: carbon.CarbonService.GetProjects:input_type -> carbon.ProjectQuery
+	16, // 20: carbon.CarbonService.GetNews:input_type -> carbon.NewsQuery
+	19, // 21: carbon.CarbonService.GetFinanceData:input_type -> carbon.FinanceQuery
+	22, // 22: carbon.CarbonService.GetProjectDetail:input_type -> carbon.ProjectDetailQuery
+	13, // 23: carbon.CarbonService.GetNonStreamingProjects:input_type -> carbon.ProjectQuery
+	16, // 24: carbon.CarbonService.GetNonStreamingNews:input_type -> carbon.NewsQuery
+	19, // 25: carbon.CarbonService.GetNonStreamingFinanceData:input_type -> carbon.FinanceQuery
+	25, // 26: carbon.CarbonService.GetTotals:input_type -> carbon.GetTotalsRequest
+	28, // 27: carbon.CarbonService.GetPriceHistory:input_type -> carbon.GetPriceHistoryRequest
+	31, // 28: carbon.CarbonService.GetProjectHistory:input_type -> carbon.GetProjectHistoryRequest
+	4,  // 29: carbon.CarbonService.WatchProjects:input_type -> carbon.WatchProjectsRequest
+	7,  // 30: carbon.CarbonService.WatchNews:input_type -> carbon.WatchNewsRequest
+	10, // 31: carbon.CarbonService.WatchFinanceData:input_type -> carbon.WatchFinanceDataRequest
+	15, // 32: carbon.CarbonService.GetProjects:output_type -> carbon.ProjectResponse
+	18, // 33: carbon.CarbonService.GetNews:output_type -> carbon.NewsResponse
+	21, // 34: carbon.CarbonService.GetFinanceData:output_type -> carbon.FinanceResponse
+	24, // 35: carbon.CarbonService.GetProjectDetail:output_type -> carbon.ProjectDetailResponse
+	15, // 36: carbon.CarbonService.GetNonStreamingProjects:output_type -> carbon.ProjectResponse
+	18, // 37: carbon.CarbonService.GetNonStreamingNews:output_type -> carbon.NewsResponse
+	21, // 38: carbon.CarbonService.GetNonStreamingFinanceData:output_type -> carbon.FinanceResponse
+	27, // 39: carbon.CarbonService.GetTotals:output_type -> carbon.GetTotalsResponse
+	30, // 40: carbon.CarbonService.GetPriceHistory:output_type -> carbon.GetPriceHistoryResponse
+	33, // 41: carbon.CarbonService.GetProjectHistory:output_type -> carbon.GetProjectHistoryResponse
+	6,  // 42: carbon.CarbonService.WatchProjects:output_type -> carbon.WatchProjectsResponse
+	9,  // 43: carbon.CarbonService.WatchNews:output_type -> carbon.WatchNewsResponse
+	12, // 44: carbon.CarbonService.WatchFinanceData:output_type -> carbon.WatchFinanceDataResponse
+	32, // [32:45] is the sub-list for method output_type
+	19, // [19:32] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_carbon_carbon_service_proto_init() }
@@ -1939,8 +2878,8 @@ func file_carbon_carbon_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carbon_carbon_service_proto_rawDesc), len(file_carbon_carbon_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   22,
+			NumEnums:      3,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

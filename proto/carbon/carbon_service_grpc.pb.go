@@ -55,6 +55,9 @@ const (
 	CarbonService_GetNonStreamingProjects_FullMethodName    = "/carbon.CarbonService/GetNonStreamingProjects"
 	CarbonService_GetNonStreamingNews_FullMethodName        = "/carbon.CarbonService/GetNonStreamingNews"
 	CarbonService_GetNonStreamingFinanceData_FullMethodName = "/carbon.CarbonService/GetNonStreamingFinanceData"
+	CarbonService_GetTotals_FullMethodName                  = "/carbon.CarbonService/GetTotals"
+	CarbonService_GetPriceHistory_FullMethodName            = "/carbon.CarbonService/GetPriceHistory"
+	CarbonService_GetProjectHistory_FullMethodName          = "/carbon.CarbonService/GetProjectHistory"
 	CarbonService_WatchProjects_FullMethodName              = "/carbon.CarbonService/WatchProjects"
 	CarbonService_WatchNews_FullMethodName                  = "/carbon.CarbonService/WatchNews"
 	CarbonService_WatchFinanceData_FullMethodName           = "/carbon.CarbonService/WatchFinanceData"
@@ -84,6 +87,15 @@ type CarbonServiceClient interface {
 	GetNonStreamingNews(ctx context.Context, in *NewsQuery, opts ...grpc.CallOption) (*NewsResponse, error)
 	// GetNonStreamingFinanceData is GetFinanceData by SQL (embedded mode: from state).
 	GetNonStreamingFinanceData(ctx context.Context, in *FinanceQuery, opts ...grpc.CallOption) (*FinanceResponse, error)
+	// GetTotals returns sums by group, in the order of the groups.
+	GetTotals(ctx context.Context, in *GetTotalsRequest, opts ...grpc.CallOption) (*GetTotalsResponse, error)
+	// GetPriceHistory returns the rows of a ticker in the order of their timestamps,
+	// or what they come to in equal spans of time.
+	GetPriceHistory(ctx context.Context, in *GetPriceHistoryRequest, opts ...grpc.CallOption) (*GetPriceHistoryResponse, error)
+	// GetProjectHistory returns the changes of a project and of the Carbonmark rows
+	// that name it, oldest first, as far as the changelog reaches. One call reads at
+	// most 64 MiB of it: an answer may be short, or empty, and have a next_page_token.
+	GetProjectHistory(ctx context.Context, in *GetProjectHistoryRequest, opts ...grpc.CallOption) (*GetProjectHistoryResponse, error)
 	// WatchProjects streams the projects view: a snapshot, then every change.
 	//
 	// Rules of all Watch calls:
@@ -193,6 +205,36 @@ func (c *carbonServiceClient) GetNonStreamingFinanceData(ctx context.Context, in
 	return out, nil
 }
 
+func (c *carbonServiceClient) GetTotals(ctx context.Context, in *GetTotalsRequest, opts ...grpc.CallOption) (*GetTotalsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTotalsResponse)
+	err := c.cc.Invoke(ctx, CarbonService_GetTotals_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *carbonServiceClient) GetPriceHistory(ctx context.Context, in *GetPriceHistoryRequest, opts ...grpc.CallOption) (*GetPriceHistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetPriceHistoryResponse)
+	err := c.cc.Invoke(ctx, CarbonService_GetPriceHistory_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *carbonServiceClient) GetProjectHistory(ctx context.Context, in *GetProjectHistoryRequest, opts ...grpc.CallOption) (*GetProjectHistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetProjectHistoryResponse)
+	err := c.cc.Invoke(ctx, CarbonService_GetProjectHistory_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *carbonServiceClient) WatchProjects(ctx context.Context, in *WatchProjectsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchProjectsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &CarbonService_ServiceDesc.Streams[0], CarbonService_WatchProjects_FullMethodName, cOpts...)
@@ -274,6 +316,15 @@ type CarbonServiceServer interface {
 	GetNonStreamingNews(context.Context, *NewsQuery) (*NewsResponse, error)
 	// GetNonStreamingFinanceData is GetFinanceData by SQL (embedded mode: from state).
 	GetNonStreamingFinanceData(context.Context, *FinanceQuery) (*FinanceResponse, error)
+	// GetTotals returns sums by group, in the order of the groups.
+	GetTotals(context.Context, *GetTotalsRequest) (*GetTotalsResponse, error)
+	// GetPriceHistory returns the rows of a ticker in the order of their timestamps,
+	// or what they come to in equal spans of time.
+	GetPriceHistory(context.Context, *GetPriceHistoryRequest) (*GetPriceHistoryResponse, error)
+	// GetProjectHistory returns the changes of a project and of the Carbonmark rows
+	// that name it, oldest first, as far as the changelog reaches. One call reads at
+	// most 64 MiB of it: an answer may be short, or empty, and have a next_page_token.
+	GetProjectHistory(context.Context, *GetProjectHistoryRequest) (*GetProjectHistoryResponse, error)
 	// WatchProjects streams the projects view: a snapshot, then every change.
 	//
 	// Rules of all Watch calls:
@@ -333,6 +384,15 @@ func (UnimplementedCarbonServiceServer) GetNonStreamingNews(context.Context, *Ne
 }
 func (UnimplementedCarbonServiceServer) GetNonStreamingFinanceData(context.Context, *FinanceQuery) (*FinanceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetNonStreamingFinanceData not implemented")
+}
+func (UnimplementedCarbonServiceServer) GetTotals(context.Context, *GetTotalsRequest) (*GetTotalsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTotals not implemented")
+}
+func (UnimplementedCarbonServiceServer) GetPriceHistory(context.Context, *GetPriceHistoryRequest) (*GetPriceHistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPriceHistory not implemented")
+}
+func (UnimplementedCarbonServiceServer) GetProjectHistory(context.Context, *GetProjectHistoryRequest) (*GetProjectHistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetProjectHistory not implemented")
 }
 func (UnimplementedCarbonServiceServer) WatchProjects(*WatchProjectsRequest, grpc.ServerStreamingServer[WatchProjectsResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchProjects not implemented")
@@ -490,6 +550,60 @@ func _CarbonService_GetNonStreamingFinanceData_Handler(srv interface{}, ctx cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CarbonService_GetTotals_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTotalsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CarbonServiceServer).GetTotals(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CarbonService_GetTotals_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CarbonServiceServer).GetTotals(ctx, req.(*GetTotalsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CarbonService_GetPriceHistory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPriceHistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CarbonServiceServer).GetPriceHistory(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CarbonService_GetPriceHistory_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CarbonServiceServer).GetPriceHistory(ctx, req.(*GetPriceHistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CarbonService_GetProjectHistory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetProjectHistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CarbonServiceServer).GetProjectHistory(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CarbonService_GetProjectHistory_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CarbonServiceServer).GetProjectHistory(ctx, req.(*GetProjectHistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CarbonService_WatchProjects_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchProjectsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -557,6 +671,18 @@ var CarbonService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetNonStreamingFinanceData",
 			Handler:    _CarbonService_GetNonStreamingFinanceData_Handler,
+		},
+		{
+			MethodName: "GetTotals",
+			Handler:    _CarbonService_GetTotals_Handler,
+		},
+		{
+			MethodName: "GetPriceHistory",
+			Handler:    _CarbonService_GetPriceHistory_Handler,
+		},
+		{
+			MethodName: "GetProjectHistory",
+			Handler:    _CarbonService_GetProjectHistory_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

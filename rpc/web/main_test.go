@@ -65,6 +65,7 @@ func (w *world) start(t testing.TB, s setup) {
 		t.Fatal(err)
 	}
 	opt := w.opt
+	opt.WatchProgress = 20 * time.Millisecond
 	opt.History, opt.Changelog, opt.Version = w.Past(), w.Store, "test"
 	if w.api, err = rpc.New(reader{w.Store}, opt); err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ const (
 )
 
 // hidden are fields of messages that an address names otherwise, or not at all.
-var hidden = []string{"as_of_offset", "as_of_time", "resume_token"}
+var hidden = []string{"as_of_offset", "as_of_time", "resume_token", "archive"}
 
 // parseQuery fills the message of a call from the query of an address. Each field goes
 // by its name; every other name is an error, so that a mistake is not an answer.

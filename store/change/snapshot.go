@@ -28,6 +28,32 @@ type ViewSnapshot interface {
 	Quotes(ticker, after string) iter.Seq[Quote]
 	// Project returns all that is known of one project.
 	Project(id string) (ProjectDetail, bool)
+	// Archive yields all news of a source, "" for all, newest first, each with its
+	// place: strictly after a place, "" for the newest. Of items with a time those
+	// from since on and before until; zero times are no bound, and with either one
+	// items without a time are left out.
+	Archive(source, after string, since, until time.Time) iter.Seq2[string, NewsItem]
+	// Prices yields all rows of a ticker with timestamps from from to to, both
+	// included, in the order of time.
+	Prices(ticker string, from, to int64) iter.Seq[Quote]
+	// Totals yields the totals by one of Groupings in byte order of the groups; it is
+	// nil where the tables have no such column.
+	Totals(by string) iter.Seq[Total]
+}
+
+// Groupings lists the columns by which totals are kept: "" of all projects together,
+// columns of projects, and the source of news.
+func Groupings() []string {
+	return []string{"", "country", "registry_status", "vintage", "project_type", "registry", "methodology", "source"}
+}
+
+// Total is what the rows of a group come to.
+type Total struct {
+	Group string // "" for rows without a value too
+	Rows  int64
+	// Supply is the exact sum, rounded once, of what is a finite number.
+	Supply                 float64
+	Unknown, NaN, Infinite int64 // rows whose supply is NULL, NaN and infinite
 }
 
 // Rows yields the rows of a view as pointers, which hold until the next row: those

@@ -60,6 +60,9 @@ func appendFine(b []byte, t time.Time) []byte {
 	return strconv.AppendInt(append(b, `,"ts_ns":`...), ns, 10)
 }
 
+// AppendRow appends the columns of a row as a JSON object, by their names in SQL.
+func AppendRow(b []byte, rel *change.Relation, row change.Row) []byte { return appendRow(b, rel, row) }
+
 func appendImage(b []byte, rel *change.Relation, row change.Row) []byte {
 	if row == "" {
 		return append(b, "null"...)

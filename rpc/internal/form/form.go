@@ -72,7 +72,7 @@ func (f Form) AppendRow(b []byte, v *change.ViewDef, row any, n int) []byte {
 			b = append(b, ',')
 		}
 		if !null.Has(i) {
-			b = appendCell(b, v.Value(row, i), f == CSV)
+			b = AppendCell(b, v.Value(row, i), f == CSV)
 		}
 	}
 	return append(b, "\r\n"...)
@@ -183,9 +183,9 @@ func appendFinite(b []byte, f float64) []byte {
 	return strconv.AppendFloat(b, f, 'f', -1, 64)
 }
 
-// appendCell appends a value that is not NULL. An empty text is "", which tells it
+// AppendCell appends a value that is not NULL as a cell of CSV. An empty text is "", which tells it
 // from NULL.
-func appendCell(b []byte, v any, guard bool) []byte {
+func AppendCell(b []byte, v any, guard bool) []byte {
 	switch x := v.(type) {
 	case *string:
 		return appendQuoted(b, *x, guard)

@@ -128,11 +128,23 @@ func (b *Batch) messages(k Key, at change.Offset) []sized {
 }
 
 // assemble makes the messages of a key from the deltas behind the first skip.
-func (b *Batch) assemble(k Key, skip int) []sized {
-	var out []sized
+func (b *Batch) assemble(k Key, skip int) (out []sized) {
+	if !b.opt.Split {
+		return b.cut(nil, k, skip, len(b.deltas), b.Head())
+	}
+	for i, end := range b.ends {
+		if int(end) > skip {
+			out = b.cut(out, k, skip, int(end), b.heads[i])
+			skip = int(end)
+		}
+	}
+	return out
+}
+
+// cut appends the messages of the deltas from first to end, which end at head.
+func (b *Batch) cut(out []sized, k Key, first, end int, head Head) []sized {
 	var part []byte
-	head := b.Head()
-	for i := skip; i < len(b.deltas); i++ {
+	for i := first; i < end; i++ {
 		p := &b.deltas[i]
 		if !k.matches(p.view, p.name) {
 			continue

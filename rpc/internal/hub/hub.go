@@ -26,6 +26,9 @@ type Options struct {
 	// Wrap makes a message of encoded deltas, which it may keep.
 	Wrap func(Key, Head, []byte) any
 
+	// Split makes a message of each transaction by itself.
+	Split bool
+
 	Bytes   int64 // of the ring; default 32 MiB
 	Batches int   // of the ring; default 16,384
 	// Wakeups bounds how often all watchers together are woken in a second;

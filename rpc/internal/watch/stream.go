@@ -76,20 +76,20 @@ func (s *stream) snapshot(ctx context.Context) error {
 	err = nil
 	snapshotRows(snap, s.key, func(d *change.Delta) bool {
 		if len(part) >= snapshotPart {
-			m := w.message(s.key.View, part)
+			m := s.enc.message(s.key.View, &w, part)
 			part = part[:0] // the message has a copy
 			if err = s.send(m); err == nil {
 				err = s.ended()
 			}
 		}
-		part = appendDelta(part, d)
+		part = s.enc.delta(part, d)
 		return err == nil
 	})
 	if err != nil {
 		return err
 	}
 	w.token, w.end = s.token(s.key, s.at), true
-	return s.send(w.message(s.key.View, part))
+	return s.send(s.enc.message(s.key.View, &w, part))
 }
 
 // follow sends what comes behind s.at, until the end.
@@ -116,7 +116,7 @@ func (s *stream) follow(ctx context.Context, f *hub.Feed) error {
 		case <-idle.C:
 			if !s.sent {
 				w := head{kind: pb.WatchKind_WATCH_KIND_PROGRESS, head: s.at, token: s.token(s.key, s.at)}
-				if err := s.send(w.message(s.key.View, nil)); err != nil {
+				if err := s.send(s.enc.message(s.key.View, &w, nil)); err != nil {
 					return err
 				}
 			}

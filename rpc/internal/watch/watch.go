@@ -58,8 +58,10 @@ type Query struct {
 
 // Service is what the Watch calls share.
 type Service struct {
-	opt Options
-	hub *hub.Hub
+	opt  Options
+	hub  *hub.Hub
+	enc  encoding
+	text *Service // the same watchers, for those who want text; nil in that one
 
 	streams  *admission.Quota // of watchers
 	catchUps chan struct{}    // one slot for each watcher that reads old history
@@ -87,6 +89,28 @@ func New(opt Options) *Service {
 		catchUps: make(chan struct{}, opt.MaxCatchUps),
 		cuts:     map[string]prometheus.Counter{},
 	}
+	w.useHub(encoding{appendDelta, func(v change.View, h *head, deltas []byte) any { return h.message(v, deltas) }}, false)
+	// A watcher is one of all, however it wants its messages.
+	w.text = &Service{opt: opt, streams: w.streams, catchUps: w.catchUps, cuts: w.cuts}
+	w.text.useHub(encoding{appendTextDelta, func(_ change.View, h *head, deltas []byte) any { return h.event(deltas) }}, true)
+	return w
+}
+
+// encoding is how watchers get their messages.
+type encoding struct {
+	delta   func([]byte, *change.Delta) []byte
+	message func(v change.View, h *head, deltas []byte) any
+}
+
+// Text returns the service whose messages are []byte, each an event of text/event-stream
+// and, but for parts of a large one, of one transaction.
+func (w *Service) Text() *Service { return w.text }
+
+// useHub makes the hub that encodes for all watchers. split makes a message of each
+// transaction.
+func (w *Service) useHub(enc encoding, split bool) {
+	opt := w.opt
+	w.enc = enc
 	w.hub = hub.New(hub.Options{
 		Follow: func(ctx context.Context) (change.Follower, error) {
 			snap := opt.Snapshot()
@@ -95,18 +119,18 @@ func New(opt Options) *Service {
 			}
 			return opt.History.Follow(ctx, snap.Offset())
 		},
-		Encode: appendDelta,
+		Encode: enc.delta,
 		Wrap: func(k hub.Key, h hub.Head, deltas []byte) any {
 			head := head{kind: pb.WatchKind_WATCH_KIND_CHANGES, head: h}
 			if h.Last {
 				head.token = w.token(k, h)
 			}
-			return head.message(k.View, deltas)
+			return enc.message(k.View, &head, deltas)
 		},
+		Split: split,
 		Bytes: opt.RingBytes, Wakeups: opt.Wakeups,
 		Panicked: func(p any) error { return opt.Panicked("watch hub", p) },
 	})
-	return w
 }
 
 // Register publishes the metrics.
@@ -118,10 +142,10 @@ func (w *Service) Register(reg prometheus.Registerer) error {
 		w.cuts[r] = cut.WithLabelValues(r)
 	}
 	gauge := func(name, help string, f func(hub.Stats) float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return f(w.hub.Stats()) })
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return f(w.stats()) })
 	}
 	counter := func(name, help string, f func(hub.Stats) float64) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return f(w.hub.Stats()) })
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return f(w.stats()) })
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
@@ -140,10 +164,21 @@ func (w *Service) Register(reg prometheus.Registerer) error {
 	return errors.Join(errs...)
 }
 
+// stats are those of all watchers.
+func (w *Service) stats() hub.Stats {
+	a, b := w.hub.Stats(), w.text.hub.Stats()
+	return hub.Stats{
+		Watchers: a.Watchers + b.Watchers, Batches: a.Batches + b.Batches, Bytes: a.Bytes + b.Bytes,
+		Transactions: a.Transactions + b.Transactions, Deltas: a.Deltas + b.Deltas,
+	}
+}
+
 // Close waits for everything that the Watch calls started. No call runs then.
 func (w *Service) Close() {
-	w.hub.Close()
-	w.senders.Wait()
+	for _, s := range []*Service{w, w.text} {
+		s.hub.Close()
+		s.senders.Wait()
+	}
 }
 
 // Serve runs one Watch call. Its work is done by another goroutine, because a

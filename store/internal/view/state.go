@@ -50,6 +50,9 @@ type State struct {
 	// loading tables have no index entries and no versions of their own yet.
 	loading [tableCount]*packed.Builder
 
+	totals *btree.BTreeG[*total]
+	owner  *owner // of the totals that this State made, until it is copied
+
 	versions *btree.BTreeG[version] // view letter and filter -> last change
 	whole    [3]change.Offset       // last change of anything in a view
 	base     [3]change.Offset       // every filter of a view changed at this offset
@@ -57,7 +60,7 @@ type State struct {
 
 // New returns an empty State. Its versions begin at the offset base.
 func New(base change.Offset) *State {
-	s := &State{versions: btree.NewBTreeGOptions(lessVersion, btree.Options{NoLocks: true})}
+	s := &State{versions: btree.NewBTreeGOptions(lessVersion, btree.Options{NoLocks: true}), totals: newTotals(), owner: &owner{}}
 	s.index[unfitRows] = packed.New()
 	for t := range tableCount {
 		s.clear(t)
@@ -84,7 +87,8 @@ func (s *State) Copy() *State {
 	for x := range s.index {
 		c.index[x] = s.index[x].Copy()
 	}
-	c.versions = s.versions.Copy()
+	c.versions, c.totals = s.versions.Copy(), s.totals.Copy()
+	s.owner, c.owner = &owner{}, &owner{} // neither may change what both have
 	return &c
 }
 
@@ -214,6 +218,7 @@ func (s *State) Loaded(t Table, at change.Offset) {
 		}
 		b.Flush()
 	}
+	s.recount(t)
 	v := viewOf(t)
 	s.base[v], s.whole[v] = max(s.base[v], at), max(s.whole[v], at)
 }
@@ -227,6 +232,7 @@ func (s *State) Clear(t Table, at change.Offset) {
 
 func (s *State) clear(t Table) {
 	s.rows[t] = packed.New()
+	s.uncount(t)
 	if s.loading[t] != nil {
 		s.Load(t)
 	}
@@ -254,7 +260,16 @@ func (s *State) reindex(old, cur *Entry, at change.Offset) {
 	for _, x := range indexes[t] {
 		s.move(x, x.key(old, &was), x.key(cur, &is))
 	}
+	s.count(t, whenThere(old, &was), whenThere(cur, &is))
 	s.move(unfitRows, unfitKey(old), unfitKey(cur))
+}
+
+// whenThere is nil for the fields of no row.
+func whenThere(e *Entry, f *fields) *fields {
+	if e == nil {
+		return nil
+	}
+	return f
 }
 
 // move puts one key of an index in the place of another, "" for none.
