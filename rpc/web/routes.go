@@ -15,6 +15,7 @@ type route struct {
 	summary string
 	request func() proto.Message // the message of the call, whose fields are the parameters; nil for none
 	extra   []string             // parameters that are no fields of it
+	own     bool                 // it reads its parameters itself
 	serve   func(*call) error
 }
 
@@ -64,6 +65,17 @@ func routes() []route {
 			path: "/v1/topics", summary: "Topics of the changelog.",
 			request: func() proto.Message { return new(pb.ListTopicsRequest) }, extra: []string{paramFormat, paramGuard},
 			serve: unary(pb.ChangelogService_ListTopics_FullMethodName, func() proto.Message { return new(pb.ListTopicsResponse) }),
+		},
+		{
+			path: "/v1/topics/{topic}", inPath: []string{"topic"}, own: true, extra: []string{"from", "max", paramFormat}, serve: (*call).topic,
+			summary: "Records of a topic in commit order: Debezium's envelopes with their keys, or plain rows (format=row). Go on at nextOffset.",
+		},
+		{
+			path: "/v1/topics/{topic}/watch", inPath: []string{"topic"}, own: true, extra: []string{"from", paramFormat}, serve: (*call).watchTopic,
+			summary: "Server-Sent Events: the records of a topic from then on, or from a place, an event for each transaction. The header Last-Event-ID resumes; one that is gone gets the event reset and all that is kept.",
+		},
+		{
+			path: "/v1/openapi.json", summary: "This description, as OpenAPI 3.1.", serve: (*call).openAPI,
 		},
 	}
 }

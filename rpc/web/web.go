@@ -131,7 +131,11 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, rt *route) {
 	if rt.request != nil {
 		c.m = rt.request()
 	}
-	q, err := parseQuery(r.URL.RawQuery, c.m, rt.extra...)
+	raw := r.URL.RawQuery
+	if rt.own {
+		raw = ""
+	}
+	q, err := parseQuery(raw, c.m, rt.extra...)
 	if err == nil {
 		c.form, err = q.formOf(strings.Join(r.Header.Values("Accept"), ","))
 	}
