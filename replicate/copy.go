@@ -45,7 +45,11 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 	var b [8]byte
 	_, _ = rand.Read(b[:])         // never fails
 	id := hex.EncodeToString(b[:]) // the identity of this copy
-	point, err := s.createSnapshot(ctx, conn, id)
+	plain, err := s.lookPlain(ctx, conn)
+	if err != nil {
+		return nil, s.opt.Classify(err)
+	}
+	point, err := s.createSnapshot(ctx, conn, id, plain.sorted())
 	if err != nil {
 		return nil, s.opt.Classify(err)
 	}
@@ -59,7 +63,7 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 	s.log.Info("copying the tables", "slot", s.opt.Slot, "lsn", point.String())
 	c := &copier{session: s, opt: s.opt, st: s.st, pipe: s.pipe, conn: conn, failed: failed, seen: seen, txn: change.Txn{
 		CommitLSN: point, First: true,
-		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.SystemID, Database: s.srv.Database, Slot: s.opt.Slot, Copy: id, Catalog: seen.Text()}},
+		Snapshot: &change.Snapshot{Source: change.Source{SystemID: s.srv.SystemID, Database: s.srv.Database, Slot: s.opt.Slot, Copy: id, Catalog: seen.Text()}, Marks: map[string]string{}},
 	}}
 	if err := conn.QueryRow(ctx, "SELECT transaction_timestamp()").Scan(&c.txn.CommitTime); err != nil {
 		return nil, s.opt.Classify(err)
@@ -68,6 +72,9 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 		if err := c.table(ctx, table); err != nil {
 			return nil, s.copyError(fmt.Errorf("copy table %s.%s: %w", s.opt.Schema, table, err))
 		}
+	}
+	if err := c.copyPlain(ctx, plain.sorted(), id); err != nil {
+		return nil, s.copyError(err)
 	}
 	// Written first, the marks hold for the copy as soon as it is there.
 	if err := s.r.saveNote(func(n *note.Note) { n.Marks = seen }); err != nil {
@@ -85,13 +92,13 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 
 // createSnapshot creates the slot and opens its snapshot on conn, again when a TRUNCATE or
 // a rewrite came in between.
-func (s *session) createSnapshot(ctx context.Context, conn *pgx.Conn, id string) (change.LSN, error) {
+func (s *session) createSnapshot(ctx context.Context, conn *pgx.Conn, id string, plain []*catalog.Plain) (change.LSN, error) {
 	for attempt := 1; ; attempt++ {
 		point, snapshot, err := s.createSlot(ctx, id)
 		if err != nil {
 			return 0, err
 		}
-		err = openSnapshot(ctx, conn, s.opt, snapshot)
+		err = openSnapshot(ctx, conn, s.opt, snapshot, plain)
 		if !errors.Is(err, errRewritten) || attempt == maxSnapshots {
 			return point, err
 		}
@@ -118,24 +125,35 @@ var errRewritten = errors.New("a table was truncated or rewritten at the same mo
 // came between the export and the lock is errRewritten. Row security is off:
 // where a policy would hide rows, Postgres reports an error in place of an
 // answer that lacks them.
-func openSnapshot(ctx context.Context, conn *pgx.Conn, opt *server.Options, name string) error {
+func openSnapshot(ctx context.Context, conn *pgx.Conn, opt *server.Options, name string, plain []*catalog.Plain) error {
 	var tables []string
 	for _, t := range change.Tables() {
 		tables = append(tables, server.Ident(opt.Schema, t))
+	}
+	for _, p := range plain {
+		tables = append(tables, server.Ident(p.Schema, p.Name))
 	}
 	opening := []string{
 		"SET row_security = off",
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 		"SET TRANSACTION SNAPSHOT " + server.Literal(name),
 	}
-	for _, t := range tables {
-		// A query that reads nothing locks as LOCK TABLE does, partitions too, but
-		// is also allowed to who may read some columns only.
-		opening = append(opening, "SELECT FROM "+t+" LIMIT 0")
-	}
 	for _, sql := range opening {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("open snapshot %s: %w", name, err)
+		}
+	}
+	return lockTables(ctx, conn, tables)
+}
+
+// lockTables locks tables, given by quoted names, against TRUNCATE and rewrites, and says whether one
+// came since the snapshot of conn's transaction was taken.
+func lockTables(ctx context.Context, conn *pgx.Conn, tables []string) error {
+	for _, t := range tables {
+		// A query that reads nothing locks as LOCK TABLE does, partitions too, but
+		// is also allowed to who may read some columns only.
+		if _, err := conn.Exec(ctx, "SELECT FROM "+t+" LIMIT 0"); err != nil {
+			return fmt.Errorf("lock %s: %w", t, err)
 		}
 	}
 	// pg_class is read through the snapshot, pg_relation_filenode is not.
@@ -146,7 +164,7 @@ WITH root AS (SELECT to_regclass(t)::oid AS oid FROM unnest($1::text[]) t),
 SELECT count(*) FROM leaf LEFT JOIN pg_class c ON c.oid = leaf.oid
 WHERE c.relkind IS DISTINCT FROM 'p' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(leaf.oid)`, tables).Scan(&rewritten)
 	if err != nil {
-		return fmt.Errorf("check snapshot %s: %w", name, err)
+		return fmt.Errorf("look for rewritten tables: %w", err)
 	}
 	if rewritten > 0 {
 		return errRewritten
@@ -186,6 +204,11 @@ func (c *copier) table(ctx context.Context, name string) error {
 		return err
 	}
 	c.session.r.checkRelation(rel, true)
+	return c.read(ctx, rel, sql)
+}
+
+// read hands over the rows that a query gives.
+func (c *copier) read(ctx context.Context, rel *change.Relation, sql string) error {
 	results := c.conn.PgConn().Exec(ctx, sql)
 	for results.NextResult() {
 		rows := results.ResultReader()
@@ -205,23 +228,11 @@ func (c *copier) table(ctx context.Context, name string) error {
 }
 
 func (c *copier) row(ctx context.Context, rel *change.Relation, values [][]byte) error {
-	if len(values) != len(rel.Columns) {
-		return pgerr.New(pgerr.KindProtocol, "", nil, "a row has %d columns, not %d", len(values), len(rel.Columns))
+	row, err := buildRow(&c.build, rel, values)
+	if err != nil {
+		return err
 	}
-	size := 0
-	for _, v := range values {
-		size += len(v) + binary.MaxVarintLen32
-	}
-	c.build.Grow(size)
-	c.build.Reset(len(values))
-	for _, v := range values {
-		if v == nil {
-			c.build.Null()
-		} else {
-			c.build.Bytes(v)
-		}
-	}
-	ch := change.Change{Op: change.Read, Relation: rel, After: c.build.Row(), LSN: c.txn.CommitLSN}
+	ch := change.Change{Op: change.Read, Relation: rel, After: row, LSN: c.txn.CommitLSN}
 	c.txn.Changes = append(c.txn.Changes, ch)
 	c.size += stream.ChangeCost + len(ch.After)
 	c.rows++
@@ -229,6 +240,27 @@ func (c *copier) row(ctx context.Context, rel *change.Relation, values [][]byte)
 		return c.emit(ctx)
 	}
 	return nil
+}
+
+// buildRow makes a row of what a query gives.
+func buildRow(b *change.RowBuilder, rel *change.Relation, values [][]byte) (change.Row, error) {
+	if len(values) != len(rel.Columns) {
+		return "", pgerr.New(pgerr.KindProtocol, "", nil, "a row has %d columns, not %d", len(values), len(rel.Columns))
+	}
+	size := 0
+	for _, v := range values {
+		size += len(v) + binary.MaxVarintLen32
+	}
+	b.Grow(size)
+	b.Reset(len(values))
+	for _, v := range values {
+		if v == nil {
+			b.Null()
+		} else {
+			b.Bytes(v)
+		}
+	}
+	return b.Row(), nil
 }
 
 // emit hands over the present part and waits while the pipe is full.
@@ -314,11 +346,17 @@ WHERE n.nspname = $1 AND c.relname = $2 ORDER BY a.attnum`, opt.Schema, table, o
 	}
 	names := make([]string, len(rel.Columns))
 	for i, c := range rel.Columns {
-		names[i] = server.Ident(c.Name)
+		names[i] = c.Name
 	}
-	only := "ONLY " // children of a plain table are tables of their own in the stream
-	if kind == "p" {
+	return rel, selectSQL(names, opt.Schema, table, kind == "p"), nil
+}
+
+// selectSQL reads columns of a table. Tables that inherit from it are tables of
+// their own in the stream, unless they are its partitions.
+func selectSQL(columns []string, schema, table string, partitioned bool) string {
+	only := "ONLY "
+	if partitioned {
 		only = ""
 	}
-	return rel, "SELECT " + strings.Join(names, ", ") + " FROM " + only + server.Ident(opt.Schema, table), nil
+	return "SELECT " + strings.Join(identsOf(columns), ", ") + " FROM " + only + server.Ident(schema, table)
 }

@@ -75,7 +75,7 @@ func (e *Exported) takeSnapshot(ctx context.Context, opt *server.Options, srv se
 		return err
 	}
 	e.Name = res.SnapshotName
-	return openSnapshot(ctx, e.conn, opt, e.Name)
+	return openSnapshot(ctx, e.conn, opt, e.Name, nil)
 }
 
 // Query runs a query inside the snapshot. One query at a time.

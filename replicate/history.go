@@ -150,6 +150,9 @@ func (s *receiver) commit(end change.LSN) (err error) {
 // add hands over a change of the open transaction, unless it is durable.
 func (s *receiver) add(c change.Change) error {
 	if s.session.proof == nil {
+		if s.shown(&c) {
+			return nil
+		}
 		return s.asm.Add(c)
 	}
 	s.session.proof.kept = true

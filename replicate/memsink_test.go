@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"sort"
 	"strings"
 	"sync"
@@ -27,11 +28,13 @@ type memSink struct {
 
 	redelivered int
 	advances    int
+	plain       map[string][]change.Change // by topic
+	marks       map[string]string
 	hook        func(txns []change.Txn) error // before anything is done, nil for Advance
 }
 
 func newSink() *memSink {
-	m := &memSink{tables: map[string]map[string]map[string]string{}}
+	m := &memSink{tables: map[string]map[string]map[string]string{}, plain: map[string][]change.Change{}, marks: map[string]string{}}
 	for _, t := range change.Tables() {
 		m.tables[t] = map[string]map[string]string{}
 	}
@@ -74,6 +77,12 @@ func (m *memSink) Since(_ context.Context, lsn change.LSN) (change.LSN, func() (
 		ids = ids[1:]
 		return id, nil
 	}, nil
+}
+
+func (m *memSink) Marks() map[string]string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.marks)
 }
 
 func (m *memSink) call(txns []change.Txn) error {
@@ -132,7 +141,7 @@ func (m *memSink) part(t change.Txn) error {
 	}
 	whole := *m.staged
 	m.staged = nil
-	if whole.Snapshot == nil && whole.EndLSN <= m.pos.LSN {
+	if whole.Snapshot == nil && whole.Copy == nil && whole.EndLSN <= m.pos.LSN {
 		m.redelivered++
 		return nil
 	}
@@ -141,12 +150,17 @@ func (m *memSink) part(t change.Txn) error {
 			return fmt.Errorf("change %d of transaction %d at %s after %s: %w", i, whole.XID, whole.EndLSN, m.pos.LSN, err)
 		}
 	}
-	m.txns = append(m.txns, whole)
 	m.pos.Offset += change.Offset(len(whole.Changes))
+	if whole.Copy != nil {
+		m.marks[whole.Copy.Topic] = whole.Copy.Mark
+		return nil
+	}
+	m.txns = append(m.txns, whole)
 	m.pos.LSN, m.pos.CommitTime = whole.EndLSN, whole.CommitTime
 	if whole.Snapshot != nil {
 		m.pos.CopyLSN = whole.EndLSN
 		m.pos.Source, m.pos.Copied = whole.Snapshot.Source, true
+		maps.Copy(m.marks, whole.Snapshot.Marks)
 		for name, rows := range m.tables {
 			for k := range rows {
 				if !m.copied[name][k] {
@@ -167,6 +181,10 @@ func key(rel *change.Relation, r change.Row) string {
 }
 
 func (m *memSink) change(c change.Change) error {
+	if c.Relation.Plain {
+		m.plain[c.Relation.Topic()] = append(m.plain[c.Relation.Topic()], c)
+		return nil
+	}
 	rows := m.tables[c.Relation.Name]
 	if rows == nil {
 		return fmt.Errorf("a change of table %s", c.Relation.Name)

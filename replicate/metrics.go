@@ -38,7 +38,7 @@ func newMetrics(reg prometheus.Registerer, opt server.Options, st *state) *metri
 		statusSent:   counter("status_messages_total", "Status messages sent to Postgres."),
 		byTable:      map[string]*[256]prometheus.Counter{},
 	}
-	for _, t := range change.Tables() {
+	for _, t := range append(change.Tables(), furtherTables) {
 		m.byTable[t] = new([256]prometheus.Counter)
 		for _, op := range []change.Op{change.Create, change.Update, change.Delete, change.Read, change.Truncate} {
 			m.byTable[t][op] = m.changes.WithLabelValues(t, op.String())
@@ -61,6 +61,17 @@ func newMetrics(reg prometheus.Registerer, opt server.Options, st *state) *metri
 	return m
 }
 
+// furtherTables stands for all tables without a view in the metrics: there may be
+// a thousand.
+const furtherTables = "further"
+
+func metricTable(r *change.Relation) string {
+	if r.Plain {
+		return furtherTables
+	}
+	return r.Name
+}
+
 // applied counts what the sink has taken.
 func (m *metrics) applied(txns []change.Txn) {
 	for i := range txns {
@@ -75,7 +86,7 @@ func (m *metrics) applied(txns []change.Txn) {
 			for k < len(t.Changes) && t.Changes[k].Relation == c.Relation && t.Changes[k].Op == c.Op {
 				k++
 			}
-			if counters := m.byTable[c.Relation.Name]; counters != nil && counters[c.Op] != nil {
+			if counters := m.byTable[metricTable(c.Relation)]; counters != nil && counters[c.Op] != nil {
 				counters[c.Op].Add(float64(k - j))
 			}
 			if t.Snapshot != nil {

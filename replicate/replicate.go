@@ -30,6 +30,8 @@ type Sink interface {
 	// Advance makes an idle position durable: there is nothing to store up to
 	// lsn. It does nothing if lsn is not ahead.
 	Advance(ctx context.Context, lsn change.LSN) error
+	// Marks returns what the marks of copies last said, by topic.
+	Marks() map[string]string
 	// Since gives, one after the other, the transactions that are durable and
 	// end behind lsn, oldest first, and io.EOF behind the last. from is where
 	// the list begins: lsn, or a later position when the sink has forgotten
@@ -50,9 +52,10 @@ type Replicator struct {
 	begun     bool                        // a session has found the server fit: tables are not altered any more
 	finished  bool                        // later columns and indexes were made, or cannot be
 	recopy    bool                        // a gap was found while streaming, and the gap action is resnapshot
-	relations map[string]*change.Relation // last shape of each kept table, over connections
+	relations map[string]*change.Relation // last shape of each kept table by topic, over connections
 	ignored   map[string]bool             // tables of the publication that were reported as ignored
 	domains   catalog.Domains             // what domains stand for
+	wanted    *wanted                     // tables to be copied again
 	stuck     stuck                       // the last trouble with a change that the server sends
 }
 
@@ -62,7 +65,7 @@ func New(sink Sink, opt server.Options) *Replicator {
 	r := &Replicator{
 		sink: sink, opt: opt, log: opt.Logger, st: newState(time.Now, max(10*time.Second, 3*opt.ProbeInterval)),
 		relations: map[string]*change.Relation{}, ignored: map[string]bool{}, domains: catalog.Domains{},
-		note: note.At(opt.SourcePath),
+		note: note.At(opt.SourcePath), wanted: newWanted(),
 	}
 	r.metrics = newMetrics(opt.Registerer, opt, r.st)
 	return r

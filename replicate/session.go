@@ -34,15 +34,19 @@ type session struct {
 	ctl     server.Control
 	started func() // called once the stream has proved to work
 
-	id     pglogrepl.IdentifySystemResult // of the replication connection
-	srv    server.Info                    // of the ordinary one
-	old    *server.Slot                   // that a copy has to replace, nil for none
-	survey *survey                        // of the catalog, by prepare or the copy; nil while nothing is known
-	flaw   atomic.Pointer[error]          // what the probe has found to end the session
-	eager  atomic.Bool                    // commits wait for us: each durable position is confirmed at once
-	repl   *pgconn.PgConn
-	wire   *stream.Wire
-	pipe   *stream.Pipe
+	id      pglogrepl.IdentifySystemResult // of the replication connection
+	srv     server.Info                    // of the ordinary one
+	old     *server.Slot                   // that a copy has to replace, nil for none
+	survey  *survey                        // of the catalog, by prepare or the copy; nil while nothing is known
+	plain   atomic.Pointer[plainTables]    // tables without a view, as of the last look
+	pieces  chan *piece                    // of tables that are copied beside the stream
+	covered map[string]snapshot            // by topic without a key, what its copy has shown; of the receiver
+	ask     atomic.Bool                    // the server is to say at once how far it has sent
+	flaw    atomic.Pointer[error]          // what the probe has found to end the session
+	eager   atomic.Bool                    // commits wait for us: each durable position is confirmed at once
+	repl    *pgconn.PgConn
+	wire    *stream.Wire
+	pipe    *stream.Pipe
 
 	adopting bool         // the copy goes over the rows of another cluster or database
 	lacks    string       // what keeps the slot from being a failover slot
@@ -53,7 +57,7 @@ type session struct {
 func newSession(r *Replicator, started func()) *session {
 	return &session{
 		r: r, sink: r.sink, opt: &r.opt, log: r.log, st: r.st, metrics: r.metrics,
-		ctl: server.Control{Opt: &r.opt}, started: started,
+		ctl: server.Control{Opt: &r.opt}, started: started, pieces: make(chan *piece, 1), covered: map[string]snapshot{},
 	}
 }
 
@@ -140,6 +144,7 @@ func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) erro
 	probeCtx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.probeLoop(probeCtx) })
+	wg.Go(func() { s.copyTables(probeCtx) })
 	if s.opt.Migrate && !s.r.finished {
 		wg.Go(func() { s.finishTables(probeCtx) })
 	}

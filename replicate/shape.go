@@ -18,10 +18,11 @@ func (s *session) intern(ctx context.Context, rel *change.Relation) (*change.Rel
 	if err != nil {
 		return nil, err
 	}
-	if old := s.r.relations[rel.Name]; old != nil && old.Equal(rel) {
+	topic := rel.Topic()
+	if old := s.r.relations[topic]; old != nil && old.Equal(rel) {
 		return old, nil
 	}
-	s.r.relations[rel.Name] = rel
+	s.r.relations[topic] = rel
 	return rel, nil
 }
 
@@ -33,6 +34,9 @@ func (r *Replicator) checkRelation(rel *change.Relation, kept bool) {
 			r.ignored[name] = true
 			r.log.Info("ignoring a table of the publication that carbond does not keep", "table", name)
 		}
+		return
+	}
+	if rel.Plain {
 		return
 	}
 	missing := slices.DeleteFunc(schema.MissingColumns(rel), func(c string) bool { return change.TableOf(rel.Name).Column(c).Added })

@@ -192,6 +192,7 @@ type still change.Position
 func (p still) Position() change.Position               { return change.Position(p) }
 func (still) Apply(context.Context, []change.Txn) error { return nil }
 func (still) Advance(context.Context, change.LSN) error { return nil }
+func (still) Marks() map[string]string                  { return nil }
 func (still) Since(context.Context, change.LSN) (change.LSN, func() (change.TxnID, error), error) {
 	return 0, nil, errors.ErrUnsupported
 }

@@ -44,11 +44,19 @@ type Status struct {
 	LagBytes   uint64  // WAL between the server's end and what is durable or known to be empty
 	LagSeconds float64 // for how long something committed on the server has not been durable here; 0 while level
 
-	CopiedRows uint64 // rows of the initial copy under way or last done
+	Copy       *CopyStatus // the copy of one table beside the stream, nil for none
+	CopiedRows uint64      // rows of the initial copy under way or last done
 
 	SlotRetained int64  // bytes of WAL that the slot keeps on the server, -1 unknown
 	SlotSafe     int64  // bytes of WAL that may still be written before the slot is lost, -1 unlimited or unknown
 	WALStatus    string // reserved, extended, unreserved, lost, or "" unknown
+}
+
+// CopyStatus is how far the copy of one table is.
+type CopyStatus struct {
+	Table    string // with its schema
+	Rows     uint64
+	Expected int64 // as the server last counted, -1 unknown
 }
 
 // state is what a Status is made of. The receiver, the goroutine that calls the
@@ -104,6 +112,8 @@ func (s *state) snapshot() Status {
 	}
 	return out
 }
+
+func (s *state) setCopy(c *CopyStatus) { s.update(func(st *Status) { st.Copy = c }) }
 
 func (s *state) update(f func(*Status)) {
 	s.mu.Lock()

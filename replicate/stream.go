@@ -43,6 +43,10 @@ type receiver struct {
 	owed        bool       // the server waits for an answer that an Advance will improve
 	lastAdvance time.Time
 
+	piece    *piece     // of a table, on its way to its place; nil for none
+	snapshot snapshot   // that it was read in
+	reached  change.LSN // everything up to here has come
+
 	began  time.Time
 	from   change.LSN // durable position at the start
 	steady bool       // the stream has proved to work
@@ -84,6 +88,12 @@ func (s *receiver) run(ctx context.Context) error {
 		if err := s.tick(ctx, time.Now()); err != nil {
 			return err
 		}
+		if err := s.takePiece(ctx); err != nil {
+			return err
+		}
+		if err := s.passed(ctx, 0); err != nil {
+			return err
+		}
 		switch err := s.wire.Fill(want, s.until()); {
 		case err == nil:
 			s.heard, s.asked = time.Now(), false
@@ -108,7 +118,7 @@ func (s *receiver) drain(ctx context.Context) (want int, err error) {
 		if want > 0 {
 			return want, s.publish(ctx)
 		}
-		if err := s.message(kind, body); err != nil {
+		if err := s.message(ctx, kind, body); err != nil {
 			return 0, err
 		}
 		if s.asm.ReadyBytes >= s.opt.QueueBytes/8 {
@@ -187,6 +197,9 @@ func (s *receiver) tick(ctx context.Context, now time.Time) error {
 		s.nextStatus = now.Add(s.every)
 		return s.sendStatus(now, pos.Confirmable(), false)
 	}
+	if s.session.ask.CompareAndSwap(true, false) { // a piece waits for what the server has not sent yet
+		return s.sendStatus(now, pos.Confirmable(), true)
+	}
 	if !now.Before(s.nextStatus) {
 		s.nextStatus = now.Add(s.every)
 		// A quiet server is asked to answer: it shows that it lives, and how
@@ -213,7 +226,7 @@ func (s *receiver) sendStatus(now time.Time, lsn change.LSN, ask bool) error {
 }
 
 // message handles one message of the server.
-func (s *receiver) message(kind byte, body []byte) error {
+func (s *receiver) message(ctx context.Context, kind byte, body []byte) error {
 	switch kind {
 	case 'd':
 		cd, err := stream.ParseCopyData(body)
@@ -222,9 +235,9 @@ func (s *receiver) message(kind byte, body []byte) error {
 		}
 		switch cd.Kind {
 		case 'w':
-			return s.data(cd)
+			return s.data(ctx, cd)
 		case 'k':
-			return s.keepalive(cd)
+			return s.keepalive(ctx, cd)
 		}
 		s.logUnexpected("replication message", cd.Kind)
 	case 'E':
@@ -257,8 +270,13 @@ func (s *receiver) logUnexpected(what string, kind byte) {
 	}
 }
 
-func (s *receiver) keepalive(cd stream.CopyData) error {
+func (s *receiver) keepalive(ctx context.Context, cd stream.CopyData) error {
 	s.st.move(func(p *stream.Progress) { p.Keepalive(cd.End) })
+	if !s.st.positions().Open {
+		if err := s.passed(ctx, cd.End); err != nil {
+			return err
+		}
+	}
 	if s.session.proof != nil && !s.session.proof.open && cd.End >= s.session.proof.upTo {
 		if err := s.endProof(); err != nil {
 			return err
@@ -277,7 +295,7 @@ func (s *receiver) keepalive(cd stream.CopyData) error {
 }
 
 // data handles one pgoutput message.
-func (s *receiver) data(cd stream.CopyData) error {
+func (s *receiver) data(ctx context.Context, cd stream.CopyData) error {
 	ev := &s.ev
 	if err := s.dec.Decode(cd.Payload, ev); err != nil {
 		if e, ok := errors.AsType[*pgerr.Error](err); ok && e.Kind.Gap() {
@@ -293,13 +311,21 @@ func (s *receiver) data(cd stream.CopyData) error {
 		c.LSN, ev.Change = cd.Start, change.Change{} // the event outlives the row
 		return s.add(c)
 	case pgoutput.Begin:
+		if err := s.before(ctx, ev.XID, ev.CommitLSN); err != nil {
+			return err
+		}
 		return s.begin()
 	case pgoutput.Commit:
-		return s.commit(ev.EndLSN)
+		if err := s.commit(ev.EndLSN); err != nil {
+			return err
+		}
+		return s.passed(ctx, ev.EndLSN)
 	case pgoutput.Truncate:
 		for _, rel := range ev.Truncated {
-			if err := s.session.truncates(rel.Name, ev.XID, ev.CommitLSN); err != nil {
-				return err
+			if !rel.Plain {
+				if err := s.session.truncates(rel.Name, ev.XID, ev.CommitLSN); err != nil {
+					return err
+				}
 			}
 			if err := s.add(change.Change{Op: change.Truncate, Relation: rel, LSN: cd.Start}); err != nil {
 				return err

@@ -55,6 +55,8 @@ func (s *scriptSink) Advance(_ context.Context, lsn change.LSN) error {
 	return nil
 }
 
+func (s *scriptSink) Marks() map[string]string { return nil }
+
 func (s *scriptSink) Since(_ context.Context, lsn change.LSN) (change.LSN, func() (change.TxnID, error), error) {
 	return lsn, func() (change.TxnID, error) { return change.TxnID{}, io.EOF }, nil
 }

@@ -252,7 +252,7 @@ func (s *receiver) describe(ctx context.Context, oid uint32, sent *change.Relati
 	v := s.session.survey
 	if v == nil { // nothing is known of the catalog
 		if !s.opt.Keeps(sent.Schema, sent.Name) {
-			return nil, nil
+			return s.session.describePlain(ctx, oid, sent)
 		}
 		return s.session.intern(ctx, sent)
 	}
@@ -261,7 +261,7 @@ func (s *receiver) describe(ctx context.Context, oid uint32, sent *change.Relati
 	case name == "" && s.opt.Keeps(sent.Schema, sent.Name):
 		return nil, s.session.verdict(catalog.Finding{Lost: true, Text: fmt.Sprintf("table %s.%s was replaced by another table of its name", sent.Schema, sent.Name)})
 	case name == "":
-		return nil, nil
+		return s.session.describePlain(ctx, oid, sent)
 	case s.session.proof != nil:
 		return &change.Relation{Schema: s.opt.Schema, Name: name, Columns: sent.Columns}, nil
 	}

@@ -145,7 +145,7 @@ func (l *fakeLog) Gone() (change.Offset, map[string]change.Offset, error) {
 	last := map[string]change.Offset{}
 	for i := range l.recs {
 		if r := &l.recs[i]; r.Offset < l.oldest {
-			last[r.Relation.Name] = r.Offset
+			last[r.Relation.Topic()] = r.Offset
 		}
 	}
 	return l.oldest, last, nil

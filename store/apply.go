@@ -140,7 +140,7 @@ func (g *staging) stageAll(ctx context.Context, txns []change.Txn) error {
 // commit record begins before a position that is durable exactly when its end
 // does not come after it: WAL records do not overlap.
 func (s *Store) durable(t *change.Txn) bool {
-	if t.Snapshot != nil || t.CommitLSN == 0 {
+	if t.Snapshot != nil || t.Copy != nil || t.CommitLSN == 0 {
 		return false
 	}
 	if t.Final && t.EndLSN <= s.tail.LSN {
@@ -181,13 +181,15 @@ func (g *staging) commit() error {
 	if len(g.blocks) > 0 || s.open == nil && visible > was {
 		g.stage.Relations = s.dict.next - 1
 	}
-	if visible == was && *g.stage == s.tail {
+	if visible == was && *g.stage == s.tail && len(s.pending) == 0 {
 		return nil
 	}
-	if err := g.append(changelog.Tail{Next: g.first, Visible: visible, State: g.stage.encode()}); err != nil {
+	tail := changelog.Tail{Next: g.first, Visible: visible, State: g.stage.encode(), Topics: s.encodeTopics()}
+	if err := g.append(tail); err != nil {
 		return err
 	}
 	s.tail = *g.stage
+	s.keepTopics()
 	s.publish(visible)
 	return nil
 }
@@ -217,6 +219,7 @@ func (g *staging) append(tail changelog.Tail) error {
 // it has worked.
 func (s *Store) rollback() error {
 	s.enc.Reset()
+	clear(s.pending)
 	s.open, s.skip, s.needsRollback = nil, false, true
 	s.work = s.published.Load().fork()
 	if err := s.changelog.Rollback(); err != nil {
@@ -266,6 +269,9 @@ func (s *Store) catchUp(tail changelog.Tail, st commitState) error {
 		return fmt.Errorf("confirm the changelog's end: %w", err)
 	}
 	if err := s.replay(s.work, at+1, tail.Visible); err != nil {
+		return err
+	}
+	if err := s.loadTopics(); err != nil {
 		return err
 	}
 	s.tail = st
@@ -333,12 +339,12 @@ func (s *Store) Progress() (pieces uint64, busy bool) {
 // commitState is what the changelog's tail says of its visible part, as JSON so
 // that later versions can add to it.
 type commitState struct {
-	LSN        change.LSN    `json:"lsn"`
-	CommitTime int64         `json:"commit_time"`          // microseconds since 1970, 0 when none
-	CommitEnd  change.LSN    `json:"commit_end,omitempty"` // of the last transaction; LSN may be idle and further
-	Source     change.Source `json:"source"`
-	Copied     bool          `json:"copied"`
-	Topics     [4]topicState `json:"topics"` // by view.Table
+	LSN        change.LSN                  `json:"lsn"`
+	CommitTime int64                       `json:"commit_time"`          // microseconds since 1970, 0 when none
+	CommitEnd  change.LSN                  `json:"commit_end,omitempty"` // of the last transaction; LSN may be idle and further
+	Source     change.Source               `json:"source"`
+	Copied     bool                        `json:"copied"`
+	Topics     [view.TableCount]topicState `json:"topics"` // by view.Table; others are in plain.go
 	// Counted says that the topics have their number of messages: versions that
 	// count none leave it out.
 	Counted bool  `json:"counted,omitempty"`
@@ -408,8 +414,7 @@ func (t *commitState) countMessages() {
 	}
 }
 
-func (t *commitState) count(tab view.Table, op change.Op, at change.Offset, bytes int, commit time.Time) {
-	p := &t.Topics[tab]
+func (p *topicState) count(op change.Op, at change.Offset, bytes int, commit time.Time) {
 	p.Records++
 	p.Messages += messages(op)
 	p.Bytes += uint64(bytes)

@@ -156,6 +156,9 @@ func (b *rewinder) undo() error {
 		if err != nil {
 			return err
 		}
+		if sh.Table == view.Plain {
+			continue
+		}
 		row := e.Before
 		if row == "" {
 			row = e.After
@@ -263,6 +266,7 @@ func (s *Store) newestIn(ctx context.Context, last, floor change.Offset, holds f
 type ending struct {
 	id       change.TxnID
 	snapshot bool
+	plain    bool          // it changed no table of a view
 	last     change.Offset // of its changes
 }
 
@@ -282,7 +286,7 @@ func endings(b changelog.Block) ([]ending, error) {
 		}
 		if t := it.Txn; it.Ends {
 			id := change.TxnID{XID: t.XID, CommitLSN: t.CommitLSN, EndLSN: it.End, CommitTime: t.CommitTime}
-			out = append(out, ending{id, t.Snapshot, it.Offset})
+			out = append(out, ending{id, t.Snapshot, it.Plain, it.Offset})
 		}
 	}
 	return out, nil
@@ -346,7 +350,7 @@ func (s *Snapshot) fork() *view.State {
 }
 
 // Since returns a function that gives, one after the other, the transactions of
-// the newest copy's time that end after lsn, oldest first, and io.EOF behind the
+// the newest copy's time that changed a table of a view and end after lsn, oldest first, and io.EOF behind the
 // last that was durable at the call. from is where the list begins: lsn, or a
 // later position when the log does not reach back so far.
 func (s *Store) Since(ctx context.Context, lsn change.LSN) (from change.LSN, next func() (change.TxnID, error), err error) {
@@ -370,7 +374,7 @@ func (s *Store) Since(ctx context.Context, lsn change.LSN) (from change.LSN, nex
 			return err
 		}
 		for _, e := range slices.Backward(ends) {
-			if e.id.EndLSN <= lsn || e.snapshot || e.last <= floor {
+			if e.id.EndLSN <= lsn || e.snapshot && !e.plain || e.last <= floor {
 				at, from = max(e.last, floor), max(lsn, e.id.EndLSN)
 				return errFound
 			}
@@ -416,7 +420,7 @@ func (l *lister) next(ctx context.Context) (change.TxnID, error) {
 			return change.TxnID{}, err
 		}
 		for _, e := range ends {
-			if e.last > l.at && e.last <= l.end {
+			if e.last > l.at && e.last <= l.end && !e.plain {
 				l.ready = append(l.ready, e)
 			}
 		}

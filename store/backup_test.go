@@ -19,6 +19,7 @@ import (
 func TestBackup(t *testing.T) {
 	sd := seed(t)
 	src := storetest.NewSource(sd)
+	src.Plain = true
 	s := open(t, t.TempDir(), store.Options{NoSync: true, SegmentBytes: 8 << 10})
 	defer s.Close()
 	var sent []change.Txn
@@ -58,6 +59,7 @@ func TestBackup(t *testing.T) {
 	r := open(t, dir, store.Options{NoSync: true, SegmentBytes: 8 << 10})
 	defer r.Close()
 	then := storetest.NewSource(sd)
+	then.Plain = true
 	for then.Next().EndLSN < r.Position().LSN {
 	}
 	if d := then.Model.Diff(r.Snapshot()); d != "" {

@@ -156,11 +156,17 @@ func (w *walker) change(it *record.Item) error {
 		return fmt.Errorf("offset %d: relation %d is not in the dictionary", at, e.Relation)
 	}
 	for _, r := range []change.Row{e.Before, e.After} {
+		if sh.Table == view.Plain {
+			break // as the source sent it
+		}
 		for i, v := range r.All() {
 			if v.Kind == change.Unchanged || i >= len(sh.Relation.Columns) {
 				return fmt.Errorf("offset %d: a row of %s is not complete", at, sh.Relation.Name)
 			}
 		}
+	}
+	if sh.Table != view.Plain && e.Op == change.Update && e.Before == "" {
+		return fmt.Errorf("offset %d: the row of %s before is missing", at, sh.Relation.Name)
 	}
 	if w.report.Rebuilt {
 		if err := apply(w.full, sh, e, at); err != nil {

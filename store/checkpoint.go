@@ -177,8 +177,11 @@ func (s *Store) collect(from, end change.Offset) (*checkpoint.Batch, change.Offs
 		if err := d.load(number, w); err != nil {
 			return nil, err
 		}
-		c.batch.Relation(number, w)
-		return d.byNumber[number], nil
+		sh := d.byNumber[number]
+		if sh.Table != view.Plain {
+			c.batch.Relation(number, w)
+		}
+		return sh, nil
 	}
 	at := from
 	for at <= end && c.batch.Bytes() < batchBytes {
@@ -221,6 +224,9 @@ func (c *collector) add(e record.Entry) (err error) {
 			return err
 		}
 		c.schemas[e.Relation] = sh
+	}
+	if sh.Table == view.Plain {
+		return nil
 	}
 	table := byte('0' + sh.Table)
 	switch e.Op {

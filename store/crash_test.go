@@ -44,6 +44,7 @@ func crashChild(spec string) {
 	go func() { done <- s.Run(ctx) }()
 	rng := rand.New(rand.NewPCG(sd, run))
 	src := storetest.NewSource(sd)
+	src.Plain = true
 	for range 300 {
 		txn := src.Next()
 		for _, part := range storetest.Split(txn, 1+rng.IntN(3)) {
@@ -129,6 +130,7 @@ func verify(t *testing.T, dir string, sd uint64, durable change.LSN) {
 		t.Fatalf("position %s is behind %s, which was reported durable", pos.LSN, durable)
 	}
 	src := storetest.NewSource(sd)
+	src.Plain = true
 	for n := 0; n < 300; n++ {
 		before := src.Model.Clone()
 		if txn := src.Next(); txn.EndLSN > pos.LSN {

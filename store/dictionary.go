@@ -13,7 +13,7 @@ import (
 // the log or in the state has.
 type dictionary struct {
 	byNumber map[uint32]*view.Schema
-	current  map[view.Table]*view.Schema       // the newest of each table
+	current  map[string]*view.Schema           // the newest of each table, by topic
 	byPtr    map[*change.Relation]*view.Schema // relations that a current schema version stands for
 	fresh    map[uint32][]byte                 // not yet in the log's dictionary
 	encoded  map[uint32][]byte                 // encoded, for the checkpoint
@@ -22,7 +22,7 @@ type dictionary struct {
 
 func newDictionary() dictionary {
 	return dictionary{
-		byNumber: map[uint32]*view.Schema{}, current: map[view.Table]*view.Schema{}, byPtr: map[*change.Relation]*view.Schema{},
+		byNumber: map[uint32]*view.Schema{}, current: map[string]*view.Schema{}, byPtr: map[*change.Relation]*view.Schema{},
 		fresh: map[uint32][]byte{}, encoded: map[uint32][]byte{}, next: 1,
 	}
 }
@@ -41,8 +41,8 @@ func (d *dictionary) load(number uint32, encoded []byte) error {
 		return fmt.Errorf("relation %d: %w", number, err)
 	}
 	d.byNumber[number], d.encoded[number] = sh, encoded
-	if c := d.current[sh.Table]; c == nil || c.Number < number {
-		d.current[sh.Table] = sh
+	if c := d.current[sh.Topic]; c == nil || c.Number < number {
+		d.current[sh.Topic] = sh
 	}
 	d.next = max(d.next, number+1)
 	return nil
@@ -52,12 +52,11 @@ func (d *dictionary) load(number uint32, encoded []byte) error {
 // current one. A schema version that comes back after another gets a new number: only so
 // do the numbers tell whether a column was there all the time.
 func (d *dictionary) of(rel *change.Relation) (*view.Schema, error) {
-	if sh, ok := d.byPtr[rel]; ok && d.current[sh.Table] == sh {
+	if sh, ok := d.byPtr[rel]; ok && d.current[sh.Topic] == sh {
 		return sh, nil
 	}
-	t, ok := view.TableOf(rel.Name)
-	if cur := d.current[t]; ok && cur != nil && cur.Relation.Equal(rel) {
-		if len(d.byPtr) > 64 { // equal relations of many connections
+	if cur := d.current[rel.Topic()]; cur != nil && cur.Relation.Equal(rel) {
+		if len(d.byPtr) > 4096 { // equal relations of many connections
 			clear(d.byPtr)
 		}
 		d.byPtr[rel] = cur
@@ -69,7 +68,7 @@ func (d *dictionary) of(rel *change.Relation) (*view.Schema, error) {
 	}
 	encoded := record.EncodeRelation(rel)
 	d.next++
-	d.byNumber[sh.Number], d.current[sh.Table] = sh, sh
+	d.byNumber[sh.Number], d.current[sh.Topic] = sh, sh
 	d.fresh[sh.Number], d.encoded[sh.Number] = encoded, encoded
 	clear(d.byPtr) // of earlier connections, or of schema versions that are history now
 	d.byPtr[rel] = sh
@@ -96,8 +95,8 @@ func (d *dictionary) forget(above uint32) {
 		if number > above {
 			delete(d.byNumber, number)
 			delete(d.encoded, number)
-		} else if c := d.current[sh.Table]; c == nil || c.Number < number {
-			d.current[sh.Table] = sh
+		} else if c := d.current[sh.Topic]; c == nil || c.Number < number {
+			d.current[sh.Topic] = sh
 		}
 	}
 }

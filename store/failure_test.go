@@ -39,6 +39,7 @@ func TestFaults(t *testing.T) {
 	opt := store.Options{SegmentBytes: 3 << 10, NoSync: true, Fault: fault}
 	s := open(t, dir, opt)
 	src := storetest.NewSource(sd)
+	src.Plain = true
 	for range 150 {
 		txn := src.Next()
 		failing.Store(int32(2 + rng.IntN(10)))

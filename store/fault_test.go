@@ -51,6 +51,7 @@ func TestUnreadableForAWhile(t *testing.T) {
 	for name, left := range map[string]int64{"nothing is left": 0, "a meta page is left": 4096, "the meta pages are left": 8192} {
 		t.Run(name, func(t *testing.T) {
 			src := storetest.NewSource(seed(t))
+			src.Plain = true
 			s := open(t, t.TempDir(), store.Options{SegmentBytes: 64 << 10})
 			defer s.Close()
 			for range 40 {
@@ -125,6 +126,7 @@ func cutShort(t *testing.T, path string, left int64, fn func()) {
 // begins again; until then the last good data is served.
 func TestUnreadableForGood(t *testing.T) {
 	src := storetest.NewSource(seed(t))
+	src.Plain = true
 	s := open(t, t.TempDir(), store.Options{CheckpointInterval: time.Millisecond})
 	defer s.Close()
 	for range 40 {
@@ -151,6 +153,7 @@ func TestUnreadableForGood(t *testing.T) {
 // new transaction comes to try it.
 func TestRunMends(t *testing.T) {
 	src := storetest.NewSource(seed(t))
+	src.Plain = true
 	failing := map[string]bool{}
 	var mu sync.Mutex
 	fail := func(points ...string) {
@@ -227,6 +230,7 @@ func TestRetentionOnABadDisk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			src := storetest.NewSource(seed(t))
+			src.Plain = true
 			dir := t.TempDir()
 			opt := store.Options{SegmentBytes: 2 << 10, NoSync: true}
 			s := open(t, dir, opt)
@@ -292,6 +296,7 @@ func TestReadersBehindTheViews(t *testing.T) {
 	var s *store.Store
 	var ahead change.Offset
 	src := storetest.NewSource(seed(t))
+	src.Plain = true
 	s = open(t, t.TempDir(), store.Options{NoSync: true, Crash: func(point string) {
 		if point != "append.done" || s == nil {
 			return

@@ -96,7 +96,7 @@ func (f *Follower) take(it *record.Item) error {
 	if err != nil {
 		return err
 	}
-	if !f.bulk {
+	if !f.bulk && sh.Table != view.Plain {
 		if e.Before != "" {
 			f.touched.Add(sh, e.Before)
 		}

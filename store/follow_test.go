@@ -85,6 +85,7 @@ func TestFollow(t *testing.T) {
 	sd := seed(t)
 	rng := rand.New(rand.NewPCG(sd, 3))
 	src := storetest.NewSource(sd)
+	src.Plain = true
 	s := open(t, t.TempDir(), store.Options{NoSync: true, SegmentBytes: 16 << 10})
 	defer s.Close()
 	ctx := context.Background()
@@ -141,6 +142,7 @@ func TestAsOfFromNear(t *testing.T) {
 	sd := seed(t)
 	rng := rand.New(rand.NewPCG(sd, 4))
 	src := storetest.NewSource(sd)
+	src.Plain = true
 	s := open(t, t.TempDir(), store.Options{NoSync: true, SegmentBytes: 16 << 10})
 	defer s.Close()
 	var ends []change.Offset

@@ -42,7 +42,7 @@ func TestGone(t *testing.T) {
 		}
 		for _, r := range records {
 			if r.Offset < oldest && r.Op != change.Retract {
-				taken[r.Relation.Name] = r.Offset
+				taken[r.Relation.Topic()] = r.Offset
 			}
 		}
 		begins := slices.ContainsFunc(records, func(r change.Record) bool { return r.Offset == oldest && r.Order > 1 })

@@ -67,7 +67,7 @@ func (s *Store) Committed(name, topic string) change.Offset {
 // CommitOffset stores a commit durably. Errors: ErrStaleGeneration,
 // ErrGroupUnknown, ErrCommitBackwards, ErrTopicUnknown, ErrFuture.
 func (s *Store) CommitOffset(ctx context.Context, c change.GroupCommit) error {
-	if tableOf(c.Topic) < 0 {
+	if !s.isTopic(c.Topic) {
 		return fmt.Errorf("%q: %w", c.Topic, change.ErrTopicUnknown)
 	}
 	// A number before the first one here says that nothing has been dealt with:
@@ -87,11 +87,6 @@ func (s *Store) CommitOffset(ctx context.Context, c change.GroupCommit) error {
 	return s.groups.Commit(c.Group, c.Generation, c.Member, c.Topic, group.Commit{Offset: c.Offset, Rank: rank, At: time.Now().UTC()})
 }
 
-// tableOf returns the place of a topic's table in change.Tables, -1 for no topic.
-func tableOf(topic string) int {
-	return slices.IndexFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == topic })
-}
-
 // rank counts the records of a topic up to an offset, from an earlier place
 // whose rank is known, or from the start of the nearest segment.
 func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known group.Commit) (uint64, error) {
@@ -100,23 +95,23 @@ func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known
 	if err != nil {
 		return 0, err
 	}
-	table := tableOf(topic)
 	if off < from || from == 0 {
 		from, n = starts[0].Visible, 0
-		if st, err := decodeCommitState(starts[0].State); err == nil {
-			n = st.Topics[table].Records
+		if st, _, err := s.topicAtStart(starts[0], topic); err == nil {
+			n = st.Records
 		}
 	}
-	for _, b := range starts {
+	for _, b := range slices.Backward(starts) {
 		if b.Visible > from && b.Visible <= off {
-			st, err := decodeCommitState(b.State)
+			st, _, err := s.topicAtStart(b, topic)
 			if err != nil {
 				return 0, err
 			}
-			from, n = b.Visible, st.Topics[table].Records
+			from, n = b.Visible, st.Records
+			break
 		}
 	}
-	_, err = s.countMessages(ctx, table, max(from+1, s.Oldest()), off+1, func(change.Offset, uint64, uint64) bool {
+	_, err = s.countMessages(ctx, topic, max(from+1, s.Oldest()), off+1, func(change.Offset, uint64, uint64) bool {
 		n++ // a record, however many messages it is
 		return true
 	})
@@ -174,7 +169,7 @@ func (s *Store) Groups() []change.Group {
 // a few megabytes at most: behind that, the age of what it has seen is a lower
 // bound and good enough.
 func (s *Store) lagTime(topic string, behind change.Offset) time.Duration {
-	r := s.NewReader(max(behind+1, s.Oldest()))
+	r, of := s.NewReader(max(behind+1, s.Oldest())), topicFilter(topic)
 	var seen time.Time
 	for range 8 {
 		if s.changelog.Busy() { // who looks at figures does not wait for the writer
@@ -186,7 +181,7 @@ func (s *Store) lagTime(topic string, behind change.Offset) time.Duration {
 		}
 		for i := range recs {
 			seen = recs[i].CommitTime
-			if recs[i].Op != change.Retract && change.TopicName(recs[i].Relation.Name) == topic {
+			if recs[i].Op != change.Retract && of(recs[i].Relation) {
 				return max(0, time.Since(seen))
 			}
 		}
@@ -205,7 +200,7 @@ func (s *Store) ResetGroup(ctx context.Context, name string, topics []string, of
 	}
 	places := map[string]group.Commit{}
 	for _, t := range topics {
-		if tableOf(t) < 0 {
+		if !s.isTopic(t) {
 			return fmt.Errorf("%q: %w", t, change.ErrTopicUnknown)
 		}
 		h := s.History()

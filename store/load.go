@@ -36,6 +36,9 @@ func (s *Store) load() (err error) {
 		return err
 	}
 	s.tail.countMessages()
+	if err := s.loadTopics(); err != nil {
+		return err
+	}
 	if err := s.openCheckpoint(); err != nil {
 		return err
 	}
@@ -160,6 +163,9 @@ func (s *Store) progress(what string, done float64) {
 
 // apply gives a state the effect of one complete record.
 func apply(to *view.State, sh *view.Schema, e record.Entry, at change.Offset) error {
+	if sh.Table == view.Plain {
+		return nil
+	}
 	switch e.Op {
 	case change.Truncate:
 		to.Clear(sh.Table, at)

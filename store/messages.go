@@ -38,8 +38,7 @@ type landmark struct {
 // that did not count; then the messages behind it are taken off those before the
 // next place.
 func (s *Store) landmarks(ctx context.Context, topic string) ([]landmark, error) {
-	table := tableOf(topic)
-	if table < 0 {
+	if !s.isTopic(topic) {
 		return nil, fmt.Errorf("%q: %w", topic, change.ErrTopicUnknown)
 	}
 	starts, err := s.changelog.Starts()
@@ -48,20 +47,21 @@ func (s *Store) landmarks(ctx context.Context, topic string) ([]landmark, error)
 	}
 	end := s.Snapshot() // behind all starts: what is visible only grows
 	out := make([]landmark, len(starts)+1)
-	out[len(starts)] = landmark{end.Offset() + 1, end.tail.Topics[table].Messages}
+	figures, _ := end.topic(topic)
+	out[len(starts)] = landmark{end.Offset() + 1, figures.Messages}
 	for i, b := range slices.Backward(starts) {
 		out[i].next = b.Next
-		st, err := decodeCommitState(b.State)
+		st, counted, err := s.topicAtStart(b, topic)
 		if err != nil {
 			return nil, err
 		}
 		switch {
 		case b.Next > end.Offset():
 			out[i] = out[i+1] // nothing of it is visible yet
-		case st.Counted && s.History().After(b.Visible) == b.Next:
-			out[i].messages = st.Topics[table].Messages
+		case counted && s.History().After(b.Visible) == b.Next:
+			out[i].messages = st.Messages
 		default:
-			n, err := s.uncounted(ctx, table, b.Next, out[i+1])
+			n, err := s.uncounted(ctx, topic, b.Next, out[i+1])
 			if err != nil {
 				return nil, err
 			}
@@ -73,28 +73,28 @@ func (s *Store) landmarks(ctx context.Context, topic string) ([]landmark, error)
 
 // uncounted counts the messages from an offset up to a landmark. What was counted
 // is remembered, since a segment's number does not change.
-func (s *Store) uncounted(ctx context.Context, table int, from change.Offset, to landmark) (uint64, error) {
+func (s *Store) uncounted(ctx context.Context, topic string, from change.Offset, to landmark) (uint64, error) {
 	type span struct {
-		table    int
+		topic    string
 		from, to change.Offset
 	}
-	key := span{table, from, to.next}
+	key := span{topic, from, to.next}
 	if n, ok := s.counted.Load(key); ok {
 		return n.(uint64), nil
 	}
-	n, err := s.countMessages(ctx, table, from, to.next, func(change.Offset, uint64, uint64) bool { return true })
+	n, err := s.countMessages(ctx, topic, from, to.next, func(change.Offset, uint64, uint64) bool { return true })
 	if err == nil {
 		s.counted.Store(key, n)
 	}
 	return n, err
 }
 
-// countMessages counts the messages of a table from one offset up to another,
+// countMessages counts the messages of a topic from one offset up to another,
 // until visit says false; it is told each record's offset, how many messages
 // came before and how many it is.
-func (s *Store) countMessages(ctx context.Context, table int, from, to change.Offset, visit func(at change.Offset, before, n uint64) bool) (sum uint64, err error) {
-	name := change.Tables()[table]
+func (s *Store) countMessages(ctx context.Context, topic string, from, to change.Offset, visit func(at change.Offset, before, n uint64) bool) (sum uint64, err error) {
 	r := s.newReader(from)
+	of := topicFilter(topic)
 	for r.Next() < to {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -110,7 +110,7 @@ func (s *Store) countMessages(ctx context.Context, table int, from, to change.Of
 			if recs[i].Offset >= to {
 				return sum, nil
 			}
-			if n := messages(recs[i].Op); n > 0 && recs[i].Relation.Name == name {
+			if n := messages(recs[i].Op); n > 0 && of(recs[i].Relation) {
 				if !visit(recs[i].Offset, sum, n) {
 					return sum, nil
 				}
@@ -119,6 +119,18 @@ func (s *Store) countMessages(ctx context.Context, table int, from, to change.Of
 		}
 	}
 	return sum, nil
+}
+
+// topicFilter returns what says whether a relation is of a topic.
+func topicFilter(topic string) func(*change.Relation) bool {
+	var last *change.Relation
+	var same bool
+	return func(r *change.Relation) bool {
+		if r != last {
+			last, same = r, r.Topic() == topic
+		}
+		return same
+	}
 }
 
 // Messages returns the number of the first message of a topic that is kept, and
@@ -204,8 +216,7 @@ func (s *Store) message(ctx context.Context, topic string, marks []landmark, beh
 		return marks[len(marks)-1], nil
 	}
 	m, found := marks[i], false
-	table := tableOf(topic)
-	sum, err := s.countMessages(ctx, table, m.next, marks[i+1].next, func(at change.Offset, sum, n uint64) bool {
+	sum, err := s.countMessages(ctx, topic, m.next, marks[i+1].next, func(at change.Offset, sum, n uint64) bool {
 		if pass(at, m.messages+sum, n) {
 			return true
 		}

@@ -26,7 +26,7 @@ func (l *ledger) read(t *testing.T, s *store.Store) {
 	t.Helper()
 	for _, r := range readAll(t, s, max(l.next, s.Oldest())) {
 		l.next = r.Offset + 1
-		topic := change.TopicName(r.Relation.Name)
+		topic := r.Relation.Topic()
 		switch r.Op {
 		case change.Retract:
 			continue
@@ -148,6 +148,7 @@ func TestMessages(t *testing.T) {
 			}
 			l.check(t, s, rng)
 			src, lsn := storetest.NewSource(seed), s.Position().LSN
+			src.Plain = true
 			for range 60 {
 				for range rng.IntN(12) {
 					txn := src.Next()

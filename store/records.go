@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"carbond/store/change"
@@ -12,26 +13,38 @@ import (
 
 // Topics lists the topics with their figures at the newest version.
 func (s *Store) Topics() []change.Topic {
-	tail := s.Snapshot().tail
-	out := make([]change.Topic, 0, len(tail.Topics))
-	for table := range tail.Topics {
-		out = append(out, s.topicOf(tail, table))
+	now := s.Snapshot()
+	out := make([]change.Topic, 0, len(now.tail.Topics)+now.plain.Len())
+	for i, table := range change.Tables() {
+		out = append(out, s.describeTopic(change.TopicName(table), table, &now.tail.Topics[i]))
 	}
+	now.plain.Scan(func(name string, p plainTopic) bool {
+		if t, _ := topicAmong(name, now.plain); t == view.Plain {
+			out = append(out, s.describeTopic(name, strings.TrimPrefix(name, "carbon."), &p.topicState))
+		}
+		return true
+	})
 	return out
 }
 
 // Topic returns a topic by name. It costs the same with any number of topics.
 func (s *Store) Topic(name string) (change.Topic, bool) {
-	table := tableOf(name)
-	if table < 0 {
+	now := s.Snapshot()
+	t, ok := topicAmong(name, now.plain)
+	if !ok {
 		return change.Topic{}, false
 	}
-	return s.topicOf(s.Snapshot().tail, table), true
+	table := strings.TrimPrefix(name, "carbon.")
+	if t != view.Plain {
+		table = change.Tables()[t]
+	}
+	figures, _ := now.topic(name)
+	return s.describeTopic(name, table, &figures), true
 }
 
-func (s *Store) topicOf(tail *commitState, table int) change.Topic {
-	t, name, h := &tail.Topics[table], change.Tables()[table], s.History()
-	out := change.Topic{Name: change.TopicName(name), Table: name, First: min(s.Oldest(), h.After(t.Last)), Next: h.After(t.Last), Messages: t.Messages, Records: t.Records, Bytes: t.Bytes}
+func (s *Store) describeTopic(name, table string, t *topicState) change.Topic {
+	h := s.History()
+	out := change.Topic{Name: name, Table: table, First: min(s.Oldest(), h.After(t.Last)), Next: h.After(t.Last), Messages: t.Messages, Records: t.Records, Bytes: t.Bytes}
 	if t.Time != 0 {
 		out.Last = time.UnixMicro(t.Time).UTC()
 	}

@@ -72,6 +72,7 @@ func backedUp(t *testing.T, sd uint64) []byte {
 	s := open(t, dir, store.Options{NoSync: true, SegmentBytes: 8 << 10})
 	defer s.Close()
 	src := storetest.NewSource(sd)
+	src.Plain = true
 	for range 120 {
 		mustApply(t, s, src.Next())
 	}
@@ -308,6 +309,7 @@ func TestRestoreModel(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, store.Options{NoSync: true, SegmentBytes: 4 << 10})
 	src := storetest.NewSource(sd)
+	src.Plain = true
 	type saved struct {
 		archive []byte
 		src     *storetest.Source

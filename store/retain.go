@@ -55,7 +55,7 @@ func (s *Store) held(r Retention) change.Offset {
 }
 
 // Gone reports what retention has taken: the oldest offset that is kept, and of
-// each table the last change before it, 0 for none. When the log begins inside a
+// each topic the last change before it, 0 for none. When the log begins inside a
 // transaction nobody knows whose changes are gone; then every table's may be.
 func (s *Store) Gone() (oldest change.Offset, last map[string]change.Offset, err error) {
 	starts, err := s.changelog.Starts()
@@ -63,15 +63,15 @@ func (s *Store) Gone() (oldest change.Offset, last map[string]change.Offset, err
 		return 0, nil, fmt.Errorf("read where the changelog begins: %w", err)
 	}
 	first := starts[0]
-	st, err := decodeCommitState(first.State)
-	if err != nil {
-		return 0, nil, err
-	}
 	last = map[string]change.Offset{}
-	for i, table := range change.Tables() {
-		last[table] = st.Topics[i].Last
+	for _, t := range s.Topics() {
+		at, _, err := s.topicAtStart(first, t.Name)
+		if err != nil {
+			return 0, nil, err
+		}
+		last[t.Name] = at.Last
 		if s.History().After(first.Visible) < first.Next {
-			last[table] = first.Next - 1
+			last[t.Name] = first.Next - 1
 		}
 	}
 	return first.Next, last, nil

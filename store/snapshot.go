@@ -16,6 +16,7 @@ type Snapshot struct {
 	state *view.State
 	pos   change.Position
 	tail  *commitState // of the changelog; nil for a version that is history
+	plain *plainTopics // likewise
 
 	forking sync.Mutex // copying a tree marks the original
 }
@@ -106,7 +107,7 @@ func (s *Store) Snapshot() *Snapshot { return s.published.Load() }
 // that what they hold is never written.
 func (s *Store) publish(visible change.Offset) {
 	tail := s.tail
-	s.published.Store(&Snapshot{state: s.work.Copy(), pos: tail.position(visible), tail: &tail})
+	s.published.Store(&Snapshot{state: s.work.Copy(), pos: tail.position(visible), tail: &tail, plain: s.plain})
 	s.wake.all()
 }
 

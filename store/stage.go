@@ -14,7 +14,10 @@ import (
 type openTxn struct {
 	head  record.Txn
 	snap  *change.Snapshot
+	copy  *change.Copy
 	began bool // its begin is in a block
+	// viewed: a table of a view was changed.
+	viewed bool
 	// retracting: the last entry that was encoded is the end of a truncated row.
 	retracting bool
 	// held is the last entry. It is kept back so that the end of a transaction
@@ -24,9 +27,9 @@ type openTxn struct {
 	stage commitState
 	// seen are the keys that an initial copy has brought, for tables that were
 	// not empty before it.
-	seen [4]map[string]struct{}
+	seen [view.TableCount]map[string]struct{}
 	// hidden are the rows that share their key with a newer one, see located.
-	hidden [4]map[string][]view.Entry
+	hidden [view.TableCount]map[string][]view.Entry
 }
 
 // txn stages one part of a transaction.
@@ -58,10 +61,19 @@ func (g *staging) begin(t *change.Txn) {
 	o := &openTxn{
 		head:  record.Txn{XID: t.XID, CommitLSN: t.CommitLSN, CommitTime: t.CommitTime, Snapshot: t.Snapshot != nil, Previous: g.stage.CommitEnd},
 		snap:  t.Snapshot,
+		copy:  t.Copy,
 		stage: *g.stage,
+	}
+	if t.Copy != nil {
+		o.head.CommitLSN, o.head.Snapshot = g.stage.LSN, true
 	}
 	g.stage = &o.stage
 	g.s.open = o
+	if t.Copy != nil && t.Copy.Whole != "" {
+		if tab, ok := view.TableOf(t.Copy.Whole); ok {
+			o.seen[tab] = map[string]struct{}{}
+		}
+	}
 	if t.Snapshot == nil {
 		return
 	}
@@ -79,15 +91,21 @@ func (g *staging) end(t *change.Txn) error {
 	if err := o.settled(); err != nil {
 		return err
 	}
-	if o.snap != nil {
+	end := t.EndLSN
+	if o.copy != nil {
+		end = o.head.CommitLSN
+	}
+	if o.snap != nil || o.copy != nil {
 		if err := g.endCopy(); err != nil {
 			return err
 		}
+	}
+	if o.snap != nil {
 		o.stage.CopyLSN, o.stage.CopyAt = t.EndLSN, g.next()-1
 	}
 	if o.held != nil {
 		g.encode(*o.held) // the end goes into the same block, however full it is
-		s.enc.End(t.EndLSN)
+		s.enc.End(end, !o.viewed)
 	}
 	if t.EndLSN != 0 || o.snap != nil {
 		o.stage.LSN, o.stage.CommitEnd = t.EndLSN, t.EndLSN
@@ -102,11 +120,14 @@ func (g *staging) end(t *change.Txn) error {
 	return nil
 }
 
-// endCopy removes the rows that an initial copy did not bring, and shows the tables
-// that it filled.
+// endCopy removes the rows that a copy did not bring, and shows the tables that it
+// filled.
 func (g *staging) endCopy() error {
 	o := g.s.open
 	for tab, seen := range o.seen {
+		if seen == nil && o.snap == nil {
+			continue
+		}
 		if seen == nil {
 			g.s.work.Loaded(view.Table(tab), g.next()-1)
 			continue
@@ -114,6 +135,15 @@ func (g *staging) endCopy() error {
 		if err := g.removeUnseen(view.Table(tab), seen); err != nil {
 			return err
 		}
+	}
+	if o.snap == nil {
+		if o.copy.Topic != "" {
+			g.s.topic(o.copy.Topic).Mark = o.copy.Mark
+		}
+		return nil
+	}
+	for topic, mark := range o.snap.Marks {
+		g.s.topic(topic).Mark = mark
 	}
 	o.stage.Source, o.stage.Copied = o.snap.Source, true
 	o.stage.Serial = 0 // the ids are the source's now
@@ -155,6 +185,10 @@ func (g *staging) change(c *change.Change) error {
 	if err != nil {
 		return err
 	}
+	if sh.Table == view.Plain {
+		g.plain(c, sh)
+		return nil
+	}
 	switch c.Op {
 	case change.Create, change.Read:
 		return g.insert(c, sh)
@@ -174,11 +208,11 @@ func (g *staging) insert(c *change.Change, sh *view.Schema) error {
 		return err
 	}
 	e := view.Entry{Key: key, Row: c.After, Schema: sh}
-	if g.s.open.snap == nil {
+	seen := g.s.open.seen[sh.Table]
+	if g.s.open.snap == nil && seen == nil {
 		return g.arrive(e, c.Op, c.LSN)
 	}
 	old, had := g.s.work.Get(sh.Table, key)
-	seen := g.s.open.seen[sh.Table]
 	if _, twice := seen[key]; twice || had && seen == nil {
 		return shared(sh, key)
 	}
@@ -320,7 +354,7 @@ func (g *staging) add(sh *view.Schema, r record.Entry) change.Offset {
 	o.entry = r
 	o.held = &o.entry
 	if r.Op != change.Retract { // consumers see the Truncate alone
-		o.stage.count(sh.Table, r.Op, at, len(r.Before)+len(r.After), o.head.CommitTime)
+		g.figures(sh).count(r.Op, at, len(r.Before)+len(r.After), o.head.CommitTime)
 	}
 	return at
 }

@@ -85,7 +85,9 @@ type Store struct {
 
 	writer        sync.Mutex // held by the one who writes; guards what follows
 	work          *view.State
-	tail          commitState // of the last commit
+	tail          commitState            // of the last commit
+	plain         *plainTopics           // of the last commit
+	pending       map[string]*plainTopic // what is staged of them
 	enc           record.Builder
 	dict          dictionary
 	open          *openTxn // a transaction whose final part has not come
@@ -126,7 +128,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	if err := unfinished(dir); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	s := &Store{dir: dir, opt: opt, log: opt.Logger, lock: lock}
+	s := &Store{dir: dir, opt: opt, log: opt.Logger, lock: lock, pending: map[string]*plainTopic{}}
 	s.retain.Store(&opt.Retention)
 	s.wake.init()
 	if err := s.load(); err != nil {

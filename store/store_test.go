@@ -83,6 +83,7 @@ func TestModel(t *testing.T) {
 	sd := seed(t)
 	rng := rand.New(rand.NewPCG(sd, 1))
 	src := storetest.NewSource(sd)
+	src.Plain = true
 	dir := t.TempDir()
 	opt := store.Options{NoSync: true, SegmentBytes: 8 << 10, CheckpointInterval: time.Millisecond}
 	s := open(t, dir, opt)

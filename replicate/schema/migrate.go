@@ -403,7 +403,7 @@ func (m *Migration) publication(ctx context.Context) (extended bool, err error) 
 		if err := m.exec(ctx, server.Ident(opt.Schema, change.Tables()[0]), publicationSQL(opt)); err != nil {
 			return false, fmt.Errorf("create publication %q: %w", opt.Publication, err)
 		}
-		return false, nil
+		return false, m.PublishPlain(ctx)
 	}
 	for _, name := range change.Tables() {
 		if p.tables[name] || p.all {
@@ -422,10 +422,11 @@ func (m *Migration) publication(ctx context.Context) (extended bool, err error) 
 			if err := m.exec(ctx, "", opsSQL(opt)); err != nil {
 				return extended, fmt.Errorf("add %s to publication %q: %w", op, opt.Publication, err)
 			}
-			return true, nil
+			extended = true
+			break
 		}
 	}
-	return extended, nil
+	return extended, m.PublishPlain(ctx)
 }
 
 // publishable refuses to publish a table whose rows would have no identity in

@@ -67,6 +67,7 @@ type Txn struct {
 	First      bool      // this part begins the transaction
 	Final      bool      // this part ends it; until then nothing of it is visible
 	Snapshot   *Snapshot // set on every part of an initial copy
+	Copy       *Copy     // set on every part of a copy of one table beside the stream
 	Changes    []Change
 }
 
@@ -75,6 +76,19 @@ type Txn struct {
 // belongs to Source from then on.
 type Snapshot struct {
 	Source Source
+	Marks  map[string]string // by topic, as Copy.Mark, of all tables that were copied
+}
+
+// Copy marks a Txn as a copy of rows of one table, beside the stream. It has no
+// LSN of its own: it is never dropped as known, and moves no position.
+type Copy struct {
+	// Whole is the table of a view that the Txn brings all rows of, "" for none:
+	// what it does not bring is gone at its end, and what is as it was leaves no
+	// record.
+	Whole string
+	// Topic and Mark say how far the copy is: the store keeps Mark beside the
+	// topic, in the commit of the final part. What it says is up to the source.
+	Topic, Mark string
 }
 
 // Record is a change as it stands in the changelog.

@@ -4,7 +4,7 @@ package change
 type Column struct {
 	Name string
 	Type uint32 // Postgres type OID, 0 when unknown
-	Key  bool   // part of the replica identity
+	Key  bool   // part of the replica identity; of a Plain relation, of the key of its topic
 	// Number is the column's number in its table, 0 when unknown. New names do
 	// not change it, and no other column ever gets it.
 	Number uint16
@@ -19,6 +19,17 @@ type Relation struct {
 	Schema  string
 	Name    string
 	Columns []Column
+	// Plain is set for a table that no view reads: the changelog keeps its changes
+	// as they come from the source, and no state.
+	Plain bool
+}
+
+// Topic returns the name of the table's topic.
+func (r *Relation) Topic() string {
+	if r.Plain {
+		return PlainTopic(r.Schema, r.Name)
+	}
+	return TopicName(r.Name)
 }
 
 // Index returns the position of the named column, or -1.
@@ -36,7 +47,7 @@ func (r *Relation) Equal(o *Relation) bool {
 	if r == o {
 		return true
 	}
-	if r == nil || o == nil || r.Schema != o.Schema || r.Name != o.Name || len(r.Columns) != len(o.Columns) {
+	if r == nil || o == nil || r.Schema != o.Schema || r.Name != o.Name || r.Plain != o.Plain || len(r.Columns) != len(o.Columns) {
 		return false
 	}
 	for i := range r.Columns {

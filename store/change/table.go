@@ -1,5 +1,7 @@
 package change
 
+import "strings"
+
 // Names of the four source tables, in the schema "public".
 const (
 	Verra      = "verra"
@@ -120,6 +122,19 @@ func Tables() []string {
 
 // TopicName returns the changelog topic of a table: "carbon.public.<table>".
 func TopicName(table string) string { return "carbon.public." + table }
+
+// PlainTopic returns the topic of a table that no view reads:
+// "carbon.<schema>.<table>", with _ in the place of what a name of a topic cannot
+// have.
+func PlainTopic(schema, table string) string {
+	return "carbon." + strings.Map(func(c rune) rune {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
+			return c
+		}
+		return '_'
+	}, schema+"."+table)
+}
 
 // KeyColumns returns the primary-key columns of a table in order, or nil for a
 // table that carbond does not keep.

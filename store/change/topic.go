@@ -4,8 +4,8 @@ import "time"
 
 // Topic describes one topic of the changelog.
 type Topic struct {
-	Name  string // "carbon.public.<table>"
-	Table string // without the schema
+	Name  string // "carbon.<schema>.<table>"
+	Table string // with its schema where no view reads it
 	First Offset // oldest offset that the log keeps, of any topic; Next when it keeps none of this one
 	Next  Offset // one past the topic's last change
 	// Messages is the number of the next message to come, see Store.Messages.

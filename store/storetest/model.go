@@ -62,6 +62,10 @@ func Key(table string, row map[string]change.Value) string {
 func (m *Model) Apply(t change.Txn) {
 	for _, c := range t.Changes {
 		rows := m.Tables[c.Relation.Name]
+		if c.Relation.Plain {
+			m.plain(c)
+			continue
+		}
 		switch c.Op {
 		case change.Truncate:
 			m.Log = append(m.Log, fmt.Sprintf("t %s", c.Relation.Name))
@@ -96,6 +100,18 @@ func (m *Model) Apply(t change.Txn) {
 			m.Log = append(m.Log, line(c.Op.String(), c.Relation, nil, row))
 			rows[Key(c.Relation.Name, row)] = row
 		}
+	}
+}
+
+// plain notes a change of a table without a view: the log has it as it came, but
+// for a change of the key.
+func (m *Model) plain(c change.Change) {
+	lines := []change.Change{c}
+	if c.Op == change.Update && c.Before != "" {
+		lines = []change.Change{{Op: change.Delete, Relation: c.Relation, Before: c.Before}, {Op: change.Create, Relation: c.Relation, After: c.After}}
+	}
+	for _, l := range lines {
+		m.Log = append(m.Log, RecordLine(change.Record{Change: l}))
 	}
 }
 

@@ -19,17 +19,20 @@ type Source struct {
 	Model *Model
 	// Steady keeps the columns as they are.
 	Steady bool
+	// Plain has it change tables without a view too.
+	Plain bool
 
-	rng  *rand.Rand
-	rels map[string]*change.Relation
-	lsn  change.LSN
-	xid  uint32
-	n    int
+	rng   *rand.Rand
+	extra *rand.Rand // for tables without a view, so that they change nothing else
+	rels  map[string]*change.Relation
+	lsn   change.LSN
+	xid   uint32
+	n     int
 }
 
 // NewSource returns a source without rows.
 func NewSource(seed uint64) *Source {
-	s := &Source{Model: NewModel(), rng: rand.New(rand.NewPCG(seed, 0)), rels: map[string]*change.Relation{}, lsn: 1 << 20}
+	s := &Source{Model: NewModel(), rng: rand.New(rand.NewPCG(seed, 0)), extra: rand.New(rand.NewPCG(seed, 1)), rels: map[string]*change.Relation{}, lsn: 1 << 20}
 	for _, t := range change.Tables() {
 		s.rels[t] = change.Standard(t)
 	}
@@ -40,7 +43,7 @@ func NewSource(seed uint64) *Source {
 // another seed says.
 func (s *Source) Branch(seed uint64) *Source {
 	b := *s
-	b.Model, b.rels, b.rng = s.Model.Clone(), maps.Clone(s.rels), rand.New(rand.NewPCG(seed, 0))
+	b.Model, b.rels, b.rng, b.extra = s.Model.Clone(), maps.Clone(s.rels), rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1))
 	return &b
 }
 
@@ -64,13 +67,51 @@ func (s *Source) Next() change.Txn {
 		CommitTime: time.Unix(1_700_000_000+int64(s.n), 0).UTC(), First: true, Final: true,
 	}
 	for range s.rng.IntN(6) {
+		if s.Plain && s.extra.IntN(3) == 0 {
+			t.Changes = append(t.Changes, s.plain())
+		}
 		c := s.change()
 		c.LSN = s.lsn - change.LSN(s.rng.IntN(8))
 		s.Model.Apply(change.Txn{Changes: []change.Change{c}})
 		t.Changes = append(t.Changes, c)
 	}
+	for s.Plain && s.extra.IntN(3) == 0 {
+		t.Changes = append(t.Changes, s.plain())
+	}
 	s.lsn = t.EndLSN
 	return t
+}
+
+// plain returns a change of a table without a view, as the source sends it:
+// nobody knows the row before.
+func (s *Source) plain() change.Change {
+	id := s.extra.IntN(4)
+	rel := &change.Relation{Schema: "shop", Name: "orders " + strconv.Itoa(id%2), Plain: true, Columns: []change.Column{
+		{Name: "id", Type: change.OIDInt4, Key: true}, {Name: "note", Type: change.OIDText},
+	}}
+	if s.extra.IntN(20) == 0 { // ALTER TABLE
+		rel.Columns = append(rel.Columns, change.Column{Name: "more", Type: change.OIDText})
+	}
+	row := func(id int, rest change.Value) change.Row {
+		vals := []change.Value{change.T(strconv.Itoa(id)), rest, {}}
+		return change.NewRow(vals[:len(rel.Columns)]...)
+	}
+	c := change.Change{Relation: rel, LSN: s.lsn}
+	key := row(id, change.Value{})
+	switch s.extra.IntN(12) {
+	case 0:
+		c.Op = change.Truncate
+	case 1, 2:
+		c.Op, c.Before = change.Delete, key
+	case 3:
+		c.Op, c.Before, c.After = change.Update, key, row(id+1, change.Value{Kind: change.Unchanged})
+	case 4, 5, 6:
+		c.Op, c.After = change.Update, row(id, change.Value{Kind: change.Unchanged})
+	default:
+		c.Op, c.After = change.Create, row(id, change.T(strconv.Itoa(s.n)))
+	}
+	s.Model.Apply(change.Txn{Changes: []change.Change{c}})
+	return c
 }
 
 func (s *Source) change() change.Change {

@@ -34,6 +34,7 @@ type Options struct {
 	Slot        string    // replication slot ["carbond"]
 	Publication string    // publication ["carbond"]
 	Schema      string    // schema of the tables ["public"]
+	Tables      []string  // further tables to keep without a view: schema.table or schema.*
 	Migrate     bool      // create or upgrade tables and publication before starting
 	Unfed       []string  // tables that carbond's feeds do not fill: they get no columns that came later for those
 	OnGap       GapAction // [GapStop]
@@ -79,6 +80,11 @@ func (o Options) Validate() error {
 		return pgerr.New(pgerr.KindOptions, "choose a name of at most 63 bytes", nil, "schema name %q is too long", o.Schema)
 	case o.OnGap != GapStop && o.OnGap != GapResnapshot:
 		return pgerr.New(pgerr.KindOptions, "use stop or resnapshot", nil, "unknown gap action %q", o.OnGap)
+	}
+	for _, t := range o.Tables {
+		if _, err := ParsePattern(t); err != nil {
+			return pgerr.New(pgerr.KindOptions, "", err, "a table of postgres.tables cannot be read")
+		}
 	}
 	if _, err := pgconn.ParseConfig(o.URL); err != nil {
 		// pgconn redacts the password.

@@ -24,7 +24,7 @@ import (
 type Log interface {
 	// Topics lists the topics with their figures.
 	Topics() []change.Topic
-	// Gone returns the oldest offset that is kept, and of each table the last
+	// Gone returns the oldest offset that is kept, and of each topic the last
 	// change before it, or one behind it where that is not known.
 	Gone() (oldest change.Offset, last map[string]change.Offset, err error)
 	// Oldest returns the oldest offset that is kept, or that the first change

@@ -256,7 +256,7 @@ func (f *consumption) record(p *Placed) *pb.ChangeRecord {
 	k := len(b)
 	b = f.encoder.AppendValue(b, &p.Record, p.At)
 	r := &pb.ChangeRecord{
-		Offset: uint64(p.Offset), Topic: change.TopicName(p.Relation.Name), Op: p.Op.String(),
+		Offset: uint64(p.Offset), Topic: p.Relation.Topic(), Op: p.Op.String(),
 		KeyJson: b[:k:k], ValueJson: b[k:], Xid: p.XID, Lsn: p.LSN.String(), LastInTransaction: p.At.Last,
 	}
 	if !p.CommitTime.IsZero() {

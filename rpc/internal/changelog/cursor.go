@@ -12,11 +12,15 @@ type Cursor struct {
 	reader change.RecordReader
 	span   span
 	held   *Placed
-	orders map[string]uint64 // changes of each table in the transaction at hand
+	orders map[string]uint64           // changes of each topic in the transaction at hand
+	topics map[*change.Relation]string // of the relations that were met
 	newer  func(from change.Offset) change.RecordReader
 	oldest func() change.Offset
 	begun  bool
 }
+
+// maxRelations bounds the relations that a cursor remembers.
+const maxRelations = 4096
 
 // Placed is a record that a consumer sees.
 type Placed struct {
@@ -28,7 +32,7 @@ type Placed struct {
 func NewCursor(log Log, topic string, from change.Offset) *Cursor {
 	for _, t := range log.Topics() {
 		if t.Name == topic {
-			return newCursor(log, span{from: map[string]change.Offset{t.Table: from}, head: from})
+			return newCursor(log, span{from: map[string]change.Offset{t.Name: from}, head: from})
 		}
 	}
 	return newCursor(log, span{head: from}) // of none
@@ -36,7 +40,7 @@ func NewCursor(log Log, topic string, from change.Offset) *Cursor {
 
 func newCursor(log Log, sp span) *Cursor {
 	return &Cursor{
-		reader: log.NewReader(sp.head), span: sp, orders: map[string]uint64{}, newer: log.NewReader,
+		reader: log.NewReader(sp.head), span: sp, orders: map[string]uint64{}, topics: map[*change.Relation]string{}, newer: log.NewReader,
 		oldest: log.Oldest,
 	}
 }
@@ -91,7 +95,14 @@ func (c *Cursor) take(out []Placed, r *change.Record) []Placed {
 	}
 	// The rows behind a TRUNCATE are for reading backwards only.
 	if r.Op != change.Retract {
-		name := r.Relation.Name
+		name, known := c.topics[r.Relation]
+		if !known {
+			if len(c.topics) > maxRelations {
+				clear(c.topics)
+			}
+			name = r.Relation.Topic()
+			c.topics[r.Relation] = name
+		}
 		c.orders[name]++
 		if from, wanted := c.span.from[name]; wanted && r.Offset >= from {
 			if c.held != nil {

@@ -11,7 +11,7 @@ import (
 	"carbond/store/change"
 )
 
-// span is what a Consume stream delivers: of each wanted table, by name, the
+// span is what a Consume stream delivers: of each wanted topic the
 // records from an offset on.
 type span struct {
 	from map[string]change.Offset
@@ -76,7 +76,7 @@ func (s *Service) sameHistory(ctx context.Context, q *pb.ConsumeRequest) error {
 
 // add sets where a topic begins.
 func (p *span) add(t change.Topic, from change.Offset) {
-	p.from[t.Table] = from
+	p.from[t.Name] = from
 	if p.head == 0 || from < p.head {
 		p.head = from
 	}
@@ -118,7 +118,7 @@ func (s *Service) committedStart(ctx context.Context, group string, t change.Top
 	if err != nil {
 		return 0, s.status(ctx, err)
 	}
-	if last[t.Table] > at {
+	if last[t.Name] > at {
 		return at + 1, nil // check says that it is gone
 	}
 	return begins, nil

@@ -114,7 +114,7 @@ func appendSource(b []byte, r *change.Record, src Source, last bool) []byte {
 }
 
 // AppendKey appends the key columns of a record as an object, and nothing for a
-// TRUNCATE.
+// TRUNCATE and for a table without a key.
 func AppendKey(b []byte, r *change.Record) []byte { return appendKey(b, r, keyPlaces(r.Relation)) }
 
 func appendKey(b []byte, r *change.Record, places []int) []byte {
@@ -122,7 +122,7 @@ func appendKey(b []byte, r *change.Record, places []int) []byte {
 	if row == "" {
 		row = r.Before
 	}
-	if row == "" {
+	if row == "" || len(places) == 0 {
 		return b
 	}
 	b = append(b, '{')
@@ -140,12 +140,16 @@ func appendKey(b []byte, r *change.Record, places []int) []byte {
 // keyPlaces are the columns of the key: the primary key, also where the replica
 // identity is the whole row.
 func keyPlaces(rel *change.Relation) (out []int) {
-	for _, name := range change.KeyColumns(rel.Name) {
+	var names []string
+	if !rel.Plain {
+		names = change.KeyColumns(rel.Name)
+	}
+	for _, name := range names {
 		if i := rel.Index(name); i >= 0 {
 			out = append(out, i)
 		}
 	}
-	if change.KeyColumns(rel.Name) == nil {
+	if names == nil {
 		for i := range rel.Columns {
 			if rel.Columns[i].Key {
 				out = append(out, i)
@@ -169,7 +173,7 @@ func AppendRecord(b []byte, r *change.Record) []byte {
 	b = append(b, `"op":`...)
 	b = appendString(b, r.Op.String())
 	b = append(b, `,"topic":`...)
-	b = appendString(b, change.TopicName(r.Relation.Name))
+	b = appendString(b, r.Relation.Topic())
 	b = append(b, `,"offset":`...)
 	b = appendUint(b, uint64(r.Offset))
 	b = append(b, `,"ts_ms":`...)

@@ -47,12 +47,12 @@ func NewEncoder(format string) (*Encoder, error) {
 	return &Encoder{format: format, blocks: map[*change.Relation]block{}}, nil
 }
 
-// AppendKey appends the key of a record, and nothing for a TRUNCATE.
+// AppendKey appends the key of a record, and nothing for a TRUNCATE or without a key.
 func (e *Encoder) AppendKey(b []byte, r *change.Record) []byte {
-	if r.Before == "" && r.After == "" {
+	bl := e.block(r.Relation)
+	if r.Before == "" && r.After == "" || len(bl.places) == 0 {
 		return b
 	}
-	bl := e.block(r.Relation)
 	switch e.format {
 	case Connect:
 		b = append(b, bl.key...)
@@ -88,7 +88,7 @@ func (e *Encoder) block(rel *change.Relation) block {
 	if len(e.blocks) == maxBlocks {
 		clear(e.blocks)
 	}
-	topic := change.TopicName(rel.Name)
+	topic := rel.Topic()
 	keys := make([]change.Column, 0, 2)
 	places := keyPlaces(rel)
 	for _, i := range places {

@@ -136,6 +136,9 @@ func (c *checker) segment(s *segment, mustSeal bool) {
 		if _, err := decodeHistory(v); err != nil {
 			c.add(s.corrupt(0, s.place(v), err))
 		}
+		for _, name := range [][]byte{bucketTopics, bucketStart} {
+			c.add(s.readTopics(tx.Bucket(name), map[string][]byte{}))
+		}
 		relations := map[uint32][]byte{}
 		c.add(s.readDict(dict, relations))
 		got := c.blocks(s, blocks, relations)

@@ -94,8 +94,10 @@ func (l *Log) rewrite(s, tmp *segment, was seal) error {
 			}
 		}
 		return s.view(func(r *bolt.Tx) error {
-			if err := copyBucket(w, r, bucketMeta); err != nil {
-				return err
+			for _, name := range [][]byte{bucketMeta, bucketTopics, bucketStart} {
+				if err := copyBucket(w, r, name); err != nil {
+					return err
+				}
 			}
 			return copyBucket(w, r, bucketDict)
 		})
@@ -150,7 +152,13 @@ func (l *Log) rewrite(s, tmp *segment, was seal) error {
 }
 
 func copyBucket(w, r *bolt.Tx, name []byte) error {
-	to := w.Bucket(name)
+	if r.Bucket(name) == nil {
+		return nil // of format 2
+	}
+	to, err := w.CreateBucketIfNotExists(name)
+	if err != nil {
+		return err
+	}
 	return r.Bucket(name).ForEach(func(k, v []byte) error { return to.Put(k, v) })
 }
 

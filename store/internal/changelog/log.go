@@ -83,6 +83,7 @@ type Log struct {
 	tail       Tail       // as on disk
 	history    change.History
 	dict       map[uint32][]byte
+	topics     map[string][]byte
 	mapped     []*segment             // sealed segments that are mapped, oldest use first
 	compressed map[change.Offset]bool // sealed segments known to be compressed, by first offset
 	exclusive  bool                   // the writer is closing files: readers wait outside
@@ -148,6 +149,14 @@ func (l *Log) Dictionary() map[uint32][]byte {
 	return maps.Clone(l.dict)
 }
 
+// Topics returns a copy of what was last said of each topic.
+func (l *Log) Topics() map[string][]byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.admit()
+	return maps.Clone(l.topics)
+}
+
 // Append commits blocks, new dictionary entries and the tail at once. blocks
 // must begin at Tail().Next and have no gaps. After an error it is open whether
 // the disk holds them; nothing can be appended until Rollback has read what it does.
@@ -182,6 +191,15 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 			written += int64(len(f))
 			s.db.Spend(tx, len(f))
 		}
+		if len(tail.Topics) > 0 {
+			topics, err := tx.CreateBucketIfNotExists(bucketTopics) // of format 2
+			if err == nil {
+				err = putTopics(topics, tail.Topics)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		meta := tx.Bucket(bucketMeta)
 		if err := meta.Delete(keySeal); err != nil { // of a Rotate that could not go on
 			return err
@@ -203,6 +221,8 @@ func (l *Log) Append(blocks []Block, dict map[uint32][]byte, tail Tail) error {
 	l.opt.crash("append.done")
 	l.sum, l.written, l.blocks = sum, written, l.blocks+uint64(len(blocks))
 	l.mu.Lock()
+	maps.Copy(l.topics, tail.Topics)
+	tail.Topics = nil
 	l.tail = tail
 	maps.Copy(l.dict, dict)
 	now := *l.seen.Load()
@@ -345,7 +365,7 @@ func (l *Log) seal(s *segment, tail Tail) error {
 // create makes the segment that carries on from tail. A file that came to be in
 // vain must not keep its name.
 func (l *Log) create(tail Tail) (*segment, error) {
-	s, err := createSegment(l.dir, tail, l.history, l.dict, l.opt)
+	s, err := createSegment(l.dir, tail, l.history, l.dict, l.topics, l.opt)
 	if err == nil {
 		return s, nil
 	}

@@ -37,7 +37,7 @@ func Open(dir string, opt Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make decompressor: %w", err)
 	}
-	l := &Log{dir: dir, opt: opt, dec: dec, dict: map[uint32][]byte{}, compressed: map[change.Offset]bool{}}
+	l := &Log{dir: dir, opt: opt, dec: dec, dict: map[uint32][]byte{}, topics: map[string][]byte{}, compressed: map[change.Offset]bool{}}
 	l.idle = sync.NewCond(&l.mu)
 	if l.segments, err = scan(dir, true); err == nil {
 		err = checkRun(l.segments)
@@ -147,7 +147,7 @@ func (l *Log) load(s *segment) (Tail, error) {
 	}
 	var tail Tail
 	var h change.History
-	relations := map[uint32][]byte{}
+	relations, topics := map[uint32][]byte{}, map[string][]byte{}
 	err := s.view(func(tx *bolt.Tx) (err error) {
 		meta, dict := tx.Bucket(bucketMeta), tx.Bucket(bucketDict)
 		if meta == nil || dict == nil || tx.Bucket(bucketBlocks) == nil {
@@ -173,10 +173,13 @@ func (l *Log) load(s *segment) (Tail, error) {
 		if h, err = decodeHistory(v); err != nil {
 			return s.corrupt(0, s.place(v), err)
 		}
+		if err := s.readTopics(tx.Bucket(bucketTopics), topics); err != nil {
+			return err
+		}
 		return s.readDict(dict, relations)
 	})
 	if err == nil {
-		l.dict, l.history = relations, h // of this file alone: what a later one had is gone with it
+		l.dict, l.topics, l.history = relations, topics, h // of this file alone: what a later one had is gone with it
 	}
 	return tail, err
 }
@@ -188,6 +191,21 @@ func (s *segment) readDict(b *bolt.Bucket, into map[uint32][]byte) error {
 			return s.corrupt(0, s.place(v), fmt.Errorf("dictionary: %w", errors.Join(err, errKey(k, 4))))
 		}
 		into[uint32(k[0])<<24|uint32(k[1])<<16|uint32(k[2])<<8|uint32(k[3])] = append([]byte(nil), d...)
+		return nil
+	})
+}
+
+// readTopics reads a bucket that segments of format 2 lack.
+func (s *segment) readTopics(b *bolt.Bucket, into map[string][]byte) error {
+	if b == nil {
+		return nil
+	}
+	return b.ForEach(func(k, v []byte) error {
+		t, err := unprotect(v)
+		if err != nil {
+			return s.corrupt(0, s.place(v), fmt.Errorf("topic %q: %w", k, err))
+		}
+		into[string(k)] = append([]byte(nil), t...)
 		return nil
 	})
 }

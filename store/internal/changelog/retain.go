@@ -113,6 +113,33 @@ func (l *Log) Starts() ([]Tail, error) {
 	return out, nil
 }
 
+// TopicAtStart returns what was said of a topic when the segment that begins at
+// first was started, nil for nothing, and when it was dropped meanwhile.
+func (l *Log) TopicAtStart(first change.Offset, topic string) (out []byte, err error) {
+	s, err := l.pin(first)
+	if s == nil || err != nil {
+		return nil, err
+	}
+	defer l.leave(s)
+	err = s.view(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketStart)
+		if b == nil {
+			return nil // of format 2
+		}
+		v := b.Get([]byte(topic))
+		if v == nil {
+			return nil
+		}
+		t, err := unprotect(v)
+		if err != nil {
+			return s.corrupt(0, s.place(v), fmt.Errorf("topic %q: %w", topic, err))
+		}
+		out = append([]byte(nil), t...)
+		return nil
+	})
+	return out, err
+}
+
 // startOf reads the header of the segment that begins at first; nil when it was
 // dropped in the meantime.
 func (l *Log) startOf(first change.Offset) (t *Tail, err error) {

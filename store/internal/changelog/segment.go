@@ -17,7 +17,7 @@ import (
 
 // FormatVersion is the number in every segment header. A directory with a
 // higher one is refused and left untouched.
-const FormatVersion = 2
+const FormatVersion = 3
 
 const (
 	segmentSuffix = ".seg"
@@ -28,6 +28,8 @@ var (
 	bucketMeta   = []byte("meta")
 	bucketDict   = []byte("dictionary")
 	bucketBlocks = []byte("blocks")
+	bucketTopics = []byte("topics") // since format 3
+	bucketStart  = []byte("start")  // the topics at the start of the segment
 
 	keyHeader  = []byte("header")
 	keyTail    = []byte("tail")
@@ -116,14 +118,14 @@ func (s *segment) place(v []byte) int64 { return s.db.Place(v) }
 
 // createSegment makes an empty segment that carries on from tail and returns it
 // opened for writing. After an error the file may have got its name.
-func createSegment(dir string, tail Tail, h change.History, dict map[uint32][]byte, o Options) (*segment, error) {
+func createSegment(dir string, tail Tail, h change.History, dict map[uint32][]byte, topics map[string][]byte, o Options) (*segment, error) {
 	first := tail.Next
 	s := &segment{path: segmentPath(dir, first), first: first, created: time.Now(), start: &tail}
 	f := o.file(false)
 	f.Crash = func(point string) { o.crash("segment." + point) }
 	f.Fault = func(point string) error { return o.fault("segment." + point) }
 	var err error
-	s.db, err = boltfile.Create(s.path, f, func(tx *bolt.Tx) error { return fillSegment(tx, tail, h, dict) })
+	s.db, err = boltfile.Create(s.path, f, func(tx *bolt.Tx) error { return fillSegment(tx, tail, h, dict, topics) })
 	return s, s.trouble("create", err)
 }
 
@@ -131,7 +133,7 @@ func segmentPath(dir string, first change.Offset) string {
 	return filepath.Join(dir, segmentName(first))
 }
 
-func fillSegment(tx *bolt.Tx, tail Tail, h change.History, dict map[uint32][]byte) error {
+func fillSegment(tx *bolt.Tx, tail Tail, h change.History, dict map[uint32][]byte, topics map[string][]byte) error {
 	meta, err := tx.CreateBucket(bucketMeta)
 	if err != nil {
 		return err
@@ -148,10 +150,28 @@ func fillSegment(tx *bolt.Tx, tail Tail, h change.History, dict map[uint32][]byt
 			return err
 		}
 	}
+	for _, name := range [][]byte{bucketTopics, bucketStart} {
+		b, err := tx.CreateBucket(name)
+		if err != nil {
+			return err
+		}
+		if err := putTopics(b, topics); err != nil {
+			return err
+		}
+	}
 	if err := meta.Put(keyTail, protect(encodeTail(tail))); err != nil {
 		return err
 	}
 	return identify(meta, tail.Next, tail, h)
+}
+
+func putTopics(b *bolt.Bucket, topics map[string][]byte) error {
+	for name, v := range topics {
+		if err := b.Put([]byte(name), protect(v)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // protect prefixes v with its checksum, for the small values beside the blocks.

@@ -26,6 +26,9 @@ type Tail struct {
 	Next    change.Offset // offset of the next change, visible or not
 	Visible change.Offset // high-water mark: the last change that readers may see
 	State   []byte        // the caller's words about Visible, opaque here
+	// Topics are the caller's words about single topics, opaque here: in an Append
+	// those that it replaces, elsewhere nil.
+	Topics map[string][]byte
 }
 
 func encodeTail(t Tail) []byte {

@@ -20,6 +20,7 @@ type Item struct {
 	Entry  Entry         // the change; its rows are copies
 	Ends   bool          // no change, but the end of the transaction
 	End    change.LSN    // where that is
+	Plain  bool          // at an end: no table of a view changed in the transaction
 }
 
 // All yields the items of a block in order; first is the offset of its first
@@ -64,7 +65,7 @@ func (d *decoder) item(it *Item) (complete bool, err error) {
 		d.inside, d.order = true, 0
 		d.txn, err = d.begin()
 		return false, err
-	case entryEnd:
+	case entryEnd, entryEndPlain:
 		end, err := d.uvarint()
 		if err != nil {
 			return false, err
@@ -73,7 +74,7 @@ func (d *decoder) item(it *Item) (complete bool, err error) {
 			return false, d.bad("end without a transaction")
 		}
 		d.inside = false
-		it.Entry, it.Ends, it.End = Entry{}, true, change.LSN(end)
+		it.Entry, it.Ends, it.End, it.Plain = Entry{}, true, change.LSN(end), kind == entryEndPlain
 		return true, nil
 	}
 	if !d.inside {
@@ -85,7 +86,7 @@ func (d *decoder) item(it *Item) (complete bool, err error) {
 	}
 	d.order++
 	it.Offset++
-	it.Order, it.Entry, it.Ends, it.End = d.order, e, false, 0
+	it.Order, it.Entry, it.Ends, it.End, it.Plain = d.order, e, false, 0, false
 	return true, nil
 }
 
@@ -182,22 +183,27 @@ func (d *decoder) entry(op change.Op, t *Txn) (e Entry, err error) {
 	}
 	e.LSN = t.CommitLSN - change.LSN(delta)
 	if hasBefore(op) {
-		if e.Before, err = d.row(); err != nil {
+		if e.Before, err = d.row(op == change.Update); err != nil {
 			return e, err
 		}
 	}
 	if hasAfter(op) {
-		if e.After, err = d.row(); err != nil {
+		if e.After, err = d.row(false); err != nil {
 			return e, err
 		}
 	}
 	return e, nil
 }
 
-func (d *decoder) row() (change.Row, error) {
+// row reads a row. There may be none before an update of a table that no view
+// reads: the source sends none where the key stayed.
+func (d *decoder) row(none bool) (change.Row, error) {
 	n, err := d.uvarint()
 	if err != nil {
 		return "", err
+	}
+	if n == 0 && none {
+		return "", nil
 	}
 	if n == 0 || n > uint64(len(d.rest)) {
 		return "", d.bad("row length")

@@ -10,8 +10,9 @@ import (
 
 // Entry kinds that are not operations.
 const (
-	entryBegin byte = 0x01
-	entryEnd   byte = 0x02
+	entryBegin    byte = 0x01
+	entryEnd      byte = 0x02
+	entryEndPlain byte = 0x03 // the same of a transaction in which no table of a view changed
 )
 
 // Head flags.
@@ -118,10 +119,15 @@ func (b *Builder) Add(e Entry) {
 	b.order++
 }
 
-// End closes the transaction at its commit-end LSN.
-func (b *Builder) End(end change.LSN) {
+// End closes the transaction at its commit-end LSN. plain says that it changed no
+// table of a view.
+func (b *Builder) End(end change.LSN, plain bool) {
 	b.head()
-	b.buf = append(b.buf, entryEnd)
+	kind := entryEnd
+	if plain {
+		kind = entryEndPlain
+	}
+	b.buf = append(b.buf, kind)
 	b.buf = binary.AppendUvarint(b.buf, uint64(end))
 	b.open = false
 }

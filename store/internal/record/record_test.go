@@ -78,7 +78,7 @@ func TestRoundTrip(t *testing.T) {
 				_ = want.Change(x, uint64(n+1), e)
 			}
 			end := change.LSN(rapid.Uint64().Draw(t, "end"))
-			b.End(end)
+			b.End(end, false)
 			_ = want.End(x, end)
 		}
 		block, count := b.Take()
@@ -125,7 +125,7 @@ func sample() []byte {
 	var b record.Builder
 	b.Begin(record.Txn{XID: 7, CommitLSN: 100, CommitTime: time.UnixMicro(1).UTC()})
 	b.Add(record.Entry{Op: change.Update, Relation: 1, LSN: 90, Before: change.NewRow(change.T("a")), After: change.NewRow(change.T("b"), change.Value{})})
-	b.End(110)
+	b.End(110, false)
 	block, _ := b.Take()
 	return block
 }

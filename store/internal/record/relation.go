@@ -40,8 +40,14 @@ func EncodeRelation(r *change.Relation) []byte {
 			b = appendString(b, c.Missing.Text)
 		}
 	}
+	if r.Plain {
+		b = append(b, relationPlain)
+	}
 	return b
 }
+
+// relationPlain stands behind the columns of a table that no view reads.
+const relationPlain = 1
 
 // DecodeRelation reads the dictionary form of a relation.
 func DecodeRelation(b []byte) (*change.Relation, error) {
@@ -70,6 +76,9 @@ func DecodeRelation(b []byte) (*change.Relation, error) {
 		if err := d.column(c); err != nil {
 			return nil, err
 		}
+	}
+	if len(d.rest) == 1 && d.rest[0] == relationPlain {
+		r.Plain, d.rest = true, nil
 	}
 	if len(d.rest) > 0 {
 		return nil, fmt.Errorf("%w: %d bytes after the relation", ErrBlock, len(d.rest))

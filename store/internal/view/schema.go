@@ -18,7 +18,10 @@ const (
 	Carbonmark
 	Finance
 	News
-	tableCount
+	TableCount
+
+	// Plain is no table of a view: the state has nothing of it.
+	Plain Table = -1
 )
 
 // TableOf returns the number of a source table.
@@ -34,7 +37,7 @@ func TableOf(name string) (Table, bool) {
 // readColumns are the columns of each table that the rows of the views or their
 // rules read. The place of a column in them is its field. When a project was
 // updated decides nothing: its id is its key.
-var readColumns = func() (out [tableCount][]change.TableColumn) {
+var readColumns = func() (out [TableCount][]change.TableColumn) {
 	for t, name := range change.Tables() {
 		for _, c := range change.TableOf(name).Columns {
 			if !c.Unread && (t != int(Verra) || c.Name != "updated_at") {
@@ -70,7 +73,7 @@ var (
 	nSource      = fieldOf(News, "source")
 	nPublishedAt = fieldOf(News, "published_at")
 
-	keyFields = [tableCount]int{Verra: vProjectID, Carbonmark: cID, Finance: fTicker, News: nGUID}
+	keyFields = [TableCount]int{Verra: vProjectID, Carbonmark: cID, Finance: fTicker, News: nGUID}
 )
 
 // maxFields is the largest number of columns that the views read of one table.
@@ -86,6 +89,7 @@ type Schema struct {
 	Relation *change.Relation
 	Number   uint32 // in the changelog's dictionary
 	Table    Table
+	Topic    string // of the table
 	field    []int8 // column -> field, -1 for columns that the views do not read
 	cast     []cast // column -> what SQL makes of its values, nil when nothing is cast
 	strict   bool   // a cast may fail in SQL
@@ -94,11 +98,14 @@ type Schema struct {
 // NewSchema prepares a relation. It fails for a table that carbond does not keep
 // and for one without its key columns.
 func NewSchema(r *change.Relation, number uint32) (*Schema, error) {
+	if r.Plain {
+		return &Schema{Relation: r, Number: number, Table: Plain, Topic: r.Topic()}, nil
+	}
 	t, ok := TableOf(r.Name)
 	if !ok {
 		return nil, fmt.Errorf("table %s.%s is not one of carbond's", r.Schema, r.Name)
 	}
-	s := &Schema{Relation: r, Number: number, Table: t, field: make([]int8, len(r.Columns))}
+	s := &Schema{Relation: r, Number: number, Table: t, Topic: r.Topic(), field: make([]int8, len(r.Columns))}
 	for i := range s.field {
 		s.field[i] = -1
 	}

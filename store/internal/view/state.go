@@ -40,15 +40,15 @@ const (
 )
 
 // indexes of each table, apart from unfitRows.
-var indexes = [tableCount][]index{Verra: {byCountry}, Carbonmark: {join}, News: {newsOrder, newsSource}}
+var indexes = [TableCount][]index{Verra: {byCountry}, Carbonmark: {join}, News: {newsOrder, newsSource}}
 
 // State is the rows of all tables with their indexes.
 type State struct {
-	rows    [tableCount]*packed.Tree // tagged with their place in schemas
+	rows    [TableCount]*packed.Tree // tagged with their place in schemas
 	index   [indexCount]*packed.Tree // keys alone
 	schemas []*Schema
 	// loading tables have no index entries and no versions of their own yet.
-	loading [tableCount]*packed.Builder
+	loading [TableCount]*packed.Builder
 
 	totals *btree.BTreeG[*total]
 	owner  *owner // of the totals that this State made, until it is copied
@@ -62,7 +62,7 @@ type State struct {
 func New(base change.Offset) *State {
 	s := &State{versions: btree.NewBTreeGOptions(lessVersion, btree.Options{NoLocks: true}), totals: newTotals(), owner: &owner{}}
 	s.index[unfitRows] = packed.New()
-	for t := range tableCount {
+	for t := range TableCount {
 		s.clear(t)
 	}
 	s.Rebase(base)

@@ -50,7 +50,15 @@ func (l *loader) checkPostgres() {
 		if !p.QueryURL.Empty() {
 			l.warn("postgres.query_url", "postgres.query_url has no effect without postgres.url")
 		}
+		if len(p.Tables) > 0 {
+			l.warn("postgres.tables", "postgres.tables has no effect without postgres.url")
+		}
 		return
+	}
+	for _, t := range p.Tables {
+		if schema, name, ok := strings.Cut(t, "."); !ok || schema == "" || name == "" {
+			l.report("postgres.tables", "postgres.tables: %q is not schema.table or schema.*", t)
+		}
 	}
 	for key, url := range map[string]Secret{"postgres.url": p.URL, "postgres.query_url": p.QueryURL} {
 		if l.bad[key] || url.Empty() {

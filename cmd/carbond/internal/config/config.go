@@ -32,8 +32,9 @@ type Postgres struct {
 	QueryURL     Secret // for queries and feed writes, "" for URL
 	Slot         string
 	Publication  string
-	Migrate      string // "auto" or "off"
-	OnGap        string // "stop" or "resnapshot"
+	Tables       []string // further tables, schema.table or schema.*
+	Migrate      string   // "auto" or "off"
+	OnGap        string   // "stop" or "resnapshot"
 	SlotTakeover bool
 	Adopt        string // system identifier, "" for none
 	Failover     bool

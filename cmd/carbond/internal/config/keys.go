@@ -32,7 +32,9 @@ func (c *Config) sourceKeys() []Key {
 		slot("postgres.slot", "carbond", &p.Slot).
 			doc("Logical replication slot. A slot keeps WAL on the server until carbond has it: drop it with `carbond teardown` when carbond goes for good."),
 		identifier("postgres.publication", "carbond", &p.Publication).
-			doc("Publication of the four tables."),
+			doc("Publication of the tables."),
+		texts("postgres.tables", "", &p.Tables).example("public.orders,shop.*").
+			doc("Further tables to keep in the changelog, beside those of the views: schema.table or schema.*, named as Postgres has them. Each is a topic carbon.<schema>.<table>, without a view and without a state in memory. With postgres.migrate auto they are added to the publication when carbond's role owns both; carbond doctor says what one lacks."),
 		oneOf("postgres.migrate", "auto", &p.Migrate, "auto", "off").
 			doc("auto: serve creates or upgrades tables, publication and slot. off: that is left to `carbond migrate` or to you."),
 		oneOf("postgres.on_gap", "stop", &p.OnGap, "stop", "resnapshot").

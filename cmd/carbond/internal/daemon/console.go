@@ -112,7 +112,7 @@ func newestChanges(s *store.Store) []admin.Change {
 		for i := range recs {
 			if c := &recs[i]; c.Op != change.Retract {
 				out = append(out, admin.Change{
-					Offset: uint64(c.Offset), At: c.CommitTime, Topic: change.TopicName(c.Relation.Name), Op: opWord(c.Op), Key: brief(keyText(&c.Change)),
+					Offset: uint64(c.Offset), At: c.CommitTime, Topic: c.Relation.Topic(), Op: opWord(c.Op), Key: brief(keyText(&c.Change)),
 				})
 			}
 		}
@@ -146,8 +146,11 @@ func keyText(c *change.Change) string {
 	}
 	var parts []string
 	keys := change.KeyColumns(c.Relation.Name)
+	if c.Relation.Plain {
+		keys = nil
+	}
 	for i, v := range row.All() {
-		if i < len(c.Relation.Columns) && slices.Contains(keys, c.Relation.Columns[i].Name) {
+		if i < len(c.Relation.Columns) && (slices.Contains(keys, c.Relation.Columns[i].Name) || c.Relation.Plain && c.Relation.Columns[i].Key) {
 			parts = append(parts, v.Text)
 		}
 	}

@@ -48,6 +48,7 @@ func ReplicateOptions(cfg *config.Config) replicate.Options {
 		Fresh:       func() string { return freshDSN(cfg.Postgres) },
 		Slot:        cfg.Postgres.Slot,
 		Publication: cfg.Postgres.Publication,
+		Tables:      cfg.Postgres.Tables,
 		Migrate:     cfg.Postgres.Migrate == "auto",
 		SourcePath:  filepath.Join(cfg.DataDir, "source.json"),
 		OnGap:       replicate.GapAction(cfg.Postgres.OnGap),

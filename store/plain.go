@@ -1,0 +1,197 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/tidwall/btree"
+
+	"carbond/store/change"
+	"carbond/store/internal/changelog"
+	"carbond/store/internal/record"
+	"carbond/store/internal/view"
+)
+
+// Tables that no view reads have no state: their changes are kept as the source
+// sends them. Their topics' figures lie in the log one by one, so that a commit
+// writes those that it touches, however many there are.
+
+// plainTopic is what the log says of the topic of such a table, as JSON.
+type plainTopic struct {
+	topicState
+	Mark string `json:"mark,omitempty"`
+}
+
+// plainTopics are the topics of one commit, by name. Nobody changes them.
+type plainTopics = btree.Map[string, plainTopic]
+
+// topic returns what is staged of a topic. That of a table of a view has a mark
+// alone; its figures are in commitState.
+func (s *Store) topic(name string) *plainTopic {
+	p := s.pending[name]
+	if p == nil {
+		t, _ := s.plain.Get(name)
+		p = &t
+		s.pending[name] = p
+	}
+	return p
+}
+
+// figures returns where a change of a table is counted.
+func (g *staging) figures(sh *view.Schema) *topicState {
+	if sh.Table != view.Plain {
+		g.s.open.viewed = true
+		return &g.s.open.stage.Topics[sh.Table]
+	}
+	return &g.s.topic(sh.Topic).topicState
+}
+
+func (s *Store) encodeTopics() map[string][]byte {
+	if len(s.pending) == 0 {
+		return nil
+	}
+	out := make(map[string][]byte, len(s.pending))
+	for name, p := range s.pending {
+		b, err := json.Marshal(p)
+		if err != nil {
+			panic(fmt.Sprintf("store: encode topic: %v", err)) // plain data cannot fail
+		}
+		out[name] = b
+	}
+	return out
+}
+
+// keepTopics takes what was staged as committed.
+func (s *Store) keepTopics() {
+	if len(s.pending) == 0 {
+		return
+	}
+	next := s.plain.Copy()
+	for name, p := range s.pending {
+		next.Set(name, *p)
+	}
+	s.plain = next
+	clear(s.pending)
+}
+
+// loadTopics takes the topics as the disk has them.
+func (s *Store) loadTopics() error {
+	s.plain = new(plainTopics)
+	for name, b := range s.changelog.Topics() {
+		p, err := decodeTopic(b)
+		if err != nil {
+			return fmt.Errorf("read topic %s: %w", name, err)
+		}
+		s.plain.Set(name, p)
+	}
+	return nil
+}
+
+func decodeTopic(b []byte) (p plainTopic, err error) {
+	if len(b) > 0 {
+		err = json.Unmarshal(b, &p)
+	}
+	return p, err
+}
+
+// plain records a change of a table without a state. A change of the key is a
+// Delete and a Create.
+func (g *staging) plain(c *change.Change, sh *view.Schema) {
+	r := record.Entry{Op: c.Op, Before: c.Before, After: c.After, LSN: c.LSN}
+	if c.Op == change.Update && c.Before != "" {
+		var moved bool
+		r.After, moved = settle(sh.Relation, c.Before, c.After)
+		if moved || len(r.Before)+len(r.After) > hugeBytes {
+			g.add(sh, record.Entry{Op: change.Delete, Before: r.Before, LSN: r.LSN})
+			r.Op, r.Before = change.Create, ""
+		}
+	}
+	g.add(sh, r)
+}
+
+// settle gives an updated row the unchanged long values that came with the row
+// before, as under REPLICA IDENTITY FULL, and reports whether its key is another.
+func settle(rel *change.Relation, before, after change.Row) (out change.Row, moved bool) {
+	var b change.RowBuilder
+	b.Reset(len(rel.Columns))
+	old := make([]change.Value, 0, len(rel.Columns))
+	for _, v := range before.All() {
+		old = append(old, v)
+	}
+	for i, v := range after.All() {
+		was := old[i]
+		if v.Kind == change.Unchanged && was.Kind == change.Text {
+			v = was
+		}
+		moved = moved || rel.Columns[i].Key && v.Kind != change.Unchanged && v != was
+		b.Value(v)
+	}
+	return b.Row(), moved
+}
+
+// Marks returns what Copy.Mark and Snapshot.Marks last said of each topic.
+func (s *Store) Marks() map[string]string {
+	out := map[string]string{}
+	s.Snapshot().plain.Scan(func(name string, p plainTopic) bool {
+		if p.Mark != "" {
+			out[name] = p.Mark
+		}
+		return true
+	})
+	return out
+}
+
+// isTopic reports whether there is a topic of this name.
+func (s *Store) isTopic(name string) bool {
+	_, ok := topicAmong(name, s.Snapshot().plain)
+	return ok
+}
+
+// topicAmong returns which table of the views a topic is of, or view.Plain.
+func topicAmong(name string, plain *plainTopics) (view.Table, bool) {
+	if i := slices.IndexFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == name }); i >= 0 {
+		return view.Table(i), true
+	}
+	_, ok := plain.Get(name)
+	return view.Plain, ok
+}
+
+// topic returns the figures of a topic in a version.
+func (s *Snapshot) topic(name string) (topicState, bool) {
+	t, ok := topicAmong(name, s.plain)
+	if t != view.Plain {
+		return s.tail.Topics[t], ok
+	}
+	p, ok := s.plain.Get(name)
+	return p.topicState, ok
+}
+
+// topicAtStart returns the figures of a topic at the start of a segment, and
+// whether its messages were counted then.
+func (s *Store) topicAtStart(start changelog.Tail, name string) (figures topicState, counted bool, err error) {
+	st, err := decodeCommitState(start.State)
+	if err != nil {
+		return figures, false, err
+	}
+	if t, ok := topicAmong(name, new(plainTopics)); ok {
+		return st.Topics[t], st.Counted, nil
+	}
+	type place struct {
+		at    change.Offset
+		topic string
+	}
+	key := place{start.Next, name}
+	if f, ok := s.counted.Load(key); ok {
+		return f.(topicState), true, nil
+	}
+	b, err := s.changelog.TopicAtStart(start.Next, name)
+	if err != nil {
+		return figures, false, err
+	}
+	p, err := decodeTopic(b)
+	if err == nil && s.History().After(start.Visible) == start.Next { // else it may be cut off, and another begin there
+		s.counted.Store(key, p.topicState)
+	}
+	return p.topicState, true, err
+}
