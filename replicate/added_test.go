@@ -58,12 +58,13 @@ func TestColumnsAdded(t *testing.T) {
 			r.level()
 			release()
 			eventually(t, func() error {
-				if n := pgtest.Text(t, db, "SELECT count(*) FROM pg_attribute WHERE attrelid IN ('finance'::regclass, 'news'::regclass) AND attname IN ('currency', 'published_estimated')")[0][0]; n != "2" {
+				if n := pgtest.Text(t, db, "SELECT count(*) FROM pg_attribute WHERE attrelid IN ('verra'::regclass, 'carbonmark'::regclass, 'finance'::regclass, 'news'::regclass) AND attname IN ('registry', 'first_issued', 'price_usd', 'listed', 'currency', 'published_estimated')")[0][0]; n != "6" {
 					return fmt.Errorf("%s columns", n)
 				}
 				return nil
 			})
-			pgtest.Exec(t, db, "UPDATE finance SET currency = 'GBp' WHERE timestamp = 2", "INSERT INTO news (guid, published_estimated) VALUES ('n', true)")
+			pgtest.Exec(t, db, "UPDATE finance SET currency = 'GBp' WHERE timestamp = 2", "INSERT INTO news (guid, published_estimated) VALUES ('n', true)",
+				"UPDATE verra SET registry = 'Verra', crediting_start = '2015-01-31', latitude = 0", "UPDATE carbonmark SET price_usd = 0.5, listed = 12")
 			r.level()
 			sink.sameAsSQL(t, db)
 			r.stop()

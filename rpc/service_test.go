@@ -62,6 +62,14 @@ func sample() *data {
 
 func clean(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
+// known is a field that is absent without a value.
+func known[T comparable](v T) *T {
+	if v == *new(T) {
+		return nil
+	}
+	return &v
+}
+
 func wantProjects(d *data, country string) *pb.ProjectResponse {
 	r := new(pb.ProjectResponse)
 	for _, p := range d.projects {
@@ -69,7 +77,12 @@ func wantProjects(d *data, country string) *pb.ProjectResponse {
 			r.Items = append(r.Items, &pb.ProjectItem{
 				ProjectId: p.ProjectID, ProjectName: clean(p.ProjectName), RegistryStatus: p.RegistryStatus,
 				Country: p.Country, Vintage: p.Vintage, Supply: p.Supply,
+				Registry: known(p.Registry), Methodology: known(p.Methodology), ProjectType: known(p.ProjectType), Region: known(p.Region),
+				HasSupply: known(p.HasSupply),
 			})
+			if !p.Null.Has(slices.Index(change.Projects.Names(), "price_usd")) {
+				r.Items[len(r.Items)-1].PriceUsd = &p.PriceUSD
+			}
 		}
 	}
 	return r
@@ -139,6 +152,7 @@ func TestAnswers(t *testing.T) {
 		same(t, got, &pb.ProjectDetailResponse{Project: &pb.ProjectDetail{
 			ProjectId: p.ProjectID, ProjectName: p.ProjectName, ProjectLink: p.ProjectLink, ProjectSummary: p.ProjectSummary,
 			RegistryStatus: p.RegistryStatus, Country: p.Country, Vintage: p.Vintage, Supply: p.Supply, Source: p.Source,
+			PriceUsd: new(float64), AnnualEstimate: new(float64), Latitude: new(float64), Longitude: new(float64), // 0 is not NULL
 		}})
 	}
 }
@@ -165,6 +179,8 @@ func TestBytes(t *testing.T) {
 			d.projects = append(d.projects, change.ProjectDetail{Project: change.Project{
 				ProjectID: fmt.Sprintf("%03d", i) + text(), ProjectName: text(), RegistryStatus: text(), Country: text(),
 				Vintage: int32(r.Uint32()) * int32(r.IntN(2)), Supply: r.NormFloat64() * float64(r.IntN(2)),
+				Registry: text(), Methodology: text(), ProjectType: text(), Region: text(), PriceUSD: r.NormFloat64() * float64(r.IntN(2)),
+				HasSupply: r.IntN(2) == 0, Null: change.Nulls(r.Uint64()),
 			}})
 			d.news = append(d.news, change.NewsItem{GUID: text(), Title: text(), Link: text(), Published: text(), Source: text(), Summary: text()})
 			d.quotes = append(d.quotes, change.Quote{Ticker: fmt.Sprintf("%03d", i), Price: r.NormFloat64(), Volume: int64(r.Uint64()) * int64(r.IntN(2)), Timestamp: r.Int64()})

@@ -16,7 +16,7 @@ import (
 
 // ViewSQL returns the defining query of a view, with the filter as its only
 // parameter ("" = all). It is what the NonStreaming calls run and what the views
-// are compared with: NULL is "" or 0, text order is byte order, and columns are
+// are compared with: NULL is "" or 0, but for fields that tell it, text order is byte order, and columns are
 // cast, so that tables with wider or narrower types answer alike. A table that
 // lacks a column which came later than the table has NULL there.
 func ViewSQL(d *change.ViewDef) string {
@@ -46,17 +46,23 @@ func pageSQL(d *change.ViewDef) string {
 }
 
 var castNames = map[uint32]string{
-	change.OIDText: "text", change.OIDInt4: "int4", change.OIDInt8: "int8", change.OIDFloat8: "float8", change.OIDBool: "bool",
+	change.OIDText: "text", change.OIDInt4: "int4", change.OIDInt8: "int8", change.OIDFloat8: "float8", change.OIDBool: "bool", change.OIDDate: "date",
 }
 
-// notNull is a field as an expression: a key is never NULL.
+// notNull is a field as an expression. A key is never NULL, and dates are texts.
 func notNull(d *change.ViewDef, f *change.ViewField) string {
 	from := make([]string, len(f.From), len(f.From)+1)
 	for i, c := range f.From {
 		from[i] = column(c)
+		if table, name, _ := strings.Cut(c, "."); change.TableOf(table).Column(name).Type == change.OIDDate {
+			from[i] += "::text"
+		}
 	}
-	if f.Name == d.Key {
+	switch {
+	case f.Name == d.Key, f.Null:
 		return from[0]
+	case f.Known:
+		return "(" + from[0] + " IS NOT NULL)"
 	}
 	zero := "0"
 	switch f.Type {
@@ -136,11 +142,27 @@ func rowsOf(ctx context.Context, q Querier, view *change.ViewDef, use func(row a
 	row, to := view.NewRow(), make([]any, len(view.Fields))
 	for i := range to {
 		to[i] = view.Value(row, i)
+		if view.Fields[i].Null {
+			to[i] = new(*float64)
+		}
 	}
 	for rows.Next() {
 		if err := rows.Scan(to...); err != nil {
 			return begun, err
 		}
+		var nulls change.Nulls
+		for i := range to {
+			v, ok := to[i].(**float64)
+			switch number := view.Value(row, i); {
+			case !ok:
+			case *v == nil:
+				*number.(*float64) = 0
+				nulls.Set(i)
+			default:
+				*number.(*float64) = **v
+			}
+		}
+		view.SetNull(row, nulls)
 		begun = true
 		if !use(row) {
 			return begun, nil

@@ -137,16 +137,29 @@ func TestSQL(t *testing.T) {
 func TestSQLOfLaterColumns(t *testing.T) {
 	rows := []string{
 		"INSERT INTO finance (ticker, timestamp, price) VALUES ('A', 1, 2)", "INSERT INTO news (guid, title) VALUES ('g', 't')",
+		"INSERT INTO verra (project_id) VALUES ('a'), ('b')", "INSERT INTO carbonmark (id, project_id) VALUES ('c', 'a')",
 	}
+	columns := []string{
+		"ALTER TABLE verra ADD registry text, ADD methodology text, ADD project_type text, ADD region text, ADD proponent text, ADD crediting_start date, ADD crediting_end date, ADD annual_estimate float8, ADD latitude float8, ADD longitude float8",
+		"ALTER TABLE carbonmark ADD price_usd numeric", "ALTER TABLE finance ADD currency varchar(3)", "ALTER TABLE news ADD published_estimated boolean",
+	}
+	price := func(f float64) *float64 { return &f }
 	for name, tt := range map[string]struct {
 		sql       []string
 		currency  string
 		estimated bool
+		project   *pb.ProjectItem
 	}{
-		"without": {rows, "", false},
-		"NULL":    {append(slices.Clone(rows), "ALTER TABLE finance ADD currency text", "ALTER TABLE news ADD published_estimated boolean"), "", false},
-		"with": {append(slices.Clone(rows), "ALTER TABLE finance ADD currency varchar(3)", "ALTER TABLE news ADD published_estimated boolean",
-			"UPDATE finance SET currency = 'GBp'", "UPDATE news SET published_estimated = true"), "GBp", true},
+		"without": {rows, "", false, &pb.ProjectItem{ProjectId: "a"}},
+		"NULL":    {slices.Concat(rows, columns), "", false, &pb.ProjectItem{ProjectId: "a"}},
+		"with": {
+			slices.Concat(rows, columns, []string{
+				"UPDATE finance SET currency = 'GBp'", "UPDATE news SET published_estimated = true",
+				"UPDATE verra SET registry = 'Verra', supply = 0, crediting_start = '2015-01-31' WHERE project_id = 'a'", "UPDATE carbonmark SET price_usd = 0",
+			}),
+			"GBp", true,
+			&pb.ProjectItem{ProjectId: "a", Registry: known("Verra"), PriceUsd: price(0), HasSupply: known(true)},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, pool := database(t, tt.sql...)
@@ -159,6 +172,11 @@ func TestSQLOfLaterColumns(t *testing.T) {
 			if err != nil || len(n.Items) != 1 || n.Items[0].Title != "t" || n.Items[0].GetPublishedEstimated() != tt.estimated {
 				t.Errorf("news: %v %v", n, err)
 			}
+			p, err := c.GetNonStreamingProjects(t.Context(), new(pb.ProjectQuery))
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, p, &pb.ProjectResponse{Items: []*pb.ProjectItem{tt.project, {ProjectId: "b"}}})
 			// However the column is looked for, nothing of it is left in the plan.
 			for _, v := range change.Views() {
 				plan, err := pool.Query(t.Context(), "EXPLAIN "+strings.ReplaceAll(rpc.ViewSQL(v.Def()), "$1", "'x'"))

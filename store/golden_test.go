@@ -57,8 +57,8 @@ func goldenOf(t *testing.T, format int) {
 		fmt.Fprintf(&b, "group %s generation %d, committed %d, lag %d\n", g.Name, g.Generation, g.Topics[0].Committed, g.Topics[0].Lag)
 	}
 	for p := range s.Snapshot().Projects("", "") {
-		p.Null = 0
-		fmt.Fprintf(&b, "project %s\n", without(p, "Null:0"))
+		p.Null, p.HasSupply = 0, false
+		fmt.Fprintf(&b, "project %s\n", without(p, "Registry: Methodology: ProjectType: Region: PriceUSD:0 HasSupply:false Null:0"))
 	}
 	for q := range s.Snapshot().Quotes("", "") {
 		q.Null = 0

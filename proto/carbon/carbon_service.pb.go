@@ -977,7 +977,8 @@ func (x *ProjectQuery) GetOrder() string {
 	return ""
 }
 
-// ProjectItem is one row of the projects view. NULL is "" or 0.
+// ProjectItem is one row of the projects view. NULL is "" or 0 in the fields up to
+// 15; the others are absent where nothing is known.
 type ProjectItem struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	ProjectId string                 `protobuf:"bytes,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
@@ -987,9 +988,22 @@ type ProjectItem struct {
 	// when written by carbond's own feeds; other writers' words pass through.
 	RegistryStatus string `protobuf:"bytes,3,opt,name=registry_status,json=registryStatus,proto3" json:"registry_status,omitempty"`
 	Country        string `protobuf:"bytes,4,opt,name=country,proto3" json:"country,omitempty"`
-	Vintage        int32  `protobuf:"varint,5,opt,name=vintage,proto3" json:"vintage,omitempty"`
-	// Tonnes of CO2 equivalent.
-	Supply        float64 `protobuf:"fixed64,6,opt,name=supply,proto3" json:"supply,omitempty"`
+	// The newest vintage of which units were issued.
+	Vintage int32 `protobuf:"varint,5,opt,name=vintage,proto3" json:"vintage,omitempty"`
+	// Tonnes of CO2 equivalent that are left, over all vintages: issued less retired
+	// less cancelled.
+	Supply float64 `protobuf:"fixed64,6,opt,name=supply,proto3" json:"supply,omitempty"`
+	// The registry that lists the project, as its source names it: "Verra",
+	// "Gold Standard".
+	Registry *string `protobuf:"bytes,16,opt,name=registry,proto3,oneof" json:"registry,omitempty"`
+	// Codes or names, as the registry lists them: "VM0007; VMD0001".
+	Methodology *string `protobuf:"bytes,17,opt,name=methodology,proto3,oneof" json:"methodology,omitempty"`
+	ProjectType *string `protobuf:"bytes,18,opt,name=project_type,json=projectType,proto3,oneof" json:"project_type,omitempty"`
+	Region      *string `protobuf:"bytes,19,opt,name=region,proto3,oneof" json:"region,omitempty"`
+	// US dollars a tonne: the cheapest listed price above 0 on the marketplace.
+	PriceUsd *float64 `protobuf:"fixed64,20,opt,name=price_usd,json=priceUsd,proto3,oneof" json:"price_usd,omitempty"`
+	// The supply is known: tells a supply of 0 from one that nobody knows.
+	HasSupply     *bool `protobuf:"varint,21,opt,name=has_supply,json=hasSupply,proto3,oneof" json:"has_supply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1064,6 +1078,48 @@ func (x *ProjectItem) GetSupply() float64 {
 		return x.Supply
 	}
 	return 0
+}
+
+func (x *ProjectItem) GetRegistry() string {
+	if x != nil && x.Registry != nil {
+		return *x.Registry
+	}
+	return ""
+}
+
+func (x *ProjectItem) GetMethodology() string {
+	if x != nil && x.Methodology != nil {
+		return *x.Methodology
+	}
+	return ""
+}
+
+func (x *ProjectItem) GetProjectType() string {
+	if x != nil && x.ProjectType != nil {
+		return *x.ProjectType
+	}
+	return ""
+}
+
+func (x *ProjectItem) GetRegion() string {
+	if x != nil && x.Region != nil {
+		return *x.Region
+	}
+	return ""
+}
+
+func (x *ProjectItem) GetPriceUsd() float64 {
+	if x != nil && x.PriceUsd != nil {
+		return *x.PriceUsd
+	}
+	return 0
+}
+
+func (x *ProjectItem) GetHasSupply() bool {
+	if x != nil && x.HasSupply != nil {
+		return *x.HasSupply
+	}
+	return false
 }
 
 // ProjectResponse holds projects.
@@ -1697,7 +1753,8 @@ func (x *ProjectDetailQuery) GetAsOfTime() string {
 	return ""
 }
 
-// ProjectDetail is all that is known of one project. NULL is "" or 0.
+// ProjectDetail is all that is known of one project. NULL is "" or 0 in the fields
+// up to 15; the others are absent where nothing is known.
 type ProjectDetail struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ProjectId      string                 `protobuf:"bytes,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
@@ -1706,11 +1763,28 @@ type ProjectDetail struct {
 	ProjectSummary string                 `protobuf:"bytes,4,opt,name=project_summary,json=projectSummary,proto3" json:"project_summary,omitempty"`
 	RegistryStatus string                 `protobuf:"bytes,5,opt,name=registry_status,json=registryStatus,proto3" json:"registry_status,omitempty"`
 	Country        string                 `protobuf:"bytes,6,opt,name=country,proto3" json:"country,omitempty"`
-	Vintage        int32                  `protobuf:"varint,7,opt,name=vintage,proto3" json:"vintage,omitempty"`
+	// As in ProjectItem: the newest vintage, and what is left over all vintages.
+	Vintage int32 `protobuf:"varint,7,opt,name=vintage,proto3" json:"vintage,omitempty"`
 	// Tonnes of CO2 equivalent.
 	Supply float64 `protobuf:"fixed64,8,opt,name=supply,proto3" json:"supply,omitempty"`
 	// "verra", or "verra+carbonmark" when a Carbonmark row joins it.
-	Source        string `protobuf:"bytes,9,opt,name=source,proto3" json:"source,omitempty"`
+	Source string `protobuf:"bytes,9,opt,name=source,proto3" json:"source,omitempty"`
+	// As in ProjectItem.
+	Registry    *string  `protobuf:"bytes,16,opt,name=registry,proto3,oneof" json:"registry,omitempty"`
+	Methodology *string  `protobuf:"bytes,17,opt,name=methodology,proto3,oneof" json:"methodology,omitempty"`
+	ProjectType *string  `protobuf:"bytes,18,opt,name=project_type,json=projectType,proto3,oneof" json:"project_type,omitempty"`
+	Region      *string  `protobuf:"bytes,19,opt,name=region,proto3,oneof" json:"region,omitempty"`
+	PriceUsd    *float64 `protobuf:"fixed64,20,opt,name=price_usd,json=priceUsd,proto3,oneof" json:"price_usd,omitempty"`
+	HasSupply   *bool    `protobuf:"varint,21,opt,name=has_supply,json=hasSupply,proto3,oneof" json:"has_supply,omitempty"`
+	Proponent   *string  `protobuf:"bytes,22,opt,name=proponent,proto3,oneof" json:"proponent,omitempty"`
+	// Dates of the crediting period: "2015-01-31".
+	CreditingStart *string `protobuf:"bytes,23,opt,name=crediting_start,json=creditingStart,proto3,oneof" json:"crediting_start,omitempty"`
+	CreditingEnd   *string `protobuf:"bytes,24,opt,name=crediting_end,json=creditingEnd,proto3,oneof" json:"crediting_end,omitempty"`
+	// Tonnes of CO2 equivalent a year that the project expects to reduce or remove.
+	AnnualEstimate *float64 `protobuf:"fixed64,25,opt,name=annual_estimate,json=annualEstimate,proto3,oneof" json:"annual_estimate,omitempty"`
+	// Degrees north and east.
+	Latitude      *float64 `protobuf:"fixed64,26,opt,name=latitude,proto3,oneof" json:"latitude,omitempty"`
+	Longitude     *float64 `protobuf:"fixed64,27,opt,name=longitude,proto3,oneof" json:"longitude,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1806,6 +1880,90 @@ func (x *ProjectDetail) GetSource() string {
 		return x.Source
 	}
 	return ""
+}
+
+func (x *ProjectDetail) GetRegistry() string {
+	if x != nil && x.Registry != nil {
+		return *x.Registry
+	}
+	return ""
+}
+
+func (x *ProjectDetail) GetMethodology() string {
+	if x != nil && x.Methodology != nil {
+		return *x.Methodology
+	}
+	return ""
+}
+
+func (x *ProjectDetail) GetProjectType() string {
+	if x != nil && x.ProjectType != nil {
+		return *x.ProjectType
+	}
+	return ""
+}
+
+func (x *ProjectDetail) GetRegion() string {
+	if x != nil && x.Region != nil {
+		return *x.Region
+	}
+	return ""
+}
+
+func (x *ProjectDetail) GetPriceUsd() float64 {
+	if x != nil && x.PriceUsd != nil {
+		return *x.PriceUsd
+	}
+	return 0
+}
+
+func (x *ProjectDetail) GetHasSupply() bool {
+	if x != nil && x.HasSupply != nil {
+		return *x.HasSupply
+	}
+	return false
+}
+
+func (x *ProjectDetail) GetProponent() string {
+	if x != nil && x.Proponent != nil {
+		return *x.Proponent
+	}
+	return ""
+}
+
+func (x *ProjectDetail) GetCreditingStart() string {
+	if x != nil && x.CreditingStart != nil {
+		return *x.CreditingStart
+	}
+	return ""
+}
+
+func (x *ProjectDetail) GetCreditingEnd() string {
+	if x != nil && x.CreditingEnd != nil {
+		return *x.CreditingEnd
+	}
+	return ""
+}
+
+func (x *ProjectDetail) GetAnnualEstimate() float64 {
+	if x != nil && x.AnnualEstimate != nil {
+		return *x.AnnualEstimate
+	}
+	return 0
+}
+
+func (x *ProjectDetail) GetLatitude() float64 {
+	if x != nil && x.Latitude != nil {
+		return *x.Latitude
+	}
+	return 0
+}
+
+func (x *ProjectDetail) GetLongitude() float64 {
+	if x != nil && x.Longitude != nil {
+		return *x.Longitude
+	}
+	return 0
 }
 
 // ProjectDetailResponse holds one project.
@@ -2589,7 +2747,7 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\b_vintageB\x0e\n" +
 	"\f_vintage_minB\x0e\n" +
 	"\f_vintage_maxB\r\n" +
-	"\v_min_supply\"\xc4\x01\n" +
+	"\v_min_supply\"\xed\x03\n" +
 	"\vProjectItem\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tR\tprojectId\x12!\n" +
@@ -2597,7 +2755,21 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\x0fregistry_status\x18\x03 \x01(\tR\x0eregistryStatus\x12\x18\n" +
 	"\acountry\x18\x04 \x01(\tR\acountry\x12\x18\n" +
 	"\avintage\x18\x05 \x01(\x05R\avintage\x12\x16\n" +
-	"\x06supply\x18\x06 \x01(\x01R\x06supply\"d\n" +
+	"\x06supply\x18\x06 \x01(\x01R\x06supply\x12\x1f\n" +
+	"\bregistry\x18\x10 \x01(\tH\x00R\bregistry\x88\x01\x01\x12%\n" +
+	"\vmethodology\x18\x11 \x01(\tH\x01R\vmethodology\x88\x01\x01\x12&\n" +
+	"\fproject_type\x18\x12 \x01(\tH\x02R\vprojectType\x88\x01\x01\x12\x1b\n" +
+	"\x06region\x18\x13 \x01(\tH\x03R\x06region\x88\x01\x01\x12 \n" +
+	"\tprice_usd\x18\x14 \x01(\x01H\x04R\bpriceUsd\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"has_supply\x18\x15 \x01(\bH\x05R\thasSupply\x88\x01\x01B\v\n" +
+	"\t_registryB\x0e\n" +
+	"\f_methodologyB\x0f\n" +
+	"\r_project_typeB\t\n" +
+	"\a_regionB\f\n" +
+	"\n" +
+	"_price_usdB\r\n" +
+	"\v_has_supply\"d\n" +
 	"\x0fProjectResponse\x12)\n" +
 	"\x05items\x18\x01 \x03(\v2\x13.carbon.ProjectItemR\x05items\x12&\n" +
 	"\x0fnext_page_token\x18\x10 \x01(\tR\rnextPageToken\"\xf3\x01\n" +
@@ -2655,7 +2827,7 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
 	"asOfOffset\x12\x1c\n" +
 	"\n" +
-	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xaa\x02\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xa3\a\n" +
 	"\rProjectDetail\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tR\tprojectId\x12!\n" +
@@ -2666,7 +2838,36 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\acountry\x18\x06 \x01(\tR\acountry\x12\x18\n" +
 	"\avintage\x18\a \x01(\x05R\avintage\x12\x16\n" +
 	"\x06supply\x18\b \x01(\x01R\x06supply\x12\x16\n" +
-	"\x06source\x18\t \x01(\tR\x06source\"H\n" +
+	"\x06source\x18\t \x01(\tR\x06source\x12\x1f\n" +
+	"\bregistry\x18\x10 \x01(\tH\x00R\bregistry\x88\x01\x01\x12%\n" +
+	"\vmethodology\x18\x11 \x01(\tH\x01R\vmethodology\x88\x01\x01\x12&\n" +
+	"\fproject_type\x18\x12 \x01(\tH\x02R\vprojectType\x88\x01\x01\x12\x1b\n" +
+	"\x06region\x18\x13 \x01(\tH\x03R\x06region\x88\x01\x01\x12 \n" +
+	"\tprice_usd\x18\x14 \x01(\x01H\x04R\bpriceUsd\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"has_supply\x18\x15 \x01(\bH\x05R\thasSupply\x88\x01\x01\x12!\n" +
+	"\tproponent\x18\x16 \x01(\tH\x06R\tproponent\x88\x01\x01\x12,\n" +
+	"\x0fcrediting_start\x18\x17 \x01(\tH\aR\x0ecreditingStart\x88\x01\x01\x12(\n" +
+	"\rcrediting_end\x18\x18 \x01(\tH\bR\fcreditingEnd\x88\x01\x01\x12,\n" +
+	"\x0fannual_estimate\x18\x19 \x01(\x01H\tR\x0eannualEstimate\x88\x01\x01\x12\x1f\n" +
+	"\blatitude\x18\x1a \x01(\x01H\n" +
+	"R\blatitude\x88\x01\x01\x12!\n" +
+	"\tlongitude\x18\x1b \x01(\x01H\vR\tlongitude\x88\x01\x01B\v\n" +
+	"\t_registryB\x0e\n" +
+	"\f_methodologyB\x0f\n" +
+	"\r_project_typeB\t\n" +
+	"\a_regionB\f\n" +
+	"\n" +
+	"_price_usdB\r\n" +
+	"\v_has_supplyB\f\n" +
+	"\n" +
+	"_proponentB\x12\n" +
+	"\x10_crediting_startB\x10\n" +
+	"\x0e_crediting_endB\x12\n" +
+	"\x10_annual_estimateB\v\n" +
+	"\t_latitudeB\f\n" +
+	"\n" +
+	"_longitude\"H\n" +
 	"\x15ProjectDetailResponse\x12/\n" +
 	"\aproject\x18\x01 \x01(\v2\x15.carbon.ProjectDetailR\aproject\"w\n" +
 	"\x10GetTotalsRequest\x12#\n" +
@@ -2871,8 +3072,10 @@ func file_carbon_carbon_service_proto_init() {
 		return
 	}
 	file_carbon_carbon_service_proto_msgTypes[10].OneofWrappers = []any{}
+	file_carbon_carbon_service_proto_msgTypes[11].OneofWrappers = []any{}
 	file_carbon_carbon_service_proto_msgTypes[14].OneofWrappers = []any{}
 	file_carbon_carbon_service_proto_msgTypes[17].OneofWrappers = []any{}
+	file_carbon_carbon_service_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -345,10 +345,12 @@ func (m *Migration) table(ctx context.Context, name string) error {
 }
 
 func (m *Migration) columns(ctx context.Context, t *tableInfo) error {
-	for _, c := range m.lacks(t) {
-		if err := m.exec(ctx, server.Ident(m.Opt.Schema, t.name), addColumnSQL(m.Opt.Schema, t.name, c)); err != nil {
-			return fmt.Errorf("add column %s of %s.%s: %w", c, m.Opt.Schema, t.name, err)
-		}
+	lacks := m.lacks(t)
+	if len(lacks) == 0 {
+		return nil
+	}
+	if err := m.exec(ctx, server.Ident(m.Opt.Schema, t.name), addColumnsSQL(m.Opt.Schema, t.name, lacks...)); err != nil {
+		return fmt.Errorf("add columns %s of %s.%s: %w", strings.Join(lacks, ", "), m.Opt.Schema, t.name, err)
 	}
 	return nil
 }

@@ -186,7 +186,7 @@ func (t *tableInfo) check(opt *server.Options, role string, published []string) 
 			later = append(later, c)
 			continue
 		}
-		f := repairable(pgerr.KindColumns, false, fmt.Sprintf("table %s has no column %s: the views show NULL in its place", full, c), "", addColumnSQL(opt.Schema, t.name, c))
+		f := repairable(pgerr.KindColumns, false, fmt.Sprintf("table %s has no column %s: the views show NULL in its place", full, c), "", addColumnsSQL(opt.Schema, t.name, c))
 		f.Warning = !slices.Contains(key, c)
 		out = append(out, f)
 	}

@@ -34,7 +34,7 @@ func category(oid uint32) (letter, words string) {
 	switch oid {
 	case change.OIDInt4, change.OIDInt8, change.OIDFloat8:
 		return "N", "a number that casts to the others"
-	case change.OIDTimestamptz:
+	case change.OIDTimestamptz, change.OIDDate:
 		return "D", "a date or a time with one"
 	case change.OIDBool:
 		return "B", "a boolean"

@@ -50,9 +50,15 @@ func createSQL(opt *server.Options, table string) string {
 	return "CREATE TABLE " + server.Ident(opt.Schema, table) + " (" + strings.Join(cols, ", ") + ", PRIMARY KEY (" + strings.Join(change.KeyColumns(table), ", ") + "))"
 }
 
-// addColumnSQL returns the statement that adds a column of ours.
-func addColumnSQL(schema, table, column string) string {
-	return fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", server.Ident(schema, table), server.Ident(column), change.TableOf(table).Column(column).SQLType())
+// addColumnsSQL returns the statement that adds columns of ours. It is one, so that it
+// has its lock once, and the stream sees one new schema version. None of them has a
+// default, so no row is written.
+func addColumnsSQL(schema, table string, columns ...string) string {
+	add := make([]string, len(columns))
+	for i, c := range columns {
+		add[i] = "ADD COLUMN " + server.Ident(c) + " " + change.TableOf(table).Column(c).SQLType()
+	}
+	return "ALTER TABLE " + server.Ident(schema, table) + " " + strings.Join(add, ", ")
 }
 
 // missing lists the columns of the views that a table lacks.

@@ -192,7 +192,7 @@ func TestWatchOneEventPerTransaction(t *testing.T) {
 	defer s.close()
 	for i := range 50 {
 		e, ok := s.next()
-		if !ok || e.id == "" || !strings.Contains(e.data, fmt.Sprintf(`"supply":%d}}],"end":true`, i)) {
+		if !ok || e.id == "" || !strings.Contains(e.data, fmt.Sprintf(`"supply":%d,`, i)) || !strings.HasSuffix(strings.TrimSpace(e.data), `}}],"end":true}`) {
 			t.Fatalf("event %d is %+v", i, e)
 		}
 	}

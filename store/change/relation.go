@@ -68,6 +68,7 @@ const (
 	OIDFloat4      = 700
 	OIDFloat8      = 701
 	OIDBPChar      = 1042
+	OIDDate        = 1082
 	OIDNumeric     = 1700
 	OIDTimestamptz = 1184
 )

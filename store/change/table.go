@@ -39,7 +39,7 @@ func (c *TableColumn) SQLType() string {
 // typeNames are the SQL names of the types that the tables use.
 var typeNames = map[uint32]string{
 	OIDBool: "boolean", OIDInt8: "bigint", OIDInt4: "int", OIDText: "text",
-	OIDFloat8: "double precision", OIDTimestamptz: "timestamptz",
+	OIDFloat8: "double precision", OIDTimestamptz: "timestamptz", OIDDate: "date",
 }
 
 // tables are the source tables in the order in which they are created, copied
@@ -56,6 +56,17 @@ var tables = []Table{
 		{Name: "vintage", Type: OIDInt4},
 		{Name: "supply", Type: OIDFloat8},
 		{Name: "updated_at", Type: OIDTimestamptz},
+		{Name: "registry", Type: OIDText, Added: true},
+		{Name: "methodology", Type: OIDText, Added: true},
+		{Name: "project_type", Type: OIDText, Added: true},
+		{Name: "region", Type: OIDText, Added: true},
+		{Name: "proponent", Type: OIDText, Added: true},
+		{Name: "crediting_start", Type: OIDDate, Added: true},
+		{Name: "crediting_end", Type: OIDDate, Added: true},
+		{Name: "annual_estimate", Type: OIDFloat8, Added: true},
+		{Name: "latitude", Type: OIDFloat8, Added: true},
+		{Name: "longitude", Type: OIDFloat8, Added: true},
+		{Name: "first_issued", Type: OIDDate, Unread: true, Added: true},
 	}},
 	{Carbonmark, []TableColumn{
 		{Name: "id", Type: OIDText, Key: true},
@@ -64,6 +75,8 @@ var tables = []Table{
 		{Name: "vintage", Type: OIDInt4, Unread: true},
 		{Name: "amount", Type: OIDFloat8, Unread: true},
 		{Name: "updated_at", Type: OIDTimestamptz},
+		{Name: "price_usd", Type: OIDFloat8, Added: true},
+		{Name: "listed", Type: OIDFloat8, Unread: true, Added: true},
 	}},
 	{Finance, []TableColumn{
 		{Name: "ticker", Type: OIDText, Key: true},

@@ -43,7 +43,7 @@ type ViewDef struct {
 	Limit  int      // rows that it has for each filter, 0 for all
 
 	value func(row any, field int) any
-	null  func(row any) Nulls
+	nulls func(row any) *Nulls
 	fresh func() any
 	clone func(row any) any
 }
@@ -63,7 +63,10 @@ func (n *Nulls) Set(field int) { *n |= 1 << field }
 func (d *ViewDef) Value(row any, field int) any { return d.value(row, field) }
 
 // Null returns which fields of a row of the view, a pointer, are NULL.
-func (d *ViewDef) Null(row any) Nulls { return d.null(row) }
+func (d *ViewDef) Null(row any) Nulls { return *d.nulls(row) }
+
+// SetNull says which fields of a row of the view, a pointer, are NULL.
+func (d *ViewDef) SetNull(row any, nulls Nulls) { *d.nulls(row) = nulls }
 
 // Text returns the value of the named field of a row, which is a text.
 func (d *ViewDef) Text(row any, name string) string {
@@ -89,6 +92,10 @@ type ViewField struct {
 	// From are the columns that it is read from, as "table.column": the first
 	// that is not NULL. It is empty for what no single column says.
 	From []string
+	// Known is set for a truth value that says whether the column is not NULL.
+	Known bool
+	// Null is set for a number that the API tells apart from NULL.
+	Null bool
 }
 
 // ViewOf is the definition of a view whose rows are Rs.
@@ -177,6 +184,20 @@ func field[R any](name string, number int32, value func(*R) any, from ...string)
 	return f
 }
 
+// known is a field that says whether a column is not NULL.
+func known[R any](name string, number int32, value func(*R) any, column string) viewField[R] {
+	f := field(name, number, value, column)
+	f.Known = true
+	return f
+}
+
+// nullable is a number that the API tells apart from NULL.
+func nullable[R any](name string, number int32, value func(*R) any, column string) viewField[R] {
+	f := field(name, number, value, column)
+	f.Null = true
+	return f
+}
+
 func viewOf[R any](d ViewDef, nulls func(*R) *Nulls, fields ...viewField[R]) ViewOf[R] {
 	v := ViewOf[R]{ViewDef: d, Nulls: nulls}
 	for _, f := range fields {
@@ -184,7 +205,7 @@ func viewOf[R any](d ViewDef, nulls func(*R) *Nulls, fields ...viewField[R]) Vie
 	}
 	values := v.Values
 	v.value = func(row any, field int) any { return values[field](row.(*R)) }
-	v.null = func(row any) Nulls { return *nulls(row.(*R)) }
+	v.nulls = func(row any) *Nulls { return nulls(row.(*R)) }
 	v.fresh = func() any { return new(R) }
 	v.clone = func(row any) any {
 		c := *row.(*R)

@@ -4,15 +4,20 @@ package change
 const NewsLimit = 100
 
 // Project is a row of the projects view: a Verra project joined with its newest
-// Carbonmark row. NULL is "" or 0,
-// and told apart by Null.
+// Carbonmark row. NULL is "" or 0, and told apart by Null.
 type Project struct {
 	ProjectID      string
 	ProjectName    string
 	RegistryStatus string
 	Country        string
-	Vintage        int32
-	Supply         float64 // tonnes of CO2 equivalent
+	Vintage        int32   // the newest one
+	Supply         float64 // tonnes of CO2 equivalent, of all vintages
+	Registry       string
+	Methodology    string
+	ProjectType    string
+	Region         string
+	PriceUSD       float64 // US dollars a tonne
+	HasSupply      bool    // the supply is known
 
 	Null Nulls
 }
@@ -29,6 +34,12 @@ var Projects = viewOf(ViewDef{
 	field("country", 4, func(p *Project) any { return &p.Country }, "verra.country"),
 	field("vintage", 5, func(p *Project) any { return &p.Vintage }, "verra.vintage"),
 	field("supply", 6, func(p *Project) any { return &p.Supply }, "verra.supply"),
+	field("registry", 16, func(p *Project) any { return &p.Registry }, "verra.registry"),
+	field("methodology", 17, func(p *Project) any { return &p.Methodology }, "verra.methodology"),
+	field("project_type", 18, func(p *Project) any { return &p.ProjectType }, "verra.project_type"),
+	field("region", 19, func(p *Project) any { return &p.Region }, "verra.region"),
+	nullable("price_usd", 20, func(p *Project) any { return &p.PriceUSD }, "carbonmark.price_usd"),
+	known("has_supply", 21, func(p *Project) any { return &p.HasSupply }, "verra.supply"),
 )
 
 // ProjectDetail is all that is known of one project.
@@ -37,6 +48,12 @@ type ProjectDetail struct {
 	ProjectLink    string
 	ProjectSummary string
 	Source         string // "verra" or "verra+carbonmark"
+	Proponent      string
+	CreditingStart string  // a date, 2006-01-02
+	CreditingEnd   string  // a date
+	AnnualEstimate float64 // tonnes a year
+	Latitude       float64 // degrees north
+	Longitude      float64 // degrees east
 }
 
 // ProjectDetails defines what GetProjectDetail answers: a row of the projects
@@ -51,6 +68,18 @@ var ProjectDetails = viewOf(ViewDef{Name: "project", Tables: Projects.Tables, Ke
 	field("vintage", 7, func(p *ProjectDetail) any { return &p.Vintage }, "verra.vintage"),
 	field("supply", 8, func(p *ProjectDetail) any { return &p.Supply }, "verra.supply"),
 	field("source", 9, func(p *ProjectDetail) any { return &p.Source }),
+	field("registry", 16, func(p *ProjectDetail) any { return &p.Registry }, "verra.registry"),
+	field("methodology", 17, func(p *ProjectDetail) any { return &p.Methodology }, "verra.methodology"),
+	field("project_type", 18, func(p *ProjectDetail) any { return &p.ProjectType }, "verra.project_type"),
+	field("region", 19, func(p *ProjectDetail) any { return &p.Region }, "verra.region"),
+	nullable("price_usd", 20, func(p *ProjectDetail) any { return &p.PriceUSD }, "carbonmark.price_usd"),
+	known("has_supply", 21, func(p *ProjectDetail) any { return &p.HasSupply }, "verra.supply"),
+	field("proponent", 22, func(p *ProjectDetail) any { return &p.Proponent }, "verra.proponent"),
+	field("crediting_start", 23, func(p *ProjectDetail) any { return &p.CreditingStart }, "verra.crediting_start"),
+	field("crediting_end", 24, func(p *ProjectDetail) any { return &p.CreditingEnd }, "verra.crediting_end"),
+	nullable("annual_estimate", 25, func(p *ProjectDetail) any { return &p.AnnualEstimate }, "verra.annual_estimate"),
+	nullable("latitude", 26, func(p *ProjectDetail) any { return &p.Latitude }, "verra.latitude"),
+	nullable("longitude", 27, func(p *ProjectDetail) any { return &p.Longitude }, "verra.longitude"),
 )
 
 // NewsItem is a row of the news view.

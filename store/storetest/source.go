@@ -222,6 +222,11 @@ func (s *Source) row(table string) map[string]change.Value {
 		maybe("country", Countries[r.IntN(len(Countries))])
 		maybe("vintage", strconv.Itoa(2000+r.IntN(25)))
 		maybe("supply", strconv.FormatFloat(r.Float64()*1e6, 'g', -1, 64))
+		for _, c := range []string{"registry", "methodology", "project_type", "region", "proponent"} {
+			maybe(c, fmt.Sprintf("%s %d", c, r.IntN(10)))
+		}
+		maybe("crediting_start", fmt.Sprintf("20%02d-01-02", r.IntN(30)))
+		maybe("latitude", strconv.Itoa(r.IntN(180)-90))
 		row["id"] = change.T(strconv.Itoa(r.IntN(1000)))
 		row["updated_at"] = change.T(stamp)
 	case change.Carbonmark:
@@ -230,6 +235,7 @@ func (s *Source) row(table string) map[string]change.Value {
 		maybe("project_name", fmt.Sprintf("market name %d", r.IntN(100)))
 		maybe("vintage", strconv.Itoa(2000+r.IntN(25)))
 		maybe("amount", strconv.Itoa(r.IntN(1000)))
+		maybe("price_usd", strconv.Itoa(r.IntN(3)))
 		maybe("updated_at", stamp)
 	case change.Finance:
 		row["ticker"] = change.T(Tickers[r.IntN(len(Tickers))])

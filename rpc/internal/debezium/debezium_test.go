@@ -52,7 +52,7 @@ func record(op change.Op, before, after change.Row) change.Record {
 }
 
 func market(id, name string) change.Row {
-	return wideRow(id, "VCS-1", name, "2019", "12.5", "2024-05-01 11:59:59.5+00")
+	return wideRow(id, "VCS-1", name, "2019", "12.5", "2024-05-01 11:59:59.5+00", "4.25", "100")
 }
 
 // TestGolden pins each operation and type.

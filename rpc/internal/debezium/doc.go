@@ -51,6 +51,7 @@
 //	boolean                       true or false
 //	timestamptz                   string in UTC as io.debezium.time.ZonedTimestamp: "2024-05-01T12:00:00.123456Z";
 //	                              infinity, -infinity and years outside 1 to 9999 as Postgres spells them
+//	date                          days since 1970 as io.debezium.time.Date; the infinities are the ends of int32
 //	text and every other type     string in the text form of Postgres
 //
 // # Rows

@@ -135,13 +135,15 @@ func fields(columns, keys []change.Column) string {
 		case change.OIDFloat8:
 			out[i] = field("double", optional, c.Name)
 		case change.OIDTimestamptz:
-			out[i] = named("io.debezium.time.ZonedTimestamp", optional, c.Name)
+			out[i] = named("string", "io.debezium.time.ZonedTimestamp", optional, c.Name)
+		case change.OIDDate:
+			out[i] = named("int32", "io.debezium.time.Date", optional, c.Name)
 		case oidJSON, oidJSONB:
-			out[i] = named("io.debezium.data.Json", optional, c.Name)
+			out[i] = named("string", "io.debezium.data.Json", optional, c.Name)
 		case oidUUID:
-			out[i] = named("io.debezium.data.Uuid", optional, c.Name)
+			out[i] = named("string", "io.debezium.data.Uuid", optional, c.Name)
 		case oidXML:
-			out[i] = named("io.debezium.data.Xml", optional, c.Name)
+			out[i] = named("string", "io.debezium.data.Xml", optional, c.Name)
 		default:
 			out[i] = field("string", optional, c.Name)
 		}
@@ -149,9 +151,9 @@ func fields(columns, keys []change.Column) string {
 	return strings.Join(out, ",")
 }
 
-// named is a text that means something.
-func named(meaning string, optional bool, name string) string {
-	return fmt.Sprintf(`{"type":"string","optional":%t,"name":"%s","version":1,"field":%s}`, optional, meaning, appendString(nil, name))
+// named is a value that means something.
+func named(kind, meaning string, optional bool, name string) string {
+	return fmt.Sprintf(`{"type":"%s","optional":%t,"name":"%s","version":1,"field":%s}`, kind, optional, meaning, appendString(nil, name))
 }
 
 var (

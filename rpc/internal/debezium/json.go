@@ -1,6 +1,7 @@
 package debezium
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -87,6 +88,10 @@ func appendValue(b []byte, oid uint32, v change.Value) []byte {
 			b = t.UTC().AppendFormat(b, "2006-01-02T15:04:05.999999Z")
 			return append(b, '"')
 		}
+	case change.OIDDate:
+		if n, ok := days(v.Text); ok {
+			return strconv.AppendInt(b, n, 10)
+		}
 	}
 	return appendString(b, v.Text)
 }
@@ -116,6 +121,30 @@ func isUTC(s string) bool {
 	month, day := s[5:7], s[8:10]
 	return s[:4] >= "0001" && month >= "01" && month <= "12" && day >= "01" && day <= "28" &&
 		s[11:13] <= "23" && s[14:16] <= "59" && s[17:19] <= "59" && (n == len(shape) || s[n-1] != '0')
+}
+
+// days reads a date as days since 1970. The infinities are the largest and the
+// smallest number of the type.
+func days(s string) (int64, bool) {
+	switch s {
+	case "infinity":
+		return math.MaxInt32, true
+	case "-infinity":
+		return math.MinInt32, true
+	}
+	s, bc := strings.CutSuffix(s, " BC")
+	var part [3]int
+	for i, p := range strings.SplitN(s, "-", 3) {
+		n, err := strconv.Atoi(p)
+		if err != nil {
+			return 0, false
+		}
+		part[i] = n
+	}
+	if bc {
+		part[0] = 1 - part[0]
+	}
+	return time.Date(part[0], time.Month(part[1]), part[2], 0, 0, 0, 0, time.UTC).Unix() / 86400, part[2] > 0
 }
 
 // parseTime reads the ISO form of a timestamptz, whatever the session's zone.

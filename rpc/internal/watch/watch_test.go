@@ -2,6 +2,7 @@ package watch_test
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,8 @@ import (
 func TestEncoding(t *testing.T) {
 	long := strings.Repeat("l\u00f6ng ", 5000)
 	when := time.UnixMicro(1_700_000_000_123_456)
-	projects := []change.Project{{}, {ProjectID: "VCS-1", ProjectName: long, Country: "Peru", Vintage: -4, Supply: math.Copysign(0, -1)}}
+	noPrice := change.Nulls(1 << slices.Index(change.Projects.Names(), "price_usd"))
+	projects := []change.Project{{Null: noPrice}, {PriceUSD: 2.5, HasSupply: true, ProjectID: "VCS-1", ProjectName: long, Country: "Peru", Vintage: -4, Supply: math.Copysign(0, -1)}}
 	news := []change.NewsItem{{}, {GUID: "g", Title: "t\xff", Link: "l", Published: "p", Source: "s", Summary: long}}
 	quotes := []change.Quote{{}, {Ticker: "A", Price: math.NaN(), Volume: math.MinInt64, MarketCap: math.Inf(1), ChangePercent: -1, Timestamp: 7}}
 	head := func(p watch.Place) *pb.WatchHead {
@@ -39,6 +41,7 @@ func TestEncoding(t *testing.T) {
 			"projects": {change.ViewProjects, change.Delta{Diff: diff, Project: &p}, &pb.WatchProjectsResponse{
 				Head: head(place), Deltas: []*pb.ProjectDelta{{Diff: int32(diff), Item: &pb.ProjectItem{
 					ProjectId: p.ProjectID, ProjectName: p.ProjectName, RegistryStatus: p.RegistryStatus, Country: p.Country, Vintage: p.Vintage, Supply: p.Supply,
+					PriceUsd: map[bool]*float64{true: &p.PriceUSD}[p.Null == 0], HasSupply: map[bool]*bool{true: &p.HasSupply}[p.HasSupply],
 				}}},
 			}},
 			"news": {change.ViewNews, change.Delta{Diff: diff, News: &n, Window: "s"}, &pb.WatchNewsResponse{

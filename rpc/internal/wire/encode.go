@@ -46,6 +46,7 @@ func AppendBytes(b []byte, field protowire.Number, encode func([]byte) []byte) [
 // AppendRow appends a row of a view, a pointer, as an item.
 func AppendRow(b []byte, v *change.ViewDef, row any) []byte {
 	return appendItem(b, func(b []byte) []byte {
+		nulls := v.Null(row)
 		for i := range v.Fields {
 			n := protowire.Number(v.Fields[i].Number)
 			switch x := v.Value(row, i).(type) {
@@ -56,7 +57,13 @@ func AppendRow(b []byte, v *change.ViewDef, row any) []byte {
 			case *int64:
 				b = AppendInt(b, n, *x)
 			case *float64:
-				b = appendDouble(b, n, *x)
+				there := math.Float64bits(*x) != 0 // negative zero is not the default value
+				if v.Fields[i].Null {
+					there = !nulls.Has(i)
+				}
+				if there {
+					b = appendDouble(b, n, *x)
+				}
 			case *bool:
 				if *x {
 					b = AppendInt(b, n, 1)
@@ -90,10 +97,6 @@ func AppendInt(b []byte, n protowire.Number, v int64) []byte {
 }
 
 func appendDouble(b []byte, n protowire.Number, v float64) []byte {
-	bits := math.Float64bits(v) // negative zero is not the default value
-	if bits == 0 {
-		return b
-	}
 	b = protowire.AppendTag(b, n, protowire.Fixed64Type)
-	return protowire.AppendFixed64(b, bits)
+	return protowire.AppendFixed64(b, math.Float64bits(v))
 }

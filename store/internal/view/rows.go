@@ -55,7 +55,8 @@ func (r *rowReader[R]) read(out *R, joined ...*fields) {
 				}
 			}
 		}
-		if v.Kind != change.Text && len(from) > 0 {
+		known := r.view.Fields[i].Known
+		if v.Kind != change.Text && len(from) > 0 && !known {
 			nulls.Set(i)
 		}
 		switch p := r.view.Values[i](out).(type) {
@@ -68,7 +69,7 @@ func (r *rowReader[R]) read(out *R, joined ...*fields) {
 		case *int64:
 			*p = integer(*v)
 		case *bool:
-			*p = truth(*v)
+			*p = known && v.Kind == change.Text || truth(*v)
 		}
 	}
 }

@@ -77,7 +77,7 @@ var (
 )
 
 // maxFields is the largest number of columns that the views read of one table.
-const maxFields = 8
+const maxFields = 18
 
 // fields are the values that the views read of one row. A column that the
 // relation lacks is NULL.

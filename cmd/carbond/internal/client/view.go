@@ -133,7 +133,9 @@ func values(view *change.ViewDef, item proto.Message) []any {
 	fields := m.Descriptor().Fields()
 	row := make([]any, len(view.Fields), len(view.Fields)+2) // room for diff and time
 	for i, f := range view.Fields {
-		row[i] = m.Get(fields.ByNumber(protoreflect.FieldNumber(f.Number))).Interface()
+		if field := fields.ByNumber(protoreflect.FieldNumber(f.Number)); !f.Null || m.Has(field) {
+			row[i] = m.Get(field).Interface()
+		}
 	}
 	return row
 }

@@ -18,6 +18,8 @@ var (
 	markIDs    = append(series("c%d", 70), "", "ÿ", "C1", "c1\x02")
 	currencies = []string{"USD", "EUR", "GBp", "ZAc", ""}
 	truths     = []string{"t", "f"}
+	registries = []string{"Verra", "Gold Standard", "verra", ""}
+	dates      = []string{"2015-01-31", "infinity", "-infinity", "0044-03-15 BC", "10000-01-01", "1969-12-31"}
 	statuses   = []string{"ACTIVE", "RETIRED", "UNDER_VALIDATION", "anything"}
 	floats     = []string{"0", "-0", "1.5", "NaN", "Infinity", "-Infinity", "1e308", "5e-324", "0.1", "123456789.123456789", "-7", "1e15", "1e-5"}
 	times      = []string{
@@ -101,6 +103,17 @@ func (r random) columns(table string) []column {
 			{"vintage", "int", r.maybe(r.one(ints))},
 			{"supply", "float8", r.float()},
 			{"updated_at", "timestamptz", r.time()},
+			{"registry", "text", r.maybe(r.one(registries))},
+			{"methodology", "text", r.text()},
+			{"project_type", "text", r.maybe(r.one(statuses))},
+			{"region", "text", r.maybe(r.one(countries))},
+			{"proponent", "text", r.text()},
+			{"crediting_start", "date", r.maybe(r.one(dates))},
+			{"crediting_end", "date", r.maybe(r.one(dates))},
+			{"annual_estimate", "float8", r.float()},
+			{"latitude", "float8", r.float()},
+			{"longitude", "float8", r.float()},
+			{"first_issued", "date", r.maybe(r.one(dates))},
 		}
 	case "carbonmark":
 		return []column{
@@ -109,6 +122,8 @@ func (r random) columns(table string) []column {
 			{"vintage", "int", r.maybe(r.one(ints))},
 			{"amount", "float8", r.float()},
 			{"updated_at", "timestamptz", r.time()},
+			{"price_usd", "float8", r.float()},
+			{"listed", "float8", r.float()},
 		}
 	case "finance":
 		return []column{

@@ -22,7 +22,8 @@ import (
 // The views as they are defined, with text in byte
 // order. They are written here once more on purpose.
 const (
-	projectsSQL = `SELECT DISTINCT ON (v.project_id COLLATE "C") v.project_id, COALESCE(c.project_name, v.project_name), v.registry_status, v.country, v.vintage, v.supply
+	projectsSQL = `SELECT DISTINCT ON (v.project_id COLLATE "C") v.project_id, COALESCE(c.project_name, v.project_name), v.registry_status, v.country, v.vintage, v.supply,
+v.registry, v.methodology, v.project_type, v.region, c.price_usd, v.supply IS NOT NULL
 FROM verra v LEFT JOIN carbonmark c ON c.project_id = v.project_id WHERE ($1 = '' OR v.country = $1)
 ORDER BY v.project_id COLLATE "C", v.updated_at DESC, c.updated_at DESC NULLS LAST, c.id COLLATE "C" DESC`
 	newsSQL = `SELECT guid, title, link, published, source, summary, published_estimated FROM news
@@ -30,7 +31,9 @@ WHERE ($1 = '' OR source = $1) ORDER BY published_at DESC NULLS LAST, guid COLLA
 	financeSQL = `SELECT DISTINCT ON (ticker COLLATE "C") ticker, price, volume, market_cap, change_percent, timestamp, currency FROM finance
 WHERE ($1 = '' OR ticker = $1) ORDER BY ticker COLLATE "C", timestamp DESC`
 	detailSQL = `SELECT DISTINCT ON (v.project_id COLLATE "C") v.project_id, COALESCE(c.project_name, v.project_name), v.project_link, v.project_summary, v.registry_status, v.country, v.vintage, v.supply,
-CASE WHEN c.id IS NULL THEN 'verra' ELSE 'verra+carbonmark' END
+CASE WHEN c.id IS NULL THEN 'verra' ELSE 'verra+carbonmark' END,
+v.registry, v.methodology, v.project_type, v.region, c.price_usd, v.supply IS NOT NULL,
+v.proponent, v.crediting_start, v.crediting_end, v.annual_estimate, v.latitude, v.longitude
 FROM verra v LEFT JOIN carbonmark c ON c.project_id = v.project_id WHERE v.project_id = $1
 ORDER BY v.project_id COLLATE "C", v.updated_at DESC, c.updated_at DESC NULLS LAST, c.id COLLATE "C" DESC`
 )
@@ -41,19 +44,27 @@ type viewSpec struct {
 	name    string
 	sql     string
 	filters string // SQL of the filter values that occur
-	kinds   string // of the columns: t text, i integer, f float, b boolean
+	kinds   string // of the columns: t text, i integer, f float, n float that may be absent, b boolean
 	fetch   func(ctx context.Context, api pb.CarbonServiceClient, nonStreaming bool, filter string, size int32, token string, opts ...grpc.CallOption) (rows []string, next string, err error)
 }
 
 func viewSpecs() []viewSpec {
 	return []viewSpec{
-		{"projects", projectsSQL, "SELECT DISTINCT country FROM verra WHERE country <> ''", "ttttif", fetchProjects},
+		{"projects", projectsSQL, "SELECT DISTINCT country FROM verra WHERE country <> ''", "ttttifttttnb", fetchProjects},
 		{"news", newsSQL, "SELECT DISTINCT source FROM news WHERE source <> ''", "ttttttb", fetchNews},
 		{"finance", financeSQL, "SELECT DISTINCT ticker FROM finance WHERE ticker <> ''", "tfiffit", fetchFinance},
 	}
 }
 
 func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+
+// optional is a number that may be absent.
+func optional(f *float64) string {
+	if f == nil {
+		return ""
+	}
+	return number(*f)
+}
 
 func fetchProjects(ctx context.Context, api pb.CarbonServiceClient, nonStreaming bool, filter string, size int32, token string, opts ...grpc.CallOption) (rows []string, next string, err error) {
 	call := api.GetProjects
@@ -62,7 +73,8 @@ func fetchProjects(ctx context.Context, api pb.CarbonServiceClient, nonStreaming
 	}
 	r, err := call(ctx, &pb.ProjectQuery{Country: filter, PageSize: size, PageToken: token}, opts...)
 	for _, i := range r.GetItems() {
-		rows = append(rows, fmt.Sprintf("%q %q %q %q %q %q", i.ProjectId, i.ProjectName, i.RegistryStatus, i.Country, strconv.Itoa(int(i.Vintage)), number(i.Supply)))
+		rows = append(rows, fmt.Sprintf("%q %q %q %q %q %q %q %q %q %q %q %q", i.ProjectId, i.ProjectName, i.RegistryStatus, i.Country, strconv.Itoa(int(i.Vintage)), number(i.Supply),
+			i.GetRegistry(), i.GetMethodology(), i.GetProjectType(), i.GetRegion(), optional(i.PriceUsd), strconv.FormatBool(i.GetHasSupply())))
 	}
 	return rows, r.GetNextPageToken(), err
 }
@@ -123,6 +135,8 @@ func canonical(kind byte, v []byte) string {
 		return string(v)
 	case kind == 'b':
 		return strconv.FormatBool(string(v) == "t")
+	case v == nil && kind == 'n':
+		return ""
 	case v == nil:
 		return "0"
 	case kind == 'i':
@@ -251,15 +265,17 @@ func compareDetails(ctx context.Context, t testing.TB, r *rand.Rand, conn *pgx.C
 		if id == "" {
 			continue
 		}
-		want, err := sqlRows(ctx, conn, detailSQL, "ttttttift", id)
+		want, err := sqlRows(ctx, conn, detailSQL, "ttttttiftttttnbtttnnn", id)
 		if err != nil {
 			t.Fatalf("%s: %v", detailSQL, err)
 		}
 		var got []string
 		resp, err := api.GetProjectDetail(ctx, &pb.ProjectDetailQuery{ProjectId: id})
 		if p := resp.GetProject(); err == nil {
-			got = append(got, fmt.Sprintf("%q %q %q %q %q %q %q %q %q", p.ProjectId, p.ProjectName, p.ProjectLink, p.ProjectSummary,
-				p.RegistryStatus, p.Country, strconv.Itoa(int(p.Vintage)), number(p.Supply), p.Source))
+			got = append(got, fmt.Sprintf("%q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q", p.ProjectId, p.ProjectName, p.ProjectLink, p.ProjectSummary,
+				p.RegistryStatus, p.Country, strconv.Itoa(int(p.Vintage)), number(p.Supply), p.Source,
+				p.GetRegistry(), p.GetMethodology(), p.GetProjectType(), p.GetRegion(), optional(p.PriceUsd), strconv.FormatBool(p.GetHasSupply()),
+				p.GetProponent(), p.GetCreditingStart(), p.GetCreditingEnd(), optional(p.AnnualEstimate), optional(p.Latitude), optional(p.Longitude)))
 		} else if status.Code(err) != codes.NotFound {
 			t.Fatalf("detail of %q: %v", id, err)
 		}

@@ -30,6 +30,7 @@ func (l *liner) delta(x *change.Delta, ms int64) []byte {
 
 // fields writes the fields of a row.
 func (l *liner) fields(view *change.ViewDef, row any) {
+	nulls := view.Null(row)
 	for i := range view.Fields {
 		name := view.Fields[i].Name
 		switch x := view.Value(row, i).(type) {
@@ -47,7 +48,12 @@ func (l *liner) fields(view *change.ViewDef, row any) {
 		case *int64:
 			l.integer(name, *x)
 		case *float64:
-			l.number(name, *x)
+			if view.Fields[i].Null && nulls.Has(i) {
+				l.name(name)
+				l.b = append(l.b, "null"...)
+			} else {
+				l.number(name, *x)
+			}
 		case *bool:
 			l.name(name)
 			l.b = strconv.AppendBool(l.b, *x)
