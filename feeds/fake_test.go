@@ -88,7 +88,7 @@ func (m *memory) apply(edits []change.Edit, real bool) (n change.Written) {
 			old, ok := t[key]
 			differs := !ok
 			for i, c := range e.Columns {
-				differs = differs || old[c] != r.Value(i)
+				differs = differs || old[c] != e.Merge.Of(old[c], r.Value(i))
 			}
 			switch {
 			case !ok:
@@ -105,7 +105,7 @@ func (m *memory) apply(edits []change.Edit, real bool) (n change.Written) {
 				t[key] = map[string]change.Value{}
 			}
 			for i, c := range e.Columns {
-				t[key][c] = r.Value(i)
+				t[key][c] = e.Merge.Of(t[key][c], r.Value(i))
 			}
 		}
 	}

@@ -151,7 +151,7 @@ func (p *planner) upserts(sh *view.Schema, e change.Edit) (changed []change.Row,
 	}
 	for _, r := range e.Rows {
 		n := len(p.changes)
-		if err := p.upsert(sh, in, r, e.Stamp); err != nil {
+		if err := p.upsert(sh, in, r, &e); err != nil {
 			return nil, err
 		}
 		if len(p.changes) > n {
@@ -161,7 +161,7 @@ func (p *planner) upserts(sh *view.Schema, e change.Edit) (changed []change.Row,
 	return changed, nil
 }
 
-func (p *planner) upsert(sh, in *view.Schema, r change.Row, stamp string) error {
+func (p *planner) upsert(sh, in *view.Schema, r change.Row, e *change.Edit) error {
 	if r.Len() != len(in.Relation.Columns) {
 		return fmt.Errorf("%s: a row has %d values for %d columns", sh.Relation.Name, r.Len(), len(in.Relation.Columns))
 	}
@@ -179,7 +179,16 @@ func (p *planner) upsert(sh, in *view.Schema, r change.Row, stamp string) error 
 		return err
 	}
 	old, had := p.state.Get(sh.Table, key)
-	if had && !differs(old, in, r, stamp) {
+	stored := func(c string) change.Value { return old.Row.Value(old.Schema.Relation.Index(c)) }
+	if had && e.Merge != change.Replace {
+		var b change.RowBuilder
+		b.Reset(r.Len())
+		for i, v := range r.All() {
+			b.Value(e.Merge.Of(stored(in.Relation.Columns[i].Name), v))
+		}
+		r = b.Row()
+	}
+	if had && !differs(old, in, r, e.Stamp) {
 		p.written.Unchanged++
 		return nil
 	}
@@ -187,12 +196,12 @@ func (p *planner) upsert(sh, in *view.Schema, r change.Row, stamp string) error 
 	b.Reset(len(sh.Relation.Columns))
 	for _, c := range sh.Relation.Columns {
 		switch i := in.Relation.Index(c.Name); {
-		case c.Name == stamp:
+		case c.Name == e.Stamp:
 			b.Text(Timestamp(p.now))
 		case i >= 0:
 			b.Value(r.Value(i))
 		case had:
-			b.Value(old.Row.Value(old.Schema.Relation.Index(c.Name)))
+			b.Value(stored(c.Name))
 		case c.Name == "id" && sh.Table == view.Verra:
 			p.serial++
 			b.Text(strconv.FormatInt(p.serial, 10))

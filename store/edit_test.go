@@ -123,6 +123,37 @@ func TestWriteKeeps(t *testing.T) {
 	}
 }
 
+// TestWriteMerges: what a row has that is there already. NULL is the value of nobody.
+func TestWriteMerges(t *testing.T) {
+	for name, tt := range map[string]struct {
+		merge change.Merge
+		want  change.Row
+	}{
+		"replace": {change.Replace, texts("NULL", "2021", "7")},
+		"known":   {change.Known, texts("Brazil", "2021", "7")},
+		"missing": {change.Missing, texts("Brazil", "2020", "7")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, t.TempDir(), store.Options{NoSync: true})
+			defer s.Close()
+			columns := []string{"country", "vintage", "supply"}
+			e := change.Edit{Table: change.Verra, Columns: append([]string{"project_id"}, columns...), Rows: []change.Row{texts("VCS-1", "Brazil", "2020", "NULL")}, Stamp: "updated_at"}
+			if _, err := s.Write(t.Context(), []change.Edit{e}); err != nil {
+				t.Fatal(err)
+			}
+			e.Merge, e.Rows = tt.merge, []change.Row{texts("VCS-1", "NULL", "2021", "7")}
+			for _, want := range []change.Written{{Updated: 1}, {Unchanged: 1}} {
+				if n, err := s.Write(t.Context(), []change.Edit{e}); err != nil || n != want {
+					t.Errorf("%+v %v, want %+v", n, err, want)
+				}
+			}
+			if rows, err := s.Rows(t.Context(), change.Verra, columns); err != nil || rows[0] != tt.want {
+				t.Errorf("%q %v, want %q", rows, err, tt.want)
+			}
+		})
+	}
+}
+
 func TestWriteRefuses(t *testing.T) {
 	tests := map[string]change.Edit{
 		"unknown table":  {Table: "users", Columns: []string{"id"}},

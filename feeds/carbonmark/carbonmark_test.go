@@ -22,14 +22,14 @@ const jsonType = "application/json; charset=utf-8"
 
 // withRows puts the table rows beside what a parser returned.
 type withRows struct {
-	Parsed any              `json:"parsed"`
-	Rows   []carbonmark.Row `json:"table_rows"`
+	Parsed any `json:"parsed"`
+	Rows   any `json:"table_rows"`
 }
 
-func rowsOf[T interface{ Row() carbonmark.Row }](list []T) []carbonmark.Row {
+func rowsOf[T any](list []T, row func(T) carbonmark.Row) []carbonmark.Row {
 	rows := []carbonmark.Row{}
 	for _, v := range list {
-		rows = append(rows, v.Row())
+		rows = append(rows, row(v))
 	}
 	return rows
 }
@@ -38,15 +38,15 @@ func rowsOf[T interface{ Row() carbonmark.Row }](list []T) []carbonmark.Row {
 var parsers = map[string]func([]byte, string) (any, error){
 	"projects": func(b []byte, ct string) (any, error) {
 		p, err := carbonmark.ParseProjects(b, ct)
-		return withRows{p, rowsOf(p.Rows)}, err
+		return withRows{p, rowsOf(p.Rows, func(p carbonmark.Project) carbonmark.Row { return p.Row(nil) })}, err
 	},
 	"prices": func(b []byte, ct string) (any, error) {
 		p, err := carbonmark.ParsePrices(b, ct)
-		return withRows{p, carbonmark.CreditRows(p.Rows, map[string]string{"VCS-934": "Blue Heron"})}, err
+		return withRows{p, carbonmark.OffersOf(p.Rows)}, err
 	},
 	"graph projects": func(b []byte, ct string) (any, error) {
 		p, err := carbonmark.ParseGraphProjects(b, ct)
-		return withRows{p, rowsOf(p.Rows)}, err
+		return withRows{p, rowsOf(p.Rows, carbonmark.GraphProject.Row)}, err
 	},
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/url"
 	"path"
-	"slices"
 	"strings"
 
 	"carbond/feeds/internal/fetch"
@@ -58,7 +57,11 @@ func (s *Poller) graph(ctx context.Context, c *poll.Cycle) (int, error) {
 	if len(rows) == 0 {
 		return 0, fetch.Fail(fetch.KindEmpty, "read the subgraph", "it has no projects")
 	}
-	if err := c.Write(ctx, graphEdits(rows)...); err != nil {
+	e := change.Edit{Table: change.Carbonmark, Columns: columns[:5], Stamp: "updated_at", Merge: change.Known}
+	for _, r := range rows {
+		e.Rows = append(e.Rows, change.NewRow(change.T(r.ID), poll.Text(r.ProjectID), poll.Text(r.ProjectName), poll.Int(r.Vintage), poll.Float(r.Amount)))
+	}
+	if err := c.Write(ctx, e); err != nil {
 		return 0, err
 	}
 	s.mem.Block = block
@@ -116,36 +119,4 @@ func graphAdvice(err error) string {
 		return "the subgraph's indexers fail for the moment; carbond tries again"
 	}
 	return ""
-}
-
-// graphEdits groups rows by what is known of them.
-func graphEdits(rows []Row) []change.Edit {
-	var out []change.Edit
-	for known := range 8 {
-		e := change.Edit{Table: change.Carbonmark, Columns: []string{"id", "project_id"}, Stamp: "updated_at"}
-		optional := []string{"project_name", "vintage", "amount"}
-		for i, name := range optional {
-			if known&(1<<i) != 0 {
-				e.Columns = append(e.Columns, name)
-			}
-		}
-		for _, r := range rows {
-			values := []change.Value{poll.Text(r.ProjectName), poll.Int(r.Vintage), poll.Float(r.Amount)}
-			have := 0
-			for i, v := range values {
-				if v.Kind == change.Text {
-					have |= 1 << i
-				}
-			}
-			if have != known {
-				continue
-			}
-			values = slices.DeleteFunc(values, func(v change.Value) bool { return v.Kind != change.Text })
-			e.Rows = append(e.Rows, change.NewRow(slices.Concat([]change.Value{change.T(r.ID), poll.Text(r.ProjectID)}, values)...))
-		}
-		if len(e.Rows) > 0 {
-			out = append(out, e)
-		}
-	}
-	return out
 }

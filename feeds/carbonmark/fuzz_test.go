@@ -59,7 +59,7 @@ func FuzzProjects(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := carbonmark.ParseProjects(body, jsonType)
-		check(t, rowsOf(p.Rows), p.Tally, err)
+		check(t, rowsOf(p.Rows, func(p carbonmark.Project) carbonmark.Row { return p.Row(nil) }), p.Tally, err)
 	})
 }
 
@@ -67,7 +67,7 @@ func FuzzGraph(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := carbonmark.ParseGraphProjects(body, jsonType)
-		check(t, rowsOf(p.Rows), p.Tally, err)
+		check(t, rowsOf(p.Rows, carbonmark.GraphProject.Row), p.Tally, err)
 	})
 }
 
@@ -85,8 +85,11 @@ func FuzzOthers(f *testing.F) {
 		}
 		prices, err := carbonmark.ParsePrices(body, jsonType)
 		if err == nil {
-			rows := carbonmark.CreditRows(prices.Rows, nil)
-			check(t, rows, payload.Tally{Elements: len(rows)}, nil)
+			for id, o := range carbonmark.OffersOf(prices.Rows) {
+				if id == "" || o.Price != nil && !(*o.Price > 0) || o.Listed != nil && !(*o.Listed > 0) {
+					t.Fatalf("%s: %+v", id, o)
+				}
+			}
 		}
 	})
 }

@@ -7,11 +7,13 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"carbond/feeds/internal/fetch"
 	"carbond/feeds/internal/payload"
 	"carbond/feeds/internal/poll"
+	"carbond/feeds/internal/text"
 	"carbond/store/change"
 )
 
@@ -35,6 +37,8 @@ type Poller struct {
 	// pages are the single pages as last written, by offset. They are never
 	// saved: the table may be another one then.
 	pages   map[int]pageSeen
+	offers  Offers    // of the last reading, nil before
+	asked   time.Time // when they were last asked for
 	warned  bool
 	graphAt time.Time // last use of the fallback
 }
@@ -86,7 +90,8 @@ func (s *Poller) Save() any {
 
 func (s *Poller) forget() {
 	s.mem = memory{}
-	s.rows, s.pages, s.offset, s.graphAt = poll.NewPresence[string](nil, nil), map[int]pageSeen{}, 0, time.Time{}
+	s.rows, s.pages, s.offset, s.offers, s.graphAt = poll.NewPresence[string](nil, nil), map[int]pageSeen{}, 0, nil, time.Time{}
+	s.asked = time.Time{}
 }
 
 // Restore implements poll.Source.
@@ -106,11 +111,23 @@ func (s *Poller) Restore(data json.RawMessage) error {
 func (s *Poller) Poll(ctx context.Context, c *poll.Cycle) (poll.Result, error) {
 	var res poll.Result
 	var err error
-	if full := c.Now().Sub(s.mem.FullAt) >= s.fullEvery || s.mem.Count == 0; full {
+	full := c.Now().Sub(s.mem.FullAt) >= s.fullEvery || s.mem.Count == 0
+	if c.Now().Sub(s.asked) >= s.fullEvery {
+		s.asked = c.Now()
+		if err = s.prices(ctx, c); fetch.KindOf(err) == fetch.KindCanceled {
+			return res, err
+		} else if err != nil {
+			// Projects have a price of their own; only what is listed stays as it was.
+			res.Notes = append(res.Notes, "offers: "+err.Error())
+		}
+	}
+	notes := res.Notes
+	if full {
 		res, err = s.full(ctx, c)
 	} else {
 		res, err = s.page(ctx, c)
 	}
+	res.Notes = append(notes, res.Notes...)
 	if notice := VersionNotice(s.opt.URL, c.Now()); notice != "" {
 		res.Notes = append(res.Notes, notice)
 		if !s.warned {
@@ -141,6 +158,26 @@ type pageSeen struct {
 func (s *Poller) ask(ctx context.Context, c *poll.Cycle, offset int) (*fetch.Request, *fetch.Response, error) {
 	api := Client{Base: s.opt.URL, Key: s.opt.APIKey}
 	return c.Call(ctx, api.Projects(s.opt.PageSize, offset), poll.CallRules{Configured: s.base, Spacing: s.opt.Spacing})
+}
+
+// prices reads what is for sale. A list with rows that could not be read says too
+// little, so the one before stays.
+func (s *Poller) prices(ctx context.Context, c *poll.Cycle) error {
+	api := Client{Base: s.opt.URL, Key: s.opt.APIKey}
+	req, ans, err := c.Call(ctx, api.Prices(), poll.CallRules{Configured: s.base, Spacing: s.opt.Spacing})
+	if err != nil {
+		return err
+	}
+	page, err := ParsePrices(ans.Body, ans.ContentType())
+	if err != nil {
+		return poll.Parsed(req, err)
+	}
+	if n := page.Tally.Skipped(); n > 0 {
+		return fetch.Fail(fetch.KindInvalid, "read carbonmark offers", "%d of %d cannot be read", n, page.Tally.Elements)
+	}
+	s.offers = OffersOf(page.Rows)
+	clear(s.pages) // their rows have prices
+	return nil
 }
 
 // page reads the next page between two full lists, for fresher amounts. It
@@ -245,15 +282,34 @@ func (s *Poller) full(ctx context.Context, c *poll.Cycle) (poll.Result, error) {
 	return poll.Result{Items: len(rows)}, nil
 }
 
-var columns = []string{"id", "project_id", "project_name", "vintage", "amount"}
+var columns = []string{"id", "project_id", "project_name", "vintage", "amount", "price_usd", "listed"}
 
-// store writes projects and deletes ids, in one transaction.
+// others are the columns of projects that no feed of their own registry brings.
+var others = []string{"project_id", "project_name", "project_link", "country", "vintage", "registry", "methodology", "project_type", "region"}
+
+// store writes projects and deletes ids, in one transaction. Projects of registries other
+// than Verra become projects of ours, and get what nobody else has filled in: this
+// market is no authority on them.
 func (s *Poller) store(ctx context.Context, c *poll.Cycle, list []Project, gone ...string) error {
 	e := change.Edit{Table: change.Carbonmark, Columns: columns, Stamp: "updated_at"}
+	if s.offers == nil {
+		e.Columns = columns[:len(columns)-1] // what is listed stays
+	}
+	projects := change.Edit{Table: change.Verra, Columns: others, Stamp: "updated_at", Merge: change.Missing}
 	for _, p := range list {
-		r := p.Row()
-		e.Rows = append(e.Rows, change.NewRow(
+		r := p.Row(s.offers)
+		values := []change.Value{
 			change.T(r.ID), poll.Text(r.ProjectID), poll.Text(r.ProjectName), poll.Int(r.Vintage), poll.Float(r.Amount),
+			poll.Float(r.PriceUSD), poll.Float(r.Listed),
+		}
+		e.Rows = append(e.Rows, change.NewRow(values[:len(e.Columns)]...))
+		code, _, _ := strings.Cut(p.Key, "-")
+		if code == "VCS" {
+			continue
+		}
+		projects.Rows = append(projects.Rows, change.NewRow(
+			change.T(r.ID), poll.Text(r.ProjectName), poll.Text(p.URL), poll.Text(p.Country), poll.Int(r.Vintage), change.T(text.Registry(code)),
+			poll.Text(strings.Join(p.Methods, "; ")), poll.Text(strings.Join(p.Categories, "; ")), poll.Text(p.Region),
 		))
 	}
 	for _, id := range gone {
@@ -262,7 +318,11 @@ func (s *Poller) store(ctx context.Context, c *poll.Cycle, list []Project, gone 
 	if len(e.Rows)+len(e.Delete) == 0 {
 		return nil
 	}
-	if err := c.Write(ctx, e); err != nil {
+	edits := []change.Edit{e}
+	if len(projects.Rows) > 0 {
+		edits = append(edits, projects)
+	}
+	if err := c.Write(ctx, edits...); err != nil {
 		return err
 	}
 	for _, p := range list {

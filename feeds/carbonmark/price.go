@@ -20,14 +20,6 @@ type Price struct {
 	MinFill   *float64 `json:"min_fill,omitempty"` // tonnes
 }
 
-// CreditID is "<project id>-<vintage>", "" when either is unknown.
-func (p Price) CreditID() string {
-	if p.ProjectID == "" || p.Vintage == nil {
-		return ""
-	}
-	return fmt.Sprintf("%s-%d", p.ProjectID, *p.Vintage)
-}
-
 type rawPrice struct {
 	SourceID payload.Text    `json:"sourceId"`
 	Type     payload.Text    `json:"type"`

@@ -41,6 +41,7 @@ type Project struct {
 	Supply     *float64  `json:"supply,omitempty"`     // tonnes over all vintages
 	URL        string    `json:"url,omitempty"`
 	Categories []string  `json:"categories,omitempty"` // of its methodologies, sorted
+	Methods    []string  `json:"methods,omitempty"`    // codes of its methodologies, sorted
 	Updated    time.Time `json:"updated,omitzero"`
 }
 
@@ -165,8 +166,9 @@ func (r *rawProject) project(t *payload.Tally) (Project, bool) {
 		Key: key, Name: clean(r.Name, maxName), Country: text.Country(r.Country.String()),
 		Region: clean(r.Region, maxLabel), Registry: clean(r.Registry, maxLabel),
 		Price: between(r.Price, maxPrice, "price", t), URL: link(r.URL),
-		Updated: stamp(r.Updated, "updatedAt", t), Vintages: years(r.Vintages, t), Categories: categories(r.Methodologies),
+		Updated: stamp(r.Updated, "updatedAt", t), Vintages: years(r.Vintages, t),
 	}
+	p.Methods, p.Categories = methodologies(r.Methodologies)
 	var has bool
 	if !payload.IsNull(r.HasSupply) && json.Unmarshal(r.HasSupply, &has) == nil {
 		p.HasSupply = &has
@@ -236,19 +238,21 @@ func year(n payload.Number, field string, t *payload.Tally) *int32 {
 	return &y
 }
 
-func categories(raw json.RawMessage) []string {
-	var out []string
+// methodologies reads the codes and the categories of a project's methodologies.
+func methodologies(raw json.RawMessage) (codes, categories []string) {
 	_ = payload.Each(raw, maxNested, func(elem json.RawMessage) error {
 		var m struct {
+			ID       payload.Text `json:"id"`
 			Category payload.Text `json:"category"`
 		}
 		if payload.IsObject(elem) && payload.Unmarshal(elem, &m) == nil {
-			if c := clean(m.Category, maxLabel); c != "" {
-				out = append(out, c)
-			}
+			codes, categories = append(codes, clean(m.ID, maxLabel)), append(categories, clean(m.Category, maxLabel))
 		}
 		return nil
 	})
-	slices.Sort(out)
-	return slices.Compact(out)
+	set := func(list []string) []string {
+		slices.Sort(list)
+		return slices.DeleteFunc(slices.Compact(list), func(s string) bool { return s == "" })
+	}
+	return set(codes), set(categories)
 }

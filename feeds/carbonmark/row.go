@@ -1,8 +1,8 @@
 package carbonmark
 
 import (
+	"cmp"
 	"slices"
-	"strings"
 )
 
 // Row is a row of the table carbonmark, without updated_at, which is the
@@ -12,13 +12,66 @@ type Row struct {
 	ProjectID   string   `json:"project_id,omitempty"`
 	ProjectName string   `json:"project_name,omitempty"`
 	Vintage     *int32   `json:"vintage,omitempty"`
-	Amount      *float64 `json:"amount,omitempty"` // tonnes
+	Amount      *float64 `json:"amount,omitempty"`    // tonnes
+	PriceUSD    *float64 `json:"price_usd,omitempty"` // US dollars a tonne
+	Listed      *float64 `json:"listed,omitempty"`    // tonnes for sale
 }
 
 // Row returns the row of a project: one amount over all vintages, and the
-// newest vintage.
-func (p Project) Row() Row {
-	return Row{ID: p.Key, ProjectID: p.Key, ProjectName: p.Name, Vintage: newest(p.Vintages), Amount: p.Supply}
+// newest vintage. The price is the lowest above 0 among the project's own and those
+// of its offers; what is listed is not known where the offers are not (nil).
+func (p Project) Row(offers Offers) Row {
+	r := Row{ID: p.Key, ProjectID: p.Key, ProjectName: p.Name, Vintage: newest(p.Vintages), Amount: p.Supply, PriceUSD: positive(p.Price)}
+	if offers == nil {
+		return r
+	}
+	o, ok := offers[p.Key]
+	if !ok {
+		o.Listed = new(float64)
+	}
+	r.Listed = o.Listed
+	if r.PriceUSD == nil || o.Price != nil && *o.Price < *r.PriceUSD {
+		r.PriceUSD = cmp.Or(o.Price, r.PriceUSD)
+	}
+	return r
+}
+
+// Offers are what is for sale, by project.
+type Offers map[string]Offer
+
+// Offer sums up the offers of one project.
+type Offer struct {
+	Price  *float64 // the lowest above 0, US dollars a tonne with fees
+	Listed *float64 // tonnes; nil where an offer does not say its own
+}
+
+// OffersOf sums up offers by project. Sold out ones, and those of no project, do not count.
+func OffersOf(prices []Price) Offers {
+	byProject := map[string][]Price{}
+	for _, p := range prices {
+		if p.ProjectID != "" && (p.Supply == nil || *p.Supply > 0) {
+			byProject[p.ProjectID] = append(byProject[p.ProjectID], p)
+		}
+	}
+	out := Offers{}
+	for id, list := range byProject {
+		o := Offer{Listed: sumSupply(list)}
+		for _, p := range list {
+			if price := positive(p.Purchase); price != nil && (o.Price == nil || *price < *o.Price) {
+				o.Price = price
+			}
+		}
+		out[id] = o
+	}
+	return out
+}
+
+// positive is a price, nil for one of 0.
+func positive(price *float64) *float64 {
+	if price == nil || *price <= 0 {
+		return nil
+	}
+	return price
 }
 
 // Row returns the row of a project of the subgraph, as Project.Row does for the
@@ -32,29 +85,6 @@ func (p GraphProject) Row() Row {
 	}
 	slices.Sort(years)
 	return Row{ID: p.ID, ProjectID: p.ID, ProjectName: p.Name, Vintage: newest(years), Amount: p.Supply.float()}
-}
-
-// CreditRows sums what is for sale by credit, "VCS-934-2013", sorted by id.
-// Offers without project or vintage are left out; an offer without supply makes
-// the amount of its credit unknown. names gives project names by project id and
-// may be nil.
-func CreditRows(prices []Price, names map[string]string) []Row {
-	byID := make(map[string][]Price)
-	for _, p := range prices {
-		if id := p.CreditID(); id != "" {
-			byID[id] = append(byID[id], p)
-		}
-	}
-	rows := make([]Row, 0, len(byID))
-	for id, offers := range byID {
-		first := offers[0]
-		rows = append(rows, Row{
-			ID: id, ProjectID: first.ProjectID, ProjectName: names[first.ProjectID],
-			Vintage: first.Vintage, Amount: sumSupply(offers),
-		})
-	}
-	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
-	return rows
 }
 
 // sumSupply adds in order of size, so that the same offers give the same last

@@ -167,6 +167,7 @@ type editSQL struct {
 	values  []string // columns beside the keys
 	types   map[string]string
 	stamp   string
+	merge   change.Merge
 	rows    []change.Row // as given, each key once
 	columns [][]*string  // column-wise parameters of rows: keys, then values
 	dead    []change.Row // keys to delete
@@ -174,7 +175,7 @@ type editSQL struct {
 }
 
 func newEditSQL(e change.Edit, types map[string]string) (*editSQL, error) {
-	s := &editSQL{table: pgx.Identifier{"public", e.Table}.Sanitize(), keys: change.KeyColumns(e.Table), types: types, stamp: e.Stamp}
+	s := &editSQL{table: pgx.Identifier{"public", e.Table}.Sanitize(), keys: change.KeyColumns(e.Table), types: types, stamp: e.Stamp, merge: e.Merge}
 	for _, c := range e.Columns {
 		if !slices.Contains(s.keys, c) {
 			s.values = append(s.values, c)
@@ -293,14 +294,30 @@ func (s *editSQL) differs() string {
 	if len(s.values) == 0 {
 		return "false"
 	}
-	return fmt.Sprintf("ROW(%s) IS DISTINCT FROM ROW(%s)", list("t.", s.values), list("i.", s.values))
+	given := make([]string, len(s.values))
+	for i, c := range s.values {
+		given[i] = s.merged("i.", c)
+	}
+	return fmt.Sprintf("ROW(%s) IS DISTINCT FROM ROW(%s)", list("t.", s.values), strings.Join(given, ", "))
+}
+
+// merged is the value that a column of a stored row t gets from another row.
+func (s *editSQL) merged(from, column string) string {
+	stored, given := "t."+quote(column), from+quote(column)
+	switch s.merge {
+	case change.Known:
+		return "COALESCE(" + given + ", " + stored + ")"
+	case change.Missing:
+		return "COALESCE(" + stored + ", " + given + ")"
+	}
+	return given
 }
 
 // sets is the SET list that takes values from another row.
 func (s *editSQL) sets(from string) string {
 	var out []string
 	for _, c := range s.values {
-		out = append(out, quote(c)+" = "+from+quote(c))
+		out = append(out, quote(c)+" = "+s.merged(from, c))
 	}
 	if s.stamp != "" {
 		out = append(out, quote(s.stamp)+" = now()")

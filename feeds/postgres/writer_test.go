@@ -128,6 +128,38 @@ func TestLeavesOmittedColumns(t *testing.T) {
 
 // A poll without news must leave nothing in the log: no row, no lock record, no
 // transaction id.
+// TestMerge: what a row has that is there already. NULL is the value of nobody.
+func TestMerge(t *testing.T) {
+	for name, tt := range map[string]struct {
+		merge change.Merge
+		want  string // after 'Brazil', 2020, NULL was there and NULL, 2021, 7 is given
+		n     change.Written
+	}{
+		"replace": {change.Replace, "null 2021 7", change.Written{Updated: 1, Inserted: 1}},
+		"known":   {change.Known, "Brazil 2021 7", change.Written{Updated: 1, Inserted: 1}},
+		"missing": {change.Missing, "Brazil 2020 7", change.Written{Updated: 1, Inserted: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, url := newWriter(t)
+			write(t, w, verraEdit(change.NewRow(v("VCS-1"), v("Brazil"), v("2020"), null)))
+			e := verraEdit(change.NewRow(v("VCS-1"), null, v("2021"), v("7")), change.NewRow(v("VCS-2"), null, v("2021"), v("7")))
+			e.Merge = tt.merge
+			if _, n, err := w.Preview(t.Context(), []change.Edit{e}); err != nil || n != tt.n {
+				t.Errorf("preview: %+v %v", n, err)
+			}
+			if n := write(t, w, e); n != tt.n {
+				t.Errorf("%+v", n)
+			}
+			if got := one(t, url, "SELECT concat_ws(' ', COALESCE(country, 'null'), vintage, supply) FROM verra WHERE project_id = 'VCS-1'"); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			if n := write(t, w, e); n != (change.Written{Unchanged: 2}) {
+				t.Errorf("again: %+v", n)
+			}
+		})
+	}
+}
+
 func TestUnchangedPollWritesNoWAL(t *testing.T) {
 	w, url := newWriter(t)
 	edits := []change.Edit{verraEdit(), {

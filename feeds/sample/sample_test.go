@@ -120,7 +120,7 @@ func TestMarketplace(t *testing.T) {
 		t.Errorf("%d projects over all pages", len(keys))
 	}
 	_, contentType, body := u.do(c.Prices(keys[:2]...))
-	if p, err := carbonmark.ParsePrices(body, contentType); err != nil || len(p.Rows) != 2 || p.Rows[0].CreditID() == "" {
+	if p, err := carbonmark.ParsePrices(body, contentType); err != nil || len(p.Rows) != 2 || p.Rows[0].ProjectID == "" {
 		t.Errorf("%+v, %v", p, err)
 	}
 }

@@ -3,15 +3,17 @@ package verra
 import (
 	"math"
 	"slices"
+	"time"
 )
 
 // Facts are what the unit ledgers say of one project. nil is unknown.
 type Facts struct {
-	Issued    *float64 `json:"issued,omitempty"`    // tonnes
-	Retired   *float64 `json:"retired,omitempty"`   // tonnes
-	Cancelled *float64 `json:"cancelled,omitempty"` // tonnes
-	Supply    *float64 `json:"supply,omitempty"`    // issued - retired - cancelled
-	Vintage   *int32   `json:"vintage,omitempty"`   // newest issuance vintage
+	Issued      *float64  `json:"issued,omitempty"`      // tonnes
+	Retired     *float64  `json:"retired,omitempty"`     // tonnes
+	Cancelled   *float64  `json:"cancelled,omitempty"`   // tonnes
+	Supply      *float64  `json:"supply,omitempty"`      // issued - retired - cancelled
+	Vintage     *int32    `json:"vintage,omitempty"`     // newest issuance vintage
+	FirstIssued time.Time `json:"first_issued,omitzero"` // of all issuances; zero is unknown
 	// Contradiction is set when more was retired and cancelled than issued:
 	// the ledgers were read at different times, and supply stays unset.
 	Contradiction bool `json:"contradiction,omitempty"`
@@ -47,6 +49,7 @@ type book struct {
 type holding struct {
 	quantity float64 // negative: unknown
 	vintage  int32   // 0: unknown
+	date     int64   // of issue in unix seconds, 0: unknown
 	modified int64
 }
 
@@ -87,6 +90,9 @@ func (b *book) add(u Units) []int64 {
 	}
 	if u.Vintage != nil {
 		h.vintage = *u.Vintage
+	}
+	if !u.Date.IsZero() {
+		h.date = u.Date.Unix()
 	}
 	was, known := b.owner[u.EntityID]
 	if known {
@@ -140,10 +146,15 @@ func (l *Ledger) Facts(number int64) Facts {
 	if !issues.complete {
 		return f
 	}
+	first := int64(math.MaxInt64)
 	for _, h := range issues.rows[number] {
+		first = min(first, h.date)
 		if h.vintage != 0 && (f.Vintage == nil || h.vintage > *f.Vintage) {
 			f.Vintage = &h.vintage
 		}
+	}
+	if first != 0 && first != math.MaxInt64 { // none of them is undated
+		f.FirstIssued = time.Unix(first, 0).UTC()
 	}
 	return f
 }

@@ -1,6 +1,7 @@
 package verra
 
 import (
+	"regexp"
 	"time"
 
 	"carbond/feeds/internal/payload"
@@ -29,6 +30,7 @@ type Project struct {
 	Methodologies  string    `json:"methodologies,omitempty"`
 	SectoralScope  string    `json:"sectoral_scope,omitempty"`
 	Region         string    `json:"region,omitempty"`
+	Proponents     string    `json:"proponents,omitempty"`
 	Latitude       *float64  `json:"latitude,omitempty"`
 	Longitude      *float64  `json:"longitude,omitempty"`
 }
@@ -53,6 +55,7 @@ type rawProject struct {
 	Methodologies payload.Text   `json:"methodologies"`
 	Scope         payload.Text   `json:"sectoralScope"`
 	Region        payload.Text   `json:"regionName"`
+	Proponents    payload.Text   `json:"proponents"`
 	Latitude      payload.Number `json:"latitude"`
 	Longitude     payload.Number `json:"longitude"`
 }
@@ -77,8 +80,8 @@ func (r *rawProject) project(t *payload.Tally) (Project, int64, bool) {
 		AnnualEstimate: between(r.AnnualVCU, 0, maxTonnes, "avgAnnualVolVcu", t),
 		CreditStart:    stamp(r.CreditStart, "creditPeriodStartDate", t),
 		CreditEnd:      stamp(r.CreditEnd, "creditPeriodEndDate", t),
-		Methodologies:  clean(r.Methodologies, maxName), SectoralScope: clean(r.Scope, maxName),
-		Region: clean(r.Region, maxLabel),
+		Methodologies:  note.ReplaceAllString(clean(r.Methodologies, maxName), ""), SectoralScope: clean(r.Scope, maxName),
+		Region: clean(r.Region, maxLabel), Proponents: note.ReplaceAllString(clean(r.Proponents, maxName), ""),
 	}
 	lat, long := between(r.Latitude, -90, 90, "latitude", t), between(r.Longitude, -180, 180, "longitude", t)
 	if lat != nil && long != nil && (*lat != 0 || *long != 0) { // 0.0 is how the registry says "absent"
@@ -86,6 +89,10 @@ func (r *rawProject) project(t *payload.Tally) (Project, int64, bool) {
 	}
 	return p, n, true
 }
+
+// note is what the registry adds to the codes of methodologies, "VM0009 (Version 3.0)",
+// and to proponents, "Example Ltd. (PP)".
+var note = regexp.MustCompile(`(?i) *\((?:version [^()]*|pp)\)`)
 
 // NewerProject reports whether a is strictly newer than b: by modification, and
 // among equals by the time of indexing. Of two rows with equal times the later

@@ -1,6 +1,11 @@
 package verra
 
-import "strings"
+import (
+	"strings"
+	"time"
+
+	"carbond/feeds/internal/text"
+)
 
 // DefaultLinkPrefix is the address of a project's public page up to its number.
 const DefaultLinkPrefix = "https://registry.verra.org/app/projectDetail/VCS/"
@@ -16,6 +21,18 @@ type Row struct {
 	Country        string   `json:"country,omitempty"`
 	Vintage        *int32   `json:"vintage,omitempty"`
 	Supply         *float64 `json:"supply,omitempty"` // tonnes
+
+	Registry       string    `json:"registry,omitempty"`
+	Methodology    string    `json:"methodology,omitempty"`
+	ProjectType    string    `json:"project_type,omitempty"`
+	Region         string    `json:"region,omitempty"`
+	Proponent      string    `json:"proponent,omitempty"`
+	CreditingStart time.Time `json:"crediting_start,omitzero"`
+	CreditingEnd   time.Time `json:"crediting_end,omitzero"`
+	AnnualEstimate *float64  `json:"annual_estimate,omitempty"` // tonnes a year
+	Latitude       *float64  `json:"latitude,omitempty"`
+	Longitude      *float64  `json:"longitude,omitempty"`
+	FirstIssued    time.Time `json:"first_issued,omitzero"`
 }
 
 // RowOptions adjust Project.Row. The zero value means the defaults.
@@ -43,6 +60,9 @@ func (p Project) Row(f Facts, o RowOptions) Row {
 	return Row{
 		ProjectID: p.ProjectID, ProjectName: p.Name, ProjectLink: prefix + strings.TrimPrefix(p.ProjectID, "VCS-"),
 		ProjectSummary: p.Summary, RegistryStatus: status, Country: p.Country, Vintage: f.Vintage, Supply: f.Supply,
+		Registry: text.Registry("VCS"), Methodology: p.Methodologies, ProjectType: p.SectoralScope, Region: p.Region, Proponent: p.Proponents,
+		CreditingStart: p.CreditStart, CreditingEnd: p.CreditEnd, AnnualEstimate: p.AnnualEstimate,
+		Latitude: p.Latitude, Longitude: p.Longitude, FirstIssued: f.FirstIssued,
 	}
 }
 

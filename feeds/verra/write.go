@@ -9,9 +9,11 @@ import (
 	"carbond/store/change"
 )
 
-// columns are written for every project; vintage and supply only where
-// they are known, so that a restart or an unfinished sweep takes nothing back.
-var columns = []string{"project_id", "project_name", "project_link", "project_summary", "registry_status", "country"}
+var columns = []string{
+	"project_id", "project_name", "project_link", "project_summary", "registry_status", "country", "vintage", "supply",
+	"registry", "methodology", "project_type", "region", "proponent", "crediting_start", "crediting_end",
+	"annual_estimate", "latitude", "longitude", "first_issued",
+}
 
 // writePending writes the rows of pending projects in one transaction.
 func (s *Poller) writePending(ctx context.Context, c *poll.Cycle) error {
@@ -30,10 +32,12 @@ func (s *Poller) writePending(ctx context.Context, c *poll.Cycle) error {
 	return nil
 }
 
+// edits are the rows of the pending projects. What is not known takes back nothing:
+// neither what a restart or an unfinished sweep does not know yet, nor what somebody
+// else has filled in.
 func (s *Poller) edits() []change.Edit {
 	opts := RowOptions{Status: s.opt.Status, LinkPrefix: s.opt.LinkPrefix}
-	byShape := map[[2]bool]*change.Edit{}
-	var shapes [][2]bool
+	e := change.Edit{Table: change.Verra, Columns: columns, Stamp: "updated_at", Merge: change.Known}
 	for _, n := range slices.Sorted(maps.Keys(s.pending)) {
 		p, ok := s.projects[n]
 		if !ok {
@@ -41,29 +45,18 @@ func (s *Poller) edits() []change.Edit {
 		}
 		f := s.ledger.Facts(n)
 		row := p.Row(f, opts)
-		known := [2]bool{f.Vintage != nil || s.swept(), f.Supply != nil && !s.stale[n]}
 		if f.Supply == nil && !noneIssued(f) && row.RegistryStatus == Active && s.retired[p.ProjectID] {
 			row.RegistryStatus = Retired
 		}
-		e := byShape[known]
-		if e == nil {
-			e = &change.Edit{Table: change.Verra, Columns: slices.Clone(columns), Stamp: "updated_at"}
-			if known[0] {
-				e.Columns = append(e.Columns, "vintage")
-			}
-			if known[1] {
-				e.Columns = append(e.Columns, "supply")
-			}
-			byShape[known] = e
-			shapes = append(shapes, known)
+		if s.stale[n] {
+			row.Supply = nil
 		}
-		e.Rows = append(e.Rows, tableRow(row, known))
+		e.Rows = append(e.Rows, tableRow(row))
 	}
-	out := make([]change.Edit, 0, len(shapes))
-	for _, k := range shapes {
-		out = append(out, *byShape[k])
+	if len(e.Rows) == 0 {
+		return nil
 	}
-	return out
+	return []change.Edit{e}
 }
 
 // noneIssued reports that a project is known to have no units.
@@ -72,16 +65,12 @@ func noneIssued(f Facts) bool { return f.Issued != nil && *f.Issued == 0 }
 // swept reports whether the issuances were read to the end since the start.
 func (s *Poller) swept() bool { return s.ledger.Facts(-1).Issued != nil }
 
-func tableRow(r Row, known [2]bool) change.Row {
-	values := []change.Value{
+func tableRow(r Row) change.Row {
+	return change.NewRow(
 		change.T(r.ProjectID), poll.Text(r.ProjectName), poll.Text(r.ProjectLink), poll.Text(r.ProjectSummary),
-		poll.Text(r.RegistryStatus), poll.Text(r.Country),
-	}
-	if known[0] {
-		values = append(values, poll.Int(r.Vintage))
-	}
-	if known[1] {
-		values = append(values, poll.Float(r.Supply))
-	}
-	return change.NewRow(values...)
+		poll.Text(r.RegistryStatus), poll.Text(r.Country), poll.Int(r.Vintage), poll.Float(r.Supply),
+		poll.Text(r.Registry), poll.Text(r.Methodology), poll.Text(r.ProjectType), poll.Text(r.Region), poll.Text(r.Proponent),
+		poll.Date(r.CreditingStart), poll.Date(r.CreditingEnd), poll.Float(r.AnnualEstimate), poll.Float(r.Latitude), poll.Float(r.Longitude),
+		poll.Date(r.FirstIssued),
+	)
 }

@@ -9,6 +9,25 @@ type Edit struct {
 	Rows    []Row    // wanted values, in the order of Columns
 	Stamp   string   // column to set to the time of writing when a row is new or really changes; "" for none
 	Delete  []Row    // keys, in the order of KeyColumns(Table), to be gone
+	Merge   Merge    // which value a row gets that is there already
+}
+
+// Merge says which of two values holds, the given one or the one that is stored.
+type Merge uint8
+
+// The ways to merge.
+const (
+	Replace Merge = iota // the given one
+	Known                // the given one, unless it is NULL
+	Missing              // the stored one, unless it is NULL
+)
+
+// Of returns the value that holds.
+func (m Merge) Of(stored, given Value) Value {
+	if m == Known && given.Kind == Null || m == Missing && stored.Kind != Null {
+		return stored
+	}
+	return given
 }
 
 // Written counts what a set of Edits did.

@@ -1,8 +1,8 @@
 package poll
 
 import (
+	"fmt"
 	"slices"
-	"strings"
 
 	"carbond/store/change"
 )
@@ -13,6 +13,7 @@ func Merge(edits []change.Edit) []change.Edit {
 	type wanted struct {
 		values map[string]change.Value
 		stamp  string
+		merge  change.Merge
 		gone   bool
 	}
 	rows := map[[2]string]*wanted{} // table and key
@@ -28,9 +29,9 @@ func Merge(edits []change.Edit) []change.Edit {
 	for _, e := range edits {
 		for _, r := range e.Rows {
 			w := at(e.Table, keyOf(e, r))
-			w.gone, w.stamp = false, e.Stamp
+			w.gone, w.stamp, w.merge = false, e.Stamp, e.Merge
 			for i, c := range e.Columns {
-				w.values[c] = r.Value(i)
+				w.values[c] = e.Merge.Of(w.values[c], r.Value(i))
 			}
 		}
 		for _, key := range e.Delete {
@@ -47,12 +48,12 @@ func Merge(edits []change.Edit) []change.Edit {
 				columns = append(columns, c.Name)
 			}
 		}
-		set := table + " " + strings.Join(columns, " ")
+		set := fmt.Sprint(table, w.merge, columns)
 		i, ok := sets[set]
 		if !ok {
 			i = len(out)
 			sets[set] = i
-			out = append(out, change.Edit{Table: table, Columns: columns, Stamp: w.stamp})
+			out = append(out, change.Edit{Table: table, Columns: columns, Stamp: w.stamp, Merge: w.merge})
 		}
 		if w.gone {
 			out[i].Delete = append(out[i].Delete, change.Row(k[1]))

@@ -54,6 +54,14 @@ func Time(t time.Time) change.Value {
 	return change.T(t.UTC().Format("2006-01-02 15:04:05.999999+00"))
 }
 
+// Date is the day of t in the form that Postgres prints, or NULL for the zero time.
+func Date(t time.Time) change.Value {
+	if t.IsZero() {
+		return change.Value{}
+	}
+	return change.T(t.Format(time.DateOnly))
+}
+
 // Set is the set of a list.
 func Set[K comparable](list []K) map[K]bool {
 	m := make(map[K]bool, len(list))

@@ -209,7 +209,9 @@ func (d *Daemon) buildSource(ctx context.Context, cfg *config.Config) error {
 	}
 	opt := ReplicateOptions(cfg)
 	for _, table := range change.Tables() { // a feed goes by the name of its table
-		if !slices.Contains(cfg.Feeds.Enabled, table) {
+		// Carbonmark's brings projects of other registries too.
+		fed := table == change.Verra && slices.Contains(cfg.Feeds.Enabled, change.Carbonmark)
+		if !fed && !slices.Contains(cfg.Feeds.Enabled, table) {
 			opt.Unfed = append(opt.Unfed, table)
 		}
 	}
