@@ -62,6 +62,7 @@ func TestDoctorHeals(t *testing.T) {
 		}, []string{"replication_right", "publication", "tables", "replica_identity", "columns", "row_security", "select_right"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			url := c.Database(t)
 			db := pgtest.Text(t, url, "SELECT current_database()")[0][0]
 			role := db + "_doctor"

@@ -40,10 +40,14 @@ type Runs struct {
 	book  *os.File
 }
 
-// NewRuns returns a series of the given length, unless the environment says
-// something else. It tells what was done when the test ends.
+// NewRuns returns a series of the given length, a quarter of it in the short form,
+// unless the environment says something else. It tells what was done when the test
+// ends.
 func NewRuns(tb testing.TB, kind string, total int) *Runs {
 	tb.Helper()
+	if testing.Short() {
+		total = (total + 3) / 4
+	}
 	r := &Runs{Seed: rand.Uint64N(1 << 32), tb: tb, kind: kind, total: total, only: -1, done: map[int]bool{}, count: map[string]int{}}
 	number := func(env, text string) uint64 {
 		n, err := strconv.ParseUint(text, 10, 64)
