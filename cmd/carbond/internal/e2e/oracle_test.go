@@ -29,6 +29,7 @@ func TestOracle(t *testing.T) {
 	}
 	t.Logf("seed %d: repeat with -args -seed %d", seed, seed)
 	w := newWorld(t, seed, "")
+	w.kafka = w.followKafka()
 	defer func() { t.Log(w.summary()) }()
 
 	// The first copy is made while rows are there and more are coming.

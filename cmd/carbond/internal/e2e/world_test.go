@@ -35,6 +35,7 @@ type world struct {
 	gate     sync.RWMutex
 	writers  []*writer
 	history  *history
+	kafka    *kafkaReader // nil for none
 
 	mu     sync.Mutex // guards daemon, which the sampler reads
 	daemon *daemon
@@ -301,6 +302,9 @@ func (w *world) compare(whole bool) {
 			w.t.Error("fsck says nothing")
 		}
 		w.start()
+		if w.kafka != nil {
+			w.kafka.check(w, places(w.t, s))
+		}
 	})
 }
 
