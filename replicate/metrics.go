@@ -135,7 +135,9 @@ func gaugeDescs() []gauge {
 			return float64(s.LastLevel.UnixMilli()) / 1000, !s.LastLevel.IsZero()
 		}),
 		g("slot_retained_wal_bytes", "WAL that the slot keeps on the server.", func(s Status) (float64, bool) { return float64(s.SlotRetained), s.SlotRetained >= 0 }),
+		g("slot_max_retained_wal_bytes", "WAL that the slot may keep before carbond warns (postgres.max_retained_wal); absent without it.", func(s Status) (float64, bool) { return float64(s.SlotLimit), s.SlotLimit > 0 }),
 		g("slot_safe_wal_bytes", "WAL that may still be written before the slot is lost; absent without max_slot_wal_keep_size.", func(s Status) (float64, bool) { return float64(s.SlotSafe), s.SlotSafe >= 0 }),
+		g("slot_loss_seconds", "Time until the slot is lost if WAL piles up as in the last 15 minutes; absent while it does not, or without max_slot_wal_keep_size.", func(s Status) (float64, bool) { return s.SlotLoss.Seconds(), s.SlotLoss > 0 }),
 	}
 }
 

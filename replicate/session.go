@@ -476,8 +476,9 @@ func (s *session) probe(ctx context.Context) error {
 		}
 		s.synchrony(slot)
 		s.st.update(func(st *Status) {
-			st.SlotRetained, st.SlotSafe, st.WALStatus, st.ServerLSN = slot.Retained(), slot.Safe, slot.WalStatus, slot.Server
+			st.SlotRetained, st.SlotLimit, st.SlotSafe, st.WALStatus, st.ServerLSN = slot.Retained(), s.opt.MaxRetained, slot.Safe, slot.WalStatus, slot.Server
 		})
+		s.guardWAL(at, slot)
 		// The catalog first: who is level lacks nothing.
 		if fine, err := s.checkCatalog(ctx, conn); err != nil || !fine {
 			return err
@@ -485,6 +486,20 @@ func (s *session) probe(ctx context.Context) error {
 		s.st.probed(at, slot.Server)
 		return s.watchChildren(ctx, conn)
 	})
+}
+
+// guardWAL warns of a slot that keeps much on the server, and of one that Postgres
+// will drop WAL of.
+func (s *session) guardWAL(at time.Time, slot *server.Slot) {
+	kept, loss := "", ""
+	if n := slot.Retained(); s.opt.MaxRetained > 0 && n > s.opt.MaxRetained {
+		kept = fmt.Sprintf("replication slot %q keeps %d MiB of WAL on the server, more than the %d MiB of postgres.max_retained_wal: see what slows carbond, or run `carbond teardown` if it is to go", s.opt.Slot, n>>20, s.opt.MaxRetained>>20)
+	}
+	if left := s.st.reserved(at, slot.Safe); left > 0 && left < lossSoon {
+		loss = fmt.Sprintf("replication slot %q is lost in %d minutes if WAL piles up as it does: raise max_slot_wal_keep_size and reload Postgres, or see what slows carbond", s.opt.Slot, int(left.Minutes()))
+	}
+	s.st.setWarning("retained WAL", kept)
+	s.st.setWarning("loss of the slot", loss)
 }
 
 // watchChildren warns of tables that inherit from ours since the start.

@@ -48,8 +48,13 @@ type Status struct {
 	CopiedRows uint64      // rows of the initial copy under way or last done
 
 	SlotRetained int64  // bytes of WAL that the slot keeps on the server, -1 unknown
+	SlotLimit    int64  // bytes of WAL that it may keep before Warnings tells of it, 0 for no limit
 	SlotSafe     int64  // bytes of WAL that may still be written before the slot is lost, -1 unlimited or unknown
 	WALStatus    string // reserved, extended, unreserved, lost, or "" unknown
+
+	// SlotLoss is when the slot will be lost if WAL goes on to pile up as it did
+	// lately; 0 while it does not, or when Postgres has no limit.
+	SlotLoss time.Duration
 }
 
 // CopyStatus is how far the copy of one table is.
@@ -69,6 +74,7 @@ type state struct {
 	status   Status
 	progress stream.Progress
 	probes   []probe           // looks at the server that are not reached yet, oldest first
+	reserves []reserve         // of the slot, oldest first
 	remarks  map[string]string // warnings by topic
 	blamed   *pgerr.Error      // why the rows are wrong although the stream goes on, nil when they are right
 }
@@ -78,6 +84,21 @@ type probe struct {
 	at  time.Time
 	end change.LSN
 }
+
+// reserve says how many bytes of WAL could still be written at a time before the slot
+// is lost.
+type reserve struct {
+	at   time.Time
+	safe int64
+}
+
+const (
+	// reserveEvery and reserveFor are between which times the rate is measured at
+	// which the reserve shrinks.
+	reserveEvery, reserveFor = 15 * time.Second, 15 * time.Minute
+	// lossSoon is how long before it is lost a slot is worth a warning.
+	lossSoon = 4 * time.Hour
+)
 
 // maxProbes bounds the memory of a long catch-up; beyond it every second probe
 // is forgotten, which costs precision of the lag only.
@@ -201,6 +222,27 @@ func (s *state) alive(at time.Time) {
 	if at.After(s.status.LastEvent) {
 		s.status.LastEvent = at
 	}
+}
+
+// reserved notes the reserve of the slot, negative for none, and returns when it is
+// used up at the rate of the last quarter of an hour, 0 for never.
+func (s *state) reserved(at time.Time, safe int64) (loss time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if safe < 0 {
+		s.reserves = nil
+	} else if n := len(s.reserves); n == 0 || at.Sub(s.reserves[n-1].at) >= reserveEvery {
+		s.reserves = append(slices.DeleteFunc(s.reserves, func(r reserve) bool { return at.Sub(r.at) > reserveFor }), reserve{at, safe})
+	}
+	if len(s.reserves) > 0 {
+		if first := s.reserves[0]; at.Sub(first.at) >= reserveEvery && safe < first.safe {
+			// In floating point, and no later than a year.
+			seconds := float64(safe) / float64(first.safe-safe) * at.Sub(first.at).Seconds()
+			loss = max(time.Second, time.Duration(min(seconds, 365*24*3600))*time.Second)
+		}
+	}
+	s.status.SlotLoss = loss
+	return loss
 }
 
 // probed notes that the server's WAL ended at end when asked at the given time.

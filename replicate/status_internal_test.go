@@ -49,3 +49,29 @@ func TestLagOfAState(t *testing.T) {
 		t.Errorf("restored: level at %v, want %v", got.Sub(start), now.Sub(start))
 	}
 }
+
+// TestSlotLoss plays the reserve of a slot against a clock.
+func TestSlotLoss(t *testing.T) {
+	start := time.Now()
+	s := newState(time.Now, time.Second)
+	for _, look := range []struct {
+		what   string
+		second int
+		safe   int64
+		want   time.Duration
+	}{
+		{"the first look", 0, 1 << 30, 0},
+		{"too early to say", 5, 1<<30 - 1, 0},
+		{"a tenth in a minute", 60, 9 << 30 / 10, 9 * time.Minute},
+		{"more than there was", 120, 2 << 30, 0},
+		{"the first is too long ago", 60 + 901, 1 << 30, 841 * time.Second},
+		{"all used up", 1700, 0, time.Second},
+		{"no limit any more", 2000, -1, 0},
+		{"a limit again", 2100, 1 << 30, 0},
+	} {
+		got := s.reserved(start.Add(time.Duration(look.second)*time.Second), look.safe)
+		if got.Round(time.Minute/2) != look.want.Round(time.Minute/2) || (got == 0) != (look.want == 0) || s.snapshot().SlotLoss != got {
+			t.Errorf("%s: lost in %v, want %v", look.what, got, look.want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -226,12 +227,18 @@ func TestSlotLost(t *testing.T) {
 		t.Errorf("got %q", s.Reason)
 	}
 	r.stop()
-	opt.OnGap = replicate.GapResnapshot
+	opt.OnGap, opt.MaxRetained = replicate.GapResnapshot, 1
 	r = run(t, sink, opt)
 	r.level()
 	if s := r.Status(); s.SlotSafe <= 0 || s.WALStatus == "" || s.SlotRetained < 0 {
 		t.Errorf("slot figures: %+v", s)
 	}
+	eventually(t, func() error {
+		if w := r.Status().Warnings; !slices.ContainsFunc(w, func(w string) bool { return strings.Contains(w, "postgres.max_retained_wal") }) {
+			return fmt.Errorf("the slot keeps more than it may, and the warnings are %q", w)
+		}
+		return nil
+	})
 }
 
 // TestSegmentRemoved takes WAL away that the slot needs, of which the slot itself

@@ -38,6 +38,7 @@ type Options struct {
 	Migrate     bool      // create or upgrade tables and publication before starting
 	Unfed       []string  // tables that carbond's feeds do not fill: they get no columns that came later for those
 	OnGap       GapAction // [GapStop]
+	MaxRetained int64     // bytes of WAL that the slot may keep on the server before Status warns [no limit]
 	TakeOver    bool      // a data directory without a copy replaces an idle slot of this name
 	Adopt       string    // system identifier of a cluster that is taken for the copy's, once
 	Failover    bool      // create the slot as a failover slot (Postgres 17 and later)

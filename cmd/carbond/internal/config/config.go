@@ -35,6 +35,7 @@ type Postgres struct {
 	Tables       []string // further tables, schema.table or schema.*
 	Migrate      string   // "auto" or "off"
 	OnGap        string   // "stop" or "resnapshot"
+	MaxRetained  int64    // bytes of WAL kept by the slot from which on it warns, 0 = none
 	SlotTakeover bool
 	Adopt        string // system identifier, "" for none
 	Failover     bool

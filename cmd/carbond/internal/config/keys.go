@@ -39,6 +39,8 @@ func (c *Config) sourceKeys() []Key {
 			doc("auto: serve creates or upgrades tables, publication and slot. off: that is left to `carbond migrate` or to you."),
 		oneOf("postgres.on_gap", "stop", &p.OnGap, "stop", "resnapshot").
 			doc("What to do when the slot was lost or moved past what carbond has. stop: keep serving the last good data, not ready, and say so. resnapshot: copy the tables again and record the differences."),
+		size("postgres.max_retained_wal", "0", &p.MaxRetained, 0, 1<<50).example("10GiB").
+			doc("WAL that the slot may keep on the server before carbond warns: on its page, in `carbond status`, /readyz and by an alert. 0: no limit. What ends the growth is max_slot_wal_keep_size of Postgres; carbond says in time when the slot will be lost to it."),
 		boolean("postgres.slot_takeover", "true", &p.SlotTakeover).
 			doc("true: a data directory that holds no copy replaces an idle slot of this name and copies the tables. false: it refuses, unless carbond migrate made the slot; choose it when several carbonds could be given the same slot by mistake."),
 		text("postgres.adopt", "", &p.Adopt).example("7411862023442118713").

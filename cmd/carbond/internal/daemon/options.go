@@ -52,6 +52,7 @@ func ReplicateOptions(cfg *config.Config) replicate.Options {
 		Migrate:     cfg.Postgres.Migrate == "auto",
 		SourcePath:  filepath.Join(cfg.DataDir, "source.json"),
 		OnGap:       replicate.GapAction(cfg.Postgres.OnGap),
+		MaxRetained: cfg.Postgres.MaxRetained,
 		TakeOver:    cfg.Postgres.SlotTakeover,
 		Adopt:       cfg.Postgres.Adopt,
 		Failover:    cfg.Postgres.Failover,
