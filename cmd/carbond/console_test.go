@@ -2,7 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -32,14 +36,16 @@ func TestConsole(t *testing.T) {
 		return full
 	})
 	must(t, nil, "consume", "carbon.public.news", "--addr", p.grpc, "--from", "earliest", "--group", "desk", "--max", "1")
-	for _, want := range []string{
-		"SAMPLE DATA", ">desk<", "carbon.public.carbonmark", "news/reuters", "<td><bdi>Reuters</bdi></td>", "VCS-9", "ALB",
-		"grpcurl -plaintext " + p.grpc + " list",
+	for path, words := range map[string][]string{
+		"/":         {"SAMPLE DATA", "<bdi>Reuters</bdi>", "</strong> projects"},
+		"/pipeline": {"<bdi>desk</bdi>", "carbon.public.carbonmark", "news/reuters", "grpcurl -plaintext " + p.grpc + " list"},
 	} {
-		p.until(want, func() bool {
-			_, body := p.get("/")
-			return strings.Contains(body, want)
-		})
+		for _, want := range words {
+			p.until(want, func() bool {
+				_, body := p.get(path)
+				return strings.Contains(body, want)
+			})
+		}
 	}
 	// The project that the welcome names is there.
 	id := regexp.MustCompile(`"project_id":"([^"]+)"`).FindStringSubmatch(p.stdout.String())
@@ -48,27 +54,53 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-// Rows are not shown to anybody when the API asks its callers who they are.
-func TestConsoleWithholdsRows(t *testing.T) {
+// Where the API asks its callers who they are, the pages do too, and a token goes into
+// a cookie.
+func TestConsoleAsksWho(t *testing.T) {
 	ca := certstest.NewCA(t)
 	cert, key := ca.Issue(t, "localhost")
 	for name, tc := range map[string]struct {
 		env  []string
-		left bool
+		code int
 	}{
-		"open":         {nil, false},
-		"tokens":       {[]string{"CARBOND_GRPC_TOKENS_FILE=" + file(t, "tokens", "ops admin a-long-random-text\n")}, true},
-		"certificates": {[]string{"CARBOND_GRPC_TLS_CERT=" + cert, "CARBOND_GRPC_TLS_KEY=" + key, "CARBOND_GRPC_CLIENT_CA=" + ca.File(t)}, true},
+		"open":         {nil, 200},
+		"tokens":       {[]string{"CARBOND_GRPC_TOKENS_FILE=" + file(t, "tokens", "ops admin a-long-random-text\n")}, 401},
+		"certificates": {[]string{"CARBOND_GRPC_TLS_CERT=" + cert, "CARBOND_GRPC_TLS_KEY=" + key, "CARBOND_GRPC_CLIENT_CA=" + ca.File(t)}, 403},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := start(t, tc.env, "demo")
 			p.until("page", func() bool {
-				_, body := p.get("/")
+				code, body := p.get("/")
 				if strings.Contains(body, "a-long-random-text") {
 					t.Error("a token is on the page")
 				}
-				return strings.Contains(body, "Left out") == tc.left && strings.Contains(body, "Reuters</bdi>") == !tc.left
+				return code == tc.code && strings.Contains(body, "<bdi>Reuters</bdi>") == (code == 200) && strings.Contains(body, `action="/token"`) == (code != 200)
 			})
+			if tc.code != 401 {
+				return
+			}
+			jar, err := cookiejar.New(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			browser := &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true}}
+			_, body := p.get("/")
+			csrf := regexp.MustCompile(`name="csrf" value="([^"]+)"`).FindStringSubmatch(body)[1]
+			for _, try := range []struct {
+				token string
+				code  int
+			}{{"wrong", 401}, {"a-long-random-text", 200}} {
+				code := try.code
+				resp, err := browser.PostForm("http://"+p.http+"/token", url.Values{"csrf": {csrf}, "token": {try.token}, "to": {"/pipeline"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err != nil || resp.StatusCode != code || strings.Contains(string(b), "news/reuters") != (code == 200) {
+					t.Errorf("%v %s %s", err, resp.Status, b)
+				}
+			}
 		})
 	}
 }

@@ -3,6 +3,8 @@ package pagetest_test
 import (
 	"context"
 	"encoding/json"
+	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 )
 
@@ -18,23 +21,23 @@ var screens = map[string]struct {
 	width, height int64
 	scheme        string
 }{
-	"light":         {1280, 900, "light"},
-	"dark":          {1280, 900, "dark"},
-	"narrow, light": {320, 640, "light"},
-	"narrow, dark":  {320, 640, "dark"},
+	"light":        {1280, 900, "light"},
+	"dark":         {1280, 900, "dark"},
+	"phone, light": {320, 640, "light"},
+	"phone, dark":  {320, 640, "dark"},
 }
 
-// worlds are daemons in health and in trouble, and the words that must show.
-var worlds = map[string]struct {
-	args, env []string
-	want      []string
-}{
-	"demo": {[]string{"demo"}, nil, []string{"SAMPLE DATA", "Ready", "KRBN", "Brazil", "carbon.public.verra"}},
-	"no postgres": {
-		[]string{"serve"},
-		[]string{"CARBOND_POSTGRES_URL=postgres://carbond@127.0.0.1:1/x", "CARBOND_FEEDS_ENABLED=none"},
-		[]string{"Not ready", "What to do", "127.0.0.1:1"},
-	},
+// pages is every page, and a text that it must show in the demo.
+var pages = map[string]string{
+	"/":         "Movers of the day",
+	"/projects": "VCS-9",
+	"/projects?column=project_name&order=-supply&q=forest": "Forest",
+	"/projects/VCS-90001": "Registry status",
+	"/prices":             "KRBN",
+	"/prices/KRBN":        "Market cap",
+	"/news":               "Reuters",
+	"/changelog":          "public.finance",
+	"/pipeline":           "carbon.public.verra",
 }
 
 // tooWide lists what reaches beyond the screen, "" for nothing. What scrolls by
@@ -51,43 +54,62 @@ const tooWide = `(() => {
 	return out.join("\n");
 })()`
 
+// look finds what is wrong with the page that ctx shows.
+func look(t *testing.T, ctx context.Context, axe string) {
+	t.Helper()
+	must(t, chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](axe)))
+	if found := get[string](t, ctx, "axe.run(document).then(r => JSON.stringify(r.violations.map(v => [v.id, v.help, v.nodes.map(n => n.html + ' ' + n.failureSummary)])))", chromedp.EvalAwaitPromise); found != "[]" {
+		t.Errorf("axe: %s", indent(found))
+	}
+	if overflow := get[string](t, ctx, tooWide); overflow != "" {
+		t.Errorf("the page is wider than the screen: %s", overflow)
+	}
+}
+
+// use makes a browser one of the screens.
+func use(t *testing.T, ctx context.Context, screen string) {
+	t.Helper()
+	s := screens[screen]
+	_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s.scheme}},
+	})
+	must(t, err)
+	must(t, chromedp.Do(ctx, chromedp.EmulateViewport(s.width, s.height)))
+}
+
+// TestAccessibility: nothing to say against any page, on any screen.
 func TestAccessibility(t *testing.T) {
-	axe := axeCore(t)
-	for name, w := range worlds {
-		t.Run(name, func(t *testing.T) {
-			if testing.Short() && name != "demo" {
-				return // the daemon in trouble is for the long form
-			}
-			url := daemon(t, w.args, w.env)
-			for name, s := range screens {
-				t.Run(name, func(t *testing.T) {
-					ctx := browser(t)
-					_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-						Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s.scheme}},
-					})
-					must(t, err)
-					must(t, chromedp.Do(ctx, chromedp.EmulateViewport(s.width, s.height), chromedp.Navigate(url), chromedp.WaitReady("header button"), chromedp.Evaluate[chromedp.Void](axe)))
-					text := get[string](t, ctx, "document.body.innerText")
-					overflow := get[string](t, ctx, tooWide)
-					dark := get[bool](t, ctx, "matchMedia('(prefers-color-scheme: dark)').matches")
-					found := get[string](t, ctx, "axe.run(document).then(r => JSON.stringify(r.violations.map(v => [v.id, v.help, v.nodes.map(n => n.html + ' ' + n.failureSummary)])))", chromedp.EvalAwaitPromise)
-					if dark != (s.scheme == "dark") {
-						t.Error("the scheme is not emulated")
+	axe, url := axeCore(t), daemon(t, []string{"demo"}, nil)
+	for screen := range screens {
+		t.Run(screen, func(t *testing.T) {
+			ctx := browser(t)
+			use(t, ctx, screen)
+			for path, want := range pages {
+				t.Run(path, func(t *testing.T) {
+					must(t, chromedp.Do(ctx, chromedp.Navigate(url+strings.TrimPrefix(path, "/")), chromedp.WaitReady("header button"), until(shows("SAMPLE DATA")), until(shows(want)), until(shows("Ready"))))
+					if dark := get[bool](t, ctx, "getComputedStyle(document.body).backgroundColor === 'rgb(18, 22, 20)'"); dark != (screens[screen].scheme == "dark") {
+						t.Error("the colours are not those of the scheme")
 					}
-					if found != "[]" {
-						t.Errorf("axe: %s", indent(found))
-					}
-					if overflow != "" {
-						t.Errorf("the page is wider than the screen: %s", overflow)
-					}
-					for _, want := range w.want {
-						if !strings.Contains(text, want) {
-							t.Errorf("%q does not show", want)
-						}
-					}
+					look(t, ctx, axe)
 				})
 			}
 		})
+	}
+}
+
+// Each page in trouble says so first, with what to do.
+func TestNoPostgres(t *testing.T) {
+	axe, url := axeCore(t), daemon(t, []string{"serve"}, []string{"CARBOND_POSTGRES_URL=postgres://carbond@127.0.0.1:1/x", "CARBOND_FEEDS_ENABLED=none"})
+	ctx := browser(t)
+	for _, screen := range []string{"light", "phone, dark"} {
+		use(t, ctx, screen)
+		for path := range pages { // those with rows say that there are none yet
+			must(t, chromedp.Do(ctx, chromedp.Navigate(url+strings.TrimPrefix(path, "/")), chromedp.WaitReady("header button"), until(shows("Not ready"))))
+			look(t, ctx, axe)
+		}
+		for _, path := range []string{"", "pipeline"} {
+			must(t, chromedp.Do(ctx, chromedp.Navigate(url+path), until(shows("What to do")), until(shows("127.0.0.1:1"))))
+		}
 	}
 }
 
@@ -100,26 +122,31 @@ func indent(s string) string {
 	return string(b)
 }
 
-// Without its script the page has everything but fresh figures.
+// Without its script each page has everything but fresh figures, and no button that
+// does nothing.
 func TestWithoutScript(t *testing.T) {
-	ctx := browser(t)
+	ctx, url := browser(t), daemon(t, []string{"demo"}, nil)
 	_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	must(t, err)
-	must(t, chromedp.Do(ctx, chromedp.Navigate(daemon(t, []string{"demo"}, nil)), chromedp.WaitReady("#h-more")))
-	text := get[string](t, ctx, "document.body.innerText")
-	buttons := get[int](t, ctx, "document.querySelectorAll('button').length")
-	if buttons != 0 {
-		t.Errorf("%d buttons that do nothing", buttons)
-	}
-	for _, want := range []string{"SAMPLE DATA", "Ready", "projects", "news/reuters", "Changes, newest first", "grpcurl -plaintext"} {
-		if !strings.Contains(text, want) {
-			t.Errorf("%q does not show", want)
+	for path, want := range pages {
+		text := ""
+		for end := time.Now().Add(time.Minute); !strings.Contains(text, want) && time.Now().Before(end); { // the demo fills its tables
+			must(t, chromedp.Do(ctx, chromedp.Navigate(url+strings.TrimPrefix(path, "/")), chromedp.WaitReady("footer")))
+			text = get[string](t, ctx, "document.body.innerText")
+		}
+		if n := get[int](t, ctx, "document.querySelectorAll('button:not([type=submit])').length"); n != 0 {
+			t.Errorf("%s: %d buttons that do nothing", path, n)
+		}
+		for _, want := range []string{"SAMPLE DATA", "Ready", want} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: %q does not show", path, want)
+			}
 		}
 	}
 }
 
-// With it the figures move, nothing is refused by the policy, Pause holds them,
-// and a daemon that is gone is told.
+// With it the figures move without a reload, nothing is refused by the policy, Pause
+// holds them, and a daemon that is gone is red.
 func TestLive(t *testing.T) {
 	ctx := browser(t)
 	logged := make(chan string, 100)
@@ -134,18 +161,20 @@ func TestLive(t *testing.T) {
 	_, err := chromedp.Call(ctx, log.Enable, cdp.Empty{})
 	must(t, err)
 	d := start(t, []string{"demo"}, nil)
-	must(t, chromedp.Do(ctx, chromedp.Navigate(d.url), chromedp.WaitReady("header button"),
-		chromedp.Evaluate[chromedp.Void]("window.first = document.querySelector('#health time').dateTime"),
-		until("document.querySelector('#health time').dateTime !== first"),
-		chromedp.Click("header button"), until(says("Paused")),
-		chromedp.Click("header button"), until(says("Fresh"))))
+	const facts = "document.getElementById('facts').textContent"
+	must(t, chromedp.Do(ctx, chromedp.Navigate(d.url+"pipeline"), until(note("Live")),
+		chromedp.Evaluate[chromedp.Void]("window.first = "+facts),
+		until(facts+" !== first"),
+		chromedp.Click("#live button"), until(note("Paused")),
+		chromedp.Click("#live button"), until(note("Live")),
+		until("window.first !== undefined"))) // it is the same document still
 	d.stop()
 	must(t, chromedp.Do(ctx,
-		until("document.querySelector('#state .bad') !== null"), until(says("old")),
+		until("document.querySelector('#state .bad') !== null"), until(note("old")),
 		until("/No answer from carbond for \\d+ s/.test(document.getElementById('state').textContent)"),
 		chromedp.Evaluate[chromedp.Void]("window.said = document.getElementById('state').textContent"),
 		until("document.getElementById('state').textContent !== said"),
-		until("getComputedStyle(document.getElementById('health')).opacity < 1")))
+		until("getComputedStyle(document.querySelector('main')).opacity < 1")))
 	select {
 	case text := <-logged:
 		t.Error(text)
@@ -153,26 +182,170 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// On a phone a table that was moved to its last column stays there.
-func TestScrolledTable(t *testing.T) {
+// TestProjects: what people do with the list, each step in the address, and back again.
+func TestProjects(t *testing.T) {
 	ctx := browser(t)
-	const box = "[...document.querySelectorAll('.wide')].filter(b => b.scrollWidth > b.clientWidth + 100).at(-1)"
-	must(t, chromedp.Do(ctx, chromedp.EmulateViewport(320, 640), chromedp.Navigate(daemon(t, []string{"demo"}, nil)), chromedp.WaitReady("header button"),
-		chromedp.Evaluate[chromedp.Void]("window.first = document.querySelector('#health time').dateTime"),
-		chromedp.Evaluate[chromedp.Void](box+".scrollLeft = 90"),
-		until("document.querySelector('#health time').dateTime !== first")))
-	if at := get[int](t, ctx, box+".scrollLeft"); at != 90 {
-		t.Errorf("the table stands at %d, was moved to 90", at)
+	url := daemon(t, []string{"demo"}, nil)
+	const ids = "[...document.querySelectorAll('#project th')].map(c => c.textContent)"
+	cell := func(column string) string {
+		return "[...document.querySelectorAll('#project tr')].map(r => r.children[[...document.querySelectorAll('thead th')].findIndex(c => c.textContent === '" + column + "')].textContent)"
+	}
+	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"projects"), until(note("Live")), until("document.querySelectorAll('#project tr').length > 20"),
+		chromedp.SetValue("input[name=country]", "Brazil"), press("Filter")))
+	arrive(t, ctx, "location.search.includes('country=Brazil') && "+cell("Country")+".every(c => c === 'Brazil')")
+	must(t, chromedp.Do(ctx, press("Supply")))
+	arrive(t, ctx, "location.search.includes('order=supply')")
+	must(t, chromedp.Do(ctx, press("Supply")))
+	arrive(t, ctx, "location.search.includes('order=-supply')")
+	if supply := get[[]string](t, ctx, cell("Supply")); len(supply) < 2 || !sortedDown(supply) {
+		t.Errorf("the supply is in the order %q", supply)
+	}
+	first := get[[]string](t, ctx, ids)[0]
+	must(t, chromedp.Do(ctx, press(first)))
+	arrive(t, ctx, "location.pathname === '/projects/"+first+"' && "+shows("Registry status"))
+	must(t, chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void]("history.back()")))
+	arrive(t, ctx, "location.search.includes('order=-supply') && "+cell("Country")+".every(c => c === 'Brazil')")
+	body := get[string](t, ctx, "fetch([...document.querySelectorAll('a')].find(a => a.textContent.includes('CSV')).href).then(r => r.text())", chromedp.EvalAwaitPromise)
+	lines := strings.Split(strings.TrimSpace(body), "\n")
+	if rows := get[int](t, ctx, ids+".length"); len(lines) != rows+1 || !strings.HasPrefix(lines[0], "project_id,") || !strings.HasPrefix(lines[1], first+",") {
+		t.Errorf("%d rows, and as CSV %q", rows, lines)
 	}
 }
 
-// says is whether the page's own words about its freshness have a text.
-func says(text string) string {
-	return "document.querySelector('.live').textContent.includes('" + text + "')"
+func sortedDown(numbers []string) bool {
+	last := math.Inf(1)
+	for _, n := range numbers {
+		v, err := strconv.ParseFloat(strings.ReplaceAll(n, ",", ""), 64)
+		if n == "\u2013" { // not known, which comes last
+			v, err = -1, nil
+		}
+		if err != nil || v > last {
+			return false
+		}
+		last = v
+	}
+	return true
+}
+
+// TestChangelog: new records come to the top by themselves, wait while the reader is
+// among them, and an earlier part stands still.
+func TestChangelog(t *testing.T) {
+	ctx := browser(t)
+	const first = "document.querySelector('#record th').textContent"
+	must(t, chromedp.Do(ctx, chromedp.Navigate(daemon(t, []string{"demo"}, nil)+"changelog"), until(note("Live")),
+		chromedp.Evaluate[chromedp.Void]("window.top0 = "+first), until(first+" > top0"),
+		chromedp.Evaluate[chromedp.Void]("getSelection().selectAllChildren(document.querySelector('#record tr')); window.top1 = "+first),
+		until(shows("new records wait")), until(first+" === top1"),
+		chromedp.Evaluate[chromedp.Void]("getSelection().removeAllRanges()"), until(first+" > top1")))
+	offsets := get[[]float64](t, ctx, "[...document.querySelectorAll('#record th')].map(c => Number(c.textContent))")
+	seen := map[float64]bool{}
+	for i, o := range offsets {
+		if seen[o] || i > 0 && o > offsets[i-1] {
+			t.Fatalf("offsets %v", offsets)
+		}
+		seen[o] = true
+	}
+	must(t, chromedp.Do(ctx, press("Earlier")))
+	arrive(t, ctx, "location.search.includes('from=') && "+shows("In the order of their offsets"))
+	must(t, chromedp.Do(ctx, press("Later")))
+	arrive(t, ctx, shows("In the order of their offsets"))
+}
+
+// TestWeight: what a first look at each page brings is at most 150 kB, and a message of
+// a live page at most 2 kB.
+func TestWeight(t *testing.T) {
+	ctx := browser(t)
+	url := daemon(t, []string{"demo"}, nil)
+	largest := 0
+	must(t, chromedp.Listen(ctx, func(ev any) {
+		if e, ok := ev.(*network.EventEventSourceMessageReceived); ok {
+			largest = max(largest, len(e.EventName)+len(e.Data)+len("event: \ndata: \n\n"))
+		}
+	}))
+	_, err := chromedp.Call(ctx, network.Enable, network.EnableParams{})
+	must(t, err)
+	for path := range pages {
+		must(t, chromedp.Do(ctx, chromedp.Navigate(url+strings.TrimPrefix(path, "/")), until(note("Live"))))
+		size := get[int](t, ctx, "performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource')).filter(e => e.initiatorType !== 'eventsource').reduce((n, e) => n + e.decodedBodySize, 0)")
+		t.Logf("%s: %d bytes", path, size)
+		if size > 150_000 || size < 10_000 {
+			t.Errorf("%s: %d bytes", path, size)
+		}
+		must(t, chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void]("window.fresh = 0; document.documentElement.addEventListener('fresh', () => fresh++)"), until("fresh > 0")))
+	}
+	t.Logf("the largest message has %d bytes", largest)
+	if largest > 2048 || largest < 100 {
+		t.Errorf("the largest message has %d bytes", largest)
+	}
+}
+
+// On a phone a table that was moved to its last column stays there, and a row under
+// the pointer stays as it is.
+func TestUnderTheHand(t *testing.T) {
+	ctx := browser(t)
+	const box = "document.getElementById('topic').closest('.wide')"
+	const row = "document.querySelector('#topic tr')"
+	must(t, chromedp.Do(ctx, chromedp.EmulateViewport(320, 640), chromedp.Navigate(daemon(t, []string{"demo"}, nil)+"pipeline"), until(note("Live")),
+		chromedp.Evaluate[chromedp.Void](box+".scrollLeft = 90"),
+		chromedp.Evaluate[chromedp.Void]("window.rows = document.getElementById('topic').textContent"),
+		until("document.getElementById('topic').textContent !== rows")))
+	if at := get[int](t, ctx, box+".scrollLeft"); at != 90 {
+		t.Errorf("the table stands at %d, was moved to 90", at)
+	}
+	// What is selected is in use.
+	must(t, chromedp.Do(ctx,
+		chromedp.Evaluate[chromedp.Void]("getSelection().selectAllChildren("+row+"); window.held = "+row+".querySelector('td').textContent"),
+		chromedp.Evaluate[chromedp.Void]("window.facts = document.getElementById('facts').textContent"),
+		until("document.getElementById('facts').textContent !== facts"), until("waiting.size > 0"),
+		until(row+".querySelector('td').textContent === held"),
+		chromedp.Evaluate[chromedp.Void]("getSelection().removeAllRanges()"), until("waiting.size === 0")))
+}
+
+// The theme that the reader chose is that of the next page too.
+func TestTheme(t *testing.T) {
+	ctx := browser(t)
+	use(t, ctx, "light")
+	const ground = "getComputedStyle(document.body).backgroundColor"
+	url := daemon(t, []string{"demo"}, nil)
+	must(t, chromedp.Do(ctx, chromedp.Navigate(url), chromedp.WaitReady("header button"), until(ground+" === 'rgb(255, 255, 255)'"),
+		chromedp.Click("#live button:last-child"), until(ground+" === 'rgb(18, 22, 20)'"),
+		chromedp.Navigate(url+"pipeline"), until(ground+" === 'rgb(18, 22, 20)'")))
+}
+
+// press clicks the link or button with a text.
+func press(text string) chromedp.Action[chromedp.Void] {
+	return chromedp.Evaluate[chromedp.Void]("[...document.querySelectorAll('a, button')].find(a => a.textContent === '" + text + "').click()")
+}
+
+// shows is whether the page shows a text.
+func shows(text string) string {
+	b, _ := json.Marshal(text)
+	return "document.body.innerText.includes(" + string(b) + ")"
+}
+
+// note is whether the page's own words about its freshness have a text.
+func note(text string) string {
+	return "document.getElementById('live').textContent.includes('" + text + "')"
 }
 
 func until(expression string) chromedp.Action[chromedp.Void] {
 	return chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingInterval(100*time.Millisecond), chromedp.WithPollingTimeout(time.Minute))
+}
+
+// arrive waits for a page that a click leads to: the script of the one before ends
+// meanwhile.
+func arrive(t *testing.T, ctx context.Context, expression string) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; {
+		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("document.readyState === 'complete' && "+expression))
+		if err == nil && ok {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%v: not %s", err, expression)
+		}
+		must(t, chromedp.Do(ctx, chromedp.Sleep(100*time.Millisecond)))
+	}
 }
 
 func get[T any](t *testing.T, ctx context.Context, expression string, opts ...chromedp.EvaluateOption) T {

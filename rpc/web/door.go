@@ -40,8 +40,11 @@ type Door struct {
 
 // DoorOptions say who is let in without a token.
 type DoorOptions struct {
-	Tokens bool        // callers need a token
-	Open   func() bool // http.open; nil means no
+	Tokens bool // callers need a token
+	// Certificates says that those of gRPC need a client certificate and no token: then
+	// nobody comes in without one.
+	Certificates bool
+	Open         func() bool // http.open; nil means no
 }
 
 // NewDoor returns a door to a server.
@@ -75,6 +78,9 @@ func (d *Door) Trusted(r *http.Request) bool {
 // The error says why the caller stays outside; whether a token is right, the call says.
 func (d *Door) Caller(r *http.Request) (context.Context, error) {
 	trusted := d.Trusted(r)
+	if d.opt.Certificates && !trusted {
+		return nil, rpcerr.New(codes.PermissionDenied, "the API asks its callers for a client certificate, and so does this listener: set http.client_ca, or http.open", rpcerr.Info(reasonClosedDoor))
+	}
 	if !d.opt.Tokens && !trusted && !overLoopback(r) {
 		return nil, rpcerr.New(codes.PermissionDenied, "carbond serves neither data nor pages beyond loopback without tokens or client certificates", rpcerr.Info(reasonClosedDoor))
 	}

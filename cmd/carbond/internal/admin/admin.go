@@ -17,14 +17,15 @@ import (
 
 // Options says what the listener shows.
 type Options struct {
-	Logger   *slog.Logger        // nil discards
-	Gatherer prometheus.Gatherer // what /metrics shows
-	Ready    func() Readiness    // what /readyz answers; must not block
-	Status   func() Status       // what /status.json shows; must not block
-	Console  func() Console      // what the page shows; must not block
-	Hosts    func() []string     // names beside those of this machine under which the page and /status.json answer; nil means any
-	API      http.Handler        // what answers under /v1/; nil for nothing
-	Pprof    func() bool         // whether /debug/pprof/ answers, asked at each request; nil means no
+	Logger   *slog.Logger           // nil discards
+	Gatherer prometheus.Gatherer    // what /metrics shows
+	Ready    func() Readiness       // what /readyz answers; must not block
+	Status   func() Status          // what /status.json shows; must not block
+	Routes   []func(*http.ServeMux) // what else is served
+	API      http.Handler           // what answers under /v1/; nil for nothing
+	Closing  func()                 // ends long answers of Routes when the listener stops; nil = nothing
+	Hosts    func() []string        // names beside those of this machine under which the pages and /status.json answer; nil means any
+	Pprof    func() bool            // whether /debug/pprof/ answers, asked at each request; nil means no
 }
 
 // Server is the admin HTTP server.
@@ -51,7 +52,7 @@ func New(opt Options) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{
+	s := &Server{
 		log: log,
 		http: &http.Server{
 			Handler:           Handler(opt),
@@ -63,6 +64,10 @@ func New(opt Options) *Server {
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		},
 	}
+	if opt.Closing != nil {
+		s.http.RegisterOnShutdown(opt.Closing)
+	}
+	return s
 }
 
 // Run serves on l until ctx ends, then finishes the requests at hand. A non-nil
@@ -101,12 +106,11 @@ func Handler(opt Options) http.Handler {
 	mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, opt.Status())
 	})
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { page(w, r, opt.Console()) })
-	mux.HandleFunc("GET /style.css", asset("text/css", styleCSS))
-	mux.HandleFunc("GET /live.js", asset("text/javascript", liveJS))
-	mux.HandleFunc("GET /icon.svg", asset("image/svg+xml", iconSVG))
 	if opt.API != nil {
 		mux.Handle("/v1/", opt.API)
+	}
+	for _, add := range opt.Routes {
+		add(mux)
 	}
 	profiles(mux, opt.Pprof)
 	return headers(knownHosts(mux, opt))
@@ -181,7 +185,7 @@ func profiles(mux *http.ServeMux, on func() bool) {
 func headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")

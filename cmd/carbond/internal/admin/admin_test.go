@@ -43,15 +43,9 @@ func options(ok bool) admin.Options {
 			return admin.Readiness{Ready: ok, Fresh: admin.Fresh{AgeSec: 1.5}, Checks: []admin.Check{{Name: "a"}, {Name: "b", OK: ok, Reason: "why <not>"}}}
 		},
 		Status: status,
-		Console: func() admin.Console {
-			return admin.Console{
-				Status: status(), Made: time.Now(), Every: time.Second,
-				History: []admin.Sample{{Offset: 1, Lag: 2}, {Offset: 5, Lag: 1}, {Offset: 6}},
-				Changes: []admin.Change{{Offset: 6, Topic: "carbon.public.news", Op: "new", Key: "guid1"}},
-				News:    []admin.Headline{{Title: "<script>alert(2)</script>", Link: "javascript:alert(3)", Source: "Reuters"}},
-				Quotes:  []admin.Quote{{Ticker: "KRBN", Price: 30.5, Currency: "GBp"}},
-			}
-		},
+		Routes: []func(*http.ServeMux){func(m *http.ServeMux) {
+			m.HandleFunc("GET /projects", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "page of "+r.URL.Path) })
+		}},
 	}
 }
 
@@ -74,34 +68,17 @@ func TestRoutes(t *testing.T) {
 		code         int
 		want         string
 	}{
-		"alive":              {bad, "GET", "/healthz", 200, "ok\n"},
-		"ready":              {good, "GET", "/readyz", 200, "ready\n"},
-		"not ready":          {bad, "GET", "/readyz", 503, "not ready\n"},
-		"reasons":            {bad, "GET", "/readyz?verbose", 503, `"reason": "why \u003cnot\u003e"`},
-		"age":                {bad, "GET", "/readyz?verbose", 503, `"age_seconds": 1.5`},
-		"status":             {good, "GET", "/status.json", 200, `"rows": 42`},
-		"page":               {good, "GET", "/", 200, "SAMPLE DATA"},
-		"page size":          {good, "GET", "/", 200, "3.0 MiB"},
-		"page price":         {good, "GET", "/", 200, "GBp"},
-		"head":               {good, "HEAD", "/healthz", 200, ""},
-		"unknown path":       {good, "GET", "/nothing", 404, ""},
-		"no writing":         {good, "POST", "/readyz", 405, ""},
-		"no writing to page": {good, "DELETE", "/", 405, ""},
-		"no profiles":        {good, "GET", "/debug/pprof/", 404, ""},
-		"no change yet":      {good, "GET", "/", 200, "<strong>Not connected to Postgres</strong>, 0 s behind it. No change has been committed yet."},
-		"empty table":        {good, "GET", "/", 200, "<td colspan=\"5\">none yet</td>"},
-		"what to do":         {bad, "GET", "/", 200, "<strong>What to do:</strong> do &lt;b&gt;this&lt;/b&gt;"},
-		"failing feed":       {good, "GET", "/", 200, "carbond feeds fetch verra"},
-		"verdict":            {bad, "GET", "/", 200, "<title>SAMPLE DATA - carbond: Not ready</title>"},
-		"warnings":           {good, "GET", "/", 200, "Ready, with warnings"},
-		"charts":             {good, "GET", "/", 200, "Changes a second: 1.0 now, 4.0 at most"},
-		"lag chart":          {good, "GET", "/", 200, "Seconds behind Postgres: 0 now, 2.0 at most"},
-		"newest change":      {good, "GET", "/", 200, "guid1"},
-		"line to copy":       {good, "GET", "/", 200, "<code>grpcurl -plaintext 127.0.0.1:50051 carbon.CarbonService/GetProjects</code>"},
-		"script":             {good, "GET", "/live.js", 200, "use strict"},
-		"icon":               {good, "GET", "/icon.svg", 200, "<svg"},
-		"style":              {good, "GET", "/style.css", 200, "--ink"},
-		"classic histogram":  {good, "GET", "/metrics", 200, `x_seconds_bucket{le="2"} 1`},
+		"alive":             {bad, "GET", "/healthz", 200, "ok\n"},
+		"ready":             {good, "GET", "/readyz", 200, "ready\n"},
+		"not ready":         {bad, "GET", "/readyz", 503, "not ready\n"},
+		"reasons":           {bad, "GET", "/readyz?verbose", 503, `"reason": "why \u003cnot\u003e"`},
+		"age":               {bad, "GET", "/readyz?verbose", 503, `"age_seconds": 1.5`},
+		"status":            {good, "GET", "/status.json", 200, `"rows": 42`},
+		"page":              {good, "GET", "/projects", 200, "page of /projects"},
+		"head":              {good, "HEAD", "/healthz", 200, ""},
+		"no writing":        {good, "POST", "/readyz", 405, ""},
+		"no profiles":       {good, "GET", "/debug/pprof/", 404, ""},
+		"classic histogram": {good, "GET", "/metrics", 200, `x_seconds_bucket{le="2"} 1`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := get(t, tc.h, tc.method, tc.path)
@@ -122,31 +99,6 @@ func TestOpenMetrics(t *testing.T) {
 	w := get(t, admin.Handler(options(true)), "GET", "/metrics", "Accept", "application/openmetrics-text; version=1.0.0")
 	if ct := w.Header().Get("Content-Type"); !strings.HasPrefix(ct, "application/openmetrics-text") || !strings.HasSuffix(w.Body.String(), "# EOF\n") {
 		t.Errorf("%s\n%s", ct, w.Body)
-	}
-}
-
-func TestForeignTextIsEscaped(t *testing.T) {
-	body := get(t, admin.Handler(options(true)), "GET", "/").Body.String()
-	if strings.Contains(body, "<script>") || strings.Contains(body, "<img") || strings.Contains(body, "javascript:") {
-		t.Error(body)
-	}
-}
-
-// The page names no foreign origin, and its only script is a file of its own.
-func TestPageStandsAlone(t *testing.T) {
-	body := get(t, admin.Handler(options(true)), "GET", "/").Body.String()
-	for _, bad := range []string{"http://", "https://", "<script>", "style=", "onclick", "http-equiv=\"refresh\""} {
-		if strings.Contains(body, bad) {
-			t.Errorf("the page has %q", bad)
-		}
-	}
-	if n := strings.Count(body, "<script"); n != 1 || !strings.Contains(body, `<script src="live.js" defer></script>`) {
-		t.Errorf("%d scripts", n)
-	}
-	for _, want := range []string{`lang="en"`, `role="status"`, "<main", "<caption>", `scope="col"`, `scope="row"`, "<title>"} {
-		if !strings.Contains(body, want) {
-			t.Errorf("the page lacks %q", want)
-		}
 	}
 }
 

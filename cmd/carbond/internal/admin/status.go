@@ -1,6 +1,9 @@
 package admin
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Readiness is what /readyz answers. Ready alone decides; it is what the health
 // service of gRPC and the metrics say as well. The rest is shown beside it.
@@ -58,6 +61,7 @@ type Version struct {
 type Data struct {
 	Dir   string `json:"dir"`
 	Bytes int64  `json:"bytes"`
+	Free  uint64 `json:"free_bytes,omitempty"` // of the file system, 0 where it is not known
 }
 
 // Position is how far the changelog has come.
@@ -79,6 +83,10 @@ type Replication struct {
 	Connected  bool    `json:"connected"`
 	LagBytes   uint64  `json:"lag_bytes"`
 	LagSeconds float64 `json:"lag_seconds"`
+
+	SlotRetained int64  `json:"slot_retained_bytes"`  // of WAL that the slot keeps, -1 unknown
+	SlotSafe     int64  `json:"slot_safe_bytes"`      // until the slot is lost, -1 unlimited or unknown
+	WALStatus    string `json:"wal_status,omitempty"` // as pg_replication_slots has it
 }
 
 // View is one view.
@@ -129,6 +137,11 @@ type Feed struct {
 	Notes       []string   `json:"notes,omitempty"`  // such as a feed that moved
 }
 
+// Failing reports whether somebody should look at the feed.
+func (f Feed) Failing() bool {
+	return f.Stale || strings.HasPrefix(f.State, "failing") || strings.HasPrefix(f.State, "disabled")
+}
+
 // Starved reports whether most of the sources that are polled have failed ever
 // since they were configured: what is served is right, but there is little of it.
 func (s *Status) Starved() bool {
@@ -136,7 +149,7 @@ func (s *Status) Starved() bool {
 	failing := map[string]bool{}
 	for _, f := range s.Feeds {
 		worked[f.Table] = worked[f.Table] || f.LastSuccess != nil
-		failing[f.Table] = failing[f.Table] || f.failing() || f.LastError != ""
+		failing[f.Table] = failing[f.Table] || f.Failing() || f.LastError != ""
 	}
 	never := 0
 	for table, ok := range worked {

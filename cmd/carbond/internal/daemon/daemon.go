@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -14,7 +15,9 @@ import (
 	"carbond/cmd/carbond/internal/admin"
 	"carbond/cmd/carbond/internal/certs"
 	"carbond/cmd/carbond/internal/config"
+	"carbond/cmd/carbond/internal/console"
 	"carbond/cmd/carbond/internal/systemd"
+	"carbond/cmd/carbond/internal/trend"
 	"carbond/cmd/carbond/internal/viewfile"
 	"carbond/feeds"
 	"carbond/feeds/postgres"
@@ -63,7 +66,10 @@ type Daemon struct {
 	sampleListeners                  []net.Listener
 	self                             closer // the watchdog's connection to the own API
 	health                           atomic.Pointer[verdict]
-	console                          console
+	looks                            looks
+	trend                            *trend.Log
+	door                             *web.Door
+	console                          *console.Console
 	age                              atomic.Int64 // nanoseconds since the views were level with their source
 }
 
@@ -85,14 +91,15 @@ func build(ctx context.Context, cfg *config.Config, opt Options) (_ *Daemon, err
 		}
 	}()
 	for _, step := range []func(context.Context, *config.Config) error{
-		d.bind,        // 1. addresses: a taken port ends the start before it has made anything
-		d.buildStore,  // 2. what is known so far, and the lock on it
-		d.buildSource, // 3. Postgres -> store
-		d.buildFeeds,  // 4. upstreams -> Postgres or store
-		d.buildViews,  // 5. store -> files
-		d.buildAPI,    // 6. store -> clients
-		d.buildKafka,  // 7. the same for Kafka's clients
-		d.buildAdmin,  // 8. everything -> operators
+		d.bind,         // 1. addresses: a taken port ends the start before it has made anything
+		d.buildStore,   // 2. what is known so far, and the lock on it
+		d.buildSource,  // 3. Postgres -> store
+		d.buildFeeds,   // 4. upstreams -> Postgres or store
+		d.buildViews,   // 5. store -> files
+		d.buildAPI,     // 6. store -> clients
+		d.buildKafka,   // 7. the same for Kafka's clients
+		d.buildConsole, // 8. everything -> people
+		d.buildAdmin,   // 9. everything -> operators
 	} {
 		if err := step(ctx, cfg); err != nil {
 			return nil, err
@@ -267,21 +274,17 @@ func (d *Daemon) buildViews(_ context.Context, cfg *config.Config) error {
 	return nil
 }
 
-func (d *Daemon) buildAdmin(_ context.Context, cfg *config.Config) error {
-	tokens := cfg.GRPC.TokensFile != ""
-	door := web.NewDoor(d.api, web.DoorOptions{Tokens: tokens, Open: func() bool {
-		open := d.cfg.Load().HTTP.Open
-		return open == "true" || open == "no-tokens" && !tokens
-	}})
+func (d *Daemon) buildAdmin(context.Context, *config.Config) error {
 	d.admin = admin.New(admin.Options{
 		Logger:   d.log.With("stage", "http"),
 		Gatherer: d.met.reg,
 		Ready:    d.readiness,
 		Status:   d.status,
-		Console:  d.consolePage,
+		Routes:   []func(*http.ServeMux){d.console.Routes},
+		Closing:  d.console.Close,
 		Hosts:    d.hosts,
 		API: web.New(d.api, web.Options{
-			Log: d.log.With("stage", "http"), Door: door,
+			Log: d.log.With("stage", "http"), Door: d.door,
 			Origins: func() []string { return d.cfg.Load().HTTP.CORS },
 		}),
 		Pprof: func() bool { return d.cfg.Load().HTTP.Pprof },

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carbond/cmd/carbond/internal/admin"
+	"carbond/cmd/carbond/internal/trend"
 	"carbond/feeds"
 	"carbond/replicate"
 )
@@ -177,7 +178,7 @@ func (d *Daemon) watchHealth(ctx context.Context) error {
 				d.met.ready.WithLabelValues(c.Name).Set(flag(c.OK))
 			}
 		}
-		if n%int(trendEvery/healthEvery) == 0 {
+		if n%int(trend.Every/healthEvery) == 0 {
 			d.sampleTrend()
 		}
 		select {

@@ -9,12 +9,12 @@ import (
 	"carbond/store/change"
 )
 
-// status collects what /status.json and the console page show. Nothing in it
+// status collects what /status.json and the pages show. Nothing in it
 // is secret: texts of errors pass the redactor.
 func (d *Daemon) status() admin.Status {
-	d.console.mu.Lock()
-	groups := d.console.recentGroups(d.store)
-	d.console.mu.Unlock()
+	d.looks.mu.Lock()
+	groups := d.recentGroups()
+	d.looks.mu.Unlock()
 	return d.statusWith(groups)
 }
 
@@ -41,6 +41,7 @@ func (d *Daemon) statusWith(groups []change.Group) admin.Status {
 		},
 		Config: admin.Config{File: cfg.File()},
 	}
+	s.Data.Free, _ = freeBytes(cfg.DataDir)
 	if r := d.reload.Load(); r != nil {
 		s.Config.ReloadedAt, s.Config.ReloadOK = r.at.UTC(), r.ok
 	}
@@ -53,6 +54,7 @@ func (d *Daemon) statusWith(groups []change.Group) admin.Status {
 		s.Replication = &admin.Replication{
 			State: string(r.Phase), Reason: d.opt.Redaction.Text(r.Reason), Connected: r.Connected,
 			LagBytes: r.LagBytes, LagSeconds: r.LagSeconds,
+			SlotRetained: r.SlotRetained, SlotSafe: r.SlotSafe, WALStatus: r.WALStatus,
 		}
 	}
 	s.Feeds = d.feedStatus()
