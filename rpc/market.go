@@ -51,7 +51,11 @@ func (s service) GetTotals(ctx context.Context, q *pb.GetTotalsRequest) (*pb.Get
 	if !ok {
 		return nil, rpcerr.BadField("by", "is not one of the groups")
 	}
-	snap, err := s.now(ctx, asOf{offset: q.AsOfOffset, time: q.AsOfTime})
+	lsn, err := wantedLSN(ctx, HeaderAtLSN)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := s.now(ctx, asOf{q.AsOfOffset, q.AsOfTime, lsn})
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,30 @@ func ViewSQL(d *change.ViewDef) string {
 	return sql
 }
 
+// TotalsSQL returns the query that the totals by one of change.Groupings are compared
+// with, "" where the tables have no such column. Its columns are the group, the number of
+// rows, the sum of finite supplies as text, the numbers of rows whose supply is NULL, NaN
+// and infinite, and the sum of absolute values as text. Sums are of numerics, which do not
+// overflow.
+func TotalsSQL(by string) string {
+	table, supply := change.Verra, "verra.supply::float8"
+	if by == "source" {
+		table, supply = change.News, "0::float8"
+	}
+	group := "''"
+	if by != "" {
+		c := change.TableOf(table).Column(by)
+		if c == nil {
+			return ""
+		}
+		group = "COALESCE(" + column(table+"."+by) + "::" + castNames[c.Type] + "::text, '')"
+	}
+	const finite = "FILTER (WHERE s NOT IN ('NaN', 'Infinity', '-Infinity'))"
+	return "SELECT g, count(*), COALESCE(sum(s::text::numeric) " + finite + ", 0)::text, count(*) FILTER (WHERE s IS NULL), count(*) FILTER (WHERE s = 'NaN'), " +
+		"count(*) FILTER (WHERE s IN ('Infinity', '-Infinity')), COALESCE(sum(abs(s)::text::numeric) " + finite + ", 0)::text\n" +
+		"FROM (SELECT " + group + ` AS g, ` + supply + " AS s FROM public." + table + added([]string{table}) + `) q GROUP BY g ORDER BY g COLLATE "C"`
+}
+
 // pageSQL is the paged form: $2 says whether to begin after the key $3, $4 is the
 // largest number of rows or NULL.
 func pageSQL(d *change.ViewDef) string {

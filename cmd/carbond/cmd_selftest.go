@@ -318,7 +318,7 @@ func (t *selftest) verified(ctx context.Context) (string, error) {
 	}
 	v := &verifier{client: t.client, api: t.api, opt: daemon.ReplicateOptions(t.cfg)}
 	c, err := v.compare(ctx)
-	if err == nil && c.keys > 0 {
+	if err == nil && c.keys+c.groups > 0 {
 		err = fmt.Errorf("%v: carbond verify names them", c)
 	}
 	return c.String(), err

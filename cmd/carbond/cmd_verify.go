@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,8 +30,8 @@ func cmdVerify(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Compare the daemon's views with SQL in Postgres at the same LSN",
-		Long: "Pins a moment of the database to an LSN, runs the SQL of the three views in it, and compares\n" +
-			"every row with what the daemon's views were at exactly that LSN. Writers may go on meanwhile:\n" +
+		Long: "Pins a moment of the database to an LSN, runs the SQL of the three views and of the totals in it,\n" +
+			"and compares every row and total with what the daemon's views were at exactly that LSN. Writers may go on meanwhile:\n" +
 			"the comparison is exact. While the SQL runs, the tables are locked against TRUNCATE and ALTER.\n" +
 			"Exit code 0 when everything is equal, 1 with the keys when not.",
 		Example: "  carbond verify\n  carbond verify --addr 10.0.0.7:50051 --tls-ca ca.crt --token-file token",
@@ -81,13 +82,20 @@ type comparison struct {
 	lsn    change.LSN
 	rows   map[change.View]int // in SQL
 	differ map[change.View]map[string]difference
+	// totals are the differing groups by the column that they are by.
+	totals map[string]map[string]difference
 	keys   int // that differ
+	groups int // whose totals differ
 }
 
 // String is the comparison in one line.
 func (c comparison) String() string {
-	return fmt.Sprintf("at LSN %s: %d projects, %d news, %d finance rows in SQL, %d keys differ",
+	s := fmt.Sprintf("at LSN %s: %d projects, %d news, %d finance rows in SQL, %d keys differ",
 		c.lsn, c.rows[change.ViewProjects], c.rows[change.ViewNews], c.rows[change.ViewFinance], c.keys)
+	if c.groups > 0 {
+		s += fmt.Sprintf(", %d totals differ", c.groups)
+	}
+	return s
 }
 
 // compare compares every view with its SQL.
@@ -97,8 +105,9 @@ func (v *verifier) compare(ctx context.Context) (c comparison, err error) {
 		return c, v.client.Explain(err)
 	}
 	var want, got rowsByView
+	var sums map[string]map[string]groupTotal
 	for attempt := 1; ; attempt++ {
-		if c.lsn, want, err = v.inSQL(ctx); err != nil {
+		if c.lsn, want, sums, err = v.inSQL(ctx); err != nil {
 			return c, err
 		}
 		if got, err = v.inDaemon(ctx, c.lsn); err == nil {
@@ -114,6 +123,15 @@ func (v *verifier) compare(ctx context.Context) (c comparison, err error) {
 		c.differ[view] = compareRows(got[view], want[view])
 		c.keys += len(c.differ[view])
 	}
+	c.totals = map[string]map[string]difference{}
+	for by, want := range sums {
+		got, err := v.totalsInDaemon(ctx, c.lsn, by)
+		if err != nil {
+			return c, v.client.Explain(err)
+		}
+		c.totals[by] = compareTotals(got, want)
+		c.groups += len(c.totals[by])
+	}
 	return c, nil
 }
 
@@ -123,17 +141,20 @@ func verify(a *app, ctx context.Context, v *verifier, limit int) error {
 		return err
 	}
 	for _, view := range change.Views() {
-		printDifferences(a, view, c.differ[view], limit)
+		printDifferences(a, string(view), c.differ[view], limit)
+	}
+	for _, by := range slices.Sorted(maps.Keys(c.totals)) {
+		printDifferences(a, "totals by "+cmp.Or(by, "nothing"), c.totals[by], limit)
 	}
 	fmt.Fprintln(a.out, c)
-	if c.keys > 0 {
+	if c.keys+c.groups > 0 {
 		return errQuiet
 	}
 	_, err = fmt.Fprintln(a.out, "equal")
 	return err
 }
 
-func printDifferences(a *app, view change.View, diff map[string]difference, limit int) {
+func printDifferences(a *app, view string, diff map[string]difference, limit int) {
 	for i, key := range slices.Sorted(maps.Keys(diff)) {
 		if i == limit {
 			fmt.Fprintf(a.out, "%s: ... and %d more\n", view, len(diff)-limit)
@@ -153,21 +174,22 @@ func shown(row string) string {
 
 // inSQL runs the SQL of the views in one moment of the database and says which.
 // The locks of that moment end with the call.
-func (v *verifier) inSQL(ctx context.Context) (lsn change.LSN, rows rowsByView, err error) {
+func (v *verifier) inSQL(ctx context.Context) (lsn change.LSN, rows rowsByView, sums map[string]map[string]groupTotal, err error) {
 	ctx, cancel := context.WithTimeout(ctx, postgresTime)
 	defer cancel()
 	snap, err := replicate.ExportSnapshot(ctx, v.opt)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, nil, err
 	}
 	defer func() { err = errors.Join(err, snap.Close(ctx)) }()
 	rows = rowsByView{}
 	for _, view := range change.Views() {
 		if rows[view], err = sqlRows(ctx, snap, view.Def()); err != nil {
-			return 0, nil, fmt.Errorf("run the SQL of view %s: %w", view, err)
+			return 0, nil, nil, fmt.Errorf("run the SQL of view %s: %w", view, err)
 		}
 	}
-	return snap.LSN, rows, nil
+	sums, err = totalsInSQL(ctx, snap)
+	return snap.LSN, rows, sums, err
 }
 
 // inDaemon fetches the views as they were at lsn.

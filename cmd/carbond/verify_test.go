@@ -127,7 +127,7 @@ func TestVerifyNamesTheKeys(t *testing.T) {
 	pgtest.Exec(t, url, "INSERT INTO finance_unseen(ticker, price, timestamp) VALUES ('KEUA', 2, 1)",
 		"INSERT INTO news_unseen(guid, title, published_at) VALUES ('new', 'b', now() - interval '1 day')")
 	code, out, errs := command(t, env, "verify", "--addr", p.grpc)
-	for _, want := range []string{"projects P7\n", "sql:    (no row)", "finance KEUA\n", "daemon: (no row)", "news new\n", "news old\n", "4 keys differ"} {
+	for _, want := range []string{"projects P7\n", "sql:    (no row)", "finance KEUA\n", "daemon: (no row)", "news new\n", "news old\n", "totals by country Peru\n", "4 keys differ, "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

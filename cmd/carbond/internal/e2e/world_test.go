@@ -285,6 +285,7 @@ func (w *world) compare(whole bool) {
 		client := d.dial(w.t)
 		defer client.Close()
 		w.views += compareViews(w.t.Context(), w.t, w.Rand, conn, pb.NewCarbonServiceClient(client), lsn, "")
+		compareHTTP(w.t.Context(), w.t, conn, d, lsn)
 		w.rounds++
 		w.noAnomaly(d)
 		if !whole {
