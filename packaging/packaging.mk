@@ -6,7 +6,7 @@
 #   deb-test systemd-test      install for real: lintian; a Debian with systemd
 #   image-test prom-test       run the image in podman; rules and dashboard
 #   page-test                  look at the console page with a browser
-#   kafka-test                 read by three Go clients of Kafka
+#   kafka-test                 read by four clients of Kafka
 #   pg-matrix                  other majors of Postgres
 #   compose-check docs-check   files that nothing here can run, kept in step
 
@@ -177,7 +177,8 @@ prom-test: rules-check $(DIST)/bin/$(pkg_deb)/carbond ## alerts, dashboard and m
 page-test: $(DIST)/bin/$(pkg_deb)/carbond ## the console page in a real browser: accessible, live, whole without script
 	cd packaging/pagetest && GOFLAGS= $(GO) vet ./... && GOFLAGS= CARBOND_BINARY=$(abspath $<) $(GO) test -count=1 $(PAGEFLAGS) ./...
 
-kafka-test: $(DIST)/bin/$(pkg_deb)/carbond ## three Go clients of Kafka read the demo
+# Needs npm for kafkajs.
+kafka-test: $(DIST)/bin/$(pkg_deb)/carbond ## three clients of Kafka in Go and kafkajs read the demo
 	cd packaging/kafkatest && GOFLAGS= $(GO) vet ./... && GOFLAGS= CARBOND_BINARY=$(abspath $<) $(GO) test -count=1 ./...
 
 compose-check: $(DIST)/bin/$(pkg_deb)/carbond ## files of the compose project
