@@ -52,11 +52,11 @@ func (r *rawPrice) price(t *payload.Tally) (Price, bool) {
 	if p.SourceID == "" {
 		return Price{}, false
 	}
-	p.Purchase = between(r.Purchase, maxPrice, "purchasePrice", t)
-	p.Base = between(r.Base, maxPrice, "baseUnitPrice", t)
-	p.Supply = between(r.Supply, maxTonnes, "supply", t)
-	p.Liquid = between(r.Liquid, maxTonnes, "liquidSupply", t)
-	p.MinFill = between(r.MinFill, maxTonnes, "minFillAmount", t)
+	p.Purchase = t.Between(r.Purchase, 0, maxPrice, "purchasePrice")
+	p.Base = t.Between(r.Base, 0, maxPrice, "baseUnitPrice")
+	p.Supply = t.Between(r.Supply, 0, maxTonnes, "supply")
+	p.Liquid = t.Between(r.Liquid, 0, maxTonnes, "liquidSupply")
+	p.MinFill = t.Between(r.MinFill, 0, maxTonnes, "minFillAmount")
 	source := r.Listing
 	if payload.IsNull(source) {
 		source = r.Protocol

@@ -165,8 +165,8 @@ func (r *rawProject) project(t *payload.Tally) (Project, bool) {
 	p := Project{
 		Key: key, Name: clean(r.Name, maxName), Country: text.Country(r.Country.String()),
 		Region: clean(r.Region, maxLabel), Registry: clean(r.Registry, maxLabel),
-		Price: between(r.Price, maxPrice, "price", t), URL: link(r.URL),
-		Updated: stamp(r.Updated, "updatedAt", t), Vintages: years(r.Vintages, t),
+		Price: t.Between(r.Price, 0, maxPrice, "price"), URL: link(r.URL),
+		Updated: t.Time(r.Updated, "updatedAt"), Vintages: years(r.Vintages, t),
 	}
 	p.Methods, p.Categories = methodologies(r.Methodologies)
 	var has bool
@@ -183,9 +183,9 @@ func (r *rawProject) project(t *payload.Tally) (Project, bool) {
 	case !payload.IsObject(r.Stats) || payload.Unmarshal(r.Stats, &stats) != nil:
 		t.Refuse("stats")
 	default:
-		p.Bridged = between(stats.Bridged, maxTonnes, "totalBridged", t)
-		p.Retired = between(stats.Retired, maxTonnes, "totalRetired", t)
-		p.Supply = between(stats.Supply, maxTonnes, "totalSupply", t)
+		p.Bridged = t.Between(stats.Bridged, 0, maxTonnes, "totalBridged")
+		p.Retired = t.Between(stats.Retired, 0, maxTonnes, "totalRetired")
+		p.Supply = t.Between(stats.Supply, 0, maxTonnes, "totalSupply")
 	}
 	return p, true
 }

@@ -3,7 +3,6 @@ package verra
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"carbond/feeds/internal/payload"
 	"carbond/feeds/internal/text"
@@ -127,25 +126,3 @@ func number(values ...payload.Number) (n int64, ok bool) {
 
 // clean makes plain text of at most limit characters.
 func clean(t payload.Text, limit int) string { return text.Clean(t.String(), limit) }
-
-// stamp reads a time, zero when absent, and counts one that is unusable.
-func stamp(t payload.Text, field string, tally *payload.Tally) time.Time {
-	if t.String() == "" && !t.Bad() {
-		return time.Time{}
-	}
-	at, ok := payload.Time(t.String())
-	if !ok {
-		tally.Refuse(field)
-	}
-	return at
-}
-
-// between reads a number within bounds, nil when absent, and counts one that is
-// unusable.
-func between(n payload.Number, low, high float64, field string, tally *payload.Tally) *float64 {
-	v, refused := n.Between(low, high)
-	if refused {
-		tally.Refuse(field)
-	}
-	return v
-}

@@ -76,14 +76,14 @@ func (r *rawProject) project(t *payload.Tally) (Project, int64, bool) {
 		Name: clean(r.Name, maxName), Summary: clean(r.Description, maxSummary),
 		StateCode: normalCode(clean(r.StateCode, maxLabel)), Label: clean(r.Status, maxLabel),
 		Country:  text.Country(r.Country.String()),
-		Modified: stamp(r.Modified, "modifiedDate", t), Indexed: stamp(r.Indexed, "esUpdatedOn", t),
-		AnnualEstimate: between(r.AnnualVCU, 0, maxTonnes, "avgAnnualVolVcu", t),
-		CreditStart:    stamp(r.CreditStart, "creditPeriodStartDate", t),
-		CreditEnd:      stamp(r.CreditEnd, "creditPeriodEndDate", t),
+		Modified: t.Time(r.Modified, "modifiedDate"), Indexed: t.Time(r.Indexed, "esUpdatedOn"),
+		AnnualEstimate: t.Between(r.AnnualVCU, 0, maxTonnes, "avgAnnualVolVcu"),
+		CreditStart:    t.Time(r.CreditStart, "creditPeriodStartDate"),
+		CreditEnd:      t.Time(r.CreditEnd, "creditPeriodEndDate"),
 		Methodologies:  note.ReplaceAllString(clean(r.Methodologies, maxName), ""), SectoralScope: clean(r.Scope, maxName),
 		Region: clean(r.Region, maxLabel), Proponents: note.ReplaceAllString(clean(r.Proponents, maxName), ""),
 	}
-	lat, long := between(r.Latitude, -90, 90, "latitude", t), between(r.Longitude, -180, 180, "longitude", t)
+	lat, long := t.Between(r.Latitude, -90, 90, "latitude"), t.Between(r.Longitude, -180, 180, "longitude")
 	if lat != nil && long != nil && (*lat != 0 || *long != 0) { // 0.0 is how the registry says "absent"
 		p.Latitude, p.Longitude = lat, long
 	}

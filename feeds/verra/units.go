@@ -72,10 +72,10 @@ func (r *rawUnits) units(t *payload.Tally) (Units, int64, bool) {
 	}
 	u := Units{
 		EntityID: id, Number: n, ProjectID: ProjectID(n),
-		Quantity: between(r.Quantity, 0, maxTonnes, "holdingQuantity", t),
+		Quantity: t.Between(r.Quantity, 0, maxTonnes, "holdingQuantity"),
 		Serial:   clean(firstText(r.Serial, r.SerialNo), maxName),
-		Date:     stamp(firstText(r.Issued, r.Retired, r.Cancelled), "date", t),
-		Modified: stamp(r.Modified, "modifiedDate", t),
+		Date:     t.Time(firstText(r.Issued, r.Retired, r.Cancelled), "date"),
+		Modified: t.Time(r.Modified, "modifiedDate"),
 	}
 	if s := strings.TrimSpace(r.Vintage.String()); s != "" || r.Vintage.Bad() {
 		if y, ok := Vintage(s); ok {

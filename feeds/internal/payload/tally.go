@@ -1,5 +1,7 @@
 package payload
 
+import "time"
+
 // Tally counts what a parser saw and what it left out, for the metrics and for
 // the one log line of a poll. The zero Tally is ready to use.
 type Tally struct {
@@ -17,6 +19,28 @@ func (t *Tally) Refuse(field string) {
 		t.Refused = make(map[string]int)
 	}
 	t.Refused[field]++
+}
+
+// Time reads a time, zero when absent, and counts one that is unusable.
+func (t *Tally) Time(x Text, field string) time.Time {
+	if x.String() == "" && !x.Bad() {
+		return time.Time{}
+	}
+	at, ok := Time(x.String())
+	if !ok {
+		t.Refuse(field)
+	}
+	return at
+}
+
+// Between reads a number within bounds, nil when absent, and counts one that is
+// unusable.
+func (t *Tally) Between(n Number, low, high float64, field string) *float64 {
+	v, refused := n.Between(low, high)
+	if refused {
+		t.Refuse(field)
+	}
+	return v
 }
 
 // Skipped is the number of elements that gave no row because they were unusable

@@ -44,6 +44,9 @@ var readColumns = func() (out [TableCount][]change.TableColumn) {
 				out[t] = append(out[t], c)
 			}
 		}
+		if len(out[t]) > maxFields {
+			panic(fmt.Sprintf("view: %d columns of %s are read: raise maxFields", len(out[t]), name))
+		}
 	}
 	return out
 }()
@@ -51,7 +54,7 @@ var readColumns = func() (out [TableCount][]change.TableColumn) {
 // fieldOf returns the field of a column that the views read.
 func fieldOf(t Table, column string) int {
 	i := slices.IndexFunc(readColumns[t], func(c change.TableColumn) bool { return c.Name == column })
-	if i < 0 || i >= maxFields {
+	if i < 0 {
 		panic(fmt.Sprintf("view: column %s of %s is not read", column, change.Tables()[t]))
 	}
 	return i
