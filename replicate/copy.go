@@ -69,6 +69,9 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 		return nil, s.opt.Classify(err)
 	}
 	for _, table := range change.Tables() {
+		if t := seen.Tables[table]; change.TableOf(table).Added && (t == nil || t.Place == "none") {
+			continue // it is copied once it is there
+		}
 		if err := c.table(ctx, table); err != nil {
 			return nil, s.copyError(fmt.Errorf("copy table %s.%s: %w", s.opt.Schema, table, err))
 		}
@@ -127,9 +130,6 @@ var errRewritten = errors.New("a table was truncated or rewritten at the same mo
 // answer that lacks them.
 func openSnapshot(ctx context.Context, conn *pgx.Conn, opt *server.Options, name string, plain []*catalog.Plain) error {
 	var tables []string
-	for _, t := range change.Tables() {
-		tables = append(tables, server.Ident(opt.Schema, t))
-	}
 	for _, p := range plain {
 		tables = append(tables, server.Ident(p.Schema, p.Name))
 	}
@@ -141,6 +141,17 @@ func openSnapshot(ctx context.Context, conn *pgx.Conn, opt *server.Options, name
 	for _, sql := range opening {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("open snapshot %s: %w", name, err)
+		}
+	}
+	for _, t := range change.Tables() {
+		name, there := server.Ident(opt.Schema, t), true
+		if change.TableOf(t).Added {
+			if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", name).Scan(&there); err != nil {
+				return fmt.Errorf("look for %s: %w", name, err)
+			}
+		}
+		if there {
+			tables = append(tables, name)
 		}
 	}
 	return lockTables(ctx, conn, tables)

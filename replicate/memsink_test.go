@@ -123,7 +123,7 @@ func (m *memSink) part(t change.Txn) error {
 	case t.First:
 		cp := t
 		m.staged, m.parts = &cp, 1
-		if t.Snapshot != nil {
+		if t.Snapshot != nil || t.Copy != nil {
 			m.copied = map[string]map[string]bool{}
 		}
 	case m.staged == nil || m.staged.XID != t.XID || m.staged.CommitLSN != t.CommitLSN:
@@ -153,6 +153,11 @@ func (m *memSink) part(t change.Txn) error {
 	m.pos.Offset += change.Offset(len(whole.Changes))
 	if whole.Copy != nil {
 		m.marks[whole.Copy.Topic] = whole.Copy.Mark
+		for k := range m.tables[whole.Copy.Whole] {
+			if !m.copied[whole.Copy.Whole][k] {
+				delete(m.tables[whole.Copy.Whole], k)
+			}
+		}
 		return nil
 	}
 	m.txns = append(m.txns, whole)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -90,7 +91,9 @@ func (o *online) look(ctx context.Context) error {
 			return err
 		}
 		err = o.copy(ctx, t)
-		o.r.wanted.done(t.topic, err)
+		if ctx.Err() == nil { // else the next session goes on
+			o.r.wanted.done(t.topic, err)
+		}
 		o.st.setCopy(nil)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
@@ -117,7 +120,7 @@ func (o *online) connect(ctx context.Context) error {
 
 // next returns a table that has to be copied, nil for none.
 func (o *online) next(ctx context.Context) (*target, error) {
-	if len(o.opt.Tables) == 0 {
+	if len(o.opt.Tables) == 0 && len(o.later) == 0 && !o.r.wanted.any() {
 		return nil, nil
 	}
 	if err := o.connect(ctx); err != nil {
@@ -134,6 +137,9 @@ func (o *online) next(ctx context.Context) (*target, error) {
 		return nil, o.opt.Classify(err)
 	}
 	marks, id := o.sink.Marks(), o.sink.Position().Source.Copy
+	if t, err := o.nextOfViews(ctx, marks, id); t != nil || err != nil {
+		return t, err
+	}
 	for _, p := range tables.sorted() {
 		t := &target{topic: p.Topic(), name: p.Schema + "." + p.Name, plain: p, rows: p.Rows}
 		t.mark = tableMark{OID: p.OID, Place: p.Place, Copy: id}
@@ -147,6 +153,33 @@ func (o *online) next(ctx context.Context) (*target, error) {
 		case !same:
 			t.fresh, t.clear = true, ok
 		}
+		return t, nil
+	}
+	return nil, nil
+}
+
+// nextOfViews returns a table of the views that has to be copied, nil for none.
+func (o *online) nextOfViews(ctx context.Context, marks map[string]string, id string) (*target, error) {
+	for _, name := range change.Tables() {
+		t := &target{topic: change.TopicName(name), name: o.opt.Schema + "." + name, table: name, rows: -1}
+		had, _ := readMark(marks[t.topic])
+		due := o.later[name] && !(had.Done && had.Copy == id)
+		if !due && !o.r.wanted.has(t.topic) {
+			continue
+		}
+		look, err := catalog.Look(ctx, o.conn, o.query(nil))
+		if err != nil {
+			return nil, o.opt.Classify(err)
+		}
+		now := look.Tables[name]
+		if now == nil || now.Place == "none" {
+			if !due {
+				return t, nil // its copy says what is wrong
+			}
+			continue // not there yet
+		}
+		t.fresh = due
+		t.mark = tableMark{OID: now.OID, Place: now.Place, Copy: id}
 		return t, nil
 	}
 	return nil, nil
@@ -476,6 +509,36 @@ func (r *pieceReader) settle(ctx context.Context) error {
 	}
 }
 
+// Resnapshot copies a table again beside the stream, and returns when its rows are on
+// their way into the changelog: those of a view as differences, others as r. The table
+// is named by its topic, as schema.table, or, one of the views, alone.
+func (r *Replicator) Resnapshot(ctx context.Context, table string) error {
+	topic := table
+	switch {
+	case change.TableOf(table) != nil:
+		topic = change.TopicName(table)
+	case !strings.HasPrefix(table, "carbon."):
+		topic = "carbon." + table
+		if schema, name, ok := strings.Cut(table, "."); ok {
+			topic = change.PlainTopic(schema, name)
+			if r.opt.Keeps(schema, name) {
+				topic = change.TopicName(name)
+			}
+		}
+	}
+	if _, known := r.sink.Marks()[topic]; !known && !slices.ContainsFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == topic }) {
+		return fmt.Errorf("%w: %q", change.ErrTopicUnknown, table)
+	}
+	done := make(chan error, 1)
+	r.wanted.add(topic, done)
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // wanted are the tables that somebody wants copied again.
 type wanted struct {
 	wake chan struct{} // capacity 1, lossy
@@ -488,10 +551,26 @@ func newWanted() *wanted {
 	return &wanted{wake: make(chan struct{}, 1), topics: map[string][]chan error{}}
 }
 
+func (w *wanted) any() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.topics) > 0
+}
+
 func (w *wanted) has(topic string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.topics[topic] != nil
+}
+
+func (w *wanted) add(topic string, done chan error) {
+	w.mu.Lock()
+	w.topics[topic] = append(w.topics[topic], done)
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
 }
 
 // done tells those who wait for a topic how it ended.

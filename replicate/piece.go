@@ -167,10 +167,10 @@ func (s *receiver) passed(ctx context.Context, lsn change.LSN) error {
 	return s.place(ctx)
 }
 
-// shown reports whether the copy of a table without a key has brought what a change
+// shown reports whether the copy of a table in one piece has brought what a change
 // did: it was seen, and comes behind one that was not.
 func (s *receiver) shown(c *change.Change) bool {
-	if len(s.session.covered) == 0 || !c.Relation.Plain {
+	if len(s.session.covered) == 0 {
 		return false
 	}
 	snap, ok := s.session.covered[c.Relation.Topic()]
@@ -195,7 +195,7 @@ func (s *receiver) place(ctx context.Context) error {
 				p.placed <- err
 				return nil
 			}
-			if part.txn.Final && p.rel.Plain && !slices.ContainsFunc(p.rel.Columns, func(c change.Column) bool { return c.Key }) {
+			if part.txn.Final && (!p.rel.Plain || !slices.ContainsFunc(p.rel.Columns, func(c change.Column) bool { return c.Key })) {
 				s.session.covered[p.rel.Topic()] = s.snapshot
 				s.dec.Again() // from now on its changes count
 			}

@@ -39,6 +39,7 @@ type session struct {
 	old     *server.Slot                   // that a copy has to replace, nil for none
 	survey  *survey                        // of the catalog, by prepare or the copy; nil while nothing is known
 	plain   atomic.Pointer[plainTables]    // tables without a view, as of the last look
+	later   map[string]bool                // tables of the views that were never copied here
 	pieces  chan *piece                    // of tables that are copied beside the stream
 	covered map[string]snapshot            // by topic without a key, what its copy has shown; of the receiver
 	ask     atomic.Bool                    // the server is to say at once how far it has sent
@@ -198,6 +199,7 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 			}
 		}
 		if p == planStream {
+			s.later = s.neverCopied(pos)
 			if p, err = s.compare(ctx, conn, n, pos); err != nil {
 				return err
 			}
@@ -260,7 +262,7 @@ func (s *session) migrate(ctx context.Context, conn *pgx.Conn, findings []schema
 		return false, false, err
 	}
 	pos := s.sink.Position()
-	m := &schema.Migration{Conn: conn, Opt: s.opt, Alter: !s.r.begun, Create: !s.r.begun && (!pos.Copied || pos.Source.Embedded())}
+	m := &schema.Migration{Conn: conn, Opt: s.opt, Later: s.neverCopied(pos), Alter: !s.r.begun, Create: !s.r.begun && (!pos.Copied || pos.Source.Embedded())}
 	m.Wait = func(who string) {
 		if who != "" {
 			s.st.update(func(st *Status) { st.Reason = who })
@@ -273,7 +275,9 @@ func (s *session) migrate(ctx context.Context, conn *pgx.Conn, findings []schema
 			return false, false, err
 		}
 		for _, name := range change.Tables() {
-			if tables[name] == nil {
+			if tables[name] == nil && s.neverCopied(pos)[name] {
+				m.Create = true // it cannot be missed, and is made
+			} else if tables[name] == nil {
 				return false, false, pgerr.New(pgerr.KindTables, "bring it back under this name; when it is gone for good, run carbond migrate, which makes an empty one", nil,
 					"table %s.%s does not exist, and nothing is made in its place while its rows are held here", s.opt.Schema, name)
 			}
@@ -302,10 +306,11 @@ func (s *session) checkPublicationLoss(findings []schema.Finding) error {
 	if pos.Source.SystemID != s.srv.SystemID || pos.Source.Database != s.srv.Database {
 		return nil // the copy is of another database: decide tells
 	}
+	never := s.neverCopied(pos)
 	for _, f := range findings {
 		switch pgerr.Kind(f.Name) {
 		case pgerr.KindPublication, pgerr.KindPublicationTables, pgerr.KindPublicationOps:
-			if !f.OK && !f.Warning {
+			if !f.OK && !f.Warning && !never[f.Table] {
 				return s.report(pgerr.New(pgerr.KindPublicationChange, pgerr.Resnapshot, nil, "%s, but it was whole when the copy was made: changes may be missing", f.Detail))
 			}
 		}

@@ -75,6 +75,9 @@ func (s *session) compare(ctx context.Context, conn *pgx.Conn, n note.Note, pos 
 	if err != nil {
 		return 0, err
 	}
+	if base != nil {
+		base = s.withLater(base, now)
+	}
 	s.survey = newSurvey(cmp.Or(base, now), n.Truncates)
 	for _, f := range catalog.Compare(base, now, s.opt.Schema) {
 		if f.Truncated != "" || f.Early {
@@ -89,6 +92,42 @@ func (s *session) compare(ctx context.Context, conn *pgx.Conn, n note.Note, pos 
 		}
 	}
 	return planStream, nil
+}
+
+// neverCopied lists the tables of the views that the copy of all did not bring: this
+// database did not have them then. They are copied beside the stream.
+func (s *session) neverCopied(pos change.Position) map[string]bool {
+	if !pos.Copied || pos.Source.Embedded() {
+		return nil
+	}
+	copied, marks := catalog.Parse(pos.Source.Catalog), s.sink.Marks()
+	out := map[string]bool{}
+	for _, name := range change.Tables() {
+		had := copied == nil && !change.TableOf(name).Added || copied != nil && copied.Tables[name] != nil
+		m, _ := readMark(marks[change.TopicName(name)])
+		if !had && !(m.Done && m.Copy == pos.Source.Copy) {
+			out[name] = true
+		}
+	}
+	return out
+}
+
+// withLater adds the tables to a look of before that were copied beside the stream
+// since, and takes away those that were not yet.
+func (s *session) withLater(base, now *catalog.Marks) *catalog.Marks {
+	out := *base
+	out.Tables = maps.Clone(base.Tables)
+	marks := s.sink.Marks()
+	for _, name := range change.Tables() {
+		m, ok := readMark(marks[change.TopicName(name)])
+		switch t := now.Tables[name]; {
+		case s.later[name]:
+			delete(out.Tables, name)
+		case out.Tables[name] == nil && ok && t != nil && t.OID == m.OID:
+			out.Tables[name] = t
+		}
+	}
+	return &out
 }
 
 // verdict puts a finding into an operator's words.
@@ -257,6 +296,12 @@ func (s *receiver) describe(ctx context.Context, oid uint32, sent *change.Relati
 		return s.session.intern(ctx, sent)
 	}
 	name := v.base.Name(oid)
+	if name == "" && s.session.later[sent.Name] && s.opt.Keeps(sent.Schema, sent.Name) {
+		if _, ok := s.session.covered[change.TopicName(sent.Name)]; !ok {
+			return nil, nil // its copy will show what comes until then
+		}
+		name = sent.Name
+	}
 	switch {
 	case name == "" && s.opt.Keeps(sent.Schema, sent.Name):
 		return nil, s.session.verdict(catalog.Finding{Lost: true, Text: fmt.Sprintf("table %s.%s was replaced by another table of its name", sent.Schema, sent.Name)})

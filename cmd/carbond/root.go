@@ -186,6 +186,7 @@ func (a *app) root() *cobra.Command {
 		cmdView(a),
 		cmdFeeds(a),
 		cmdCache(a),
+		cmdResnapshot(a),
 		cmdVerify(a),
 		cmdSelftest(a),
 		cmdFsck(a),

@@ -23,6 +23,114 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ResnapshotRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a topic, schema.table, or one of the views' tables alone.
+	Table         string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResnapshotRequest) Reset() {
+	*x = ResnapshotRequest{}
+	mi := &file_carbon_admin_service_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResnapshotRequest) ProtoMessage() {}
+
+func (x *ResnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_admin_service_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResnapshotRequest.ProtoReflect.Descriptor instead.
+func (*ResnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ResnapshotRequest) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+type ResnapshotProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Table that is copied, with its schema; another one while this waits for its turn.
+	Table string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	// Rows read so far.
+	Rows uint64 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
+	// Rows that the server last counted, -1 when it has not.
+	Expected      int64 `protobuf:"varint,3,opt,name=expected,proto3" json:"expected,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResnapshotProgress) Reset() {
+	*x = ResnapshotProgress{}
+	mi := &file_carbon_admin_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResnapshotProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResnapshotProgress) ProtoMessage() {}
+
+func (x *ResnapshotProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_admin_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResnapshotProgress.ProtoReflect.Descriptor instead.
+func (*ResnapshotProgress) Descriptor() ([]byte, []int) {
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ResnapshotProgress) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *ResnapshotProgress) GetRows() uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *ResnapshotProgress) GetExpected() int64 {
+	if x != nil {
+		return x.Expected
+	}
+	return 0
+}
+
 // PollFeedRequest names a feed.
 type PollFeedRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -33,7 +141,7 @@ type PollFeedRequest struct {
 
 func (x *PollFeedRequest) Reset() {
 	*x = PollFeedRequest{}
-	mi := &file_carbon_admin_service_proto_msgTypes[0]
+	mi := &file_carbon_admin_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -45,7 +153,7 @@ func (x *PollFeedRequest) String() string {
 func (*PollFeedRequest) ProtoMessage() {}
 
 func (x *PollFeedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[0]
+	mi := &file_carbon_admin_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -58,7 +166,7 @@ func (x *PollFeedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollFeedRequest.ProtoReflect.Descriptor instead.
 func (*PollFeedRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{0}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *PollFeedRequest) GetFeed() string {
@@ -94,7 +202,7 @@ type PollFeedResponse struct {
 
 func (x *PollFeedResponse) Reset() {
 	*x = PollFeedResponse{}
-	mi := &file_carbon_admin_service_proto_msgTypes[1]
+	mi := &file_carbon_admin_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -106,7 +214,7 @@ func (x *PollFeedResponse) String() string {
 func (*PollFeedResponse) ProtoMessage() {}
 
 func (x *PollFeedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[1]
+	mi := &file_carbon_admin_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -119,7 +227,7 @@ func (x *PollFeedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollFeedResponse.ProtoReflect.Descriptor instead.
 func (*PollFeedResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{1}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PollFeedResponse) GetItems() int32 {
@@ -208,7 +316,7 @@ type ListCacheRequest struct {
 
 func (x *ListCacheRequest) Reset() {
 	*x = ListCacheRequest{}
-	mi := &file_carbon_admin_service_proto_msgTypes[2]
+	mi := &file_carbon_admin_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -220,7 +328,7 @@ func (x *ListCacheRequest) String() string {
 func (*ListCacheRequest) ProtoMessage() {}
 
 func (x *ListCacheRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[2]
+	mi := &file_carbon_admin_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -233,7 +341,7 @@ func (x *ListCacheRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCacheRequest.ProtoReflect.Descriptor instead.
 func (*ListCacheRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{2}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{4}
 }
 
 // CacheEntry is one reply in the cache.
@@ -254,7 +362,7 @@ type CacheEntry struct {
 
 func (x *CacheEntry) Reset() {
 	*x = CacheEntry{}
-	mi := &file_carbon_admin_service_proto_msgTypes[3]
+	mi := &file_carbon_admin_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -266,7 +374,7 @@ func (x *CacheEntry) String() string {
 func (*CacheEntry) ProtoMessage() {}
 
 func (x *CacheEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[3]
+	mi := &file_carbon_admin_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -279,7 +387,7 @@ func (x *CacheEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheEntry.ProtoReflect.Descriptor instead.
 func (*CacheEntry) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{3}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CacheEntry) GetKey() string {
@@ -327,7 +435,7 @@ type ListCacheResponse struct {
 
 func (x *ListCacheResponse) Reset() {
 	*x = ListCacheResponse{}
-	mi := &file_carbon_admin_service_proto_msgTypes[4]
+	mi := &file_carbon_admin_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -339,7 +447,7 @@ func (x *ListCacheResponse) String() string {
 func (*ListCacheResponse) ProtoMessage() {}
 
 func (x *ListCacheResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[4]
+	mi := &file_carbon_admin_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -352,7 +460,7 @@ func (x *ListCacheResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCacheResponse.ProtoReflect.Descriptor instead.
 func (*ListCacheResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{4}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListCacheResponse) GetEntries() []*CacheEntry {
@@ -371,7 +479,7 @@ type FlushCacheRequest struct {
 
 func (x *FlushCacheRequest) Reset() {
 	*x = FlushCacheRequest{}
-	mi := &file_carbon_admin_service_proto_msgTypes[5]
+	mi := &file_carbon_admin_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +491,7 @@ func (x *FlushCacheRequest) String() string {
 func (*FlushCacheRequest) ProtoMessage() {}
 
 func (x *FlushCacheRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[5]
+	mi := &file_carbon_admin_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +504,7 @@ func (x *FlushCacheRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushCacheRequest.ProtoReflect.Descriptor instead.
 func (*FlushCacheRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{5}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{7}
 }
 
 // FlushCacheResponse says what was forgotten.
@@ -410,7 +518,7 @@ type FlushCacheResponse struct {
 
 func (x *FlushCacheResponse) Reset() {
 	*x = FlushCacheResponse{}
-	mi := &file_carbon_admin_service_proto_msgTypes[6]
+	mi := &file_carbon_admin_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +530,7 @@ func (x *FlushCacheResponse) String() string {
 func (*FlushCacheResponse) ProtoMessage() {}
 
 func (x *FlushCacheResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[6]
+	mi := &file_carbon_admin_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +543,7 @@ func (x *FlushCacheResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushCacheResponse.ProtoReflect.Descriptor instead.
 func (*FlushCacheResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{6}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FlushCacheResponse) GetEntries() int32 {
@@ -456,7 +564,13 @@ var File_carbon_admin_service_proto protoreflect.FileDescriptor
 
 const file_carbon_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1acarbon/admin_service.proto\x12\x06carbon\"%\n" +
+	"\x1acarbon/admin_service.proto\x12\x06carbon\")\n" +
+	"\x11ResnapshotRequest\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\"Z\n" +
+	"\x12ResnapshotProgress\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12\x12\n" +
+	"\x04rows\x18\x02 \x01(\x04R\x04rows\x12\x1a\n" +
+	"\bexpected\x18\x03 \x01(\x03R\bexpected\"%\n" +
 	"\x0fPollFeedRequest\x12\x12\n" +
 	"\x04feed\x18\x01 \x01(\tR\x04feed\"\xbd\x02\n" +
 	"\x10PollFeedResponse\x12\x14\n" +
@@ -486,12 +600,14 @@ const file_carbon_admin_service_proto_rawDesc = "" +
 	"\x11FlushCacheRequest\"D\n" +
 	"\x12FlushCacheResponse\x12\x18\n" +
 	"\aentries\x18\x01 \x01(\x05R\aentries\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x03R\x05bytes2\xd4\x01\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes2\x9b\x02\n" +
 	"\fAdminService\x12=\n" +
 	"\bPollFeed\x12\x17.carbon.PollFeedRequest\x1a\x18.carbon.PollFeedResponse\x12@\n" +
 	"\tListCache\x12\x18.carbon.ListCacheRequest\x1a\x19.carbon.ListCacheResponse\x12C\n" +
 	"\n" +
-	"FlushCache\x12\x19.carbon.FlushCacheRequest\x1a\x1a.carbon.FlushCacheResponseB\x1dZ\x1bcarbond/proto/carbon;carbonb\x06proto3"
+	"FlushCache\x12\x19.carbon.FlushCacheRequest\x1a\x1a.carbon.FlushCacheResponse\x12E\n" +
+	"\n" +
+	"Resnapshot\x12\x19.carbon.ResnapshotRequest\x1a\x1a.carbon.ResnapshotProgress0\x01B\x1dZ\x1bcarbond/proto/carbon;carbonb\x06proto3"
 
 var (
 	file_carbon_admin_service_proto_rawDescOnce sync.Once
@@ -505,26 +621,30 @@ func file_carbon_admin_service_proto_rawDescGZIP() []byte {
 	return file_carbon_admin_service_proto_rawDescData
 }
 
-var file_carbon_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_carbon_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_carbon_admin_service_proto_goTypes = []any{
-	(*PollFeedRequest)(nil),    // 0: carbon.PollFeedRequest
-	(*PollFeedResponse)(nil),   // 1: carbon.PollFeedResponse
-	(*ListCacheRequest)(nil),   // 2: carbon.ListCacheRequest
-	(*CacheEntry)(nil),         // 3: carbon.CacheEntry
-	(*ListCacheResponse)(nil),  // 4: carbon.ListCacheResponse
-	(*FlushCacheRequest)(nil),  // 5: carbon.FlushCacheRequest
-	(*FlushCacheResponse)(nil), // 6: carbon.FlushCacheResponse
+	(*ResnapshotRequest)(nil),  // 0: carbon.ResnapshotRequest
+	(*ResnapshotProgress)(nil), // 1: carbon.ResnapshotProgress
+	(*PollFeedRequest)(nil),    // 2: carbon.PollFeedRequest
+	(*PollFeedResponse)(nil),   // 3: carbon.PollFeedResponse
+	(*ListCacheRequest)(nil),   // 4: carbon.ListCacheRequest
+	(*CacheEntry)(nil),         // 5: carbon.CacheEntry
+	(*ListCacheResponse)(nil),  // 6: carbon.ListCacheResponse
+	(*FlushCacheRequest)(nil),  // 7: carbon.FlushCacheRequest
+	(*FlushCacheResponse)(nil), // 8: carbon.FlushCacheResponse
 }
 var file_carbon_admin_service_proto_depIdxs = []int32{
-	3, // 0: carbon.ListCacheResponse.entries:type_name -> carbon.CacheEntry
-	0, // 1: carbon.AdminService.PollFeed:input_type -> carbon.PollFeedRequest
-	2, // 2: carbon.AdminService.ListCache:input_type -> carbon.ListCacheRequest
-	5, // 3: carbon.AdminService.FlushCache:input_type -> carbon.FlushCacheRequest
-	1, // 4: carbon.AdminService.PollFeed:output_type -> carbon.PollFeedResponse
-	4, // 5: carbon.AdminService.ListCache:output_type -> carbon.ListCacheResponse
-	6, // 6: carbon.AdminService.FlushCache:output_type -> carbon.FlushCacheResponse
-	4, // [4:7] is the sub-list for method output_type
-	1, // [1:4] is the sub-list for method input_type
+	5, // 0: carbon.ListCacheResponse.entries:type_name -> carbon.CacheEntry
+	2, // 1: carbon.AdminService.PollFeed:input_type -> carbon.PollFeedRequest
+	4, // 2: carbon.AdminService.ListCache:input_type -> carbon.ListCacheRequest
+	7, // 3: carbon.AdminService.FlushCache:input_type -> carbon.FlushCacheRequest
+	0, // 4: carbon.AdminService.Resnapshot:input_type -> carbon.ResnapshotRequest
+	3, // 5: carbon.AdminService.PollFeed:output_type -> carbon.PollFeedResponse
+	6, // 6: carbon.AdminService.ListCache:output_type -> carbon.ListCacheResponse
+	8, // 7: carbon.AdminService.FlushCache:output_type -> carbon.FlushCacheResponse
+	1, // 8: carbon.AdminService.Resnapshot:output_type -> carbon.ResnapshotProgress
+	5, // [5:9] is the sub-list for method output_type
+	1, // [1:5] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
 	1, // [1:1] is the sub-list for extension extendee
 	0, // [0:1] is the sub-list for field type_name
@@ -541,7 +661,7 @@ func file_carbon_admin_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carbon_admin_service_proto_rawDesc), len(file_carbon_admin_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	AdminService_PollFeed_FullMethodName   = "/carbon.AdminService/PollFeed"
 	AdminService_ListCache_FullMethodName  = "/carbon.AdminService/ListCache"
 	AdminService_FlushCache_FullMethodName = "/carbon.AdminService/FlushCache"
+	AdminService_Resnapshot_FullMethodName = "/carbon.AdminService/Resnapshot"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -40,6 +41,11 @@ type AdminServiceClient interface {
 	ListCache(ctx context.Context, in *ListCacheRequest, opts ...grpc.CallOption) (*ListCacheResponse, error)
 	// FlushCache forgets every reply of the cache. The next calls make them again.
 	FlushCache(ctx context.Context, in *FlushCacheRequest, opts ...grpc.CallOption) (*FlushCacheResponse, error)
+	// Resnapshot copies a table again, beside the stream: that of a view as the
+	// differences, any other as records of op r. It says how far it is, and ends when
+	// the rows are on their way into the changelog. The copy goes on when the caller
+	// leaves. NOT_FOUND for a table without a topic, FAILED_PRECONDITION in embedded mode.
+	Resnapshot(ctx context.Context, in *ResnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ResnapshotProgress], error)
 }
 
 type adminServiceClient struct {
@@ -80,6 +86,25 @@ func (c *adminServiceClient) FlushCache(ctx context.Context, in *FlushCacheReque
 	return out, nil
 }
 
+func (c *adminServiceClient) Resnapshot(ctx context.Context, in *ResnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ResnapshotProgress], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[0], AdminService_Resnapshot_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ResnapshotRequest, ResnapshotProgress]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ResnapshotClient = grpc.ServerStreamingClient[ResnapshotProgress]
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -94,6 +119,11 @@ type AdminServiceServer interface {
 	ListCache(context.Context, *ListCacheRequest) (*ListCacheResponse, error)
 	// FlushCache forgets every reply of the cache. The next calls make them again.
 	FlushCache(context.Context, *FlushCacheRequest) (*FlushCacheResponse, error)
+	// Resnapshot copies a table again, beside the stream: that of a view as the
+	// differences, any other as records of op r. It says how far it is, and ends when
+	// the rows are on their way into the changelog. The copy goes on when the caller
+	// leaves. NOT_FOUND for a table without a topic, FAILED_PRECONDITION in embedded mode.
+	Resnapshot(*ResnapshotRequest, grpc.ServerStreamingServer[ResnapshotProgress]) error
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -112,6 +142,9 @@ func (UnimplementedAdminServiceServer) ListCache(context.Context, *ListCacheRequ
 }
 func (UnimplementedAdminServiceServer) FlushCache(context.Context, *FlushCacheRequest) (*FlushCacheResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method FlushCache not implemented")
+}
+func (UnimplementedAdminServiceServer) Resnapshot(*ResnapshotRequest, grpc.ServerStreamingServer[ResnapshotProgress]) error {
+	return status.Error(codes.Unimplemented, "method Resnapshot not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -188,6 +221,17 @@ func _AdminService_FlushCache_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_Resnapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ResnapshotRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServiceServer).Resnapshot(m, &grpc.GenericServerStream[ResnapshotRequest, ResnapshotProgress]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ResnapshotServer = grpc.ServerStreamingServer[ResnapshotProgress]
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -208,6 +252,12 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _AdminService_FlushCache_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Resnapshot",
+			Handler:       _AdminService_Resnapshot_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "carbon/admin_service.proto",
 }

@@ -40,10 +40,11 @@ const (
 type Migration struct {
 	Conn   *pgx.Conn
 	Opt    *server.Options
-	Alter  bool         // tables may get columns and indexes
-	Create bool         // tables may be made
-	added  bool         // tables may get columns that came later than they
-	Wait   func(string) // is told for whom a statement waits, and "" when it does no more
+	Alter  bool            // tables may get columns and indexes
+	Create bool            // tables may be made
+	added  bool            // tables may get columns that came later than they
+	Later  map[string]bool // tables that were never copied: publishing them misses nothing
+	Wait   func(string)    // is told for whom a statement waits, and "" when it does no more
 }
 
 // Migrate creates or upgrades the schema, the four tables, their indexes and
@@ -414,7 +415,7 @@ func (m *Migration) publication(ctx context.Context) (extended bool, err error) 
 		if err := m.exec(ctx, server.Ident(opt.Schema, name), AddTable(opt, name)); err != nil {
 			return extended, fmt.Errorf("add table %s to publication %q: %w", name, opt.Publication, err)
 		}
-		extended = true
+		extended = extended || !m.Later[name]
 	}
 	for op, on := range p.ops {
 		if !on {

@@ -22,6 +22,7 @@ import (
 type Finding struct {
 	Name    string // the Kind of trouble that the check looks for, or what was looked at
 	OK      bool
+	Table   string // of the views, for a finding about one that the publication lacks
 	Warning bool   // with !OK: worth repairing, but replication works
 	Detail  string // what was found
 	Repair  string // SQL and advice in one line, "" when OK

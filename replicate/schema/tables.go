@@ -111,6 +111,7 @@ func checkTables(ctx context.Context, conn *pgx.Conn, opt *server.Options) ([]Fi
 		if t == nil {
 			out = append(out, repairable(pgerr.KindTables, false, "table "+full+" does not exist", "or run carbond migrate",
 				append([]string{"CREATE SCHEMA IF NOT EXISTS " + server.Ident(opt.Schema), createSQL(opt, name)}, grants(opt.Schema, name, role, nil)...)...))
+			out[len(out)-1].Warning = change.TableOf(name).Added
 			continue
 		}
 		out = append(out, t.check(opt, role, p.columns[name])...)
@@ -358,6 +359,7 @@ func checkPublication(ctx context.Context, conn *pgx.Conn, opt *server.Options) 
 				fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = true)", server.Ident(opt.Publication))))
 		case !p.tables[name]:
 			out = append(out, repairable(pgerr.KindPublicationTables, false, fmt.Sprintf("table %s is not in publication %q", full, opt.Publication), "", AddTable(opt, name)))
+			out[len(out)-1].Table, out[len(out)-1].Warning = name, change.TableOf(name).Added // that is copied once it is there
 		case p.filters[name] != "":
 			out = append(out, repairable(pgerr.KindPublicationTables, false, fmt.Sprintf("publication %q filters rows of %s", opt.Publication, full), "",
 				dropTable(opt, name), AddTable(opt, name)))

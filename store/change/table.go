@@ -14,6 +14,9 @@ const (
 type Table struct {
 	Name    string
 	Columns []TableColumn
+	// Added is set for a table that came later than carbond. A database or a data
+	// directory of before lacks it, and it is copied beside the stream.
+	Added bool
 }
 
 // TableColumn describes one column of a Table.
@@ -45,7 +48,7 @@ var typeNames = map[uint32]string{
 // tables are the source tables in the order in which they are created, copied
 // and listed. The columns are in the order of CREATE TABLE.
 var tables = []Table{
-	{Verra, []TableColumn{
+	{Name: Verra, Columns: []TableColumn{
 		{Name: "id", Type: OIDInt8, Serial: true, Unread: true},
 		{Name: "project_id", Type: OIDText, Key: true},
 		{Name: "project_name", Type: OIDText},
@@ -68,7 +71,7 @@ var tables = []Table{
 		{Name: "longitude", Type: OIDFloat8, Added: true},
 		{Name: "first_issued", Type: OIDDate, Unread: true, Added: true},
 	}},
-	{Carbonmark, []TableColumn{
+	{Name: Carbonmark, Columns: []TableColumn{
 		{Name: "id", Type: OIDText, Key: true},
 		{Name: "project_id", Type: OIDText},
 		{Name: "project_name", Type: OIDText},
@@ -78,7 +81,7 @@ var tables = []Table{
 		{Name: "price_usd", Type: OIDFloat8, Added: true},
 		{Name: "listed", Type: OIDFloat8, Unread: true, Added: true},
 	}},
-	{Finance, []TableColumn{
+	{Name: Finance, Columns: []TableColumn{
 		{Name: "ticker", Type: OIDText, Key: true},
 		{Name: "price", Type: OIDFloat8},
 		{Name: "volume", Type: OIDInt8},
@@ -87,7 +90,7 @@ var tables = []Table{
 		{Name: "timestamp", Type: OIDInt8, Key: true},
 		{Name: "currency", Type: OIDText, Added: true},
 	}},
-	{News, []TableColumn{
+	{Name: News, Columns: []TableColumn{
 		{Name: "guid", Type: OIDText, Key: true},
 		{Name: "title", Type: OIDText},
 		{Name: "link", Type: OIDText},

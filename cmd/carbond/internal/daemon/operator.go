@@ -3,12 +3,14 @@ package daemon
 import (
 	"context"
 	"errors"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"carbond/feeds"
 	pb "carbond/proto/carbon"
+	"carbond/store/change"
 )
 
 // operator is carbon.AdminService. Its errors and notes pass the redactor: a feed's
@@ -66,4 +68,39 @@ func (o operator) FlushCache(context.Context, *pb.FlushCacheRequest) (*pb.FlushC
 	n, bytes := o.d.api.FlushCache()
 	o.d.log.Info("cache flushed", "entries", n, "bytes", bytes)
 	return &pb.FlushCacheResponse{Entries: int32(n), Bytes: bytes}, nil
+}
+
+// resnapshotEvery is the time between two messages of progress.
+const resnapshotEvery = time.Second
+
+// Resnapshot implements pb.AdminServiceServer.
+func (o operator) Resnapshot(req *pb.ResnapshotRequest, out pb.AdminService_ResnapshotServer) error {
+	if o.d.source == nil {
+		return status.Error(codes.FailedPrecondition, "there is no Postgres to copy from: carbond is in embedded mode")
+	}
+	if req.GetTable() == "" {
+		return status.Error(codes.InvalidArgument, "table is empty: name one")
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- o.d.source.Resnapshot(out.Context(), req.GetTable()) }()
+	for {
+		select {
+		case err := <-ended:
+			switch {
+			case errors.Is(err, change.ErrTopicUnknown):
+				return status.Error(codes.NotFound, err.Error())
+			case out.Context().Err() != nil:
+				return status.FromContextError(out.Context().Err()).Err()
+			case err != nil:
+				return status.Error(codes.Unavailable, o.d.opt.Redaction.Text(err.Error()))
+			}
+			return nil
+		case <-time.After(resnapshotEvery):
+			if c := o.d.source.Status().Copy; c != nil {
+				if err := out.Send(&pb.ResnapshotProgress{Table: c.Table, Rows: c.Rows, Expected: c.Expected}); err != nil {
+					return err
+				}
+			}
+		}
+	}
 }
