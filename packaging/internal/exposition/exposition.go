@@ -7,6 +7,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
 // Family is one metric.
@@ -26,52 +29,32 @@ func (f Family) Series() []string {
 	return []string{f.Name}
 }
 
-var (
-	sample = regexp.MustCompile(`^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})? `)
-	label  = regexp.MustCompile(`[{,]([a-zA-Z_][a-zA-Z0-9_]*)="(?:[^"\\]|\\.)*"`)
-)
-
 // Parse reads the classic text format and merges it into into, by name.
 func Parse(text string, into map[string]*Family) error {
-	var current *Family
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\n")
-		switch {
-		case strings.HasPrefix(line, "# HELP "):
-			name, help, _ := strings.Cut(strings.TrimPrefix(line, "# HELP "), " ")
-			current = into[name]
-			if current == nil {
-				current = &Family{Name: name}
-				into[name] = current
-			}
-			current.Help = help
-		case strings.HasPrefix(line, "# TYPE "):
-			name, kind, _ := strings.Cut(strings.TrimPrefix(line, "# TYPE "), " ")
-			if current == nil || current.Name != name {
-				return fmt.Errorf("metric %s has no help", name)
-			}
-			current.Type = kind
-		case line == "" || strings.HasPrefix(line, "#"):
-		default:
-			m := sample.FindStringSubmatch(line)
-			if m == nil || current == nil || !slices.Contains(current.Series(), m[1]) {
-				return fmt.Errorf("line belongs to no metric: %q", line)
-			}
-			current.add(m[2])
+	p := expfmt.NewTextParser(model.LegacyValidation)
+	found, err := p.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		return err
+	}
+	for name, m := range found {
+		if m.GetHelp() == "" {
+			return fmt.Errorf("metric %s has no help", name)
 		}
+		f := into[name]
+		if f == nil {
+			f = &Family{Name: name}
+			into[name] = f
+		}
+		f.Type, f.Help = strings.ToLower(m.GetType().String()), m.GetHelp()
+		for _, s := range m.GetMetric() {
+			for _, l := range s.GetLabel() {
+				f.Labels = append(f.Labels, l.GetName())
+			}
+		}
+		slices.Sort(f.Labels)
+		f.Labels = slices.Compact(f.Labels)
 	}
 	return nil
-}
-
-// add notes the label names of a sample.
-func (f *Family) add(labels string) {
-	for _, m := range label.FindAllStringSubmatch(labels, -1) {
-		if m[1] == "le" || m[1] == "quantile" || slices.Contains(f.Labels, m[1]) {
-			continue
-		}
-		f.Labels = append(f.Labels, m[1])
-		slices.Sort(f.Labels)
-	}
 }
 
 var reference = regexp.MustCompile(`\b(?:carbond|grpc_server|go|process|promhttp)_[a-z0-9_]+`)
