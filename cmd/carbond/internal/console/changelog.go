@@ -207,15 +207,18 @@ type tailed struct {
 
 // recordCells is a record as people read it.
 func recordCells(r *pb.ChangeRecord) []g.Node {
-	words := map[string]string{"c": "new", "u": "changed", "d": "gone", "r": "copied", "t": "emptied"}
-	op := words[r.Op]
-	if op == "" {
-		op = r.Op
-	}
 	return []g.Node{
-		g.Text(strconv.FormatUint(r.Offset, 10)), moment(time.UnixMilli(r.CommitTimeMs)), g.Text(strings.TrimPrefix(r.Topic, "carbon.")), g.Text(op),
-		foreign(keyText(r.KeyJson), 24), difference(r),
+		g.Text(strconv.FormatUint(r.Offset, 10)), moment(time.UnixMilli(r.CommitTimeMs)), g.Text(strings.TrimPrefix(r.Topic, "carbon.")), g.Text(opWord(r.Op)),
+		foreign(keyText(r.KeyJson), 24), recordDifference(r),
 	}
+}
+
+// opWord is the kind of a change in a word.
+func opWord(op string) string {
+	if w := map[string]string{"c": "new", "u": "changed", "d": "gone", "r": "copied", "t": "emptied"}[op]; w != "" {
+		return w
+	}
+	return op
 }
 
 // keyText is the values of a key.
@@ -255,18 +258,23 @@ func valueText(v any) string {
 	return string(b)
 }
 
-// difference lists the columns that a change sets, with what they were.
-func difference(r *pb.ChangeRecord) g.Node {
+func recordDifference(r *pb.ChangeRecord) g.Node {
 	if r.ValueBytes > 0 {
 		return g.Text("a row of " + bytesText(r.ValueBytes))
 	}
 	v := columnsOf(r.ValueJson)
 	before, _ := v["before"].(map[string]any)
 	after, _ := v["after"].(map[string]any)
-	names, key := map[string]bool{}, columnsOf(r.KeyJson)
+	return difference(r.Op, before, after, columnsOf(r.KeyJson))
+}
+
+// difference lists the columns that a change sets, with what they were. Those of the key
+// stand elsewhere unless they changed.
+func difference(op string, before, after, key map[string]any) g.Node {
+	names := map[string]bool{}
 	for _, row := range []map[string]any{before, after} {
 		for n := range row {
-			if _, told := key[n]; !told || r.Op == "u" {
+			if _, told := key[n]; !told || op == "u" {
 				names[n] = true
 			}
 		}

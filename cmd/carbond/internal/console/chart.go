@@ -74,3 +74,13 @@ func strip(classes []string) g.Node {
 	}
 	return svg("strip", width, 10, boxes)
 }
+
+// sparkline is a line as large as a word.
+func sparkline(values []float64) g.Node {
+	return line("spark", 100, 24, values, func(int) bool { return true })
+}
+
+// bar is a horizontal bar for a share of 0 to 1.
+func bar(share float64) g.Node {
+	return svg("bar", 100, 8, g.El("rect", g.Attr("width", strconv.FormatFloat(100*max(0, min(1, share)), 'f', 1, 64)), g.Attr("height", "8")))
+}

@@ -58,6 +58,7 @@ type Console struct {
 	closed  chan struct{}
 	once    sync.Once
 	recent  recent
+	past    past
 }
 
 const (
@@ -97,18 +98,20 @@ func (c *Console) Close() { c.once.Do(func() { close(c.closed) }) }
 
 // request is what a page is made for.
 type request struct {
-	ctx    context.Context
-	path   string
-	query  url.Values
-	id     string // of the thing that the path names
-	host   string // that the reader asked for
-	theme  string // "light", "dark" or "" for that of the system
-	now    time.Time
-	live   string // name of this rendering
-	csrf   string
-	title  string // of the page, "" for that of its place
-	still  bool   // the page does not go on by itself
-	status admin.Status
+	ctx      context.Context
+	path     string
+	query    url.Values
+	id       string // of the thing that the path names
+	host     string // that the reader asked for
+	theme    string // "light", "dark" or "" for that of the system
+	now      time.Time
+	live     string // name of this rendering
+	csrf     string
+	chart    bool   // the page has one to zoom into
+	title    string // of the page, "" for that of its place
+	streamed bool   // for a live page, which is made each second
+	still    bool   // the page does not go on by itself
+	status   admin.Status
 }
 
 // place is a page: where it is, what it is called, and what makes its content.
@@ -138,7 +141,7 @@ var (
 func (c *Console) render(r *http.Request, p place) (*sheet, int, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
-	q := &request{path: r.URL.Path, query: r.URL.Query(), live: rand.Text(), id: r.PathValue("id"), host: r.Host, now: time.Now(), status: c.opt.Status(), csrf: c.opt.Door.CSRF(r)}
+	q := &request{path: r.URL.Path, query: r.URL.Query(), live: rand.Text(), id: r.PathValue("id"), host: r.Host, now: time.Now(), status: c.opt.Status(), csrf: c.opt.Door.CSRF(r), streamed: streams(r)}
 	q.query.Del("live")
 	q.query.Del("next")
 	if ck, err := r.Cookie("theme"); err == nil && (ck.Value == "dark" || ck.Value == "light") {
@@ -190,9 +193,14 @@ func (c *Console) trouble(q *request, p place, err error) (int, g.Node) {
 	return code, body
 }
 
+// streams reports whether a request is for the live parts of a page.
+func streams(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+}
+
 func (c *Console) serve(p place) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
+		if streams(r) {
 			c.stream(w, r, p)
 			return
 		}

@@ -3,6 +3,7 @@ package console
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	g "maragu.dev/gomponents"
@@ -41,7 +42,7 @@ func cell(m proto.Message, f *change.ViewField) g.Node {
 		}
 		return g.Text("no")
 	case float64:
-		return g.Text(decimal(x, -1))
+		return g.Text(figureText(x))
 	case int32:
 		return g.Text(strconv.Itoa(int(x))) // a year
 	case int64:
@@ -51,6 +52,15 @@ func cell(m proto.Message, f *change.ViewField) g.Node {
 		return g.Text(count(x))
 	}
 	return foreign(v.String(), 200)
+}
+
+// figureText prints a number with its digits, but no more than four behind the point.
+func figureText(x float64) string {
+	s := decimal(x, -1)
+	if _, fraction, _ := strings.Cut(s, "."); len(fraction) > 4 {
+		return decimal(x, 4)
+	}
+	return s
 }
 
 // facts lists the fields of a row that are not left out.

@@ -29,8 +29,10 @@ func (q *request) choice(name, words string, list []string) g.Node {
 func (q *request) keep(names ...string) g.Node {
 	var out g.Group
 	for _, n := range names {
-		if v := q.query.Get(n); v != "" {
-			out = append(out, hidden(n, v))
+		for _, v := range q.query[n] {
+			if v != "" {
+				out = append(out, hidden(n, v))
+			}
 		}
 	}
 	return out

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	g "maragu.dev/gomponents"
@@ -32,6 +34,10 @@ func (c *Console) frame(q *request, p place, body g.Node) g.Node {
 			h.Link(h.Rel("stylesheet"), h.Href("/static/style.css")),
 			h.Link(h.Rel("icon"), h.Href("/static/icon.svg")),
 			h.Script(h.Src("/static/console.js"), h.Defer()),
+			g.If(q.chart, g.Group{
+				h.Link(h.Rel("stylesheet"), h.Href("/static/uplot/uplot.css")),
+				h.Script(h.Src("/static/uplot/uplot.js"), h.Defer()), h.Script(h.Src("/static/chart.js"), h.Defer()),
+			}),
 		),
 		h.Body(
 			h.A(h.Class("skip"), h.Href("#main"), g.Text("Skip to content")),
@@ -48,7 +54,7 @@ func (c *Console) frame(q *request, p place, body g.Node) g.Node {
 				),
 			),
 			h.Main(h.ID("main"), h.H1(foreign(name, 120)), asOf(q), body),
-			h.Footer(h.P(
+			h.Footer(timeTravel(q, p), h.P(
 				g.Text(q.status.Mode+" mode, version "+q.status.Version.Version+". "),
 				h.A(h.Href("/status.json"), g.Text("status.json")), g.Text(" "),
 				h.A(h.Href("/readyz?verbose"), g.Text("readyz")), g.Text(" "),
@@ -69,6 +75,15 @@ func asOf(q *request) g.Node {
 		when = clip(at, 40) + " (UTC)"
 	}
 	return h.P(h.Class("news"), g.Text("As of "+when+". "), h.A(h.Href(q.link(paramAsOf, "")), g.Text("Now")))
+}
+
+// timeTravel asks for another moment, on pages that have one.
+func timeTravel(q *request, p place) g.Node {
+	if p.path == "/pipeline" || p.path == "/changelog" || q.still {
+		return nil
+	}
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(q.query)), func(n string) bool { return n == paramAsOf || n == paramToken })
+	return h.Form(h.Method("get"), h.Action(q.path), q.keep(names...), q.field(paramAsOf, "As of an offset, or a time (UTC)", h.Placeholder("now")), h.Button(h.Type("submit"), g.Text("Go back")))
 }
 
 func failure(text string) g.Node {

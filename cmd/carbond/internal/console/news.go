@@ -2,6 +2,7 @@ package console
 
 import (
 	"slices"
+	"time"
 
 	g "maragu.dev/gomponents"
 	h "maragu.dev/gomponents/html"
@@ -18,6 +19,19 @@ func (c *Console) news(q *request) (g.Node, error) {
 	if err := q.setAsOf(all); err != nil {
 		return nil, err
 	}
+	if m.Since != "" || m.Until != "" || m.PageToken != "" {
+		m.Archive = true
+	}
+	for _, t := range []*string{&m.Since, &m.Until} {
+		if *t == "" {
+			continue
+		}
+		at, err := moments(*t)
+		if err != nil {
+			return nil, err
+		}
+		*t = at.Format(time.RFC3339)
+	}
 	list, err := c.carbon.GetNews(q.ctx, m)
 	if err != nil {
 		return nil, err
@@ -31,12 +45,9 @@ func (c *Console) news(q *request) (g.Node, error) {
 		sources = append(sources, n.Source)
 	}
 	slices.Sort(sources)
-	form := g.Group{h.Method("get"), h.Action("/news"), q.choice("source", "Source", slices.Compact(sources))}
-	if m.ProtoReflect().Descriptor().Fields().ByName("q") != nil {
-		form = append(form, q.field("q", "Words", h.Type("search")))
-	}
 	return g.Group{
-		h.Form(append(form, q.keep(paramAsOf), q.filterButtons("/news"))...),
+		h.Form(h.Method("get"), h.Action("/news"), q.choice("source", "Source", slices.Compact(sources)), q.field("q", "Words", h.Type("search")),
+			q.field("since", "Since (UTC)", h.Placeholder("2026-01-31")), q.field("until", "Until (UTC)"), q.keep(paramAsOf), q.filterButtons("/news")),
 		stories("news", list.Items, false), q.pager(list.NextPageToken), q.takeAway("/v1/news"),
 	}, nil
 }

@@ -2,7 +2,9 @@ package console
 
 import (
 	"cmp"
+	"errors"
 	"math"
+	"net/url"
 	"slices"
 	"strconv"
 
@@ -21,17 +23,31 @@ const shownRows = 8 // of each short table
 // overview says whether all is well, and what the market does.
 func (c *Console) overview(q *request) (g.Node, error) {
 	out := g.Group{health(q.status), h.Div(h.Class("figures"), g.Map(q.status.Views, figure))}
-	quotes, err := c.carbon.GetFinanceData(q.ctx, &pb.FinanceQuery{})
+	fq, nq := &pb.FinanceQuery{}, &pb.NewsQuery{PageSize: shownRows}
+	if err := errors.Join(q.setAsOf(fq), q.setAsOf(nq)); err != nil {
+		return nil, err
+	}
+	quotes, err := c.carbon.GetFinanceData(q.ctx, fq)
 	if err != nil {
 		return unless(err, out)
 	}
-	news, err := c.carbon.GetNews(q.ctx, &pb.NewsQuery{PageSize: shownRows})
+	news, err := c.carbon.GetNews(q.ctx, nq)
+	if err != nil {
+		return unless(err, out)
+	}
+	country, err := c.totals(q, pb.TotalsGroup_TOTALS_GROUP_COUNTRY, "country", "Country")
+	if err != nil {
+		return unless(err, out)
+	}
+	state, err := c.totals(q, pb.TotalsGroup_TOTALS_GROUP_STATUS, "status", "Status")
 	if err != nil {
 		return unless(err, out)
 	}
 	return append(out, h.Div(h.Class("columns"),
-		section("movers", "Movers of the day", movers(quotes.Items)),
+		h.Div(section("movers", "Movers of the day", movers(q, quotes.Items)), section("supplies", "Supply that changed", supplyTable(q, c.supplyChanges(q)))),
 		section("stories", "Newest stories", stories("story", news.Items, true)),
+		section("countries", "Projects by country", country),
+		section("states", "Projects by status", state),
 	)), nil
 }
 
@@ -42,6 +58,32 @@ func unless(err error, rest g.Group) (g.Node, error) {
 		return nil, err
 	}
 	return append(rest, failure(status.Convert(err).Message())), nil
+}
+
+// totals are the groups with the most projects, each with a link to its list.
+func (c *Console) totals(q *request, by pb.TotalsGroup, param, name string) (g.Node, error) {
+	m := &pb.GetTotalsRequest{By: by}
+	if err := q.setAsOf(m); err != nil {
+		return nil, err
+	}
+	a, err := c.carbon.GetTotals(q.ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	items := slices.Clone(a.Items)
+	slices.SortStableFunc(items, func(a, b *pb.Total) int { return cmp.Compare(b.Projects, a.Projects) })
+	t := table{id: "by-" + param, caption: "Projects by " + param, auto: true, columns: []column{{name: name}, {name: "Projects", class: "num"}, {name: "Share"}, {name: "Supply, t", class: "num"}}}
+	for i, it := range items[:min(len(items), 2*shownRows)] {
+		group := g.Node(h.Span(h.Class("quiet"), g.Text("not known")))
+		if it.Group != "" {
+			group = h.A(h.Href(address("/projects", q.with(param, it.Group))), foreign(it.Group, 60))
+		}
+		t.rows = append(t.rows, row{strconv.Itoa(i), []g.Node{group, g.Text(count(it.Projects)), bar(float64(it.Projects) / float64(max(1, items[0].Projects))), g.Text(decimal(it.Supply, 0))}})
+	}
+	if n := len(items) - len(t.rows); n > 0 {
+		return g.Group{t, note("And " + count(n) + " more.")}, nil
+	}
+	return t, nil
 }
 
 // figure is one large number with what it counts.
@@ -56,14 +98,14 @@ func figure(v admin.View) g.Node {
 }
 
 // movers are the prices that changed the most, in per cent.
-func movers(items []*pb.FinanceItem) g.Node {
+func movers(q *request, items []*pb.FinanceItem) g.Node {
 	items = slices.DeleteFunc(slices.Clone(items), func(i *pb.FinanceItem) bool { return math.IsNaN(i.ChangePercent) })
 	slices.SortStableFunc(items, func(a, b *pb.FinanceItem) int {
 		return cmp.Compare(math.Abs(b.ChangePercent), math.Abs(a.ChangePercent))
 	})
 	t := table{id: "mover", caption: "Largest changes, in per cent", auto: true, columns: []column{{name: "Ticker"}, {name: "Price", class: "num"}, {name: "Change, %", class: "num"}, {name: "As of"}}}
 	for i, it := range items[:min(len(items), shownRows)] {
-		t.rows = append(t.rows, row{strconv.Itoa(i), []g.Node{foreign(it.Ticker, 40), price(it), percent(it.ChangePercent), unixAgo(it.Timestamp)}})
+		t.rows = append(t.rows, row{strconv.Itoa(i), []g.Node{tickerLink(q, it.Ticker), price(it), percent(it.ChangePercent), unixAgo(it.Timestamp)}})
 	}
 	return t
 }
@@ -78,15 +120,21 @@ func price(i *pb.FinanceItem) g.Node {
 }
 
 // percent is a change with its sign, and coloured by it.
-func percent(v float64) g.Node {
-	s, cls := decimal(v, 2), ""
+func percent(v float64) g.Node { return signed(v, 2) }
+
+func signed(v float64, digits int) g.Node {
+	s, cls := decimal(v, digits), ""
 	switch {
 	case v > 0:
 		s, cls = "+"+s, "up"
 	case v < 0:
-		s, cls = "\u2212"+decimal(-v, 2), "down"
+		s, cls = "\u2212"+decimal(-v, digits), "down"
 	}
 	return h.Span(class(cls), g.Text(s))
+}
+
+func tickerLink(q *request, ticker string) g.Node {
+	return h.A(h.Href(q.to("/prices/"+url.PathEscape(ticker))), foreign(ticker, 40))
 }
 
 // stories lists news; brief leaves out what an overview has no room for.

@@ -8,13 +8,15 @@ import (
 	g "maragu.dev/gomponents"
 	h "maragu.dev/gomponents/html"
 
+	"google.golang.org/grpc/status"
+
 	pb "carbond/proto/carbon"
 	"carbond/store/change"
 )
 
 const (
 	pageRows     = 50 // of a long list
-	shownColumns = 9  // of a list whose reader chose none
+	shownColumns = 8  // of a list whose reader chose none
 )
 
 // projects is the list: search, filter, sort, page, choose columns, and take it away.
@@ -96,7 +98,7 @@ func (q *request) projectFilter(view *change.ViewDef, shown []*change.ViewField)
 			boxes = append(boxes, h.Label(h.Class("box"), h.Input(h.Type("checkbox"), h.Name(paramColumn), h.Value(f.Name), g.If(slices.Contains(shown, f), h.Checked())), g.Text(label(f.Name))))
 		}
 	}
-	return h.Form(append(form, q.keep(paramOrder, paramAsOf),
+	return h.Form(append(form, g.If(q.query.Get("vintage") != "", q.field("vintage", "Vintage", h.Type("number"), h.Class("year"))), q.keep(paramOrder, paramAsOf),
 		h.Details(h.Summary(g.Text("Columns")), h.Div(h.Class("boxes"), boxes)), q.filterButtons("/projects"))...)
 }
 
@@ -127,10 +129,17 @@ func (c *Console) project(q *request) (g.Node, error) {
 	if q.title == "" {
 		q.title = clip(q.id, 120)
 	}
+	past := g.Node(nil)
+	if !q.streamed && q.query.Get(paramAsOf) == "" { // it is of now, and read from the log
+		if past, err = c.timeline(q); err != nil {
+			past = failure(status.Convert(err).Message())
+		}
+	}
 	return g.Group{
 		g.If(p.ProjectSummary != "", h.P(foreign(p.ProjectSummary, 2000))),
 		facts(p, &change.ProjectDetails.ViewDef, "project_summary", "project_link"),
 		h.P(h.Class("links"), g.If(web(p.ProjectLink), outward(p.ProjectLink, g.Text("At the registry"))), g.Text(" "),
 			h.A(h.Href(q.to("/v1/projects/"+url.PathEscape(q.id))), g.Text("As JSON"))),
+		past,
 	}, nil
 }
