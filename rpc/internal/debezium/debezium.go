@@ -113,10 +113,8 @@ func appendSource(b []byte, r *change.Record, src Source, last bool) []byte {
 	return append(b, `,"xmin":null}`...)
 }
 
-// AppendKey appends the key columns of a record as an object, and nothing for a
+// appendKey appends the key columns of a record as an object, and nothing for a
 // TRUNCATE and for a table without a key.
-func AppendKey(b []byte, r *change.Record) []byte { return appendKey(b, r, keyPlaces(r.Relation)) }
-
 func appendKey(b []byte, r *change.Record, places []int) []byte {
 	row := r.After
 	if row == "" {
