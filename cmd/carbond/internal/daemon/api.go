@@ -73,8 +73,6 @@ func (d *Daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
 	return err
 }
 
-func (d *Daemon) runAPI(ctx context.Context) error { return d.api.Serve(ctx, d.grpcListener) }
-
 // setServing informs the health service. The name "" is the process, which is
 // well as long as it runs, and so is the changelog: it holds what it holds. The
 // API serves when its data is good.

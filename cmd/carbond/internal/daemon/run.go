@@ -73,7 +73,8 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 	var r running
 	r.store = p.Start(ctx, "store", d.store.Run) // 1. checkpoints and retention
 	r.admin = p.Start(ctx, "http", d.runAdmin)   // 2. probes answer from here on
-	r.api = p.Start(ctx, "grpc", d.runAPI)       // 3. last good data is served, whatever comes
+	// 3. Last good data is served, whatever comes.
+	r.api = p.Start(ctx, "grpc", func(ctx context.Context) error { return d.api.Serve(ctx, d.grpcListener) })
 	if d.kafka != nil {
 		r.kafka = p.Start(ctx, "kafka", func(ctx context.Context) error { return d.kafka.Serve(ctx, d.kafkaListener) })
 	}
@@ -84,7 +85,7 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 		r.source = p.Start(ctx, "replication", d.source.Run) // 4. changes flow
 	}
 	if d.sample != nil {
-		r.sample = p.Start(ctx, "sample upstreams", d.runSample)
+		r.sample = p.Start(ctx, "sample upstreams", func(ctx context.Context) error { return d.sample.Run(ctx, d.sampleListeners...) })
 	}
 	if d.feeds != nil {
 		r.feeds = p.Start(ctx, "feeds", d.runFeeds) // 5. new rows are written

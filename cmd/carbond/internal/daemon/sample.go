@@ -79,9 +79,6 @@ func (d *Daemon) buildSample(ctx context.Context, opt *feeds.Options) error {
 	return nil
 }
 
-// runSample serves the invented upstreams.
-func (d *Daemon) runSample(ctx context.Context) error { return d.sample.Run(ctx, d.sampleListeners...) }
-
 // filled waits until every view has rows, so that the first thing a user tries
 // has an answer; at most a few seconds.
 func (d *Daemon) filled(ctx context.Context) {
