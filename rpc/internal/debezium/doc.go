@@ -52,7 +52,13 @@
 //	timestamptz                   string in UTC as io.debezium.time.ZonedTimestamp: "2024-05-01T12:00:00.123456Z";
 //	                              infinity, -infinity and years outside 1 to 9999 as Postgres spells them
 //	date                          days since 1970 as io.debezium.time.Date; the infinities are the ends of int32
-//	text and every other type     string in the text form of Postgres
+//	time                          number of microseconds since midnight, io.debezium.time.MicroTime
+//	timestamp                     number of microseconds since 1970, io.debezium.time.MicroTimestamp; infinity as Debezium has it
+//	bytea                         string in base64; in a schema, bytes
+//	oid                           number
+//	json, jsonb, uuid, xml        string, named io.debezium.data.Json, Uuid, Xml in a schema
+//	text and every other type     string in the text form of Postgres: so are arrays, intervals, timetz, ranges and
+//	                              geometry, where Debezium has structures
 //
 // # Rows
 //

@@ -128,7 +128,7 @@ func fields(columns, keys []change.Column) string {
 			out[i] = field("int16", optional, c.Name)
 		case change.OIDInt4:
 			out[i] = field("int32", optional, c.Name)
-		case change.OIDInt8:
+		case change.OIDInt8, oidOID:
 			out[i] = field("int64", optional, c.Name)
 		case change.OIDFloat4:
 			out[i] = field("float", optional, c.Name)
@@ -138,6 +138,12 @@ func fields(columns, keys []change.Column) string {
 			out[i] = named("string", "io.debezium.time.ZonedTimestamp", optional, c.Name)
 		case change.OIDDate:
 			out[i] = named("int32", "io.debezium.time.Date", optional, c.Name)
+		case oidTime:
+			out[i] = named("int64", "io.debezium.time.MicroTime", optional, c.Name)
+		case oidTimestamp:
+			out[i] = named("int64", "io.debezium.time.MicroTimestamp", optional, c.Name)
+		case oidBytea:
+			out[i] = field("bytes", optional, c.Name)
 		case oidJSON, oidJSONB:
 			out[i] = named("string", "io.debezium.data.Json", optional, c.Name)
 		case oidUUID:

@@ -1,6 +1,7 @@
 package debezium
 
 import (
+	"encoding/base64"
 	"math"
 	"strconv"
 	"strings"
@@ -12,12 +13,16 @@ import (
 
 // Type OIDs that have a form of their own, beside those of package change.
 const (
-	oidBool  = 16
-	oidInt2  = 21
-	oidJSON  = 114
-	oidXML   = 142
-	oidUUID  = 2950
-	oidJSONB = 3802
+	oidBool      = 16
+	oidBytea     = 17
+	oidInt2      = 21
+	oidOID       = 26
+	oidJSON      = 114
+	oidXML       = 142
+	oidTime      = 1083
+	oidTimestamp = 1114
+	oidUUID      = 2950
+	oidJSONB     = 3802
 )
 
 // unavailable stands for a value that the source never sent. The changelog has
@@ -55,10 +60,13 @@ func appendValue(b []byte, oid uint32, v change.Value) []byte {
 	case change.Null:
 		return append(b, "null"...)
 	case change.Unchanged:
+		if oid == oidBytea {
+			return append(base64.StdEncoding.AppendEncode(append(b, '"'), []byte(unavailable)), '"')
+		}
 		return appendString(b, unavailable)
 	}
 	switch oid {
-	case oidInt2, change.OIDInt4, change.OIDInt8:
+	case oidInt2, change.OIDInt4, change.OIDInt8, oidOID:
 		if isNumber(v.Text) && inRange(v.Text) {
 			return append(b, v.Text...)
 		}
@@ -69,6 +77,18 @@ func appendValue(b []byte, oid uint32, v change.Value) []byte {
 				b = append(b, ".0"...) // a reader that guesses types sees a double in each
 			}
 			return b
+		}
+	case oidTime:
+		if out, ok := appendClock(b, v.Text); ok {
+			return out
+		}
+	case oidTimestamp:
+		if out, ok := appendMicros(b, v.Text); ok {
+			return out
+		}
+	case oidBytea:
+		if out, ok := appendBytes(b, v.Text); ok {
+			return out
 		}
 	case oidBool:
 		switch v.Text {
