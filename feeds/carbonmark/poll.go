@@ -114,20 +114,22 @@ func (s *Poller) Poll(ctx context.Context, c *poll.Cycle) (poll.Result, error) {
 	full := c.Now().Sub(s.mem.FullAt) >= s.fullEvery || s.mem.Count == 0
 	if c.Now().Sub(s.asked) >= s.fullEvery {
 		s.asked = c.Now()
-		if err = s.prices(ctx, c); fetch.KindOf(err) == fetch.KindCanceled {
-			return res, err
-		} else if err != nil {
-			// Projects have a price of their own; only what is listed stays as it was.
-			res.Notes = append(res.Notes, "offers: "+err.Error())
+		err = s.prices(ctx, c)
+	}
+	switch fetch.KindOf(err) {
+	case fetch.KindCanceled, fetch.KindRateLimited, fetch.KindPaused: // as the list would be
+	default:
+		var notes []string
+		if err != nil { // projects have a price of their own; what is listed stays as it was
+			notes = append(notes, "offers: "+err.Error())
 		}
+		if full {
+			res, err = s.full(ctx, c)
+		} else {
+			res, err = s.page(ctx, c)
+		}
+		res.Notes = append(notes, res.Notes...)
 	}
-	notes := res.Notes
-	if full {
-		res, err = s.full(ctx, c)
-	} else {
-		res, err = s.page(ctx, c)
-	}
-	res.Notes = append(notes, res.Notes...)
 	if notice := VersionNotice(s.opt.URL, c.Now()); notice != "" {
 		res.Notes = append(res.Notes, notice)
 		if !s.warned {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,13 @@ func lineOfRecord(t testing.TB, r *pb.ChangeRecord) string {
 			}
 			if _, is := v.(bool); is {
 				text = text[:1] // as Postgres prints it
+			}
+			if k == "crediting_start" { // days since 1970
+				days, err := strconv.Atoi(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text = time.Unix(int64(days)*86400, 0).UTC().Format(time.DateOnly)
 			}
 			if k == "updated_at" || k == "published_at" {
 				at, err := time.Parse(time.RFC3339Nano, text)

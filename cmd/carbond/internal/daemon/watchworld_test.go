@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -162,10 +163,15 @@ func modelRows(m *storetest.Model, view change.View, filter string) rows {
 	switch view {
 	case change.ViewProjects:
 		for _, p := range m.Projects(filter) {
-			out[p.ProjectID] = encodeRow(&pb.ProjectItem{
+			item := &pb.ProjectItem{
 				ProjectId: p.ProjectID, ProjectName: p.ProjectName, RegistryStatus: p.RegistryStatus,
 				Country: p.Country, Vintage: p.Vintage, Supply: p.Supply,
-			})
+				Registry: given(p.Registry), Methodology: given(p.Methodology), ProjectType: given(p.ProjectType), Region: given(p.Region), HasSupply: given(p.HasSupply),
+			}
+			if !p.Null.Has(slices.Index(change.Projects.Names(), "price_usd")) {
+				item.PriceUsd = &p.PriceUSD
+			}
+			out[p.ProjectID] = encodeRow(item)
 		}
 	case change.ViewNews:
 		for _, n := range m.News(filter) {
