@@ -179,6 +179,7 @@ func (a *app) root() *cobra.Command {
 		cmdDoctor(a),
 		cmdMigrate(a),
 		cmdTeardown(a),
+		cmdImport(a),
 		cmdStatus(a),
 		cmdTopics(a),
 		cmdConsume(a),

@@ -560,6 +560,193 @@ func (x *FlushCacheResponse) GetBytes() int64 {
 	return 0
 }
 
+// ImportProjectsRequest is a part of the rows.
+type ImportProjectsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Say what would change, and write nothing.
+	Preview bool `protobuf:"varint,1,opt,name=preview,proto3" json:"preview,omitempty"`
+	// Values that are there are replaced; else only what is NULL is filled in.
+	Overwrite bool `protobuf:"varint,2,opt,name=overwrite,proto3" json:"overwrite,omitempty"`
+	// Registries of which the projects that the rows lack are deleted.
+	Replace       []string     `protobuf:"bytes,3,rep,name=replace,proto3" json:"replace,omitempty"`
+	Rows          []*ImportRow `protobuf:"bytes,4,rep,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportProjectsRequest) Reset() {
+	*x = ImportProjectsRequest{}
+	mi := &file_carbon_admin_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportProjectsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportProjectsRequest) ProtoMessage() {}
+
+func (x *ImportProjectsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_admin_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportProjectsRequest.ProtoReflect.Descriptor instead.
+func (*ImportProjectsRequest) Descriptor() ([]byte, []int) {
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ImportProjectsRequest) GetPreview() bool {
+	if x != nil {
+		return x.Preview
+	}
+	return false
+}
+
+func (x *ImportProjectsRequest) GetOverwrite() bool {
+	if x != nil {
+		return x.Overwrite
+	}
+	return false
+}
+
+func (x *ImportProjectsRequest) GetReplace() []string {
+	if x != nil {
+		return x.Replace
+	}
+	return nil
+}
+
+func (x *ImportProjectsRequest) GetRows() []*ImportRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+// ImportRow is a row of the table verra: column to value, as Postgres reads it. Columns
+// that are not there change nothing.
+type ImportRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Columns       map[string]string      `protobuf:"bytes,1,rep,name=columns,proto3" json:"columns,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportRow) Reset() {
+	*x = ImportRow{}
+	mi := &file_carbon_admin_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportRow) ProtoMessage() {}
+
+func (x *ImportRow) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_admin_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportRow.ProtoReflect.Descriptor instead.
+func (*ImportRow) Descriptor() ([]byte, []int) {
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ImportRow) GetColumns() map[string]string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+// ImportProjectsResponse counts rows of the table.
+type ImportProjectsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Inserted      int32                  `protobuf:"varint,1,opt,name=inserted,proto3" json:"inserted,omitempty"`
+	Updated       int32                  `protobuf:"varint,2,opt,name=updated,proto3" json:"updated,omitempty"`
+	Deleted       int32                  `protobuf:"varint,3,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Unchanged     int32                  `protobuf:"varint,4,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportProjectsResponse) Reset() {
+	*x = ImportProjectsResponse{}
+	mi := &file_carbon_admin_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportProjectsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportProjectsResponse) ProtoMessage() {}
+
+func (x *ImportProjectsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_admin_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportProjectsResponse.ProtoReflect.Descriptor instead.
+func (*ImportProjectsResponse) Descriptor() ([]byte, []int) {
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ImportProjectsResponse) GetInserted() int32 {
+	if x != nil {
+		return x.Inserted
+	}
+	return 0
+}
+
+func (x *ImportProjectsResponse) GetUpdated() int32 {
+	if x != nil {
+		return x.Updated
+	}
+	return 0
+}
+
+func (x *ImportProjectsResponse) GetDeleted() int32 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
+func (x *ImportProjectsResponse) GetUnchanged() int32 {
+	if x != nil {
+		return x.Unchanged
+	}
+	return 0
+}
+
 var File_carbon_admin_service_proto protoreflect.FileDescriptor
 
 const file_carbon_admin_service_proto_rawDesc = "" +
@@ -600,14 +787,30 @@ const file_carbon_admin_service_proto_rawDesc = "" +
 	"\x11FlushCacheRequest\"D\n" +
 	"\x12FlushCacheResponse\x12\x18\n" +
 	"\aentries\x18\x01 \x01(\x05R\aentries\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x03R\x05bytes2\x9b\x02\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"\x90\x01\n" +
+	"\x15ImportProjectsRequest\x12\x18\n" +
+	"\apreview\x18\x01 \x01(\bR\apreview\x12\x1c\n" +
+	"\toverwrite\x18\x02 \x01(\bR\toverwrite\x12\x18\n" +
+	"\areplace\x18\x03 \x03(\tR\areplace\x12%\n" +
+	"\x04rows\x18\x04 \x03(\v2\x11.carbon.ImportRowR\x04rows\"\x81\x01\n" +
+	"\tImportRow\x128\n" +
+	"\acolumns\x18\x01 \x03(\v2\x1e.carbon.ImportRow.ColumnsEntryR\acolumns\x1a:\n" +
+	"\fColumnsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x86\x01\n" +
+	"\x16ImportProjectsResponse\x12\x1a\n" +
+	"\binserted\x18\x01 \x01(\x05R\binserted\x12\x18\n" +
+	"\aupdated\x18\x02 \x01(\x05R\aupdated\x12\x18\n" +
+	"\adeleted\x18\x03 \x01(\x05R\adeleted\x12\x1c\n" +
+	"\tunchanged\x18\x04 \x01(\x05R\tunchanged2\xee\x02\n" +
 	"\fAdminService\x12=\n" +
 	"\bPollFeed\x12\x17.carbon.PollFeedRequest\x1a\x18.carbon.PollFeedResponse\x12@\n" +
 	"\tListCache\x12\x18.carbon.ListCacheRequest\x1a\x19.carbon.ListCacheResponse\x12C\n" +
 	"\n" +
 	"FlushCache\x12\x19.carbon.FlushCacheRequest\x1a\x1a.carbon.FlushCacheResponse\x12E\n" +
 	"\n" +
-	"Resnapshot\x12\x19.carbon.ResnapshotRequest\x1a\x1a.carbon.ResnapshotProgress0\x01B\x1dZ\x1bcarbond/proto/carbon;carbonb\x06proto3"
+	"Resnapshot\x12\x19.carbon.ResnapshotRequest\x1a\x1a.carbon.ResnapshotProgress0\x01\x12Q\n" +
+	"\x0eImportProjects\x12\x1d.carbon.ImportProjectsRequest\x1a\x1e.carbon.ImportProjectsResponse(\x01B\x1dZ\x1bcarbond/proto/carbon;carbonb\x06proto3"
 
 var (
 	file_carbon_admin_service_proto_rawDescOnce sync.Once
@@ -621,33 +824,41 @@ func file_carbon_admin_service_proto_rawDescGZIP() []byte {
 	return file_carbon_admin_service_proto_rawDescData
 }
 
-var file_carbon_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_carbon_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_carbon_admin_service_proto_goTypes = []any{
-	(*ResnapshotRequest)(nil),  // 0: carbon.ResnapshotRequest
-	(*ResnapshotProgress)(nil), // 1: carbon.ResnapshotProgress
-	(*PollFeedRequest)(nil),    // 2: carbon.PollFeedRequest
-	(*PollFeedResponse)(nil),   // 3: carbon.PollFeedResponse
-	(*ListCacheRequest)(nil),   // 4: carbon.ListCacheRequest
-	(*CacheEntry)(nil),         // 5: carbon.CacheEntry
-	(*ListCacheResponse)(nil),  // 6: carbon.ListCacheResponse
-	(*FlushCacheRequest)(nil),  // 7: carbon.FlushCacheRequest
-	(*FlushCacheResponse)(nil), // 8: carbon.FlushCacheResponse
+	(*ResnapshotRequest)(nil),      // 0: carbon.ResnapshotRequest
+	(*ResnapshotProgress)(nil),     // 1: carbon.ResnapshotProgress
+	(*PollFeedRequest)(nil),        // 2: carbon.PollFeedRequest
+	(*PollFeedResponse)(nil),       // 3: carbon.PollFeedResponse
+	(*ListCacheRequest)(nil),       // 4: carbon.ListCacheRequest
+	(*CacheEntry)(nil),             // 5: carbon.CacheEntry
+	(*ListCacheResponse)(nil),      // 6: carbon.ListCacheResponse
+	(*FlushCacheRequest)(nil),      // 7: carbon.FlushCacheRequest
+	(*FlushCacheResponse)(nil),     // 8: carbon.FlushCacheResponse
+	(*ImportProjectsRequest)(nil),  // 9: carbon.ImportProjectsRequest
+	(*ImportRow)(nil),              // 10: carbon.ImportRow
+	(*ImportProjectsResponse)(nil), // 11: carbon.ImportProjectsResponse
+	nil,                            // 12: carbon.ImportRow.ColumnsEntry
 }
 var file_carbon_admin_service_proto_depIdxs = []int32{
-	5, // 0: carbon.ListCacheResponse.entries:type_name -> carbon.CacheEntry
-	2, // 1: carbon.AdminService.PollFeed:input_type -> carbon.PollFeedRequest
-	4, // 2: carbon.AdminService.ListCache:input_type -> carbon.ListCacheRequest
-	7, // 3: carbon.AdminService.FlushCache:input_type -> carbon.FlushCacheRequest
-	0, // 4: carbon.AdminService.Resnapshot:input_type -> carbon.ResnapshotRequest
-	3, // 5: carbon.AdminService.PollFeed:output_type -> carbon.PollFeedResponse
-	6, // 6: carbon.AdminService.ListCache:output_type -> carbon.ListCacheResponse
-	8, // 7: carbon.AdminService.FlushCache:output_type -> carbon.FlushCacheResponse
-	1, // 8: carbon.AdminService.Resnapshot:output_type -> carbon.ResnapshotProgress
-	5, // [5:9] is the sub-list for method output_type
-	1, // [1:5] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	5,  // 0: carbon.ListCacheResponse.entries:type_name -> carbon.CacheEntry
+	10, // 1: carbon.ImportProjectsRequest.rows:type_name -> carbon.ImportRow
+	12, // 2: carbon.ImportRow.columns:type_name -> carbon.ImportRow.ColumnsEntry
+	2,  // 3: carbon.AdminService.PollFeed:input_type -> carbon.PollFeedRequest
+	4,  // 4: carbon.AdminService.ListCache:input_type -> carbon.ListCacheRequest
+	7,  // 5: carbon.AdminService.FlushCache:input_type -> carbon.FlushCacheRequest
+	0,  // 6: carbon.AdminService.Resnapshot:input_type -> carbon.ResnapshotRequest
+	9,  // 7: carbon.AdminService.ImportProjects:input_type -> carbon.ImportProjectsRequest
+	3,  // 8: carbon.AdminService.PollFeed:output_type -> carbon.PollFeedResponse
+	6,  // 9: carbon.AdminService.ListCache:output_type -> carbon.ListCacheResponse
+	8,  // 10: carbon.AdminService.FlushCache:output_type -> carbon.FlushCacheResponse
+	1,  // 11: carbon.AdminService.Resnapshot:output_type -> carbon.ResnapshotProgress
+	11, // 12: carbon.AdminService.ImportProjects:output_type -> carbon.ImportProjectsResponse
+	8,  // [8:13] is the sub-list for method output_type
+	3,  // [3:8] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_carbon_admin_service_proto_init() }
@@ -661,7 +872,7 @@ func file_carbon_admin_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carbon_admin_service_proto_rawDesc), len(file_carbon_admin_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

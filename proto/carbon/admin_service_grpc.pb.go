@@ -21,10 +21,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdminService_PollFeed_FullMethodName   = "/carbon.AdminService/PollFeed"
-	AdminService_ListCache_FullMethodName  = "/carbon.AdminService/ListCache"
-	AdminService_FlushCache_FullMethodName = "/carbon.AdminService/FlushCache"
-	AdminService_Resnapshot_FullMethodName = "/carbon.AdminService/Resnapshot"
+	AdminService_PollFeed_FullMethodName       = "/carbon.AdminService/PollFeed"
+	AdminService_ListCache_FullMethodName      = "/carbon.AdminService/ListCache"
+	AdminService_FlushCache_FullMethodName     = "/carbon.AdminService/FlushCache"
+	AdminService_Resnapshot_FullMethodName     = "/carbon.AdminService/Resnapshot"
+	AdminService_ImportProjects_FullMethodName = "/carbon.AdminService/ImportProjects"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -46,6 +47,9 @@ type AdminServiceClient interface {
 	// the rows are on their way into the changelog. The copy goes on when the caller
 	// leaves. NOT_FOUND for a table without a topic, FAILED_PRECONDITION in embedded mode.
 	Resnapshot(ctx context.Context, in *ResnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ResnapshotProgress], error)
+	// ImportProjects writes projects of somebody's files, as one transaction: all rows of
+	// the stream or none. Rules are those of its first message.
+	ImportProjects(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportProjectsRequest, ImportProjectsResponse], error)
 }
 
 type adminServiceClient struct {
@@ -105,6 +109,19 @@ func (c *adminServiceClient) Resnapshot(ctx context.Context, in *ResnapshotReque
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_ResnapshotClient = grpc.ServerStreamingClient[ResnapshotProgress]
 
+func (c *adminServiceClient) ImportProjects(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportProjectsRequest, ImportProjectsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[1], AdminService_ImportProjects_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ImportProjectsRequest, ImportProjectsResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ImportProjectsClient = grpc.ClientStreamingClient[ImportProjectsRequest, ImportProjectsResponse]
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -124,6 +141,9 @@ type AdminServiceServer interface {
 	// the rows are on their way into the changelog. The copy goes on when the caller
 	// leaves. NOT_FOUND for a table without a topic, FAILED_PRECONDITION in embedded mode.
 	Resnapshot(*ResnapshotRequest, grpc.ServerStreamingServer[ResnapshotProgress]) error
+	// ImportProjects writes projects of somebody's files, as one transaction: all rows of
+	// the stream or none. Rules are those of its first message.
+	ImportProjects(grpc.ClientStreamingServer[ImportProjectsRequest, ImportProjectsResponse]) error
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -145,6 +165,9 @@ func (UnimplementedAdminServiceServer) FlushCache(context.Context, *FlushCacheRe
 }
 func (UnimplementedAdminServiceServer) Resnapshot(*ResnapshotRequest, grpc.ServerStreamingServer[ResnapshotProgress]) error {
 	return status.Error(codes.Unimplemented, "method Resnapshot not implemented")
+}
+func (UnimplementedAdminServiceServer) ImportProjects(grpc.ClientStreamingServer[ImportProjectsRequest, ImportProjectsResponse]) error {
+	return status.Error(codes.Unimplemented, "method ImportProjects not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -232,6 +255,13 @@ func _AdminService_Resnapshot_Handler(srv interface{}, stream grpc.ServerStream)
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_ResnapshotServer = grpc.ServerStreamingServer[ResnapshotProgress]
 
+func _AdminService_ImportProjects_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AdminServiceServer).ImportProjects(&grpc.GenericServerStream[ImportProjectsRequest, ImportProjectsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdminService_ImportProjectsServer = grpc.ClientStreamingServer[ImportProjectsRequest, ImportProjectsResponse]
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -257,6 +287,11 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Resnapshot",
 			Handler:       _AdminService_Resnapshot_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "ImportProjects",
+			Handler:       _AdminService_ImportProjects_Handler,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "carbon/admin_service.proto",
