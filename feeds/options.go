@@ -137,3 +137,8 @@ func (o Options) source(name string) poll.Source {
 	}
 	return nil
 }
+
+// Transport returns a transport for other senders of the program, by the rules of the
+// feeds: configured addresses may be private, what they resolve to may not be unless it
+// says so itself.
+func Transport(configured ...string) *http.Transport { return fetch.Transport(configured...) }

@@ -45,8 +45,9 @@ var arrows = map[string][]string{
 
 // testArrows are what tests may import besides, in place of a fake.
 var testArrows = map[string]string{
-	"rpc/kafka": "store", // messages are numbered there, and groups kept
-	"rpc/web":   "store", // rows, versions and history come from there
+	"rpc/kafka":   "store", // messages are numbered there, and groups kept
+	"rpc/webhook": "store", // deliveries follow a real changelog
+	"rpc/web":     "store", // rows, versions and history come from there
 }
 
 // onlyIn names modules that one folder alone may import, with the reason.

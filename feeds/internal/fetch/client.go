@@ -130,6 +130,18 @@ func (c *Client) CloseIdle() {
 	}
 }
 
+// Transport returns a transport for requests to configured addresses, of which those on
+// a private network are reached and all others have to be public.
+func Transport(configured ...string) *http.Transport {
+	local := map[string]bool{}
+	for _, raw := range configured {
+		if u, err := url.Parse(raw); err == nil && LocalName(u.Hostname()) {
+			local[LowerHost(u)] = true
+		}
+	}
+	return newTransport(local)
+}
+
 // newTransport returns the transport that enforces timeouts and addresses.
 func newTransport(local map[string]bool) *http.Transport {
 	d := &dialer{local: local, timeout: connectTimeout}

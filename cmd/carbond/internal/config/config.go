@@ -15,6 +15,7 @@ type Config struct {
 	GRPC       GRPC
 	HTTP       HTTP
 	Kafka      Kafka
+	Webhooks   Webhooks
 	Feeds      Feeds
 	Cache      Cache
 	Log        Log
@@ -85,6 +86,14 @@ type Kafka struct {
 	Advertise string // HOST:PORT for clients, "" for the one that they connected to
 	Format    string // of keys and values
 	TLS       TLS
+}
+
+// Webhooks says who is told of changes of the views, by name.
+type Webhooks struct {
+	URLs   []NamedURL
+	Views  []Pair // view, or view:filter
+	Rules  []Pair
+	Secret Secret
 }
 
 // TLS names PEM files; all empty means plain text.

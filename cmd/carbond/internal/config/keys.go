@@ -14,6 +14,7 @@ func (c *Config) keys() []Key {
 	keys = append(keys, c.sourceKeys()...)
 	keys = append(keys, c.storeKeys()...)
 	keys = append(keys, c.listenerKeys()...)
+	keys = append(keys, c.webhookKeys()...)
 	keys = append(keys, c.feedKeys()...)
 	return append(keys, c.otherKeys()...)
 }
@@ -118,6 +119,21 @@ func (c *Config) listenerKeys() []Key {
 			doc("Origins whose pages may read /v1/ from a browser; * for all. They send a bearer token where tokens are needed; the cookie of the console is not for them."),
 		boolean("http.pprof", "false", &h.Pprof).reload().
 			doc("Serve /debug/pprof/ on the HTTP listener. Profiles show memory contents: only behind loopback or client certificates."),
+	}
+}
+
+func (c *Config) webhookKeys() []Key {
+	w := &c.Webhooks
+	anything := func(Pair) error { return nil }
+	return []Key{
+		namedURLs("webhooks.urls", "", &w.URLs).example("desk=https://hooks.example.org/carbon").
+			doc("Receivers of changes as name=url. Each gets JSON by POST, signed as Standard Webhooks has it, in commit order and at least once; its place is that of the consumer group webhook:NAME. A delivery is tried for a day; then, or after 410, the hook stops until carbond starts again. Redirects are not followed."),
+		pairs("webhooks.views", "name=view or name=view:filter", "", &w.Views, anything).example("desk=projects:Brazil").
+			doc("What each hook is about: projects, projects:COUNTRY, news, news:SOURCE, finance or finance:TICKER."),
+		pairs("webhooks.rules", "name=rule", "", &w.Rules, anything).example("desk=supply<1000").
+			doc("Which changes a hook hears of: any (the default), changes FIELD, FIELD<NUMBER and FIELD>NUMBER where a value crosses the number, words WORD... where each word begins to occur. Fields are columns of the view."),
+		secret("webhooks.secret", &w.Secret).example("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").
+			doc("Key that deliveries are signed with: whsec_ and base64, or any text. Needed with webhooks.urls."),
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 	"carbond/rpc"
 	"carbond/rpc/kafka"
 	"carbond/rpc/web"
+	"carbond/rpc/webhook"
 	"carbond/store"
 	"carbond/store/change"
 )
@@ -57,7 +58,8 @@ type Daemon struct {
 	sample      *sample.World         // the upstreams of a demo, else nil
 	views       *viewfile.Writer      // nil without views.jsonl_dir
 	api         *rpc.Server
-	kafka       *kafka.Server // nil without kafka.listen
+	kafka       *kafka.Server   // nil without kafka.listen
+	webhooks    *webhook.Sender // nil without webhooks.urls
 	admin       *admin.Server
 
 	grpcListener, httpListener       net.Listener

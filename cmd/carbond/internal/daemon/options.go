@@ -239,6 +239,9 @@ func Check(cfg *config.Config) error {
 			return config.Problems{{Where: cfg.Origin("postgres.url"), Text: "postgres: " + err.Error()}}
 		}
 	}
+	if _, err := hooksOf(cfg); err != nil {
+		return err
+	}
 	return checkFeeds(cfg, FeedOptions(cfg, ""))
 }
 

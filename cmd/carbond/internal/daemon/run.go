@@ -65,7 +65,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 
 // running is the started parts.
 type running struct {
-	store, admin, api, kafka, views, source, sample, feeds, health, watchdog *life.Part
+	store, admin, api, kafka, webhooks, views, source, sample, feeds, health, watchdog *life.Part
 }
 
 // start starts every part, receivers before senders.
@@ -77,6 +77,9 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 	r.api = p.Start(ctx, "grpc", func(ctx context.Context) error { return d.api.Serve(ctx, d.grpcListener) })
 	if d.kafka != nil {
 		r.kafka = p.Start(ctx, "kafka", func(ctx context.Context) error { return d.kafka.Serve(ctx, d.kafkaListener) })
+	}
+	if d.webhooks != nil {
+		r.webhooks = p.Start(ctx, "webhooks", d.webhooks.Run)
 	}
 	if d.views != nil {
 		r.views = p.Start(ctx, "view files", d.views.Run)
@@ -162,7 +165,7 @@ func (d *Daemon) stop(ctx context.Context, why string, r running) error {
 		}},
 		{Do: "3 stop replication", Why: "the last group becomes durable and is acknowledged", Within: 2 * time.Second, Run: part(r.source)},
 		{Do: "4 drain gRPC", Why: "calls at hand get their answers", Within: 3 * time.Second, Run: func(ctx context.Context) error {
-			return errors.Join(r.kafka.Stop(ctx), r.api.Stop(ctx))
+			return errors.Join(r.webhooks.Stop(ctx), r.kafka.Stop(ctx), r.api.Stop(ctx))
 		}},
 		{Do: "5 sync the view files and close the store", Why: "a last checkpoint makes the next start short; without it the log is replayed", Within: 2 * time.Second, Run: func(ctx context.Context) error {
 			return errors.Join(r.views.Stop(ctx), r.store.Stop(ctx), d.closeStore(ctx))
