@@ -18,4 +18,7 @@ if [ $# -eq 0 ]; then
 	echo
 	echo "Watchers and consumers beside 1,000 changes a second:"
 	go test ./cmd/carbond/internal/daemon -run '^$' -bench Readers -benchtime 1x | grep '^Benchmark'
+	echo
+	echo "Kafka's protocol: from the beginning beside the segments alone, and 20 clients at the tail:"
+	go test ./rpc/kafka -run '^$' -bench . -benchtime 3x | grep '^Benchmark'
 fi

@@ -7,12 +7,15 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"carbond/rpc/internal/changelog"
@@ -34,28 +37,13 @@ func used() time.Duration {
 // reading the segments alone. Processor time is that of both sides.
 func BenchmarkEarliest(b *testing.B) {
 	const n = 200_000
-	dir := filepath.Join(b.TempDir(), "data")
-	s, err := store.Open(dir, store.Options{NoSync: true})
+	s, err := store.Open(filepath.Join(b.TempDir(), "data"), store.Options{NoSync: true})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	rel := change.Standard(change.Verra)
-	var rb change.RowBuilder
-	for i := 0; i < n; {
-		t := change.Txn{First: true, Final: true, XID: uint32(i + 1), CommitLSN: change.LSN(1000 + i), EndLSN: change.LSN(1001 + i), CommitTime: time.Unix(1_800_000_000, int64(i)*1000)}
-		for range 100 {
-			rb.Reset(10)
-			for _, v := range []string{
-				strconv.Itoa(i), fmt.Sprintf("VCS-%07d", i), "Rimba Lestari Forest Conservation No. 0", "https://registry.example.org/app/projectDetail/VCS/" + strconv.Itoa(i),
-				strings.Repeat("s", 40), "ACTIVE", "Country " + strconv.Itoa(i%80), "2021", "12345.5", "2026-11-23 12:00:00.123456+00",
-			} {
-				rb.Text(v)
-			}
-			t.Changes = append(t.Changes, change.Change{Op: change.Create, Relation: rel, LSN: change.LSN(900 + i), After: rb.Row()})
-			i++
-		}
-		if err := s.Apply(b.Context(), []change.Txn{t}); err != nil {
+	for i := 0; i < n; i += 100 {
+		if err := s.Apply(b.Context(), []change.Txn{projects(i, 100)}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -84,63 +72,162 @@ func BenchmarkEarliest(b *testing.B) {
 	})
 	for _, format := range []string{debezium.Row, debezium.Bare, debezium.Payload, debezium.Connect} {
 		b.Run(format, func(b *testing.B) {
-			srv, err := kafka.New(s, kafka.Options{Format: format, Version: "1.0.0"})
-			if err != nil {
-				b.Fatal(err)
-			}
-			lis, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				b.Fatal(err)
-			}
-			ctx, stop := context.WithCancel(b.Context())
-			done := make(chan error, 1)
-			go func() { done <- srv.Serve(ctx, lis) }()
-			report(b, func() int64 { return readAll(b, lis.Addr().String(), topic, n) })
-			stop()
-			if err := <-done; err != nil {
-				b.Fatal(err)
-			}
+			addr := listen(b, s, kafka.Options{Format: format, Version: "1.0.0"})
+			report(b, func() (bytes int64) {
+				err := readAll(addr, topic, n, func(batches []byte, _ int64) { bytes += int64(len(batches)) })
+				if err != nil {
+					b.Fatal(err)
+				}
+				return bytes
+			})
 		})
 	}
 }
 
-// readAll reads a topic from the beginning and returns its bytes.
-func readAll(b *testing.B, addr, topic string, n int64) (bytes int64) {
-	c, err := net.Dial("tcp", addr)
+// BenchmarkTail is the time from a commit, of one row each and 1,000 a second, to its
+// arrival at 20 clients that follow, and how often a commit was encoded for them.
+func BenchmarkTail(b *testing.B) {
+	const clients, rate, seconds = 20, 1000, 5
+	s, err := store.Open(filepath.Join(b.TempDir(), "data"), store.Options{})
 	if err != nil {
 		b.Fatal(err)
+	}
+	defer s.Close()
+	reg := prometheus.NewRegistry()
+	addr := listen(b, s, kafka.Options{Version: "1.0.0", Registerer: reg})
+	var lags []float64
+	for b.Loop() {
+		begin := int(s.Topics()[0].Messages)
+		var mu sync.Mutex // guards at and lags
+		at := make([]time.Time, rate*seconds)
+		var wg sync.WaitGroup
+		for range clients {
+			wg.Go(func() {
+				next := 0
+				err := readAll(addr, change.TopicName(change.Verra), int64(begin+len(at)), func(_ []byte, offset int64) {
+					now := time.Now()
+					mu.Lock()
+					defer mu.Unlock()
+					for ; next < int(offset)-begin; next++ {
+						lags = append(lags, float64(now.Sub(at[next]))/1e6)
+					}
+				})
+				if err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		tick := time.NewTicker(time.Second / 100)
+		for i := range at {
+			if i%(rate/100) == 0 {
+				<-tick.C
+			}
+			mu.Lock()
+			at[i] = time.Now()
+			mu.Unlock()
+			if err := s.Apply(b.Context(), []change.Txn{projects(begin+i, 1)}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		wg.Wait()
+		tick.Stop()
+	}
+	slices.Sort(lags)
+	b.ReportMetric(lags[len(lags)/2], "p50-ms")
+	b.ReportMetric(lags[len(lags)*99/100], "p99-ms")
+	all, err := reg.Gather()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, f := range all {
+		if f.GetName() == "carbond_kafka_batches_encoded_total" {
+			b.ReportMetric(f.Metric[0].GetCounter().GetValue()/float64(rate*seconds*b.N), "encodings/commit")
+		}
+	}
+}
+
+// listen serves a store until the benchmark ends, and returns the address.
+func listen(b *testing.B, s *store.Store, opt kafka.Options) string {
+	srv, err := kafka.New(s, opt)
+	if err != nil {
+		b.Fatal(err)
+	}
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, lis) }()
+	b.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	})
+	return lis.Addr().String()
+}
+
+// projects is a transaction that inserts n projects of about 200 bytes.
+func projects(from, n int) change.Txn {
+	rel := change.Standard(change.Verra)
+	t := change.Txn{First: true, Final: true, XID: uint32(from + 1), CommitLSN: change.LSN(1000 + from), EndLSN: change.LSN(1001 + from), CommitTime: time.Unix(1_800_000_000, int64(from)*1000)}
+	values := map[string]func(i int) string{
+		"id": strconv.Itoa, "project_id": func(i int) string { return fmt.Sprintf("VCS-%07d", i) },
+		"project_name":    func(int) string { return "Rimba Lestari Forest Conservation No. 0" },
+		"project_link":    func(i int) string { return "https://registry.example.org/app/projectDetail/VCS/" + strconv.Itoa(i) },
+		"project_summary": func(int) string { return strings.Repeat("s", 40) }, "registry_status": func(int) string { return "ACTIVE" },
+		"country": func(i int) string { return "Country " + strconv.Itoa(i%80) }, "vintage": func(int) string { return "2021" },
+		"supply": func(int) string { return "12345.5" }, "updated_at": func(int) string { return "2026-11-23 12:00:00.123456+00" },
+	}
+	var rb change.RowBuilder
+	for i := from; i < from+n; i++ {
+		rb.Reset(len(rel.Columns))
+		for _, c := range rel.Columns {
+			if f := values[c.Name]; f != nil {
+				rb.Text(f(i))
+			} else {
+				rb.Null()
+			}
+		}
+		t.Changes = append(t.Changes, change.Change{Op: change.Create, Relation: rel, LSN: change.LSN(900 + i), After: rb.Row()})
+	}
+	return t
+}
+
+// readAll reads a topic from the beginning up to a message, and tells of the batches
+// of each answer and the message behind them.
+func readAll(addr, topic string, end int64, got func(batches []byte, next int64)) error {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
 	}
 	defer c.Close()
 	q := fetchFrame([]change.Topic{{Name: topic}}, 50<<20, 1<<20, 1)
 	q.SetVersion(11)
 	var answer []byte
-	for at := &q.Topics[0].Partitions[0].FetchOffset; *at < n; {
+	for at := &q.Topics[0].Partitions[0].FetchOffset; *at < end; {
 		if _, err := c.Write(kmsg.NewRequestFormatter().AppendRequest(nil, q, 1)); err != nil {
-			b.Fatal(err)
+			return err
 		}
 		head := make([]byte, 4)
 		if _, err := io.ReadFull(c, head); err != nil {
-			b.Fatal(err)
+			return err
 		}
-		size := int(binary.BigEndian.Uint32(head))
-		if cap(answer) < size {
-			answer = make([]byte, size)
-		}
-		answer = answer[:size]
+		answer = slices.Grow(answer[:0], int(binary.BigEndian.Uint32(head)))[:binary.BigEndian.Uint32(head)]
 		if _, err := io.ReadFull(c, answer); err != nil {
-			b.Fatal(err)
+			return err
 		}
 		var r kmsg.FetchResponse
 		r.SetVersion(11)
 		if err := r.ReadFrom(answer[4:]); err != nil {
-			b.Fatal(err)
+			return err
 		}
 		batches := r.Topics[0].Partitions[0].RecordBatches
-		bytes += int64(len(batches))
-		for len(batches) > 0 {
-			*at += int64(binary.BigEndian.Uint32(batches[57:]))
-			batches = batches[12+binary.BigEndian.Uint32(batches[8:]):]
+		for b := batches; len(b) > 0; b = b[12+binary.BigEndian.Uint32(b[8:]):] {
+			*at += int64(binary.BigEndian.Uint32(b[57:]))
 		}
+		got(batches, *at)
 	}
-	return bytes
+	return nil
 }
