@@ -36,7 +36,8 @@ const (
 // somebody asks for.
 type online struct {
 	*session
-	conn *pgx.Conn
+	conn   *pgx.Conn
+	failed map[string]bool // topics that could not be copied at this look
 }
 
 // target is a table to be copied.
@@ -85,18 +86,21 @@ func (s *session) copyTables(ctx context.Context) {
 
 // look copies every table that has to be.
 func (o *online) look(ctx context.Context) error {
+	o.failed = map[string]bool{}
+	var errs []error
 	for ctx.Err() == nil {
 		t, err := o.next(ctx)
 		if err != nil || t == nil {
-			return err
+			return errors.Join(append(errs, err)...)
 		}
 		err = o.copy(ctx, t)
 		if ctx.Err() == nil { // else the next session goes on
 			o.r.wanted.done(t.topic, err)
 		}
 		o.st.setCopy(nil)
-		if err != nil {
-			return fmt.Errorf("%s: %w", t.name, err)
+		if err != nil { // the others need not wait for it
+			o.failed[t.topic] = true
+			errs = append(errs, fmt.Errorf("%s: %w", t.name, err))
 		}
 	}
 	return ctx.Err()
@@ -143,6 +147,9 @@ func (o *online) next(ctx context.Context) (*target, error) {
 	for _, p := range tables.sorted() {
 		t := &target{topic: p.Topic(), name: p.Schema + "." + p.Name, plain: p, rows: p.Rows}
 		t.mark = tableMark{OID: p.OID, Place: p.Place, Copy: id}
+		if o.failed[t.topic] {
+			continue
+		}
 		had, ok := readMark(marks[t.topic])
 		same := ok && had.OID == p.OID && had.Place == p.Place && had.Copy == id
 		switch {
@@ -164,7 +171,7 @@ func (o *online) nextOfViews(ctx context.Context, marks map[string]string, id st
 		t := &target{topic: change.TopicName(name), name: o.opt.Schema + "." + name, table: name, rows: -1}
 		had, _ := readMark(marks[t.topic])
 		due := o.later[name] && !(had.Done && had.Copy == id)
-		if !due && !o.r.wanted.has(t.topic) {
+		if !due && !o.r.wanted.has(t.topic) || o.failed[t.topic] {
 			continue
 		}
 		look, err := catalog.Look(ctx, o.conn, o.query(nil))
