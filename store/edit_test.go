@@ -9,6 +9,7 @@ import (
 
 	"carbond/store"
 	"carbond/store/change"
+	"carbond/store/storetest"
 )
 
 func texts(vals ...string) change.Row {
@@ -151,6 +152,38 @@ func TestWriteMerges(t *testing.T) {
 				t.Errorf("%q %v, want %q", rows, err, tt.want)
 			}
 		})
+	}
+}
+
+// TestWriteOlderRows writes into rows of before a table got more columns: what they have
+// stays, and what they lack is NULL until somebody says it.
+func TestWriteOlderRows(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, store.Options{NoSync: true})
+	old := &change.Relation{Schema: "public", Name: change.Verra, Columns: change.Standard(change.Verra).Columns[:10]}
+	if change.TableOf(change.Verra).Columns[10].Name != "registry" {
+		t.Fatal("the columns of before end elsewhere")
+	}
+	for i, id := range []string{"VCS-1", "VCS-2"} {
+		row := storetest.Encode(old, map[string]change.Value{"id": change.T("1"), "project_id": change.T(id), "project_name": change.T("name"), "supply": change.T("5")})
+		mustApply(t, s, change.Txn{CommitLSN: change.LSN(10*i + 10), EndLSN: change.LSN(10*i + 15), First: true, Final: true, Changes: []change.Change{{Op: change.Create, Relation: old, After: row}}})
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, store.Options{NoSync: true})
+	defer s.Close()
+	if _, err := s.Write(t.Context(), []change.Edit{{Table: change.Verra, Columns: []string{"project_id", "registry"}, Rows: []change.Row{texts("VCS-1", "Verra")}, Stamp: "updated_at"}}); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := s.Rows(t.Context(), change.Verra, []string{"project_id", "project_name", "supply", "registry", "latitude"})
+	if want := []change.Row{texts("VCS-1", "name", "5", "Verra", "NULL"), texts("VCS-2", "name", "5", "NULL", "NULL")}; err != nil || !slices.Equal(rows, want) {
+		t.Errorf("rows %q, want %q: %v", rows, want, err)
+	}
+	for p := range s.Snapshot().Projects("", "") {
+		if !p.HasSupply || p.Supply != 5 || !p.Null.Has(slices.Index(change.Projects.Names(), "price_usd")) {
+			t.Errorf("project %+v", p)
+		}
 	}
 }
 

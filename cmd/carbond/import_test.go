@@ -34,6 +34,15 @@ func TestImportEmbedded(t *testing.T) {
 	if out := rows(); !strings.Contains(out, "GS-11234,Invented Stoves,UNDER_VALIDATION,Kenya") || !strings.Contains(out, "ACR101") {
 		t.Error(out)
 	}
+	if _, body := p.get("/v1/projects?registry=Gold+Standard&format=csv"); strings.Count(body, "GS-") != 2 || strings.Contains(body, "ACR101") {
+		t.Errorf("of one registry: %s", body)
+	}
+	if _, body := p.get("/v1/totals?by=registry&format=csv"); !strings.Contains(body, "\r\nACR,1,") || !strings.Contains(body, "\r\nGold Standard,2,") {
+		t.Errorf("totals by registry: %s", body)
+	}
+	if _, body := p.get("/v1/totals?by=methodology&format=csv"); !strings.Contains(body, "\r\nLandfill Protocol,1,") {
+		t.Errorf("totals by methodology: %s", body)
+	}
 	other := file(t, "other.csv", "GSID,Project Name,Status,Country\n7,Another Name,Listed,Peru\n")
 	if out := run(other); !strings.Contains(out, "updated 1") || !strings.Contains(rows(), "GS-7,Invented Wind,UNDER_VALIDATION,Peru") {
 		t.Errorf("filled in: %s%s", out, rows())
