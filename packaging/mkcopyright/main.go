@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -60,6 +61,12 @@ func run(w io.Writer, binary, licence string) error {
 	paragraph(w, "go/src/*", modinfo.Module{
 		Licence: "BSD-3-Clause", Copyright: []string{"2009 The Go Authors"}, Text: string(goLicence),
 	})
+	const uplot = "cmd/carbond/internal/console/static/uplot" // is embedded
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(licence), uplot, "LICENSE"))
+	if err != nil {
+		return err
+	}
+	paragraph(w, uplot+"/*", modinfo.Module{Licence: "MIT", Copyright: []string{"2022 Leon Sorokin"}, Text: string(text)})
 	for _, m := range program.Modules {
 		paragraph(w, m.Path+"/*", m)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"math"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -77,6 +79,12 @@ func use(t *testing.T, ctx context.Context, screen string) {
 	must(t, chromedp.Do(ctx, chromedp.EmulateViewport(s.width, s.height)))
 }
 
+// filled waits until the demo has rows of everything.
+func filled(t *testing.T, ctx context.Context, url string) {
+	t.Helper()
+	must(t, chromedp.Do(ctx, chromedp.Navigate(url), until("['mover', 'story', 'by-country'].every(id => document.querySelectorAll('#' + id + ' tr').length > 5)")))
+}
+
 // TestAccessibility: nothing to say against any page, on any screen.
 func TestAccessibility(t *testing.T) {
 	axe, url := axeCore(t), daemon(t, []string{"demo"}, nil)
@@ -84,6 +92,7 @@ func TestAccessibility(t *testing.T) {
 		t.Run(screen, func(t *testing.T) {
 			ctx := browser(t)
 			use(t, ctx, screen)
+			filled(t, ctx, url)
 			for path, want := range pages {
 				t.Run(path, func(t *testing.T) {
 					must(t, chromedp.Do(ctx, chromedp.Navigate(url+strings.TrimPrefix(path, "/")), chromedp.WaitReady("header button"), until(shows("SAMPLE DATA")), until(shows(want)), until(shows("Ready"))))
@@ -277,6 +286,86 @@ func TestWeight(t *testing.T) {
 	if largest > 2048 || largest < 100 {
 		t.Errorf("the largest message has %d bytes", largest)
 	}
+}
+
+// TestChart: the drawing of the server becomes a chart to zoom into, in each range.
+func TestChart(t *testing.T) {
+	ctx := browser(t)
+	must(t, chromedp.Do(ctx, chromedp.Navigate(daemon(t, []string{"demo"}, nil)+"prices")))
+	arrive(t, ctx, shows("KRBN"))
+	must(t, chromedp.Do(ctx, press("KRBN")))
+	for _, name := range []string{"all", "1w", "1d"} {
+		arrive(t, ctx, "document.querySelector('#chart') !== null")
+		must(t, chromedp.Do(ctx, press(name)))
+		arrive(t, ctx, "document.querySelector('#chart [aria-current]').textContent === '"+name+"'")
+	}
+	for end := time.Now().Add(3 * time.Minute); !get[bool](t, ctx, "document.querySelector('#chart canvas') !== null"); { // two minutes make a line
+		if time.Now().After(end) {
+			t.Fatal("no chart")
+		}
+		must(t, chromedp.Do(ctx, chromedp.Sleep(2*time.Second), chromedp.Reload()))
+	}
+	must(t, chromedp.Do(ctx, press("Dark"), until("document.querySelector('#chart canvas') !== null"), until(note("Live"))))
+}
+
+// TestEarlier: a page as of another moment says so, and so do the pages that it leads to.
+func TestEarlier(t *testing.T) {
+	ctx := browser(t)
+	url := daemon(t, []string{"demo"}, nil)
+	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"changelog"), until("document.querySelector('#record th') !== null")))
+	offset := get[string](t, ctx, "document.querySelector('#record th').textContent")
+	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"prices"), chromedp.SetValue("input[name=as_of]", offset), press("Go back")))
+	arrive(t, ctx, shows("As of offset "+offset)+" && document.querySelectorAll('#price tr').length > 0")
+	first := get[string](t, ctx, "document.getElementById('price').textContent")
+	must(t, chromedp.Do(ctx, press("Projects")))
+	arrive(t, ctx, "location.pathname === '/projects' && "+shows("As of offset "+offset))
+	must(t, chromedp.Do(ctx, press("Prices")))
+	arrive(t, ctx, "location.pathname === '/prices' && "+shows("As of offset "+offset))
+	if again := get[string](t, ctx, "[...document.querySelectorAll('#price tr')].map(r => r.children[1].textContent).join()"); again == "" || first == "" {
+		t.Error("no prices of then")
+	}
+	must(t, chromedp.Do(ctx, press("Now")))
+	arrive(t, ctx, "!location.search.includes('as_of') && !"+shows("As of offset"))
+}
+
+// TestPoll: a feed is polled at once, and the page is there again.
+func TestPoll(t *testing.T) {
+	ctx := browser(t)
+	must(t, chromedp.Do(ctx, chromedp.Navigate(daemon(t, []string{"demo"}, nil)+"pipeline"), until(note("Live")), press("Poll")))
+	arrive(t, ctx, "location.hash === '#h-feeds' && "+shows("Pollers of the upstreams"))
+}
+
+// TestToken: where tokens are configured each page asks for one, once.
+func TestToken(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(file, []byte("ops read a-long-random-text\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	axe, ctx := axeCore(t), browser(t)
+	url := daemon(t, []string{"demo"}, []string{"CARBOND_GRPC_TOKENS_FILE=" + file})
+	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"prices"), until("document.querySelector('input[name=token]') !== null")))
+	look(t, ctx, axe)
+	if get[bool](t, ctx, shows("KRBN")) {
+		t.Error("rows show without a token")
+	}
+	must(t, chromedp.Do(ctx, chromedp.SetValue("input[name=token]", "wrong"), press("Enter")))
+	arrive(t, ctx, shows("not known here"))
+	must(t, chromedp.Do(ctx, chromedp.SetValue("input[name=token]", "a-long-random-text"), press("Enter")))
+	arrive(t, ctx, "document.querySelector('input[name=token]') === null")
+	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"prices"), until(shows("KRBN")), until(note("Live"))))
+	if get[bool](t, ctx, "document.cookie.includes('carbond_token')") {
+		t.Error("a script can read the token")
+	}
+	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"pipeline"), until(note("Live")), press("Poll")))
+	arrive(t, ctx, shows("needs a token with the scope admin"))
+}
+
+// TestFailingFeed: a feed whose upstream is gone is told at the top of each page, with what to do.
+func TestFailingFeed(t *testing.T) {
+	ctx := browser(t)
+	url := daemon(t, []string{"serve"}, []string{"CARBOND_FEEDS_ENABLED=verra", "CARBOND_FEEDS_VERRA_URL=http://127.0.0.1:1/"})
+	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"pipeline"), until(note("Live")), until(shows("never worked")), until(shows("carbond feeds fetch verra")),
+		until("document.querySelector('#feed .warn') !== null"), chromedp.Navigate(url), until(shows("What to do")), until("document.title.includes('most sources')")))
 }
 
 // On a phone a table that was moved to its last column stays there, and a row under

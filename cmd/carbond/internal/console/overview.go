@@ -72,7 +72,7 @@ func (c *Console) totals(q *request, by pb.TotalsGroup, param, name string) (g.N
 	}
 	items := slices.Clone(a.Items)
 	slices.SortStableFunc(items, func(a, b *pb.Total) int { return cmp.Compare(b.Projects, a.Projects) })
-	t := table{id: "by-" + param, caption: "Projects by " + param, auto: true, columns: []column{{name: name}, {name: "Projects", class: "num"}, {name: "Share"}, {name: "Supply, t", class: "num"}}}
+	t := table{id: "by-" + param, caption: "Number and supply by " + param, auto: true, columns: []column{{name: name}, {name: "Projects", class: "num"}, {name: "Share"}, {name: "Supply, t", class: "num"}}}
 	for i, it := range items[:min(len(items), 2*shownRows)] {
 		group := g.Node(h.Span(h.Class("quiet"), g.Text("not known")))
 		if it.Group != "" {
