@@ -277,7 +277,8 @@ func buildRow(b *change.RowBuilder, rel *change.Relation, values [][]byte) (chan
 // emit hands over the present part and waits while the pipe is full.
 func (c *copier) emit(ctx context.Context) error {
 	c.pipe.Put([]change.Txn{c.txn}, c.size+stream.ChangeCost)
-	c.txn.First, c.txn.Changes, c.size = false, nil, 0
+	c.txn.First, c.size = false, 0
+	c.txn.Changes = make([]change.Change, 0, len(c.txn.Changes)+len(c.txn.Changes)/16) // the next part has about as many
 	rows := c.rows
 	c.st.update(func(st *Status) { st.CopiedRows = rows })
 	return c.wait(ctx, c.pipe.Full)

@@ -20,10 +20,11 @@ const (
 
 // Apply makes transactions durable and visible, in one commit for as many as
 // fit. When it returns nil, every transaction whose final part was in txns is
-// on disk and in the views; one without its final part is on disk but
-// invisible. A transaction that is durable already is dropped whole. After an
-// error nothing of txns is visible that was not before, parts of an unfinished
-// transaction are discarded, and the caller starts again at Position().LSN.
+// on disk and in the views; one without its final part is on its way to disk,
+// invisible, and an error there comes with the next call. A transaction that is
+// durable already is dropped whole. After an error nothing of txns is visible that
+// was not before, parts of an unfinished transaction are discarded, and the caller
+// starts again at Position().LSN.
 func (s *Store) Apply(ctx context.Context, txns []change.Txn) error {
 	s.writer.Lock()
 	defer s.writer.Unlock()
@@ -81,14 +82,11 @@ type staging struct {
 }
 
 func (s *Store) staging() *staging {
-	g := &staging{s: s, first: s.changelog.Tail().Next}
 	if s.open != nil {
-		g.stage = &s.open.stage
-		return g
+		return &staging{s: s, first: s.open.next, stage: &s.open.stage}
 	}
 	t := s.tail
-	g.stage = &t
-	return g
+	return &staging{s: s, first: s.changelog.Tail().Next, stage: &t}
 }
 
 // next returns the offset that the next staged change gets.
@@ -157,25 +155,53 @@ func (g *staging) endBlock() {
 	data, n := g.s.enc.Take()
 	// The rows of a truncated table are in the log already, and nobody waits for
 	// this copy of them.
-	old := g.s.open != nil && g.s.open.retracting
-	g.blocks = append(g.blocks, changelog.Block{First: g.first, Count: n, Data: data, Compress: old})
+	b := changelog.NewBlock(g.first, n, data)
+	b.Compress = g.s.open != nil && g.s.open.retracting
+	g.blocks = append(g.blocks, b)
 	g.first += change.Offset(n)
 	g.bytes += len(data)
 }
 
-// spill puts the staged blocks on disk, invisible.
+// spill begins to put the staged blocks on disk, invisible: a sync takes as long as
+// it takes to stage the next ones. Spills follow each other, and a commit the last.
 func (g *staging) spill() error {
 	g.endBlock()
+	s := g.s
+	s.open.next = g.first
 	if len(g.blocks) == 0 {
 		return nil
 	}
-	visible := g.s.changelog.Tail().Visible
-	return g.append(changelog.Tail{Next: g.first, Visible: visible, State: g.s.tail.encode()})
+	if err := s.landed(); err != nil {
+		return err
+	}
+	blocks, bytes, fresh := g.blocks, g.bytes, s.dict.fresh
+	g.blocks, g.bytes, s.dict.fresh = nil, 0, map[uint32][]byte{}
+	tail := changelog.Tail{Next: g.first, Visible: s.changelog.Tail().Visible, State: s.tail.encode()}
+	landing := make(chan error, 1)
+	s.landing = landing
+	go func() { landing <- s.append(blocks, bytes, fresh, tail) }()
+	if bytes > 2*spillBytes { // huge rows: not the next one beside them
+		return s.landed()
+	}
+	return nil
+}
+
+// landed waits for the last spill.
+func (s *Store) landed() error {
+	if s.landing == nil {
+		return nil
+	}
+	err := <-s.landing
+	s.landing = nil
+	return err
 }
 
 // commit makes everything staged durable and visible.
 func (g *staging) commit() error {
 	s := g.s
+	if err := s.landed(); err != nil {
+		return err
+	}
 	g.endBlock()
 	was, visible := s.changelog.Tail().Visible, s.changelog.History().Before(g.first)
 	if len(g.blocks) > 0 || s.open == nil && visible > was {
@@ -185,25 +211,25 @@ func (g *staging) commit() error {
 		return nil
 	}
 	tail := changelog.Tail{Next: g.first, Visible: visible, State: g.stage.encode(), Topics: s.encodeTopics()}
-	if err := g.append(tail); err != nil {
+	if err := s.append(g.blocks, g.bytes, s.dict.fresh, tail); err != nil {
 		return err
 	}
+	clear(s.dict.fresh)
+	g.blocks, g.bytes = nil, 0
 	s.tail = *g.stage
 	s.keepTopics()
 	s.publish(visible)
 	return nil
 }
 
-func (g *staging) append(tail changelog.Tail) error {
-	s := g.s
+// append commits to the changelog. Nothing else writes to it meanwhile.
+func (s *Store) append(blocks []changelog.Block, bytes int, relations map[uint32][]byte, tail changelog.Tail) error {
 	began := time.Now()
-	if err := s.changelog.Append(g.blocks, s.dict.fresh, tail); err != nil {
+	if err := s.changelog.Append(blocks, relations, tail); err != nil {
 		return err
 	}
 	s.progressed.Add(1)
-	s.met.committed(time.Since(began), g.bytes)
-	clear(s.dict.fresh)
-	g.blocks, g.bytes = nil, 0
+	s.met.committed(time.Since(began), bytes)
 	if s.changelog.Full() {
 		// The data is safe in the full segment; a failure is tried again with
 		// the next commit.
@@ -218,6 +244,7 @@ func (g *staging) append(tail changelog.Tail) error {
 // rollback returns to what is durable and visible. Nothing can be staged until
 // it has worked.
 func (s *Store) rollback() error {
+	_ = s.landed() // whatever came of it is cut off
 	s.enc.Reset()
 	clear(s.pending)
 	s.open, s.skip, s.needsRollback = nil, false, true

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -27,9 +28,12 @@ func TestFaults(t *testing.T) {
 	sd := seed(t)
 	rng := rand.New(rand.NewPCG(sd, 7))
 	var failing atomic.Int32 // one of n calls fails
-	failures := 0
+	var mu sync.Mutex        // guards what follows: parts go to disk beside the test
+	disk, failures := rand.New(rand.NewPCG(sd, 8)), 0
 	fault := func(point string) error {
-		if n := int(failing.Load()); n > 0 && rng.IntN(n) == 0 && slices.Contains(faultPoints, point) {
+		mu.Lock()
+		defer mu.Unlock()
+		if n := int(failing.Load()); n > 0 && disk.IntN(n) == 0 && slices.Contains(faultPoints, point) {
 			failures++
 			return syscall.ENOSPC
 		}

@@ -25,6 +25,7 @@ type openTxn struct {
 	held  *record.Entry
 	entry record.Entry // where held points
 	stage commitState
+	next  change.Offset // of the first change that is not spilled
 	// seen are the keys that an initial copy has brought, for tables that were
 	// not empty before it.
 	seen [view.TableCount]map[string]struct{}

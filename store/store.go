@@ -90,10 +90,11 @@ type Store struct {
 	pending       map[string]*plainTopic // what is staged of them
 	enc           record.Builder
 	dict          dictionary
-	open          *openTxn // a transaction whose final part has not come
-	skip          bool     // the parts of a transaction that is already durable are dropped
-	needsRollback bool     // rollback did not end; it is tried again before anything is staged
-	tries         int      // of mend, since it last worked
+	open          *openTxn     // a transaction whose final part has not come
+	skip          bool         // the parts of a transaction that is already durable are dropped
+	landing       <-chan error // of a spill on its way to disk, nil for none
+	needsRollback bool         // rollback did not end; it is tried again before anything is staged
+	tries         int          // of mend, since it last worked
 	closed        bool
 
 	progressed atomic.Uint64 // see Progress
@@ -207,7 +208,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	err := s.checkpoint(context.Background())
+	err := errors.Join(s.landed(), s.checkpoint(context.Background()))
 	s.wake.close()
 	return errors.Join(err, s.release())
 }

@@ -15,6 +15,13 @@ const (
 // Views lists the views in display order.
 func Views() []View { return []View{ViewProjects, ViewNews, ViewFinance} }
 
+// Selection is the rows of a view that a filter selects, "" for all; the zero
+// Selection is all views.
+type Selection struct {
+	View   View
+	Filter string
+}
+
 // Def returns the definition of a view, nil for an unknown name.
 func (v View) Def() *ViewDef {
 	switch v {

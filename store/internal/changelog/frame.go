@@ -42,7 +42,10 @@ func encodeFrames(blocks []Block) (frames [][]byte, err error) {
 	var enc *zstd.Encoder
 	for _, b := range blocks {
 		key := offsetKey(b.First)
-		f := encodeFrame(key, b)
+		f := b.frame
+		if f == nil {
+			f = encodeFrame(key, b)
+		}
 		if b.Compress {
 			if enc == nil {
 				if enc, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest)); err != nil {

@@ -16,6 +16,16 @@ type Block struct {
 	Data  []byte
 	// Compress has the block stored compressed where that makes it smaller.
 	Compress bool
+
+	frame []byte // that Data is the end of; nil when it has to be built
+}
+
+// NewBlock returns a block of count changes, for which data is copied.
+func NewBlock(first change.Offset, count int, data []byte) Block {
+	b := Block{First: first, Count: count, Data: data}
+	b.frame = encodeFrame(offsetKey(first), b)
+	b.Data = b.frame[len(b.frame)-len(data):]
+	return b
 }
 
 // Last returns the offset of the block's last change.

@@ -17,6 +17,9 @@ func NewBuilder(t *Tree) *Builder {
 
 // Get returns the item with a key.
 func (b *Builder) Get(key string) (Item, bool) {
+	if key > b.last {
+		return Item{}, false
+	}
 	if len(b.items) > 0 && key >= b.items[0].Key {
 		for _, it := range b.items {
 			if it.Key == key {

@@ -136,13 +136,11 @@ func (b *Builder) End(end change.LSN, plain bool) {
 const keepBytes = 1 << 20
 
 // Take returns the finished block and its number of changes, and starts the
-// next one. The caller owns the block.
+// next one. The block is valid until something is added to that.
 func (b *Builder) Take() ([]byte, int) {
 	block, n := b.buf, b.count
 	if cap(b.buf) > keepBytes {
 		b.buf = nil
-	} else {
-		block = slices.Clone(block)
 	}
 	b.buf, b.count, b.headed = b.buf[:0], 0, false
 	return block, n

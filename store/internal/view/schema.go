@@ -76,7 +76,8 @@ var (
 	nSource      = fieldOf(News, "source")
 	nPublishedAt = fieldOf(News, "published_at")
 
-	keyFields = [TableCount]int{Verra: vProjectID, Carbonmark: cID, Finance: fTicker, News: nGUID}
+	keyFields    = [TableCount]int{Verra: vProjectID, Carbonmark: cID, Finance: fTicker, News: nGUID}
+	filterFields = [TableCount]int{Verra: vCountry, Carbonmark: -1, Finance: fTicker, News: nSource}
 )
 
 // maxFields is the largest number of columns that the views read of one table.
@@ -93,6 +94,8 @@ type Schema struct {
 	Number   uint32 // in the changelog's dictionary
 	Table    Table
 	Topic    string // of the table
+	key      int    // column that is the key, or begins it
+	filter   int    // column by which a query may select rows of the table, -1 for none
 	field    []int8 // column -> field, -1 for columns that the views do not read
 	cast     []cast // column -> what SQL makes of its values, nil when nothing is cast
 	strict   bool   // a cast may fail in SQL
@@ -108,7 +111,7 @@ func NewSchema(r *change.Relation, number uint32) (*Schema, error) {
 	if !ok {
 		return nil, fmt.Errorf("table %s.%s is not one of carbond's", r.Schema, r.Name)
 	}
-	s := &Schema{Relation: r, Number: number, Table: t, Topic: r.Topic(), field: make([]int8, len(r.Columns))}
+	s := &Schema{Relation: r, Number: number, Table: t, Topic: r.Topic(), filter: -1, field: make([]int8, len(r.Columns))}
 	for i := range s.field {
 		s.field[i] = -1
 	}
@@ -118,6 +121,12 @@ func NewSchema(r *change.Relation, number uint32) (*Schema, error) {
 			continue
 		}
 		s.field[i] = int8(f)
+		if f == keyFields[t] {
+			s.key = i
+		}
+		if f == filterFields[t] {
+			s.filter = i
+		}
 		c := castOf(r.Columns[i].Type, column.Type)
 		if c == asIs {
 			continue
@@ -157,6 +166,28 @@ func (s *Schema) read(r change.Row) (f fields) {
 	return f
 }
 
+// value returns what the views read of a column.
+func (s *Schema) value(r change.Row, column int) change.Value {
+	v := r.Value(column)
+	if s.cast != nil && s.cast[column] != asIs {
+		v, _ = s.cast[column].apply(v)
+	}
+	return v
+}
+
+// Matters reports whether an answer for a selection may differ by a row of the table.
+func (s *Schema) Matters(r change.Row, of change.Selection) bool {
+	switch n, ok := viewNumber(of.View); {
+	case !ok: // all views
+		return true
+	case n != viewOf(s.Table):
+		return false
+	case of.Filter == "" || filterFields[s.Table] < 0:
+		return true
+	}
+	return s.filter >= 0 && r != "" && s.value(r, s.filter).Text == of.Filter
+}
+
 // unfit returns the first column of a row whose value SQL cannot cast, or -1.
 func (s *Schema) unfit(r change.Row) int {
 	if !s.strict {
@@ -176,14 +207,14 @@ func (s *Schema) unfit(r change.Row) int {
 // order: the text itself, or ticker, NUL and the big-endian timestamp with its
 // sign flipped. The text shares memory with the row.
 func (s *Schema) Key(r change.Row) (string, error) {
-	f := s.read(r)
-	key := keyFields[s.Table]
-	if f[key].Kind != change.Text {
-		return "", s.unkeyed(readColumns[s.Table][key].Name, "NULL")
+	v := s.value(r, s.key)
+	if v.Kind != change.Text {
+		return "", s.unkeyed(readColumns[s.Table][keyFields[s.Table]].Name, "NULL")
 	}
 	if s.Table != Finance {
-		return f[key].Text, nil
+		return v.Text, nil
 	}
+	f := s.read(r)
 	if f[fTimestamp].Kind != change.Text {
 		return "", s.unkeyed("timestamp", "NULL")
 	}

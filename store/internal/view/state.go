@@ -1,10 +1,10 @@
 package view
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/tidwall/btree"
 
@@ -193,16 +193,22 @@ func (s *State) Load(t Table) { s.loading[t] = packed.NewBuilder(s.rows[t]) }
 func (s *State) Loaded(t Table, at change.Offset) {
 	s.loading[t].Flush()
 	s.loading[t] = nil
-	keys := [indexCount]map[string][]string{} // by filter
+	lists := [indexCount]map[string]*keyList{} // by filter
 	for _, x := range indexes[t] {
-		keys[x] = map[string][]string{}
+		lists[x] = map[string]*keyList{}
 	}
+	var key []byte
 	s.Scan(t, "", func(e Entry) bool {
 		f := e.Schema.read(e.Row)
 		for _, x := range indexes[t] {
-			if k := x.key(&e, &f); k != "" {
-				g := x.filter(k)
-				keys[x][g] = append(keys[x][g], k)
+			if key = x.appendKey(key[:0], &e, &f); len(key) > 0 {
+				filter := x.filter(key)
+				l := lists[x][string(filter)]
+				if l == nil {
+					l = &keyList{}
+					lists[x][string(filter)] = l
+				}
+				l.add(key)
 			}
 		}
 		s.move(unfitRows, "", unfitKey(&e))
@@ -210,9 +216,8 @@ func (s *State) Loaded(t Table, at change.Offset) {
 	})
 	for _, x := range indexes[t] {
 		b := packed.NewBuilder(s.index[x])
-		for _, g := range slices.Sorted(maps.Keys(keys[x])) {
-			slices.Sort(keys[x][g]) // no work where rows come in the order of the index
-			for _, k := range keys[x][g] {
+		for _, filter := range slices.Sorted(maps.Keys(lists[x])) {
+			for _, k := range lists[x][filter].sorted() {
 				b.Set(packed.Item{Key: k})
 			}
 		}
@@ -286,13 +291,33 @@ func (s *State) move(x index, old, cur string) {
 }
 
 // filter returns what comes first in a key of an index where few filters have many
-// rows, "" for other indexes. Filters sort as their keys do: no text has a NUL.
-func (x index) filter(key string) string {
+// rows, nothing for other indexes. Filters sort as their keys do: no text has a NUL.
+func (x index) filter(key []byte) []byte {
 	if x != byCountry && x != newsSource {
-		return ""
+		return nil
 	}
-	f, _, _ := strings.Cut(key, "\x00")
-	return f
+	return key[:bytes.IndexByte(key, 0)]
+}
+
+// keyList is many keys without a pointer to each: the collector has no work with them.
+type keyList struct {
+	text []byte
+	ends []int
+}
+
+func (l *keyList) add(key []byte) {
+	l.text = append(l.text, key...)
+	l.ends = append(l.ends, len(l.text))
+}
+
+func (l *keyList) sorted() []string {
+	text, from := string(l.text), 0
+	keys := make([]string, len(l.ends))
+	for i, end := range l.ends {
+		keys[i], from = text[from:end], end
+	}
+	slices.Sort(keys) // no work where rows come in the order of the index
+	return keys
 }
 
 // key returns the key of a row with fields f in an index, "" when it has none.
@@ -300,23 +325,29 @@ func (x index) key(e *Entry, f *fields) string {
 	if e == nil {
 		return ""
 	}
+	var k [128]byte
+	return string(x.appendKey(k[:0], e, f))
+}
+
+// appendKey appends the key of a row with fields f in an index, if it has one.
+func (x index) appendKey(k []byte, e *Entry, f *fields) []byte {
 	switch x {
 	case byCountry:
 		if c := f[vCountry].Text; c != "" {
-			return c + "\x00" + e.Key
+			k = append(append(append(k, c...), 0), e.Key...)
 		}
 	case join:
 		if f[cProjectID].Kind == change.Text {
-			return joinKey(f)
+			k = appendJoinKey(k, f)
 		}
 	case newsOrder:
-		return newsKey(f)
+		k = appendNewsKey(k, f)
 	case newsSource:
 		if src := f[nSource].Text; src != "" {
-			return src + "\x00" + newsKey(f)
+			k = appendNewsKey(append(append(k, src...), 0), f)
 		}
 	}
-	return ""
+	return k
 }
 
 func unfitKey(e *Entry) string {
@@ -351,34 +382,32 @@ func (s *State) Unfit() (n int, first string) {
 	return s.index[unfitRows].Len(), first
 }
 
-// joinKey sorts the Carbonmark rows of a project so that the one SQL would pick
+// appendJoinKey sorts the Carbonmark rows of a project so that the one SQL would pick
 // comes last: updated_at with NULL first, then id.
-func joinKey(f *fields) string {
-	pid, id := f[cProjectID].Text, f[cID].Text
-	k := make([]byte, 0, len(pid)+len(id)+1+maxOrder)
-	k = append(append(k, pid...), 0)
+func appendJoinKey(k []byte, f *fields) []byte {
+	k = append(append(k, f[cProjectID].Text...), 0)
 	if at, ok := ReadInstant(f[cUpdated]); ok {
 		k = at.appendTo(append(k, 1))
 	} else {
 		k = append(k, 0)
 	}
-	return string(append(k, id...))
+	return append(k, f[cID].Text...)
 }
 
-// newsKey sorts news as SQL does: published_at descending with NULL last, then
+// appendNewsKey sorts news as SQL does: published_at descending with NULL last, then
 // guid ascending.
-func newsKey(f *fields) string {
-	guid := f[nGUID].Text
-	k := make([]byte, 0, len(guid)+maxOrder)
+func appendNewsKey(k []byte, f *fields) []byte {
 	if at, ok := ReadInstant(f[nPublishedAt]); ok {
-		k = at.appendTo(append(k, 0))
-		for i := 1; i < len(k); i++ {
+		k = append(k, 0)
+		from := len(k)
+		k = at.appendTo(k)
+		for i := from; i < len(k); i++ {
 			k[i] = ^k[i]
 		}
 	} else {
 		k = append(k, 1)
 	}
-	return string(append(k, guid...))
+	return append(k, f[nGUID].Text...)
 }
 
 // maxOrder is what stands before the key of the row in the order of an index: a
