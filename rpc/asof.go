@@ -66,7 +66,13 @@ type pastVersions struct {
 	versions, resumes chan struct{}
 
 	mu   sync.Mutex // guards kept
-	kept *simplelru.LRU[change.Offset, cachedVersion]
+	kept *simplelru.LRU[versionKey, cachedVersion]
+}
+
+// versionKey is which version it is, and of what it is one.
+type versionKey struct {
+	at change.Offset
+	of change.Selection
 }
 
 type cachedVersion struct {
@@ -76,7 +82,7 @@ type cachedVersion struct {
 
 func newPastVersions(opt *Options) *pastVersions {
 	p := &pastVersions{history: opt.History, now: opt.Now, versions: make(chan struct{}, opt.MaxHistoric), resumes: make(chan struct{}, opt.MaxHistoric)}
-	p.kept, _ = simplelru.NewLRU[change.Offset, cachedVersion](keptVersions, nil) // errs only below 1
+	p.kept, _ = simplelru.NewLRU[versionKey, cachedVersion](keptVersions, nil) // errs only below 1
 	return p
 }
 
@@ -101,8 +107,8 @@ func (p *pastVersions) follow(ctx context.Context, at change.Offset) (change.Fol
 }
 
 // at returns the version that a query asks for, or that a page token goes on
-// with.
-func (p *pastVersions) at(ctx context.Context, a asOf, resumed *change.Offset) (change.ViewSnapshot, error) {
+// with. It answers for the selection alone.
+func (p *pastVersions) at(ctx context.Context, a asOf, of change.Selection, resumed *change.Offset) (change.ViewSnapshot, error) {
 	leave, err := enter(ctx, p.versions)
 	if err != nil {
 		return nil, err
@@ -128,23 +134,23 @@ func (p *pastVersions) at(ctx context.Context, a asOf, resumed *change.Offset) (
 			return nil, err
 		}
 	}
-	near, exact := p.nearest(at)
+	near, exact := p.nearest(at, of)
 	if exact {
 		return near, nil
 	}
-	snap, err := p.history.AsOf(ctx, at, near)
+	snap, err := p.history.AsOf(ctx, at, of, near)
 	if err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.kept.Add(at, cachedVersion{snap, p.now().Add(keptFor)})
+	p.kept.Add(versionKey{at, of}, cachedVersion{snap, p.now().Add(keptFor)})
 	return snap, nil
 }
 
-// nearest returns the kept version that is nearest to an offset, and whether it is
-// the one. Old ones go: they keep rows in memory that nothing else needs.
-func (p *pastVersions) nearest(at change.Offset) (near change.ViewSnapshot, exact bool) {
+// nearest returns the kept version of a selection that is nearest to an offset, and
+// whether it is the one. Old ones go: they keep rows in memory that nothing else needs.
+func (p *pastVersions) nearest(at change.Offset, of change.Selection) (near change.ViewSnapshot, exact bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, least := p.now(), change.Offset(math.MaxUint64)
@@ -152,12 +158,12 @@ func (p *pastVersions) nearest(at change.Offset) (near change.ViewSnapshot, exac
 		v, _ := p.kept.Peek(k)
 		if now.After(v.until) {
 			p.kept.Remove(k)
-		} else if far := max(k, at) - min(k, at); far < least {
+		} else if far := max(k.at, at) - min(k.at, at); k.of == of && far < least {
 			near, least = v.snap, far
 		}
 	}
 	if least == 0 {
-		p.kept.Get(at) // the last one to go
+		p.kept.Get(versionKey{at, of}) // the last one to go
 	}
 	return near, least == 0
 }
@@ -191,7 +197,7 @@ func (c *core) readPast(ctx context.Context, r *reading, a asOf) error {
 	if c.reader.Snapshot() == nil {
 		return rpcerr.NotLoaded()
 	}
-	snap, err := c.past.at(ctx, a, r.page.version)
+	snap, err := c.past.at(ctx, a, change.Selection{View: r.list.view, Filter: r.sel.filter}, r.page.version)
 	if err != nil {
 		return c.callError(ctx, asOfError(err, c.reader.Snapshot().Offset()))
 	}

@@ -33,7 +33,7 @@ func (h byLSN) AtLSN(_ context.Context, lsn change.LSN) (change.Offset, error) {
 	return at, nil
 }
 
-func (h byLSN) AsOf(_ context.Context, at change.Offset, _ change.ViewSnapshot) (change.ViewSnapshot, error) {
+func (h byLSN) AsOf(_ context.Context, at change.Offset, _ change.Selection, _ change.ViewSnapshot) (change.ViewSnapshot, error) {
 	d := &data{offset: at, lsn: change.LSN(10 * at)}
 	for i := range at {
 		d.projects = append(d.projects, change.ProjectDetail{Project: change.Project{ProjectID: string(rune('a' + i))}})

@@ -18,9 +18,10 @@ type History interface {
 	// History says which offsets mean what.
 	History() change.History
 	// AsOf returns the views as they were at an offset; inside a transaction,
-	// as they were before it. Its LSN and CommitTime are those of then. near is nil
-	// or an earlier answer, from which the way may be shorter.
-	AsOf(ctx context.Context, at change.Offset, near change.ViewSnapshot) (change.ViewSnapshot, error)
+	// as they were before it. Only what is selected need be right. Its LSN and
+	// CommitTime are those of then. near is nil or an earlier answer for the same
+	// selection, from which the way may be shorter.
+	AsOf(ctx context.Context, at change.Offset, of change.Selection, near change.ViewSnapshot) (change.ViewSnapshot, error)
 	// AtTime returns the offset of the newest transaction that did not commit
 	// after t: the source's clock may have been set back.
 	AtTime(ctx context.Context, t time.Time) (change.Offset, error)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,11 +23,16 @@ import (
 //
 // Errors: *CompactedError when retention has passed the offset, ErrFuture.
 func (s *Store) AsOf(ctx context.Context, at change.Offset) (*Snapshot, error) {
-	return s.asOf(ctx, at, nil)
+	return s.asOf(ctx, at, change.Selection{}, nil)
 }
 
-// asOf is AsOf from another version on when that is nearer than the newest.
-func (s *Store) asOf(ctx context.Context, at change.Offset, near *Snapshot) (*Snapshot, error) {
+// asOf is AsOf for one selection, from another version on when that is nearer than the
+// newest and of the same selection.
+//
+// What the answer cannot show need not be right in it: changes before and behind
+// which a row is not selected are passed over, so a row that the selection has is as
+// it was, and any other is some version that the selection does not have.
+func (s *Store) asOf(ctx context.Context, at change.Offset, of change.Selection, near *Snapshot) (*Snapshot, error) {
 	newest := s.Snapshot()
 	if at > newest.Offset() {
 		return nil, fmt.Errorf("offset %d: %w, the newest is %d", at, change.ErrFuture, newest.Offset())
@@ -43,14 +47,14 @@ func (s *Store) asOf(ctx context.Context, at change.Offset, near *Snapshot) (*Sn
 		return nil, &change.CompactedError{Wanted: at, Oldest: s.changelog.Oldest()}
 	}
 	base := newest
-	if near != nil && near.Offset() < newest.Offset() && near.Offset()+(newest.Offset()-at) > at && h.After(near.Offset()) >= s.changelog.Oldest() {
+	if near != nil && near.of == of && near.Offset() < newest.Offset() && near.Offset()+(newest.Offset()-at) > at && h.After(near.Offset()) >= s.changelog.Oldest() {
 		base = near
 	}
 	state := base.fork()
 	if base.Offset() < at {
-		err = s.redo(ctx, state, base.Offset(), at)
+		err = s.redo(ctx, state, of, base.Offset(), at)
 	} else {
-		err = s.undo(ctx, state, base.Offset(), at)
+		err = s.undo(ctx, state, of, base.Offset(), at)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("as of offset %d: %w", at, err)
@@ -61,14 +65,14 @@ func (s *Store) asOf(ctx context.Context, at change.Offset, near *Snapshot) (*Sn
 	if at == newest.Offset() {
 		pos = newest.pos
 	}
-	return &Snapshot{state: state, pos: pos}, nil
+	return &Snapshot{state: state, pos: pos, of: of}, nil
 }
 
 // undo takes a state at one offset back to an earlier one.
-func (s *Store) undo(ctx context.Context, state *view.State, last, until change.Offset) error {
-	b := &rewinder{reader: s.newReader(until + 1), state: state, rows: map[view.Table]map[string]view.Entry{}}
+func (s *Store) undo(ctx context.Context, state *view.State, of change.Selection, last, until change.Offset) error {
+	b := &rewinder{reader: s.newReader(until + 1), state: state, of: of, rows: map[view.Table][]undone{}}
 	err := s.back(ctx, last, until, func(bl changelog.Block) error {
-		for it, err := range record.All(bl.Data, bl.First) {
+		for it, err := range record.Borrow(bl.Data, bl.First) {
 			if err != nil {
 				return err
 			}
@@ -83,7 +87,7 @@ func (s *Store) undo(ctx context.Context, state *view.State, last, until change.
 }
 
 // redo takes a state at one offset on to a later one.
-func (s *Store) redo(ctx context.Context, state *view.State, at, until change.Offset) error {
+func (s *Store) redo(ctx context.Context, state *view.State, of change.Selection, at, until change.Offset) error {
 	r := s.newReader(at + 1)
 	for from := s.History().After(at); from <= until; {
 		if err := ctx.Err(); err != nil {
@@ -97,7 +101,7 @@ func (s *Store) redo(ctx context.Context, state *view.State, at, until change.Of
 			for it, err := range record.All(bl.Data, bl.First) {
 				if err == nil && !it.Ends && it.Offset > at && it.Offset <= until {
 					var sh *view.Schema
-					if sh, err = r.schema(it.Entry.Relation); err == nil {
+					if sh, err = r.schema(it.Entry.Relation); err == nil && matters(sh, &it.Entry, of) {
 						err = apply(state, sh, it.Entry, 0)
 					}
 				}
@@ -109,6 +113,11 @@ func (s *Store) redo(ctx context.Context, state *view.State, at, until change.Of
 		}
 	}
 	return nil
+}
+
+// matters reports whether a selection has a row before or behind a change.
+func matters(sh *view.Schema, e *record.Entry, of change.Selection) bool {
+	return e.Op == change.Truncate || sh.Matters(e.Before, of) || sh.Matters(e.After, of)
 }
 
 // back calls f for the blocks that hold changes behind until, from the one that
@@ -140,37 +149,48 @@ func (s *Store) back(ctx context.Context, last, until change.Offset, f func(chan
 type rewinder struct {
 	reader *reader
 	state  *view.State
-	block  []record.Entry                       // of the changes to undo
-	rows   map[view.Table]map[string]view.Entry // to be there, or gone
-	bytes  int                                  // in rows
+	of     change.Selection
+	block  []record.Entry          // of the changes to undo
+	rows   map[view.Table][]undone // as they were read: the newest change first
+	bytes  int                     // in rows
 }
 
-// undoBytes bounds the rows that a rewinder holds.
+// undone is what a row was before a change; it was not there when its Row is empty.
+type undone struct {
+	view.Entry
+	at int // in the order of reading
+}
+
+// undoBytes bounds the rows that a rewinder holds, with what they keep of their blocks
+// about twice as much.
 const undoBytes = 8 << 20
 
-// undo notes what the rows of a block were before it, the last change first: an
-// earlier one has the last word.
+// aloneBytes is how long a row may be before it does not keep its block in memory.
+const aloneBytes = 1 << 10
+
+// undo notes what the rows of a block were before it, the last change first.
 func (b *rewinder) undo() error {
 	for _, e := range slices.Backward(b.block) {
 		sh, err := b.reader.schema(e.Relation)
 		if err != nil {
 			return err
 		}
-		if sh.Table == view.Plain {
+		if !matters(sh, &e, b.of) {
 			continue
 		}
 		row := e.Before
 		if row == "" {
 			row = e.After
+		} else if len(row) > aloneBytes {
+			row = change.Row(strings.Clone(string(row)))
+			e.Before = row
 		}
 		key, err := sh.Key(row)
 		if err != nil {
 			return err
 		}
-		if b.rows[sh.Table] == nil {
-			b.rows[sh.Table] = map[string]view.Entry{}
-		}
-		b.rows[sh.Table][key] = view.Entry{Key: key, Row: e.Before, Schema: sh}
+		rows := b.rows[sh.Table]
+		b.rows[sh.Table] = append(rows, undone{view.Entry{Key: key, Row: e.Before, Schema: sh}, len(rows)})
 		b.bytes += len(row)
 	}
 	clear(b.block)
@@ -181,14 +201,26 @@ func (b *rewinder) undo() error {
 	return nil
 }
 
-// flush gives the state the rows. Versions are given again at the end; none is
-// kept on the way.
+// flush gives the state the rows; of several changes of one the first was the last to
+// be read. Versions are given again at the end; none is kept on the way.
 func (b *rewinder) flush() {
 	for t, rows := range b.rows {
-		list := slices.SortedFunc(maps.Values(rows), func(x, y view.Entry) int { return strings.Compare(x.Key, y.Key) })
+		slices.SortFunc(rows, func(x, y undone) int {
+			if n := strings.Compare(x.Key, y.Key); n != 0 {
+				return n
+			}
+			return x.at - y.at
+		})
+		list := make([]view.Entry, 0, len(rows))
+		for i := range rows {
+			if i == len(rows)-1 || rows[i].Key != rows[i+1].Key {
+				list = append(list, rows[i].Entry)
+			}
+		}
 		b.state.Update(t, list, 0)
+		clear(rows)
+		b.rows[t] = rows[:0]
 	}
-	clear(b.rows)
 	b.bytes = 0
 }
 

@@ -173,24 +173,26 @@ func BenchmarkAsOf(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.Run("all", func(b *testing.B) {
-		report := processorTime(b)
-		for b.Loop() {
-			if _, err := s.AsOf(context.Background(), at.Offset); err != nil {
-				b.Fatal(err)
+	for name, of := range map[string]change.Selection{"all": {View: change.ViewProjects}, "country": {View: change.ViewProjects, Filter: "Country 1"}} {
+		b.Run(name, func(b *testing.B) {
+			report := processorTime(b)
+			for b.Loop() {
+				if _, err := s.Past().AsOf(context.Background(), at.Offset, of, nil); err != nil {
+					b.Fatal(err)
+				}
 			}
-		}
-		report()
-	})
+			report()
+		})
+	}
 	b.Run("step", func(b *testing.B) { // 1,000 updates further each time
-		near, err := s.Past().AsOf(context.Background(), at.Offset, nil)
+		near, err := s.Past().AsOf(context.Background(), at.Offset, change.Selection{}, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
 		report, n := processorTime(b), change.Offset(0)
 		for b.Loop() {
 			n = (n + 1_000) % 100_000
-			if near, err = s.Past().AsOf(context.Background(), at.Offset+n, near); err != nil {
+			if near, err = s.Past().AsOf(context.Background(), at.Offset+n, change.Selection{}, near); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"carbond/store"
@@ -137,7 +138,7 @@ func TestFollow(t *testing.T) {
 }
 
 // TestAsOfFromNear asks for versions one after the other, each from the one before
-// it, which may be older or newer.
+// it, which may be older or newer, for all or for what a filter selects.
 func TestAsOfFromNear(t *testing.T) {
 	sd := seed(t)
 	rng := rand.New(rand.NewPCG(sd, 4))
@@ -146,26 +147,67 @@ func TestAsOfFromNear(t *testing.T) {
 	s := open(t, t.TempDir(), store.Options{NoSync: true, SegmentBytes: 16 << 10})
 	defer s.Close()
 	var ends []change.Offset
+	filters := map[change.Selection]bool{{}: true, {View: change.ViewProjects}: true, {View: change.ViewFinance}: true, {View: change.ViewNews}: true}
 	for range 400 {
 		mustApply(t, s, src.Next())
 		ends = append(ends, s.Position().Offset)
+		for p := range s.Snapshot().Projects("", "") {
+			filters[change.Selection{View: change.ViewProjects, Filter: p.Country}] = true
+		}
+		for n := range s.Snapshot().News("") {
+			filters[change.Selection{View: change.ViewNews, Filter: n.Source}] = true
+		}
+		for q := range s.Snapshot().Quotes("", "") {
+			filters[change.Selection{View: change.ViewFinance, Filter: q.Ticker}] = true
+		}
 	}
-	var near change.ViewSnapshot
-	for range 60 {
-		at := ends[rng.IntN(len(ends))]
-		then, err := s.Past().AsOf(t.Context(), at, near)
-		if err != nil {
-			t.Fatal(err)
+	for of := range filters {
+		var near change.ViewSnapshot
+		shown := 0
+		for range 12 {
+			at := ends[rng.IntN(len(ends))]
+			then, err := s.Past().AsOf(t.Context(), at, of, near)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain, err := s.AsOf(t.Context(), at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if of == (change.Selection{}) {
+				if d := newMirror(then.(*store.Snapshot)).diff(newMirror(plain)); d != "" {
+					t.Fatalf("offset %d: %s", at, d)
+				}
+			}
+			got, want := selected(then, of), selected(plain, of)
+			if d := strings.Join(got, "\n"); d != strings.Join(want, "\n") || then.Offset() != at {
+				t.Fatalf("%+v as of offset %d: %d,\n%s\n--- want\n%s", of, at, then.Offset(), d, strings.Join(want, "\n"))
+			}
+			near, shown = then, shown+len(got)
 		}
-		plain, err := s.AsOf(t.Context(), at)
-		if err != nil {
-			t.Fatal(err)
+		if shown == 0 && of.Filter == "" && of.View != "" {
+			t.Errorf("%+v had no row at any time", of)
 		}
-		if d := newMirror(then.(*store.Snapshot)).diff(newMirror(plain)); d != "" || then.Offset() != at {
-			t.Fatalf("offset %d: %d, %s", at, then.Offset(), d)
-		}
-		near = then
 	}
+}
+
+// selected lists what a selection has of a version.
+func selected(s change.ViewSnapshot, of change.Selection) (lines []string) {
+	switch of.View {
+	case change.ViewProjects:
+		for p := range s.Projects(of.Filter, "") {
+			lines = append(lines, fmt.Sprintf("%+v", p))
+		}
+	case change.ViewNews:
+		for n := range s.News(of.Filter) {
+			lines = append(lines, fmt.Sprintf("%+v", n))
+		}
+	case change.ViewFinance:
+		for q := range s.Quotes(of.Filter, "") {
+			lines = append(lines, fmt.Sprintf("%+v", q))
+		}
+	}
+	return lines
 }
 
 // TestFollowBulk makes transactions that are too large to hold their deltas:

@@ -23,10 +23,10 @@ func (s *Store) Past() Past { return Past{s} }
 func (p Past) History() change.History { return p.s.History() }
 
 // AsOf returns the views as they were at an offset; inside a transaction, as they
-// were before it. LSN and CommitTime are those of then. near is nil or a version
-// that a Past has given, from which the way may be shorter. Errors: ErrFuture,
-// *CompactedError, *HistoryError, all of store/change.
-func (p Past) AsOf(ctx context.Context, at change.Offset, near change.ViewSnapshot) (change.ViewSnapshot, error) {
+// were before it. Only what is selected is right in it. LSN and CommitTime are those
+// of then. near is nil or a version that a Past has given, from which the way may be
+// shorter. Errors: ErrFuture, *CompactedError, *HistoryError, all of store/change.
+func (p Past) AsOf(ctx context.Context, at change.Offset, of change.Selection, near change.ViewSnapshot) (change.ViewSnapshot, error) {
 	newest, known := p.s.Snapshot(), p.s.History()
 	if err := known.Check("", at); err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (p Past) AsOf(ctx context.Context, at change.Offset, near change.ViewSnapsh
 		}
 	}
 	kept, _ := near.(*Snapshot)
-	snap, err := p.s.asOf(ctx, at, kept)
+	snap, err := p.s.asOf(ctx, at, of, kept)
 	if err != nil {
 		return nil, p.explain(err)
 	}

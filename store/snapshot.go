@@ -15,8 +15,9 @@ import (
 type Snapshot struct {
 	state *view.State
 	pos   change.Position
-	tail  *commitState // of the changelog; nil for a version that is history
-	plain *plainTopics // likewise
+	tail  *commitState     // of the changelog; nil for a version that is history
+	plain *plainTopics     // likewise
+	of    change.Selection // that a version of then is right for
 
 	forking sync.Mutex // copying a tree marks the original
 }

@@ -1,11 +1,6 @@
 package packed
 
-import (
-	"slices"
-	"strings"
-
-	"github.com/tidwall/btree"
-)
+import "github.com/tidwall/btree"
 
 // Tree is a set of items in the byte order of their keys. One goroutine changes
 // a Tree; copies may be read by any number.
@@ -139,8 +134,10 @@ func (t *Tree) Update(edits []Edit, tell func(i int, old Item, had bool)) {
 		l, ok := t.leafOf(edits[from].Key)
 		to := len(edits)
 		if next, more := t.behind(l); ok && more {
-			n, _ := slices.BinarySearchFunc(edits[from:], next.first, func(e Edit, k string) int { return strings.Compare(e.Key, k) })
-			to = from + n
+			to = from + 1
+			for to < len(edits) && edits[to].Key < next.first { // a few
+				to++
+			}
 		}
 		var was []Item
 		if ok {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
+	"unsafe"
 
 	"carbond/store/change"
 )
@@ -28,8 +30,18 @@ type Item struct {
 // the last thing that it yields is an error that wraps ErrBlock, with the offset
 // of the change that should have come. An item is valid until the next one.
 func All(block []byte, first change.Offset) iter.Seq2[*Item, error] {
+	return all(decoder{rest: block, size: len(block)}, first)
+}
+
+// Borrow is All with rows that share memory with the block, for those who keep few
+// of them: one keeps all of the block. Nobody changes the block.
+func Borrow(block []byte, first change.Offset) iter.Seq2[*Item, error] {
+	return all(decoder{rest: block, size: len(block), borrow: true}, first)
+}
+
+func all(d decoder, first change.Offset) iter.Seq2[*Item, error] {
 	return func(yield func(*Item, error) bool) {
-		d := decoder{rest: block, size: len(block)}
+		d := d
 		it := &Item{Offset: first - 1, Txn: &d.txn}
 		err := d.head()
 		for err == nil && len(d.rest) > 0 {
@@ -48,6 +60,7 @@ func All(block []byte, first change.Offset) iter.Seq2[*Item, error] {
 type decoder struct {
 	rest   []byte
 	size   int
+	borrow bool
 	txn    Txn  // the last that began
 	inside bool // it has not ended
 	order  uint64
@@ -208,7 +221,10 @@ func (d *decoder) row(none bool) (change.Row, error) {
 	if n == 0 || n > uint64(len(d.rest)) {
 		return "", d.bad("row length")
 	}
-	r := change.Row(d.rest[:n])
+	r := change.Row(unsafe.String(&d.rest[0], n))
+	if !d.borrow {
+		r = change.Row(strings.Clone(string(r)))
+	}
 	if err := r.Check(); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrBlock, err)
 	}

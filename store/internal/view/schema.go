@@ -178,6 +178,8 @@ func (s *Schema) value(r change.Row, column int) change.Value {
 // Matters reports whether an answer for a selection may differ by a row of the table.
 func (s *Schema) Matters(r change.Row, of change.Selection) bool {
 	switch n, ok := viewNumber(of.View); {
+	case s.Table == Plain:
+		return false
 	case !ok: // all views
 		return true
 	case n != viewOf(s.Table):

@@ -207,10 +207,10 @@ type heldPast struct {
 }
 
 // AsOf implements rpc.History.
-func (p heldPast) AsOf(ctx context.Context, at change.Offset, near change.ViewSnapshot) (change.ViewSnapshot, error) {
+func (p heldPast) AsOf(ctx context.Context, at change.Offset, of change.Selection, near change.ViewSnapshot) (change.ViewSnapshot, error) {
 	p.asked <- struct{}{}
 	<-p.hold
-	return p.Past.AsOf(ctx, at, near)
+	return p.Past.AsOf(ctx, at, of, near)
 }
 
 // TestResumeBesideAsOf: however many ask for the past, a watcher comes back.
