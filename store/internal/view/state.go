@@ -198,8 +198,11 @@ func (s *State) Loaded(t Table, at change.Offset) {
 		lists[x] = map[string]*keyList{}
 	}
 	var key []byte
+	s.uncount(t)
+	totals := newTally(t)
 	s.Scan(t, "", func(e Entry) bool {
 		f := e.Schema.read(e.Row)
+		totals.add(s, &f)
 		for _, x := range indexes[t] {
 			if key = x.appendKey(key[:0], &e, &f); len(key) > 0 {
 				filter := x.filter(key)
@@ -223,7 +226,6 @@ func (s *State) Loaded(t Table, at change.Offset) {
 		}
 		b.Flush()
 	}
-	s.recount(t)
 	v := viewOf(t)
 	s.base[v], s.whole[v] = max(s.base[v], at), max(s.whole[v], at)
 }

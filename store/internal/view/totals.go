@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tidwall/btree"
 
@@ -70,22 +71,33 @@ func newTotals() *btree.BTreeG[*total] {
 	return btree.NewBTreeGOptions(lessTotal, btree.Options{NoLocks: true})
 }
 
-// add counts a row, or takes it away where sign is -1.
-func (t *total) add(table Table, f *fields, sign int64) {
-	t.rows += sign
-	if table != Verra {
-		return
+// amount is the supply of a row.
+type amount struct {
+	none    bool // the table has no supply
+	unknown bool
+	v       float64
+}
+
+func amountOf(t Table, f *fields) amount {
+	if t != Verra {
+		return amount{none: true}
 	}
-	v := number(f[vSupply])
+	return amount{unknown: f[vSupply].Kind != change.Text, v: number(f[vSupply])}
+}
+
+// add counts a row, or takes it away where sign is -1.
+func (t *total) add(a amount, sign int64) {
+	t.rows += sign
 	switch {
-	case f[vSupply].Kind != change.Text:
+	case a.none:
+	case a.unknown:
 		t.unknown += sign
-	case math.IsNaN(v):
+	case math.IsNaN(a.v):
 		t.nans += sign
-	case math.IsInf(v, 0):
+	case math.IsInf(a.v, 0):
 		t.infinite += sign
 	default:
-		t.sum.add(v, sign)
+		t.sum.add(a.v, sign)
 	}
 }
 
@@ -93,70 +105,84 @@ func (t *total) add(table Table, f *fields, sign int64) {
 // none.
 func (s *State) count(t Table, was, is *fields) {
 	supply := t == Verra && (was == nil || is == nil || was[vSupply] != is[vSupply])
+	var old, cur amount
+	if was != nil {
+		old = amountOf(t, was)
+	}
+	if is != nil {
+		cur = amountOf(t, is)
+	}
 	for n := range groupings {
 		g := &groupings[n]
 		if g.table != t || !supply && was != nil && is != nil && was[g.field] == is[g.field] {
 			continue
 		}
 		if was != nil {
-			s.countIn(n, g.group(was), was, -1)
+			s.countIn(n, g.group(was), old, -1)
 		}
 		if is != nil {
-			s.countIn(n, g.group(is), is, 1)
+			s.countIn(n, g.group(is), cur, 1)
 		}
 	}
 }
 
 func totalKey(grouping int, group string) string { return string(rune('a'+grouping)) + group }
 
-// countIn changes one total. One that other States have too is copied first.
-func (s *State) countIn(grouping int, group string, f *fields, sign int64) {
-	key := totalKey(grouping, group)
-	t, ok := s.totals.Get(&total{key: key})
-	if !ok || t.owner != s.owner {
-		own := &total{}
-		if ok {
-			*own = *t
-		} else {
-			own.key = string([]byte(key)) // a part of a row would keep all of it
-		}
-		own.owner = s.owner
-		s.totals.Set(own)
-		t = own
-	}
-	if t.add(groupings[grouping].table, f, sign); t.rows == 0 {
+// countIn changes one total.
+func (s *State) countIn(grouping int, group string, a amount, sign int64) {
+	t := s.own(totalKey(grouping, group))
+	if t.add(a, sign); t.rows == 0 {
 		s.totals.Delete(t)
 	}
 }
 
-// recount makes the totals of a table anew.
-func (s *State) recount(t Table) {
-	s.uncount(t)
-	found := make([]map[string]*total, len(groupings))
-	s.Scan(t, "", func(e Entry) bool {
-		f := e.Schema.read(e.Row)
-		for n := range groupings {
-			g := &groupings[n]
-			if g.table != t {
-				continue
-			}
-			if found[n] == nil {
-				found[n] = map[string]*total{}
-			}
-			group := g.group(&f)
-			in := found[n][group]
-			if in == nil {
-				in = &total{key: string([]byte(totalKey(n, group))), owner: s.owner}
-				found[n][in.key[1:]] = in
-			}
-			in.add(t, &f, 1)
+// own returns a total that this State alone has.
+func (s *State) own(key string) *total {
+	t, ok := s.totals.Get(&total{key: key})
+	if ok && t.owner == s.owner {
+		return t
+	}
+	own := &total{key: strings.Clone(key)} // a part of a row would keep all of it
+	if ok {
+		*own = *t
+	}
+	own.owner = s.owner
+	s.totals.Set(own)
+	return own
+}
+
+// tally makes the totals of a table that is loaded.
+type tally struct {
+	table Table
+	// found are the totals of each grouping, by the value as the rows have it.
+	found []map[string]*total
+}
+
+func newTally(t Table) *tally {
+	c := &tally{table: t, found: make([]map[string]*total, len(groupings))}
+	for n := range groupings {
+		c.found[n] = map[string]*total{}
+	}
+	return c
+}
+
+func (c *tally) add(s *State, f *fields) {
+	a := amountOf(c.table, f)
+	for n := range groupings {
+		g := &groupings[n]
+		if g.table != c.table {
+			continue
 		}
-		return true
-	})
-	for _, groups := range found {
-		for _, in := range groups {
-			s.totals.Set(in)
+		value := ""
+		if g.name != "" {
+			value = f[g.field].Text
 		}
+		in := c.found[n][value]
+		if in == nil {
+			in = s.own(totalKey(n, g.group(f)))
+			c.found[n][strings.Clone(value)] = in // a part of a row would keep all of it
+		}
+		in.add(a, 1)
 	}
 }
 
