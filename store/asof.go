@@ -80,7 +80,7 @@ func (s *Store) undo(ctx context.Context, state *view.State, of change.Selection
 				b.block = append(b.block, it.Entry)
 			}
 		}
-		return b.undo()
+		return b.undo(len(bl.Data))
 	})
 	b.flush()
 	return err
@@ -152,7 +152,7 @@ type rewinder struct {
 	of     change.Selection
 	block  []record.Entry          // of the changes to undo
 	rows   map[view.Table][]undone // as they were read: the newest change first
-	bytes  int                     // in rows
+	bytes  int                     // of the blocks that rows are of
 }
 
 // undone is what a row was before a change; it was not there when its Row is empty.
@@ -161,15 +161,17 @@ type undone struct {
 	at int // in the order of reading
 }
 
-// undoBytes bounds the rows that a rewinder holds, with what they keep of their blocks
-// about twice as much.
-const undoBytes = 8 << 20
+// undoBytes bounds the blocks whose rows a rewinder holds.
+const undoBytes = 16 << 20
 
-// aloneBytes is how long a row may be before it does not keep its block in memory.
+// aloneBytes is how long a row must be not to be packed with others, when it would keep
+// its block in memory.
 const aloneBytes = 1 << 10
 
-// undo notes what the rows of a block were before it, the last change first.
-func (b *rewinder) undo() error {
+// undo notes what the rows of a block of so many bytes were before it, the last change
+// first.
+func (b *rewinder) undo(size int) error {
+	some := false
 	for _, e := range slices.Backward(b.block) {
 		sh, err := b.reader.schema(e.Relation)
 		if err != nil {
@@ -191,10 +193,13 @@ func (b *rewinder) undo() error {
 		}
 		rows := b.rows[sh.Table]
 		b.rows[sh.Table] = append(rows, undone{view.Entry{Key: key, Row: e.Before, Schema: sh}, len(rows)})
-		b.bytes += len(row)
+		some = true
 	}
 	clear(b.block)
 	b.block = b.block[:0]
+	if some {
+		b.bytes += size
+	}
 	if b.bytes > undoBytes {
 		b.flush()
 	}
