@@ -129,6 +129,7 @@ func (s *Server) options() []grpc.ServerOption {
 		// Beyond it the library ends the whole connection, with everybody's calls.
 		grpc.MaxHeaderListSize(1 << 20),
 		grpc.StatsHandler(admission.ConnEnds{}),
+		grpc.InTapHandle(watch.Tap),
 		grpc.ConnectionTimeout(s.opt.ConnectionTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 30 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{

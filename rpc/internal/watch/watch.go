@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/tap"
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc/internal/admission"
@@ -65,7 +67,6 @@ type Service struct {
 
 	streams  *admission.Quota // of watchers
 	catchUps chan struct{}    // one slot for each watcher that reads old history
-	senders  sync.WaitGroup   // goroutines that may outlive their call for a moment
 
 	cuts     map[string]prometheus.Counter // by reason; read-only
 	failures throttle.Throttle
@@ -175,15 +176,26 @@ func (w *Service) stats() hub.Stats {
 
 // Close waits for everything that the Watch calls started. No call runs then.
 func (w *Service) Close() {
-	for _, s := range []*Service{w, w.text} {
-		s.hub.Close()
-		s.senders.Wait()
-	}
+	w.hub.Close()
+	w.text.hub.Close()
 }
 
-// Serve runs one Watch call. Its work is done by another goroutine, because a
-// message for a client that does not read blocks for as long as the client
-// likes: only the end of the handler ends such a send.
+// endKey is under what the context of a Watch call has the function that ends it.
+type endKey struct{}
+
+// Tap is the grpc.InTapHandle of a server with Watch calls. A message for a client that
+// does not read blocks for as long as the client likes, and gRPC ends such a send with
+// the call's context alone: so that it can be ended here, before the call begins.
+func Tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if !strings.HasPrefix(info.FullMethodName, "/carbon.CarbonService/Watch") {
+		return ctx, nil
+	}
+	ctx, end := context.WithCancel(ctx)
+	return context.WithValue(ctx, endKey{}, end), nil
+}
+
+// Serve runs one Watch call. A call that did not come through Tap is not cut while
+// it sends: that is its own affair.
 func (w *Service) Serve(ss grpc.ServerStream, q Query) error {
 	if w.opt.History == nil {
 		return rpcerr.New(codes.Unimplemented, "this server keeps no history to watch", rpcerr.Info(rpcerr.ReasonAsOf))
@@ -204,30 +216,21 @@ func (w *Service) Serve(ss grpc.ServerStream, q Query) error {
 		return w.cut(cutLimit, codes.ResourceExhausted, "too many watchers: "+refusal.Error(), rpcerr.ReasonTooManyWatchers, 5*time.Second)
 	}
 	defer release()
-	done, blocked := make(chan error, 1), make(chan struct{}, 1)
+	var blocked atomic.Bool
 	s.timeout = time.AfterFunc(w.opt.SendTimeout, func() {
-		select {
-		case blocked <- struct{}{}:
-		default:
+		if end, ok := ss.Context().Value(endKey{}).(context.CancelFunc); ok {
+			blocked.Store(true)
+			end()
 		}
 	})
 	s.timeout.Stop()
 	defer s.timeout.Stop()
-	w.senders.Go(func() {
-		defer func() {
-			if p := recover(); p != nil {
-				done <- w.opt.Panicked("watch", p)
-			}
-		}()
-		done <- s.run(ss.Context())
-	})
-	select {
-	case err := <-done:
-		return err
-	case <-blocked:
+	err := s.run(ss.Context())
+	if blocked.Load() {
 		return w.cut(cutBlocked, codes.ResourceExhausted, "no message was taken for "+w.opt.SendTimeout.String()+
 			"; read faster, and resume with the last token", rpcerr.ReasonSlowWatcher, time.Second)
 	}
+	return err
 }
 
 // cut counts a stream that the daemon ends and returns its status.
