@@ -74,6 +74,7 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 	}{
 		{"cached replies", cached},
 		{"memory and start", sizes},
+		{"memory of watchers", watchers},
 	}
 	if o.PostgresURL != "" {
 		parts = append(parts, []struct {

@@ -79,11 +79,45 @@ func besideRows(ctx context.Context, o Options, n int) (out []Figure, cost float
 		Name: fmt.Sprintf("update beside %d projects", n), Value: cost, Unit: "µs",
 		Note: fmt.Sprintf("processor time of the daemon for a commit of one row at %d/s, fsync and collector included", updateRate),
 	})
-	took, err := asOf(ctx, d.addr, before)
+	past, err := s.past(ctx, d, n, before)
+	return append(out, past...), cost, err
+}
+
+// pastChanges is how far back an answer is asked for, and pastStep what the next one
+// is further on.
+const pastChanges, pastStep = 130_000, 1000
+
+// past measures an answer as of pastChanges ago, and the next one of a client that
+// steps through time. Behind the offset before there are transactions of one row.
+func (s *source) past(ctx context.Context, d *daemon, rows int, before change.Offset) ([]Figure, error) {
+	now, err := newestOffset(ctx, d.addr)
 	if err != nil {
-		return out, 0, err
+		return nil, err
 	}
-	return append(out, Figure{Name: fmt.Sprintf("answer as of %d updates ago beside %d projects", updates, n), Value: ms(took), Unit: "ms"}), cost, nil
+	for left := pastChanges - int(now-before); left > 0; left -= rows {
+		if _, err := s.conn.Exec(ctx, "UPDATE verra SET supply = supply + 1 WHERE project_id < $1", projectID(min(left, rows))); err != nil {
+			return nil, err
+		}
+	}
+	end, err := s.lsn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := waitLSN(ctx, d.addr, end, time.Minute); err != nil {
+		return nil, err
+	}
+	first, err := asOf(ctx, d.addr, before)
+	if err != nil {
+		return nil, err
+	}
+	step, err := asOf(ctx, d.addr, before+pastStep)
+	if err != nil {
+		return nil, err
+	}
+	return []Figure{
+		atMost(fmt.Sprintf("answer as of %d changes ago beside %d projects", pastChanges, rows), ms(first), "ms", 200),
+		atMost(fmt.Sprintf("the next answer, as of %d changes later", pastStep), ms(step), "ms", 20),
+	}, nil
 }
 
 // updateRate is the updates in a second.

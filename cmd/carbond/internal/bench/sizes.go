@@ -75,13 +75,7 @@ func startAndMeasure(ctx context.Context, o Options, dir, postgres string) (time
 	}
 	defer d.stop()
 	took := d.serving
-	// Idle for a moment: a start leaves garbage that the runtime gives back.
-	select {
-	case <-time.After(8 * time.Second):
-	case <-ctx.Done():
-		return 0, 0, ctx.Err()
-	}
-	rss, err := memory(d.cmd.Process.Pid, "VmRSS")
+	rss, err := d.settled(ctx)
 	return took, rss, err
 }
 
