@@ -164,8 +164,11 @@ func TestRunMends(t *testing.T) {
 			failing[p] = true
 		}
 	}
-	tried := make(chan struct{}, 1)
+	tried, written := make(chan struct{}, 1), make(chan struct{}, 64)
 	s := open(t, t.TempDir(), store.Options{NoSync: true, CheckpointInterval: time.Millisecond, Fault: func(point string) error {
+		if point == "append.synced" {
+			written <- struct{}{}
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		if !failing[point] {
@@ -181,6 +184,9 @@ func TestRunMends(t *testing.T) {
 	for range 10 {
 		mustApply(t, s, src.Next())
 	}
+	for len(written) > 0 {
+		<-written
+	}
 	rel := change.Standard(change.Verra)
 	part := func(first bool, ids ...string) change.Txn {
 		p := change.Txn{XID: 9, CommitLSN: 1 << 40, First: first, Final: !first}
@@ -195,6 +201,7 @@ func TestRunMends(t *testing.T) {
 	txn := []change.Txn{part(true, "new", "newer"), part(false, "newest")}
 	rows := s.Snapshot().Rows(change.Verra)
 	mustApply(t, s, txn[0])
+	<-written
 	fail("append.commit", "cut")
 	if err := s.Apply(t.Context(), txn[1:]); err == nil {
 		t.Fatal("applied on a full disk")
