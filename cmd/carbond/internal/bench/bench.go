@@ -82,6 +82,7 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 			run  func(context.Context, Options) ([]Figure, error)
 		}{
 			{"first copy and updates", beside},
+			{"tables without a view", further},
 			{"commit to visible", latency},
 			{"catch-up", catchUp},
 			{"a large transaction", huge},

@@ -87,7 +87,7 @@ type daemon struct {
 	logs    *os.File
 }
 
-func startDaemon(ctx context.Context, o Options, dir, postgres string) (*daemon, error) {
+func startDaemon(ctx context.Context, o Options, dir, postgres string, env ...string) (*daemon, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -101,6 +101,7 @@ func startDaemon(ctx context.Context, o Options, dir, postgres string) (*daemon,
 	d.cmd.Env = append(os.Environ(),
 		"CARBOND_DATA_DIR="+dir, "CARBOND_FEEDS_ENABLED=none", "CARBOND_POSTGRES_URL="+postgres,
 		"CARBOND_GRPC_LISTEN="+addr, "CARBOND_HTTP_LISTEN=127.0.0.1:0", "CARBOND_LOG_LEVEL=warn")
+	d.cmd.Env = append(d.cmd.Env, env...)
 	d.cmd.Stdout, d.cmd.Stderr = logs, logs
 	d.cmd.Cancel = func() error { return d.cmd.Process.Signal(syscall.SIGTERM) }
 	d.cmd.WaitDelay = 15 * time.Second
