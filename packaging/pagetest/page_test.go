@@ -383,10 +383,10 @@ func TestUnderTheHand(t *testing.T) {
 	}
 	// What is selected is in use.
 	must(t, chromedp.Do(ctx,
-		chromedp.Evaluate[chromedp.Void]("getSelection().selectAllChildren("+row+"); window.held = "+row+".querySelector('td').textContent"),
+		chromedp.Evaluate[chromedp.Void]("getSelection().selectAllChildren("+row+"); window.kept = "+row+".querySelector('td').textContent"),
 		chromedp.Evaluate[chromedp.Void]("window.facts = document.getElementById('facts').textContent"),
 		until("document.getElementById('facts').textContent !== facts"), until("waiting.size > 0"),
-		until(row+".querySelector('td').textContent === held"),
+		until(row+".querySelector('td').textContent === kept"),
 		chromedp.Evaluate[chromedp.Void]("getSelection().removeAllRanges()"), until("waiting.size === 0")))
 }
 
