@@ -93,15 +93,16 @@ func build(ctx context.Context, cfg *config.Config, opt Options) (_ *Daemon, err
 		}
 	}()
 	for _, step := range []func(context.Context, *config.Config) error{
-		d.bind,         // 1. addresses: a taken port ends the start before it has made anything
-		d.buildStore,   // 2. what is known so far, and the lock on it
-		d.buildSource,  // 3. Postgres -> store
-		d.buildFeeds,   // 4. upstreams -> Postgres or store
-		d.buildViews,   // 5. store -> files
-		d.buildAPI,     // 6. store -> clients
-		d.buildKafka,   // 7. the same for Kafka's clients
-		d.buildConsole, // 8. everything -> people
-		d.buildAdmin,   // 9. everything -> operators
+		d.bind,          // 1. addresses: a taken port ends the start before it has made anything
+		d.buildStore,    // 2. what is known so far, and the lock on it
+		d.buildSource,   // 3. Postgres -> store
+		d.buildFeeds,    // 4. upstreams -> Postgres or store
+		d.buildViews,    // 5. store -> files
+		d.buildAPI,      // 6. store -> clients
+		d.buildKafka,    // 7. the same for Kafka's clients
+		d.buildWebhooks, // 8. the same, posted to receivers
+		d.buildConsole,  // 9. everything -> people
+		d.buildAdmin,    // 10. everything -> operators
 	} {
 		if err := step(ctx, cfg); err != nil {
 			return nil, err
