@@ -62,8 +62,15 @@ type total struct {
 	owner                   *owner // the State that may change it
 }
 
-// owner tells the States apart that share totals.
-type owner struct{ _ byte }
+// owner tells the States apart that share totals. made are those of one State, so that
+// many rows of a group look for theirs once.
+type owner struct{ made map[groupOf]*total }
+
+// groupOf is a group of a grouping.
+type groupOf struct {
+	grouping int
+	group    string
+}
 
 func lessTotal(a, b *total) bool { return a.key < b.key }
 
@@ -130,9 +137,18 @@ func totalKey(grouping int, group string) string { return string(rune('a'+groupi
 
 // countIn changes one total.
 func (s *State) countIn(grouping int, group string, a amount, sign int64) {
-	t := s.own(totalKey(grouping, group))
+	g := groupOf{grouping, group}
+	t := s.owner.made[g]
+	if t == nil {
+		t = s.own(totalKey(grouping, group))
+		if s.owner.made == nil {
+			s.owner.made = map[groupOf]*total{}
+		}
+		s.owner.made[groupOf{grouping, t.key[1:]}] = t
+	}
 	if t.add(a, sign); t.rows == 0 {
 		s.totals.Delete(t)
+		delete(s.owner.made, g)
 	}
 }
 
@@ -198,6 +214,7 @@ func (s *State) uncount(t Table) {
 	for _, in := range gone {
 		s.totals.Delete(in)
 	}
+	s.owner.made = nil
 }
 
 // Totals yields the totals by a grouping in byte order of the groups; nil where the
