@@ -236,8 +236,11 @@ func TestLive(t *testing.T) {
 			done := make(chan struct{})
 			go func() { defer close(done); routes(c).ServeHTTP(rec, r) }()
 			time.Sleep(3 * time.Second)
+			w.mu.Lock()
 			change()
+			w.mu.Unlock()
 			time.Sleep(20 * time.Second)
+			synctest.Wait()
 			if name == "stranger" {
 				c.Close()
 				<-done

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ var paths = []string{
 // world is what the pages show: a status, and an API that answers with messages whose
 // texts are all the same.
 type world struct {
+	mu      sync.Mutex // guards what changes while live pages are open: status and asked
 	status  admin.Status
 	trend   []trend.Sample
 	text    string
@@ -48,9 +50,23 @@ type world struct {
 
 func (w *world) console() *console.Console {
 	return console.New(console.Options{
-		Status: func() admin.Status { return w.status }, Trend: func() []trend.Sample { return w.trend },
+		Status: w.current, Trend: func() []trend.Sample { return w.trend },
 		Door: w, API: w, Stream: w.stream,
 	})
+}
+
+func (w *world) current() admin.Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.status
+	s.Topics = slices.Clone(s.Topics)
+	return s
+}
+
+func (w *world) ask(m proto.Message) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked = append(w.asked, m)
 }
 
 func (w *world) Caller(r *http.Request) (context.Context, error) { return r.Context(), w.refused }
@@ -75,7 +91,7 @@ func (w *world) CheckPost(r *http.Request) error {
 
 // Invoke implements grpc.ClientConnInterface.
 func (w *world) Invoke(_ context.Context, method string, args, reply any, _ ...grpc.CallOption) error {
-	w.asked = append(w.asked, args.(proto.Message))
+	w.ask(args.(proto.Message))
 	if w.err != nil {
 		return w.err
 	}
@@ -92,7 +108,7 @@ func (w *world) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.Cal
 }
 
 func (w *world) stream(_ context.Context, method string, req proto.Message, send func(any) error) error {
-	w.asked = append(w.asked, req)
+	w.ask(req)
 	if w.err != nil {
 		return w.err
 	}
