@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"fmt"
-	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -22,12 +21,7 @@ func TestKafkaClients(t *testing.T) {
 		}
 	}
 	url := pgtest.Shared(t).Database(t)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	kafka := free.Addr().String()
-	_ = free.Close()
+	kafka := freeAddr(t)
 	env := []string{
 		"CARBOND_DATA_DIR=" + filepath.Join(t.TempDir(), "data"), "CARBOND_POSTGRES_URL=" + url, "CARBOND_POSTGRES_SLOT=e2e_kafka",
 		"CARBOND_KAFKA_LISTEN=" + kafka, "CARBOND_KAFKA_FORMAT=row",

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"os/exec"
 	"strings"
 	"sync"
@@ -31,12 +30,7 @@ func (w *world) followKafka() *kafkaReader {
 	if exec.Command("/usr/bin/python3", "-c", "import confluent_kafka").Run() != nil {
 		missing(w.t, "python3-confluent-kafka is not installed")
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0") // a port that stays the same
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	addr := free.Addr().String()
-	_ = free.Close()
+	addr := freeAddr(w.t)
 	w.env = append(w.env, "CARBOND_KAFKA_LISTEN="+addr, "CARBOND_KAFKA_FORMAT=debezium")
 	args := []string{"testdata/follow.py", addr}
 	for _, name := range change.Tables() {

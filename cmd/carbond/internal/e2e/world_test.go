@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -335,4 +337,15 @@ func (w *world) summary() string {
 	}
 	return fmt.Sprintf("seed %d: %d transactions (%d failed), %d in the log with %d records, %d view rows compared at %d pauses, %d samples of the slot, events %v, rows by the triggers %v",
 		w.seed, committed, failed, w.history.txns, w.history.records, w.views, w.rounds, w.samples.Load(), w.events, w.history.rows)
+}
+
+// freeAddr is an address of loopback that nobody else gets, also while the daemon
+// that listens on it is down.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	port, err := pgtest.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
