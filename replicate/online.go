@@ -215,6 +215,12 @@ func (o *online) copy(ctx context.Context, t *target) error {
 		}
 		t.mark, t.clear, tries = r.mark, false, 0
 		if t.mark.Done {
+			// Until the changelog has the mark, the next look would copy the table again.
+			for o.sink.Marks()[t.topic] != t.mark.text() {
+				if err := pause(ctx, 5*time.Millisecond); err != nil {
+					return err
+				}
+			}
 			o.log.Info("copied a table beside the stream", "table", t.name, "topic", t.topic, "rows", t.mark.Rows)
 			return nil
 		}
@@ -516,8 +522,8 @@ func (r *pieceReader) settle(ctx context.Context) error {
 	}
 }
 
-// Resnapshot copies a table again beside the stream, and returns when its rows are on
-// their way into the changelog: those of a view as differences, others as r. The table
+// Resnapshot copies a table again beside the stream, and returns when its rows are in
+// the changelog: those of a view as differences, others as r. The table
 // is named by its topic, as schema.table, or, one of the views, alone.
 func (r *Replicator) Resnapshot(ctx context.Context, table string) error {
 	topic := table
