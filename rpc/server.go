@@ -232,6 +232,11 @@ func (s *Server) Cache() []CacheEntry {
 // FlushCache forgets every reply and returns how many they were, and their bytes.
 func (s *Server) FlushCache() (entries int, bytes int64) { return s.core.cache.Purge() }
 
+// ResetGroup is ChangelogService.ResetGroup for the program itself.
+func (s *Server) ResetGroup(ctx context.Context, q *pb.ResetGroupRequest) (*pb.ResetGroupResponse, error) {
+	return s.events.ResetGroup(ctx, q)
+}
+
 // SetServing sets the health of a service; "" is the process. After Shutdown it
 // has no effect.
 func (s *Server) SetServing(service string, ok bool) {

@@ -4,19 +4,25 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
 // TestWebhooks: a receiver that is configured hears of changes, gets a delivery that
-// it refused again, and its place is that of a consumer group.
+// it refused again, and its place is that of a consumer group. An operator sees that a
+// receiver is gone, tries it, and lets the hook go on.
 func TestWebhooks(t *testing.T) {
 	ids := make(chan string, 1000)
+	var gone atomic.Bool
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case ids <- r.Header.Get("webhook-id"):
 		default: // enough were seen
 		}
-		if len(ids) == 1 {
+		switch {
+		case gone.Load():
+			w.WriteHeader(http.StatusGone)
+		case len(ids) == 1:
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	}))
@@ -36,10 +42,36 @@ func TestWebhooks(t *testing.T) {
 	if first == "" || first != again {
 		t.Errorf("delivery %q was refused, and %q came next", first, again)
 	}
-	p.until("its place", func() bool {
-		return strings.Contains(must(t, nil, "groups", "--addr", p.grpc), "webhook:desk")
-	})
-	if _, body := p.get("/metrics"); !strings.Contains(body, `carbond_webhook_`) {
+	state := func(want string) func() bool {
+		return func() bool {
+			return strings.Contains(must(t, nil, "webhooks", "--addr", p.grpc, "--format", "csv"), "\ndesk,"+want+",finance,,,")
+		}
+	}
+	p.until("its place", func() bool { return strings.Contains(must(t, nil, "groups", "--addr", p.grpc), "webhook:desk") })
+	p.until("all well", state("ok"))
+	if out := must(t, nil, "webhooks", "test", "desk", "--addr", p.grpc); !strings.Contains(out, "desk took the test") {
+		t.Error(out)
+	}
+	gone.Store(true)
+	p.until("a hook that is stopped", state("stopped"))
+	if code, _, errs := command(t, nil, "webhooks", "test", "desk", "--addr", p.grpc); code != 1 || !strings.Contains(errs, "410 Gone") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+	gone.Store(false)
+	for len(ids) > 0 {
+		<-ids
+	}
+	if out := must(t, nil, "webhooks", "replay", "desk", "--from", "earliest", "--addr", p.grpc); !strings.Contains(out, "goes on behind offset") {
+		t.Error(out)
+	}
+	p.until("the first delivery once more", func() bool { return len(ids) > 0 })
+	p.until("all well again", state("ok"))
+	for _, args := range [][]string{{"test", "nobody"}, {"replay", "nobody", "--from", "latest"}} {
+		if code, _, errs := command(t, nil, append([]string{"webhooks", "--addr", p.grpc}, args...)...); code == 0 || !strings.Contains(errs, "webhooks.urls") {
+			t.Errorf("%v: exit code %d: %s", args, code, errs)
+		}
+	}
+	if _, body := p.get("/metrics"); !strings.Contains(body, `carbond_webhook_deliveries_total{hook="desk",result="ok"}`) {
 		t.Error("no metric of webhooks")
 	}
 	if out := p.stderr.String(); strings.Contains(out, "a-long-random-text") {

@@ -23,6 +23,463 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ListWebhooksRequest is empty.
+type ListWebhooksRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWebhooksRequest) Reset() {
+	*x = ListWebhooksRequest{}
+	mi := &file_carbon_admin_service_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWebhooksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWebhooksRequest) ProtoMessage() {}
+
+func (x *ListWebhooksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_admin_service_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWebhooksRequest.ProtoReflect.Descriptor instead.
+func (*ListWebhooksRequest) Descriptor() ([]byte, []int) {
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{0}
+}
+
+// ListWebhooksResponse lists the hooks.
+type ListWebhooksResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hooks         []*Webhook             `protobuf:"bytes,1,rep,name=hooks,proto3" json:"hooks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWebhooksResponse) Reset() {
+	*x = ListWebhooksResponse{}
+	mi := &file_carbon_admin_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWebhooksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWebhooksResponse) ProtoMessage() {}
+
+func (x *ListWebhooksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_admin_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWebhooksResponse.ProtoReflect.Descriptor instead.
+func (*ListWebhooksResponse) Descriptor() ([]byte, []int) {
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ListWebhooksResponse) GetHooks() []*Webhook {
+	if x != nil {
+		return x.Hooks
+	}
+	return nil
+}
+
+// Webhook is a receiver of changes. Its place and lag are those of the group webhook:NAME.
+type Webhook struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// projects, news or finance.
+	View string `protobuf:"bytes,2,opt,name=view,proto3" json:"view,omitempty"`
+	// Value of the view's filter, empty for all rows.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Empty for any change.
+	Rule string `protobuf:"bytes,4,opt,name=rule,proto3" json:"rule,omitempty"`
+	// ok, failing (deliveries are tried again) or stopped.
+	State string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	// Since when nothing was delivered in milliseconds since 1970, 0 while all is well.
+	FailingSinceMs int64 `protobuf:"varint,6,opt,name=failing_since_ms,json=failingSinceMs,proto3" json:"failing_since_ms,omitempty"`
+	// What the last attempt met, while failing.
+	Error         string  `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`
+	Committed     uint64  `protobuf:"varint,8,opt,name=committed,proto3" json:"committed,omitempty"`
+	LagRecords    uint64  `protobuf:"varint,9,opt,name=lag_records,json=lagRecords,proto3" json:"lag_records,omitempty"`
+	LagSeconds    float64 `protobuf:"fixed64,10,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Webhook) Reset() {
+	*x = Webhook{}
+	mi := &file_carbon_admin_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Webhook) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Webhook) ProtoMessage() {}
+
+func (x *Webhook) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_admin_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
+func (*Webhook) Descriptor() ([]byte, []int) {
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Webhook) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Webhook) GetView() string {
+	if x != nil {
+		return x.View
+	}
+	return ""
+}
+
+func (x *Webhook) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *Webhook) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Webhook) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Webhook) GetFailingSinceMs() int64 {
+	if x != nil {
+		return x.FailingSinceMs
+	}
+	return 0
+}
+
+func (x *Webhook) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Webhook) GetCommitted() uint64 {
+	if x != nil {
+		return x.Committed
+	}
+	return 0
+}
+
+func (x *Webhook) GetLagRecords() uint64 {
+	if x != nil {
+		return x.LagRecords
+	}
+	return 0
+}
+
+func (x *Webhook) GetLagSeconds() float64 {
+	if x != nil {
+		return x.LagSeconds
+	}
+	return 0
+}
+
+// TestWebhookRequest names a hook.
+type TestWebhookRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hook          string                 `protobuf:"bytes,1,opt,name=hook,proto3" json:"hook,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestWebhookRequest) Reset() {
+	*x = TestWebhookRequest{}
+	mi := &file_carbon_admin_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestWebhookRequest) ProtoMessage() {}
+
+func (x *TestWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_admin_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestWebhookRequest.ProtoReflect.Descriptor instead.
+func (*TestWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TestWebhookRequest) GetHook() string {
+	if x != nil {
+		return x.Hook
+	}
+	return ""
+}
+
+// TestWebhookResponse is empty.
+type TestWebhookResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestWebhookResponse) Reset() {
+	*x = TestWebhookResponse{}
+	mi := &file_carbon_admin_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestWebhookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestWebhookResponse) ProtoMessage() {}
+
+func (x *TestWebhookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_admin_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestWebhookResponse.ProtoReflect.Descriptor instead.
+func (*TestWebhookResponse) Descriptor() ([]byte, []int) {
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{4}
+}
+
+// ReplayWebhookRequest says from where a hook delivers again.
+type ReplayWebhookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Hook  string                 `protobuf:"bytes,1,opt,name=hook,proto3" json:"hook,omitempty"`
+	// Types that are valid to be assigned to From:
+	//
+	//	*ReplayWebhookRequest_Earliest
+	//	*ReplayWebhookRequest_Latest
+	//	*ReplayWebhookRequest_Offset
+	//	*ReplayWebhookRequest_Time
+	From          isReplayWebhookRequest_From `protobuf_oneof:"from"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayWebhookRequest) Reset() {
+	*x = ReplayWebhookRequest{}
+	mi := &file_carbon_admin_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayWebhookRequest) ProtoMessage() {}
+
+func (x *ReplayWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_admin_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayWebhookRequest.ProtoReflect.Descriptor instead.
+func (*ReplayWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ReplayWebhookRequest) GetHook() string {
+	if x != nil {
+		return x.Hook
+	}
+	return ""
+}
+
+func (x *ReplayWebhookRequest) GetFrom() isReplayWebhookRequest_From {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *ReplayWebhookRequest) GetEarliest() bool {
+	if x != nil {
+		if x, ok := x.From.(*ReplayWebhookRequest_Earliest); ok {
+			return x.Earliest
+		}
+	}
+	return false
+}
+
+func (x *ReplayWebhookRequest) GetLatest() bool {
+	if x != nil {
+		if x, ok := x.From.(*ReplayWebhookRequest_Latest); ok {
+			return x.Latest
+		}
+	}
+	return false
+}
+
+func (x *ReplayWebhookRequest) GetOffset() uint64 {
+	if x != nil {
+		if x, ok := x.From.(*ReplayWebhookRequest_Offset); ok {
+			return x.Offset
+		}
+	}
+	return 0
+}
+
+func (x *ReplayWebhookRequest) GetTime() string {
+	if x != nil {
+		if x, ok := x.From.(*ReplayWebhookRequest_Time); ok {
+			return x.Time
+		}
+	}
+	return ""
+}
+
+type isReplayWebhookRequest_From interface {
+	isReplayWebhookRequest_From()
+}
+
+type ReplayWebhookRequest_Earliest struct {
+	Earliest bool `protobuf:"varint,2,opt,name=earliest,proto3,oneof"`
+}
+
+type ReplayWebhookRequest_Latest struct {
+	Latest bool `protobuf:"varint,3,opt,name=latest,proto3,oneof"`
+}
+
+type ReplayWebhookRequest_Offset struct {
+	// The last offset that counts as delivered.
+	Offset uint64 `protobuf:"varint,4,opt,name=offset,proto3,oneof"`
+}
+
+type ReplayWebhookRequest_Time struct {
+	// Before the first transaction at or after this time, RFC 3339.
+	Time string `protobuf:"bytes,5,opt,name=time,proto3,oneof"`
+}
+
+func (*ReplayWebhookRequest_Earliest) isReplayWebhookRequest_From() {}
+
+func (*ReplayWebhookRequest_Latest) isReplayWebhookRequest_From() {}
+
+func (*ReplayWebhookRequest_Offset) isReplayWebhookRequest_From() {}
+
+func (*ReplayWebhookRequest_Time) isReplayWebhookRequest_From() {}
+
+// ReplayWebhookResponse says where the hook is now.
+type ReplayWebhookResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Committed     uint64                 `protobuf:"varint,1,opt,name=committed,proto3" json:"committed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayWebhookResponse) Reset() {
+	*x = ReplayWebhookResponse{}
+	mi := &file_carbon_admin_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayWebhookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayWebhookResponse) ProtoMessage() {}
+
+func (x *ReplayWebhookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_admin_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayWebhookResponse.ProtoReflect.Descriptor instead.
+func (*ReplayWebhookResponse) Descriptor() ([]byte, []int) {
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReplayWebhookResponse) GetCommitted() uint64 {
+	if x != nil {
+		return x.Committed
+	}
+	return 0
+}
+
 type ResnapshotRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of a topic, schema.table, or one of the views' tables alone.
@@ -33,7 +490,7 @@ type ResnapshotRequest struct {
 
 func (x *ResnapshotRequest) Reset() {
 	*x = ResnapshotRequest{}
-	mi := &file_carbon_admin_service_proto_msgTypes[0]
+	mi := &file_carbon_admin_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -45,7 +502,7 @@ func (x *ResnapshotRequest) String() string {
 func (*ResnapshotRequest) ProtoMessage() {}
 
 func (x *ResnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[0]
+	mi := &file_carbon_admin_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -58,7 +515,7 @@ func (x *ResnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ResnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{0}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ResnapshotRequest) GetTable() string {
@@ -82,7 +539,7 @@ type ResnapshotProgress struct {
 
 func (x *ResnapshotProgress) Reset() {
 	*x = ResnapshotProgress{}
-	mi := &file_carbon_admin_service_proto_msgTypes[1]
+	mi := &file_carbon_admin_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -94,7 +551,7 @@ func (x *ResnapshotProgress) String() string {
 func (*ResnapshotProgress) ProtoMessage() {}
 
 func (x *ResnapshotProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[1]
+	mi := &file_carbon_admin_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -107,7 +564,7 @@ func (x *ResnapshotProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResnapshotProgress.ProtoReflect.Descriptor instead.
 func (*ResnapshotProgress) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{1}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ResnapshotProgress) GetTable() string {
@@ -141,7 +598,7 @@ type PollFeedRequest struct {
 
 func (x *PollFeedRequest) Reset() {
 	*x = PollFeedRequest{}
-	mi := &file_carbon_admin_service_proto_msgTypes[2]
+	mi := &file_carbon_admin_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -153,7 +610,7 @@ func (x *PollFeedRequest) String() string {
 func (*PollFeedRequest) ProtoMessage() {}
 
 func (x *PollFeedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[2]
+	mi := &file_carbon_admin_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -166,7 +623,7 @@ func (x *PollFeedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollFeedRequest.ProtoReflect.Descriptor instead.
 func (*PollFeedRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{2}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PollFeedRequest) GetFeed() string {
@@ -202,7 +659,7 @@ type PollFeedResponse struct {
 
 func (x *PollFeedResponse) Reset() {
 	*x = PollFeedResponse{}
-	mi := &file_carbon_admin_service_proto_msgTypes[3]
+	mi := &file_carbon_admin_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -214,7 +671,7 @@ func (x *PollFeedResponse) String() string {
 func (*PollFeedResponse) ProtoMessage() {}
 
 func (x *PollFeedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[3]
+	mi := &file_carbon_admin_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -227,7 +684,7 @@ func (x *PollFeedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollFeedResponse.ProtoReflect.Descriptor instead.
 func (*PollFeedResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{3}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PollFeedResponse) GetItems() int32 {
@@ -316,7 +773,7 @@ type ListCacheRequest struct {
 
 func (x *ListCacheRequest) Reset() {
 	*x = ListCacheRequest{}
-	mi := &file_carbon_admin_service_proto_msgTypes[4]
+	mi := &file_carbon_admin_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +785,7 @@ func (x *ListCacheRequest) String() string {
 func (*ListCacheRequest) ProtoMessage() {}
 
 func (x *ListCacheRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[4]
+	mi := &file_carbon_admin_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +798,7 @@ func (x *ListCacheRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCacheRequest.ProtoReflect.Descriptor instead.
 func (*ListCacheRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{4}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{11}
 }
 
 // CacheEntry is one reply in the cache.
@@ -362,7 +819,7 @@ type CacheEntry struct {
 
 func (x *CacheEntry) Reset() {
 	*x = CacheEntry{}
-	mi := &file_carbon_admin_service_proto_msgTypes[5]
+	mi := &file_carbon_admin_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +831,7 @@ func (x *CacheEntry) String() string {
 func (*CacheEntry) ProtoMessage() {}
 
 func (x *CacheEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[5]
+	mi := &file_carbon_admin_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +844,7 @@ func (x *CacheEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheEntry.ProtoReflect.Descriptor instead.
 func (*CacheEntry) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{5}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CacheEntry) GetKey() string {
@@ -435,7 +892,7 @@ type ListCacheResponse struct {
 
 func (x *ListCacheResponse) Reset() {
 	*x = ListCacheResponse{}
-	mi := &file_carbon_admin_service_proto_msgTypes[6]
+	mi := &file_carbon_admin_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -447,7 +904,7 @@ func (x *ListCacheResponse) String() string {
 func (*ListCacheResponse) ProtoMessage() {}
 
 func (x *ListCacheResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[6]
+	mi := &file_carbon_admin_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -460,7 +917,7 @@ func (x *ListCacheResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCacheResponse.ProtoReflect.Descriptor instead.
 func (*ListCacheResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{6}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListCacheResponse) GetEntries() []*CacheEntry {
@@ -479,7 +936,7 @@ type FlushCacheRequest struct {
 
 func (x *FlushCacheRequest) Reset() {
 	*x = FlushCacheRequest{}
-	mi := &file_carbon_admin_service_proto_msgTypes[7]
+	mi := &file_carbon_admin_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +948,7 @@ func (x *FlushCacheRequest) String() string {
 func (*FlushCacheRequest) ProtoMessage() {}
 
 func (x *FlushCacheRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[7]
+	mi := &file_carbon_admin_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +961,7 @@ func (x *FlushCacheRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushCacheRequest.ProtoReflect.Descriptor instead.
 func (*FlushCacheRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{7}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{14}
 }
 
 // FlushCacheResponse says what was forgotten.
@@ -518,7 +975,7 @@ type FlushCacheResponse struct {
 
 func (x *FlushCacheResponse) Reset() {
 	*x = FlushCacheResponse{}
-	mi := &file_carbon_admin_service_proto_msgTypes[8]
+	mi := &file_carbon_admin_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -530,7 +987,7 @@ func (x *FlushCacheResponse) String() string {
 func (*FlushCacheResponse) ProtoMessage() {}
 
 func (x *FlushCacheResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[8]
+	mi := &file_carbon_admin_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -543,7 +1000,7 @@ func (x *FlushCacheResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlushCacheResponse.ProtoReflect.Descriptor instead.
 func (*FlushCacheResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{8}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FlushCacheResponse) GetEntries() int32 {
@@ -576,7 +1033,7 @@ type ImportProjectsRequest struct {
 
 func (x *ImportProjectsRequest) Reset() {
 	*x = ImportProjectsRequest{}
-	mi := &file_carbon_admin_service_proto_msgTypes[9]
+	mi := &file_carbon_admin_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +1045,7 @@ func (x *ImportProjectsRequest) String() string {
 func (*ImportProjectsRequest) ProtoMessage() {}
 
 func (x *ImportProjectsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[9]
+	mi := &file_carbon_admin_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +1058,7 @@ func (x *ImportProjectsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportProjectsRequest.ProtoReflect.Descriptor instead.
 func (*ImportProjectsRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{9}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ImportProjectsRequest) GetPreview() bool {
@@ -643,7 +1100,7 @@ type ImportRow struct {
 
 func (x *ImportRow) Reset() {
 	*x = ImportRow{}
-	mi := &file_carbon_admin_service_proto_msgTypes[10]
+	mi := &file_carbon_admin_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +1112,7 @@ func (x *ImportRow) String() string {
 func (*ImportRow) ProtoMessage() {}
 
 func (x *ImportRow) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[10]
+	mi := &file_carbon_admin_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +1125,7 @@ func (x *ImportRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRow.ProtoReflect.Descriptor instead.
 func (*ImportRow) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{10}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ImportRow) GetColumns() map[string]string {
@@ -691,7 +1148,7 @@ type ImportProjectsResponse struct {
 
 func (x *ImportProjectsResponse) Reset() {
 	*x = ImportProjectsResponse{}
-	mi := &file_carbon_admin_service_proto_msgTypes[11]
+	mi := &file_carbon_admin_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +1160,7 @@ func (x *ImportProjectsResponse) String() string {
 func (*ImportProjectsResponse) ProtoMessage() {}
 
 func (x *ImportProjectsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_admin_service_proto_msgTypes[11]
+	mi := &file_carbon_admin_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +1173,7 @@ func (x *ImportProjectsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportProjectsResponse.ProtoReflect.Descriptor instead.
 func (*ImportProjectsResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_admin_service_proto_rawDescGZIP(), []int{11}
+	return file_carbon_admin_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ImportProjectsResponse) GetInserted() int32 {
@@ -751,7 +1208,36 @@ var File_carbon_admin_service_proto protoreflect.FileDescriptor
 
 const file_carbon_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1acarbon/admin_service.proto\x12\x06carbon\")\n" +
+	"\x1acarbon/admin_service.proto\x12\x06carbon\"\x15\n" +
+	"\x13ListWebhooksRequest\"=\n" +
+	"\x14ListWebhooksResponse\x12%\n" +
+	"\x05hooks\x18\x01 \x03(\v2\x0f.carbon.WebhookR\x05hooks\"\x93\x02\n" +
+	"\aWebhook\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04view\x18\x02 \x01(\tR\x04view\x12\x16\n" +
+	"\x06filter\x18\x03 \x01(\tR\x06filter\x12\x12\n" +
+	"\x04rule\x18\x04 \x01(\tR\x04rule\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12(\n" +
+	"\x10failing_since_ms\x18\x06 \x01(\x03R\x0efailingSinceMs\x12\x14\n" +
+	"\x05error\x18\a \x01(\tR\x05error\x12\x1c\n" +
+	"\tcommitted\x18\b \x01(\x04R\tcommitted\x12\x1f\n" +
+	"\vlag_records\x18\t \x01(\x04R\n" +
+	"lagRecords\x12\x1f\n" +
+	"\vlag_seconds\x18\n" +
+	" \x01(\x01R\n" +
+	"lagSeconds\"(\n" +
+	"\x12TestWebhookRequest\x12\x12\n" +
+	"\x04hook\x18\x01 \x01(\tR\x04hook\"\x15\n" +
+	"\x13TestWebhookResponse\"\x9a\x01\n" +
+	"\x14ReplayWebhookRequest\x12\x12\n" +
+	"\x04hook\x18\x01 \x01(\tR\x04hook\x12\x1c\n" +
+	"\bearliest\x18\x02 \x01(\bH\x00R\bearliest\x12\x18\n" +
+	"\x06latest\x18\x03 \x01(\bH\x00R\x06latest\x12\x18\n" +
+	"\x06offset\x18\x04 \x01(\x04H\x00R\x06offset\x12\x14\n" +
+	"\x04time\x18\x05 \x01(\tH\x00R\x04timeB\x06\n" +
+	"\x04from\"5\n" +
+	"\x15ReplayWebhookResponse\x12\x1c\n" +
+	"\tcommitted\x18\x01 \x01(\x04R\tcommitted\")\n" +
 	"\x11ResnapshotRequest\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\"Z\n" +
 	"\x12ResnapshotProgress\x12\x14\n" +
@@ -802,7 +1288,7 @@ const file_carbon_admin_service_proto_rawDesc = "" +
 	"\binserted\x18\x01 \x01(\x05R\binserted\x12\x18\n" +
 	"\aupdated\x18\x02 \x01(\x05R\aupdated\x12\x18\n" +
 	"\adeleted\x18\x03 \x01(\x05R\adeleted\x12\x1c\n" +
-	"\tunchanged\x18\x04 \x01(\x05R\tunchanged2\xee\x02\n" +
+	"\tunchanged\x18\x04 \x01(\x05R\tunchanged2\xcf\x04\n" +
 	"\fAdminService\x12=\n" +
 	"\bPollFeed\x12\x17.carbon.PollFeedRequest\x1a\x18.carbon.PollFeedResponse\x12@\n" +
 	"\tListCache\x12\x18.carbon.ListCacheRequest\x1a\x19.carbon.ListCacheResponse\x12C\n" +
@@ -810,7 +1296,10 @@ const file_carbon_admin_service_proto_rawDesc = "" +
 	"FlushCache\x12\x19.carbon.FlushCacheRequest\x1a\x1a.carbon.FlushCacheResponse\x12E\n" +
 	"\n" +
 	"Resnapshot\x12\x19.carbon.ResnapshotRequest\x1a\x1a.carbon.ResnapshotProgress0\x01\x12Q\n" +
-	"\x0eImportProjects\x12\x1d.carbon.ImportProjectsRequest\x1a\x1e.carbon.ImportProjectsResponse(\x01B\x1dZ\x1bcarbond/proto/carbon;carbonb\x06proto3"
+	"\x0eImportProjects\x12\x1d.carbon.ImportProjectsRequest\x1a\x1e.carbon.ImportProjectsResponse(\x01\x12I\n" +
+	"\fListWebhooks\x12\x1b.carbon.ListWebhooksRequest\x1a\x1c.carbon.ListWebhooksResponse\x12F\n" +
+	"\vTestWebhook\x12\x1a.carbon.TestWebhookRequest\x1a\x1b.carbon.TestWebhookResponse\x12L\n" +
+	"\rReplayWebhook\x12\x1c.carbon.ReplayWebhookRequest\x1a\x1d.carbon.ReplayWebhookResponseB\x1dZ\x1bcarbond/proto/carbon;carbonb\x06proto3"
 
 var (
 	file_carbon_admin_service_proto_rawDescOnce sync.Once
@@ -824,41 +1313,55 @@ func file_carbon_admin_service_proto_rawDescGZIP() []byte {
 	return file_carbon_admin_service_proto_rawDescData
 }
 
-var file_carbon_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_carbon_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_carbon_admin_service_proto_goTypes = []any{
-	(*ResnapshotRequest)(nil),      // 0: carbon.ResnapshotRequest
-	(*ResnapshotProgress)(nil),     // 1: carbon.ResnapshotProgress
-	(*PollFeedRequest)(nil),        // 2: carbon.PollFeedRequest
-	(*PollFeedResponse)(nil),       // 3: carbon.PollFeedResponse
-	(*ListCacheRequest)(nil),       // 4: carbon.ListCacheRequest
-	(*CacheEntry)(nil),             // 5: carbon.CacheEntry
-	(*ListCacheResponse)(nil),      // 6: carbon.ListCacheResponse
-	(*FlushCacheRequest)(nil),      // 7: carbon.FlushCacheRequest
-	(*FlushCacheResponse)(nil),     // 8: carbon.FlushCacheResponse
-	(*ImportProjectsRequest)(nil),  // 9: carbon.ImportProjectsRequest
-	(*ImportRow)(nil),              // 10: carbon.ImportRow
-	(*ImportProjectsResponse)(nil), // 11: carbon.ImportProjectsResponse
-	nil,                            // 12: carbon.ImportRow.ColumnsEntry
+	(*ListWebhooksRequest)(nil),    // 0: carbon.ListWebhooksRequest
+	(*ListWebhooksResponse)(nil),   // 1: carbon.ListWebhooksResponse
+	(*Webhook)(nil),                // 2: carbon.Webhook
+	(*TestWebhookRequest)(nil),     // 3: carbon.TestWebhookRequest
+	(*TestWebhookResponse)(nil),    // 4: carbon.TestWebhookResponse
+	(*ReplayWebhookRequest)(nil),   // 5: carbon.ReplayWebhookRequest
+	(*ReplayWebhookResponse)(nil),  // 6: carbon.ReplayWebhookResponse
+	(*ResnapshotRequest)(nil),      // 7: carbon.ResnapshotRequest
+	(*ResnapshotProgress)(nil),     // 8: carbon.ResnapshotProgress
+	(*PollFeedRequest)(nil),        // 9: carbon.PollFeedRequest
+	(*PollFeedResponse)(nil),       // 10: carbon.PollFeedResponse
+	(*ListCacheRequest)(nil),       // 11: carbon.ListCacheRequest
+	(*CacheEntry)(nil),             // 12: carbon.CacheEntry
+	(*ListCacheResponse)(nil),      // 13: carbon.ListCacheResponse
+	(*FlushCacheRequest)(nil),      // 14: carbon.FlushCacheRequest
+	(*FlushCacheResponse)(nil),     // 15: carbon.FlushCacheResponse
+	(*ImportProjectsRequest)(nil),  // 16: carbon.ImportProjectsRequest
+	(*ImportRow)(nil),              // 17: carbon.ImportRow
+	(*ImportProjectsResponse)(nil), // 18: carbon.ImportProjectsResponse
+	nil,                            // 19: carbon.ImportRow.ColumnsEntry
 }
 var file_carbon_admin_service_proto_depIdxs = []int32{
-	5,  // 0: carbon.ListCacheResponse.entries:type_name -> carbon.CacheEntry
-	10, // 1: carbon.ImportProjectsRequest.rows:type_name -> carbon.ImportRow
-	12, // 2: carbon.ImportRow.columns:type_name -> carbon.ImportRow.ColumnsEntry
-	2,  // 3: carbon.AdminService.PollFeed:input_type -> carbon.PollFeedRequest
-	4,  // 4: carbon.AdminService.ListCache:input_type -> carbon.ListCacheRequest
-	7,  // 5: carbon.AdminService.FlushCache:input_type -> carbon.FlushCacheRequest
-	0,  // 6: carbon.AdminService.Resnapshot:input_type -> carbon.ResnapshotRequest
-	9,  // 7: carbon.AdminService.ImportProjects:input_type -> carbon.ImportProjectsRequest
-	3,  // 8: carbon.AdminService.PollFeed:output_type -> carbon.PollFeedResponse
-	6,  // 9: carbon.AdminService.ListCache:output_type -> carbon.ListCacheResponse
-	8,  // 10: carbon.AdminService.FlushCache:output_type -> carbon.FlushCacheResponse
-	1,  // 11: carbon.AdminService.Resnapshot:output_type -> carbon.ResnapshotProgress
-	11, // 12: carbon.AdminService.ImportProjects:output_type -> carbon.ImportProjectsResponse
-	8,  // [8:13] is the sub-list for method output_type
-	3,  // [3:8] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	2,  // 0: carbon.ListWebhooksResponse.hooks:type_name -> carbon.Webhook
+	12, // 1: carbon.ListCacheResponse.entries:type_name -> carbon.CacheEntry
+	17, // 2: carbon.ImportProjectsRequest.rows:type_name -> carbon.ImportRow
+	19, // 3: carbon.ImportRow.columns:type_name -> carbon.ImportRow.ColumnsEntry
+	9,  // 4: carbon.AdminService.PollFeed:input_type -> carbon.PollFeedRequest
+	11, // 5: carbon.AdminService.ListCache:input_type -> carbon.ListCacheRequest
+	14, // 6: carbon.AdminService.FlushCache:input_type -> carbon.FlushCacheRequest
+	7,  // 7: carbon.AdminService.Resnapshot:input_type -> carbon.ResnapshotRequest
+	16, // 8: carbon.AdminService.ImportProjects:input_type -> carbon.ImportProjectsRequest
+	0,  // 9: carbon.AdminService.ListWebhooks:input_type -> carbon.ListWebhooksRequest
+	3,  // 10: carbon.AdminService.TestWebhook:input_type -> carbon.TestWebhookRequest
+	5,  // 11: carbon.AdminService.ReplayWebhook:input_type -> carbon.ReplayWebhookRequest
+	10, // 12: carbon.AdminService.PollFeed:output_type -> carbon.PollFeedResponse
+	13, // 13: carbon.AdminService.ListCache:output_type -> carbon.ListCacheResponse
+	15, // 14: carbon.AdminService.FlushCache:output_type -> carbon.FlushCacheResponse
+	8,  // 15: carbon.AdminService.Resnapshot:output_type -> carbon.ResnapshotProgress
+	18, // 16: carbon.AdminService.ImportProjects:output_type -> carbon.ImportProjectsResponse
+	1,  // 17: carbon.AdminService.ListWebhooks:output_type -> carbon.ListWebhooksResponse
+	4,  // 18: carbon.AdminService.TestWebhook:output_type -> carbon.TestWebhookResponse
+	6,  // 19: carbon.AdminService.ReplayWebhook:output_type -> carbon.ReplayWebhookResponse
+	12, // [12:20] is the sub-list for method output_type
+	4,  // [4:12] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_carbon_admin_service_proto_init() }
@@ -866,13 +1369,19 @@ func file_carbon_admin_service_proto_init() {
 	if File_carbon_admin_service_proto != nil {
 		return
 	}
+	file_carbon_admin_service_proto_msgTypes[5].OneofWrappers = []any{
+		(*ReplayWebhookRequest_Earliest)(nil),
+		(*ReplayWebhookRequest_Latest)(nil),
+		(*ReplayWebhookRequest_Offset)(nil),
+		(*ReplayWebhookRequest_Time)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carbon_admin_service_proto_rawDesc), len(file_carbon_admin_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,9 @@ const (
 	AdminService_FlushCache_FullMethodName     = "/carbon.AdminService/FlushCache"
 	AdminService_Resnapshot_FullMethodName     = "/carbon.AdminService/Resnapshot"
 	AdminService_ImportProjects_FullMethodName = "/carbon.AdminService/ImportProjects"
+	AdminService_ListWebhooks_FullMethodName   = "/carbon.AdminService/ListWebhooks"
+	AdminService_TestWebhook_FullMethodName    = "/carbon.AdminService/TestWebhook"
+	AdminService_ReplayWebhook_FullMethodName  = "/carbon.AdminService/ReplayWebhook"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -44,12 +47,21 @@ type AdminServiceClient interface {
 	FlushCache(ctx context.Context, in *FlushCacheRequest, opts ...grpc.CallOption) (*FlushCacheResponse, error)
 	// Resnapshot copies a table again, beside the stream: that of a view as the
 	// differences, any other as records of op r. It says how far it is, and ends when
-	// the rows are on their way into the changelog. The copy goes on when the caller
+	// the rows are in the changelog. The copy goes on when the caller
 	// leaves. NOT_FOUND for a table without a topic, FAILED_PRECONDITION in embedded mode.
 	Resnapshot(ctx context.Context, in *ResnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ResnapshotProgress], error)
 	// ImportProjects writes projects of somebody's files, as one transaction: all rows of
 	// the stream or none. Rules are those of its first message.
 	ImportProjects(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportProjectsRequest, ImportProjectsResponse], error)
+	// ListWebhooks returns the receivers of changes and how their deliveries do. Their
+	// addresses may hold secrets and are not told.
+	ListWebhooks(ctx context.Context, in *ListWebhooksRequest, opts ...grpc.CallOption) (*ListWebhooksResponse, error)
+	// TestWebhook posts a delivery of type carbond.test once. UNAVAILABLE with what the
+	// receiver answered when it did not take it, NOT_FOUND for a hook that is not there.
+	TestWebhook(ctx context.Context, in *TestWebhookRequest, opts ...grpc.CallOption) (*TestWebhookResponse, error)
+	// ReplayWebhook moves a hook to another place of the changelog, from which it
+	// delivers again, also one that was stopped.
+	ReplayWebhook(ctx context.Context, in *ReplayWebhookRequest, opts ...grpc.CallOption) (*ReplayWebhookResponse, error)
 }
 
 type adminServiceClient struct {
@@ -122,6 +134,36 @@ func (c *adminServiceClient) ImportProjects(ctx context.Context, opts ...grpc.Ca
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_ImportProjectsClient = grpc.ClientStreamingClient[ImportProjectsRequest, ImportProjectsResponse]
 
+func (c *adminServiceClient) ListWebhooks(ctx context.Context, in *ListWebhooksRequest, opts ...grpc.CallOption) (*ListWebhooksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListWebhooksResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListWebhooks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) TestWebhook(ctx context.Context, in *TestWebhookRequest, opts ...grpc.CallOption) (*TestWebhookResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TestWebhookResponse)
+	err := c.cc.Invoke(ctx, AdminService_TestWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ReplayWebhook(ctx context.Context, in *ReplayWebhookRequest, opts ...grpc.CallOption) (*ReplayWebhookResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReplayWebhookResponse)
+	err := c.cc.Invoke(ctx, AdminService_ReplayWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -138,12 +180,21 @@ type AdminServiceServer interface {
 	FlushCache(context.Context, *FlushCacheRequest) (*FlushCacheResponse, error)
 	// Resnapshot copies a table again, beside the stream: that of a view as the
 	// differences, any other as records of op r. It says how far it is, and ends when
-	// the rows are on their way into the changelog. The copy goes on when the caller
+	// the rows are in the changelog. The copy goes on when the caller
 	// leaves. NOT_FOUND for a table without a topic, FAILED_PRECONDITION in embedded mode.
 	Resnapshot(*ResnapshotRequest, grpc.ServerStreamingServer[ResnapshotProgress]) error
 	// ImportProjects writes projects of somebody's files, as one transaction: all rows of
 	// the stream or none. Rules are those of its first message.
 	ImportProjects(grpc.ClientStreamingServer[ImportProjectsRequest, ImportProjectsResponse]) error
+	// ListWebhooks returns the receivers of changes and how their deliveries do. Their
+	// addresses may hold secrets and are not told.
+	ListWebhooks(context.Context, *ListWebhooksRequest) (*ListWebhooksResponse, error)
+	// TestWebhook posts a delivery of type carbond.test once. UNAVAILABLE with what the
+	// receiver answered when it did not take it, NOT_FOUND for a hook that is not there.
+	TestWebhook(context.Context, *TestWebhookRequest) (*TestWebhookResponse, error)
+	// ReplayWebhook moves a hook to another place of the changelog, from which it
+	// delivers again, also one that was stopped.
+	ReplayWebhook(context.Context, *ReplayWebhookRequest) (*ReplayWebhookResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -168,6 +219,15 @@ func (UnimplementedAdminServiceServer) Resnapshot(*ResnapshotRequest, grpc.Serve
 }
 func (UnimplementedAdminServiceServer) ImportProjects(grpc.ClientStreamingServer[ImportProjectsRequest, ImportProjectsResponse]) error {
 	return status.Error(codes.Unimplemented, "method ImportProjects not implemented")
+}
+func (UnimplementedAdminServiceServer) ListWebhooks(context.Context, *ListWebhooksRequest) (*ListWebhooksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListWebhooks not implemented")
+}
+func (UnimplementedAdminServiceServer) TestWebhook(context.Context, *TestWebhookRequest) (*TestWebhookResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TestWebhook not implemented")
+}
+func (UnimplementedAdminServiceServer) ReplayWebhook(context.Context, *ReplayWebhookRequest) (*ReplayWebhookResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplayWebhook not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -262,6 +322,60 @@ func _AdminService_ImportProjects_Handler(srv interface{}, stream grpc.ServerStr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_ImportProjectsServer = grpc.ClientStreamingServer[ImportProjectsRequest, ImportProjectsResponse]
 
+func _AdminService_ListWebhooks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListWebhooksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListWebhooks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListWebhooks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListWebhooks(ctx, req.(*ListWebhooksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_TestWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TestWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).TestWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_TestWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).TestWebhook(ctx, req.(*TestWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ReplayWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplayWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ReplayWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ReplayWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ReplayWebhook(ctx, req.(*ReplayWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -280,6 +394,18 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "FlushCache",
 			Handler:    _AdminService_FlushCache_Handler,
+		},
+		{
+			MethodName: "ListWebhooks",
+			Handler:    _AdminService_ListWebhooks_Handler,
+		},
+		{
+			MethodName: "TestWebhook",
+			Handler:    _AdminService_TestWebhook_Handler,
+		},
+		{
+			MethodName: "ReplayWebhook",
+			Handler:    _AdminService_ReplayWebhook_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -53,25 +53,26 @@ func Sign(key []byte, id string, at time.Time, body []byte) string {
 
 // deliver posts until the receiver has taken it. offset and part make the id, which is
 // the same however often a delivery is made.
-func (s *Sender) deliver(ctx context.Context, h Hook, kind string, offset, part change.Offset, at time.Time, data []byte) error {
+func (s *Sender) deliver(ctx context.Context, h *running, kind string, offset, part change.Offset, at time.Time, data []byte) error {
 	id := fmt.Sprintf("%s-%d-%d", h.Name, offset, part)
-	body := form.AppendText([]byte(`{"type":`), kind)
-	body = form.AppendText(append(body, `,"timestamp":`...), at.UTC().Format(time.RFC3339Nano))
-	body = form.AppendText(append(body, `,"data":{"hook":`...), h.Name)
-	body = form.AppendText(append(body, `,"view":`...), string(h.View))
-	body = form.AppendText(append(body, `,"history":`...), s.log.History().ID)
-	body = append(append(body, fmt.Sprintf(`,"offset":%d,`, offset)...), data...)
-	body = append(body, "}}"...)
+	body := s.body(h.Hook, kind, offset, at, data)
 	began, wait := time.Now(), s.opt.FirstPause
 	for {
-		retry, err := s.attempt(ctx, h, id, body)
+		retry, err := s.attempt(ctx, h.Hook, id, body)
 		if err == nil {
+			h.set(func(st *State) { *st = State{Hook: h.Hook} })
 			s.deliveries.WithLabelValues(h.Name, "ok").Inc()
 			return nil
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		h.set(func(st *State) {
+			st.Error = err.Error()
+			if st.Failing.IsZero() {
+				st.Failing = began
+			}
+		})
 		s.deliveries.WithLabelValues(h.Name, "failed").Inc()
 		if retry < 0 || time.Since(began) > s.opt.GiveUp {
 			return fmt.Errorf("%w: %w", errGaveUp, err)
@@ -80,6 +81,17 @@ func (s *Sender) deliver(ctx context.Context, h Hook, kind string, offset, part 
 		pause(ctx, max(min(retry, maxPause), wait/2+rand.N(wait/2+1)))
 		wait = min(2*wait, maxPause)
 	}
+}
+
+// body makes a delivery. data is the rest of its object data.
+func (s *Sender) body(h Hook, kind string, offset change.Offset, at time.Time, data []byte) []byte {
+	body := form.AppendText([]byte(`{"type":`), kind)
+	body = form.AppendText(append(body, `,"timestamp":`...), at.UTC().Format(time.RFC3339Nano))
+	body = form.AppendText(append(body, `,"data":{"hook":`...), h.Name)
+	body = form.AppendText(append(body, `,"view":`...), string(h.View))
+	body = form.AppendText(append(body, `,"history":`...), s.log.History().ID)
+	body = append(append(body, fmt.Sprintf(`,"offset":%d,`, offset)...), data...)
+	return append(body, "}}"...)
 }
 
 // attempt posts once. retry is how long the receiver wants to be left alone, below 0 for

@@ -11,7 +11,8 @@ import (
 
 // Rule says which changes a hook wants. The zero Rule wants all.
 type Rule struct {
-	kind  byte // 'c' a field changes, '<' and '>' a number crosses, 'w' words appear, 0 any
+	Text  string // as it was written
+	kind  byte   // 'c' a field changes, '<' and '>' a number crosses, 'w' words appear, 0 any
 	field string
 	limit float64
 	words search.Words
@@ -20,6 +21,7 @@ type Rule struct {
 // ParseRule reads a rule for a view: "any", "changes FIELD", "FIELD<NUMBER", "FIELD>NUMBER"
 // or "words WORD...".
 func ParseRule(view *change.ViewDef, text string) (r Rule, err error) {
+	r.Text = text
 	switch name, rest, _ := strings.Cut(text, " "); {
 	case text == "" || text == "any":
 		return r, nil

@@ -7,7 +7,7 @@
 //     only after the receiver has answered 2xx: at least once, in commit order.
 //  2. A delivery that fails is tried again for a day, with growing pauses, and nothing
 //     behind it goes out before. After that, or after 410, the hook is stopped until
-//     carbond starts again: nothing is passed over.
+//     somebody replays it or carbond starts again: nothing is passed over.
 //  3. What retention has taken is told as a delivery of its own, never left out silently.
 package webhook
 
@@ -57,8 +57,32 @@ type Sender struct {
 	past rpc.History
 	opt  Options
 
+	hooks      []*running
 	deliveries *prometheus.CounterVec
 	stopped    *prometheus.GaugeVec
+}
+
+// running is a hook and how it does.
+type running struct {
+	Hook
+	pauses chan pauseRequest
+
+	mu    sync.Mutex // guards state
+	state State
+}
+
+// State is how a hook does.
+type State struct {
+	Hook
+	Failing time.Time // since when nothing was delivered, zero while all is well
+	Error   string    // of the last attempt, while failing
+	Stopped bool      // it is not tried any more
+}
+
+// pauseRequest is what is done while a hook has left its group.
+type pauseRequest struct {
+	do   func() error
+	done chan error
 }
 
 // New makes a sender.
@@ -75,6 +99,7 @@ func New(log rpc.Changelog, past rpc.History, opt Options) (*Sender, error) {
 		stopped:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "carbond_webhook_stopped", Help: "1 where a hook has stopped, after a day of failures or 410, until carbond starts again."}, []string{"hook"}),
 	}
 	for _, h := range opt.Hooks {
+		s.hooks = append(s.hooks, &running{Hook: h, pauses: make(chan pauseRequest), state: State{Hook: h}})
 		s.stopped.WithLabelValues(h.Name)
 		for _, r := range []string{"ok", "failed"} {
 			s.deliveries.WithLabelValues(h.Name, r)
@@ -94,32 +119,115 @@ func Group(name string) string { return "webhook:" + name }
 // Run delivers until ctx ends.
 func (s *Sender) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, h := range s.opt.Hooks {
+	for _, h := range s.hooks {
 		wg.Go(func() { s.keep(ctx, h) })
 	}
 	wg.Wait()
 	return nil
 }
 
-// keep runs a hook, again and again, until it is stopped or ctx ends.
-func (s *Sender) keep(ctx context.Context, h Hook) {
+// keep runs a hook, again and again, until ctx ends.
+func (s *Sender) keep(ctx context.Context, h *running) {
 	for ctx.Err() == nil {
-		err := s.follow(ctx, h)
-		switch {
-		case ctx.Err() != nil, errors.Is(err, change.ErrClosed):
-			return
-		case errors.Is(err, errGaveUp):
-			s.stopped.WithLabelValues(h.Name).Set(1)
-			s.opt.Log.Error("webhook is stopped: mend the receiver and restart carbond, which goes on where it was", "hook", h.Name, "error", err)
-			return
+		attempt, cancel := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- s.follow(attempt, h) }()
+		select {
+		case r := <-h.pauses:
+			cancel()
+			<-ended
+			r.done <- r.do()
+			continue
+		case err := <-ended:
+			cancel()
+			if ctx.Err() != nil || errors.Is(err, change.ErrClosed) {
+				return
+			}
+			s.rest(ctx, h, err)
 		}
-		s.opt.Log.Warn("webhook is interrupted", "hook", h.Name, "error", err)
-		pause(ctx, s.opt.FirstPause)
 	}
 }
 
+// rest waits before a hook that has ended goes on: a moment, or for somebody who
+// replays it where it is stopped.
+func (s *Sender) rest(ctx context.Context, h *running, err error) {
+	var again <-chan time.Time
+	if stopped := errors.Is(err, errGaveUp); stopped {
+		h.set(func(st *State) { st.Stopped = true })
+		s.stopped.WithLabelValues(h.Name).Set(1)
+		s.opt.Log.Error("webhook is stopped: mend the receiver, then run carbond webhooks replay, or restart carbond, which goes on where it was", "hook", h.Name, "error", err)
+	} else {
+		s.opt.Log.Warn("webhook is interrupted", "hook", h.Name, "error", err)
+		t := time.NewTimer(s.opt.FirstPause)
+		defer t.Stop()
+		again = t.C
+	}
+	select {
+	case r := <-h.pauses:
+		r.done <- r.do()
+		h.set(func(st *State) { *st = State{Hook: h.Hook} })
+		s.stopped.WithLabelValues(h.Name).Set(0)
+	case <-again:
+	case <-ctx.Done():
+	}
+}
+
+func (h *running) set(f func(*State)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f(&h.state)
+}
+
+// States returns how the hooks do, in the order of the options.
+func (s *Sender) States() []State {
+	var out []State
+	for _, h := range s.hooks {
+		h.set(func(st *State) { out = append(out, *st) })
+	}
+	return out
+}
+
+// ErrUnknown is wrapped where there is no hook of a name.
+var ErrUnknown = errors.New("there is no webhook of that name (webhooks.urls)")
+
+func (s *Sender) hook(name string) (*running, error) {
+	for _, h := range s.hooks {
+		if h.Name == name {
+			return h, nil
+		}
+	}
+	return nil, fmt.Errorf("webhook %q: %w", name, ErrUnknown)
+}
+
+// Paused runs do while a hook has no member in its group, so that its place can be
+// moved. The hook goes on then, also one that was stopped.
+func (s *Sender) Paused(ctx context.Context, name string, do func() error) error {
+	h, err := s.hook(name)
+	if err != nil {
+		return err
+	}
+	r := pauseRequest{do: do, done: make(chan error, 1)}
+	select {
+	case h.pauses <- r:
+		return <-r.done
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Test posts a delivery of type carbond.test once and returns how the receiver refused it.
+func (s *Sender) Test(ctx context.Context, name string) error {
+	h, err := s.hook(name)
+	if err != nil {
+		return err
+	}
+	at := time.Now()
+	_, err = s.attempt(ctx, h.Hook, fmt.Sprintf("%s-test-%d", h.Name, at.UnixNano()), s.body(h.Hook, "carbond.test", s.log.Position().Offset, at, []byte(`"changes":[]`)))
+	return err
+}
+
 // follow delivers what comes behind the place of a hook.
-func (s *Sender) follow(ctx context.Context, h Hook) error {
+func (s *Sender) follow(ctx context.Context, h *running) error {
 	m, err := s.log.Join(Group(h.Name), "carbond")
 	if err != nil {
 		return err
@@ -168,7 +276,7 @@ func (s *Sender) follow(ctx context.Context, h Hook) error {
 const maxBody = 256 << 10
 
 // transaction delivers what a hook wants of a transaction, if anything.
-func (s *Sender) transaction(ctx context.Context, h Hook, t *change.ViewTxn) error {
+func (s *Sender) transaction(ctx context.Context, h *running, t *change.ViewTxn) error {
 	b := batch{view: h.View.Def()}
 	part := 0
 	send := func(last bool) error {
@@ -230,7 +338,7 @@ func (s *Sender) transaction(ctx context.Context, h Hook, t *change.ViewTxn) err
 }
 
 // wants reports whether a delta is of the hook's filter.
-func wants(h Hook, d *change.Delta, row any) bool {
+func wants(h *running, d *change.Delta, row any) bool {
 	def := h.View.Def()
 	if def.Limit > 0 {
 		return d.Window == h.Filter

@@ -2,12 +2,17 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"carbond/cmd/carbond/internal/config"
 	"carbond/feeds"
+	pb "carbond/proto/carbon"
 	"carbond/rpc/webhook"
 	"carbond/store/change"
 )
@@ -77,4 +82,87 @@ func (d *Daemon) buildWebhooks(_ context.Context, cfg *config.Config) error {
 		Transport: feeds.Transport(urls...), Version: d.opt.Version.Version,
 	})
 	return err
+}
+
+// ListWebhooks implements pb.AdminServiceServer.
+func (o operator) ListWebhooks(context.Context, *pb.ListWebhooksRequest) (*pb.ListWebhooksResponse, error) {
+	out := &pb.ListWebhooksResponse{}
+	if o.d.webhooks == nil {
+		return out, nil
+	}
+	groups := o.d.store.Groups()
+	for _, s := range o.d.webhooks.States() {
+		h := &pb.Webhook{Name: s.Name, View: string(s.View), Filter: s.Filter, Rule: s.Rule.Text, State: "ok"}
+		switch {
+		case s.Stopped:
+			h.State = "stopped"
+		case !s.Failing.IsZero():
+			h.State = "failing"
+		}
+		if !s.Failing.IsZero() {
+			h.FailingSinceMs, h.Error = s.Failing.UnixMilli(), o.d.opt.Redaction.Text(s.Error)
+		}
+		for _, g := range groups {
+			if g.Name == webhook.Group(s.Name) {
+				for _, t := range g.Topics {
+					h.Committed, h.LagRecords, h.LagSeconds = uint64(t.Committed), h.LagRecords+t.Lag, max(h.LagSeconds, t.LagTime.Seconds())
+				}
+			}
+		}
+		out.Hooks = append(out.Hooks, h)
+	}
+	return out, nil
+}
+
+// TestWebhook implements pb.AdminServiceServer.
+func (o operator) TestWebhook(ctx context.Context, req *pb.TestWebhookRequest) (*pb.TestWebhookResponse, error) {
+	if o.d.webhooks == nil {
+		return nil, status.Error(codes.NotFound, webhook.ErrUnknown.Error())
+	}
+	if err := o.d.webhooks.Test(ctx, req.GetHook()); err != nil {
+		code := codes.Unavailable
+		if errors.Is(err, webhook.ErrUnknown) {
+			code = codes.NotFound
+		}
+		return nil, status.Error(code, o.d.opt.Redaction.Text(err.Error()))
+	}
+	return &pb.TestWebhookResponse{}, nil
+}
+
+// ReplayWebhook implements pb.AdminServiceServer.
+func (o operator) ReplayWebhook(ctx context.Context, req *pb.ReplayWebhookRequest) (*pb.ReplayWebhookResponse, error) {
+	if o.d.webhooks == nil {
+		return nil, status.Error(codes.NotFound, webhook.ErrUnknown.Error())
+	}
+	to := &pb.ResetGroupRequest{Group: webhook.Group(req.GetHook())}
+	switch from := req.From.(type) {
+	case *pb.ReplayWebhookRequest_Earliest:
+		to.To = &pb.ResetGroupRequest_Earliest{Earliest: true}
+	case *pb.ReplayWebhookRequest_Latest:
+		to.To = &pb.ResetGroupRequest_Latest{Latest: true}
+	case *pb.ReplayWebhookRequest_Offset:
+		to.To = &pb.ResetGroupRequest_Offset{Offset: from.Offset}
+	case *pb.ReplayWebhookRequest_Time:
+		to.To = &pb.ResetGroupRequest_Time{Time: from.Time}
+	}
+	out := &pb.ReplayWebhookResponse{}
+	err := o.d.webhooks.Paused(ctx, req.GetHook(), func() error {
+		for _, g := range o.d.store.Groups() {
+			if g.Name == to.Group && len(g.Topics) == 1 {
+				to.Topic = g.Topics[0].Topic // the one that has its place
+			}
+		}
+		r, err := o.d.api.ResetGroup(ctx, to)
+		for _, t := range r.GetGroup().GetTopics() {
+			out.Committed = max(out.Committed, t.GetCommitted())
+		}
+		return err
+	})
+	if errors.Is(err, webhook.ErrUnknown) {
+		return nil, status.Error(codes.NotFound, err.Error())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
