@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,16 +184,17 @@ func TestOnline(t *testing.T) {
 	var breaks int
 	for !sink.finished("carbon.public.keyed", "carbon.public.bag") {
 		// A sink that fails before or after it has taken something is what a kill is.
-		left := 1 + rng.IntN(40)
+		var left atomic.Int64
+		left.Store(1 + rng.Int64N(40))
 		sink.setHook(func(txns []change.Txn) error {
-			if left--; left == 0 {
+			if left.Add(-1) == 0 {
 				return fmt.Errorf("broken off")
 			}
 			return nil
 		})
 		r = run(t, sink, opt)
 		eventually(t, func() error {
-			if !sink.finished("carbon.public.keyed", "carbon.public.bag") && left > 0 {
+			if !sink.finished("carbon.public.keyed", "carbon.public.bag") && left.Load() > 0 {
 				return fmt.Errorf("not copied: %+v", r.Status())
 			}
 			return nil
