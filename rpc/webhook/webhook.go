@@ -96,7 +96,7 @@ func New(log rpc.Changelog, past rpc.History, opt Options) (*Sender, error) {
 	s := &Sender{
 		log: log, past: past, opt: opt,
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "carbond_webhook_deliveries_total", Help: "Deliveries by hook and result: ok or failed."}, []string{"hook", "result"}),
-		stopped:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "carbond_webhook_stopped", Help: "1 where a hook has stopped, after a day of failures or 410, until carbond starts again."}, []string{"hook"}),
+		stopped:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "carbond_webhook_stopped", Help: "1 where a hook has stopped, after a day of failures or 410, until it is replayed or carbond starts again."}, []string{"hook"}),
 	}
 	for _, h := range opt.Hooks {
 		s.hooks = append(s.hooks, &running{Hook: h, pauses: make(chan pauseRequest), state: State{Hook: h}})

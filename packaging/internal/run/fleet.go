@@ -41,9 +41,14 @@ func StartFleet(ctx context.Context, binary, dir string, expires time.Time) (*Fl
 			return f, err
 		}
 	}
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("a-text-for-webhooks"), 0o600); err != nil {
+		return f, err
+	}
 	if f.Embedded, err = StartDaemon(ctx, "http", binary, "serve", homes[0], "CARBOND_CONFIG="+os.DevNull,
 		"CARBOND_FEEDS_ENABLED=news", "CARBOND_FEEDS_NEWS_URLS=here="+f.Upstream.URL, "CARBOND_FEEDS_INTERVAL=1s",
-		"CARBOND_KAFKA_LISTEN=127.0.0.1:0", "CARBOND_VIEWS_JSONL_DIR="+filepath.Join(homes[0], "views")); err != nil {
+		"CARBOND_KAFKA_LISTEN=127.0.0.1:0", "CARBOND_VIEWS_JSONL_DIR="+filepath.Join(homes[0], "views"),
+		"CARBOND_WEBHOOKS_URLS=here="+f.Upstream.URL, "CARBOND_WEBHOOKS_VIEWS=here=finance", "CARBOND_WEBHOOKS_SECRET_FILE="+secret); err != nil {
 		return f, err
 	}
 	// Lag exists for groups alone: the first consumer makes one.

@@ -127,7 +127,7 @@ func (c *Config) webhookKeys() []Key {
 	anything := func(Pair) error { return nil }
 	return []Key{
 		namedURLs("webhooks.urls", "", &w.URLs).example("desk=https://hooks.example.org/carbon").
-			doc("Receivers of changes as name=url. Each gets JSON by POST, signed as Standard Webhooks has it, in commit order and at least once; its place is that of the consumer group webhook:NAME. A delivery is tried for a day; then, or after 410, the hook stops until carbond starts again. Redirects are not followed."),
+			doc("Receivers of changes as name=url. Each gets JSON by POST, signed as Standard Webhooks has it, in commit order and at least once; its place is that of the consumer group webhook:NAME. A delivery is tried for a day; then, or after 410, the hook is stopped until carbond webhooks replay or the next start. Redirects are not followed."),
 		pairs("webhooks.views", "name=view or name=view:filter", "", &w.Views, anything).example("desk=projects:Brazil").
 			doc("What each hook is about: projects, projects:COUNTRY, news, news:SOURCE, finance or finance:TICKER."),
 		pairs("webhooks.rules", "name=rule", "", &w.Rules, anything).example("desk=supply<1000").
