@@ -78,10 +78,12 @@ func wantProjects(d *data, country string) *pb.ProjectResponse {
 				ProjectId: p.ProjectID, ProjectName: clean(p.ProjectName), RegistryStatus: p.RegistryStatus,
 				Country: p.Country, Vintage: p.Vintage, Supply: p.Supply,
 				Registry: known(p.Registry), Methodology: known(p.Methodology), ProjectType: known(p.ProjectType), Region: known(p.Region),
-				HasSupply: known(p.HasSupply),
 			})
 			if !p.Null.Has(slices.Index(change.Projects.Names(), "price_usd")) {
 				r.Items[len(r.Items)-1].PriceUsd = &p.PriceUSD
+			}
+			if !p.Null.Has(slices.Index(change.Projects.Names(), "has_supply")) {
+				r.Items[len(r.Items)-1].HasSupply = &p.HasSupply
 			}
 		}
 	}
@@ -152,7 +154,7 @@ func TestAnswers(t *testing.T) {
 		same(t, got, &pb.ProjectDetailResponse{Project: &pb.ProjectDetail{
 			ProjectId: p.ProjectID, ProjectName: p.ProjectName, ProjectLink: p.ProjectLink, ProjectSummary: p.ProjectSummary,
 			RegistryStatus: p.RegistryStatus, Country: p.Country, Vintage: p.Vintage, Supply: p.Supply, Source: p.Source,
-			PriceUsd: new(float64), AnnualEstimate: new(float64), Latitude: new(float64), Longitude: new(float64), // 0 is not NULL
+			PriceUsd: new(float64), HasSupply: new(bool), AnnualEstimate: new(float64), Latitude: new(float64), Longitude: new(float64), // 0 is not NULL
 		}})
 	}
 }

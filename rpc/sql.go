@@ -83,10 +83,10 @@ func notNull(d *change.ViewDef, f *change.ViewField) string {
 		}
 	}
 	switch {
+	case f.Known:
+		return "(CASE WHEN " + from[1] + " IS NOT NULL THEN " + from[0] + " IS NOT NULL END)"
 	case f.Name == d.Key, f.Null:
 		return from[0]
-	case f.Known:
-		return "(" + from[0] + " IS NOT NULL)"
 	}
 	zero := "0"
 	switch f.Type {
@@ -156,6 +156,16 @@ func each(ctx context.Context, q Querier, view *change.ViewDef, use func(row any
 // resetter is a pool that can close all its idle connections.
 type resetter interface{ Reset() }
 
+// nullable sets the value of a field from one that may be NULL.
+func nullable[T any](to, v *T, field int, nulls *change.Nulls) {
+	*to = *new(T)
+	if v == nil {
+		nulls.Set(field)
+		return
+	}
+	*to = *v
+}
+
 // rowsOf is one try of each. It reports whether use was given a row.
 func rowsOf(ctx context.Context, q Querier, view *change.ViewDef, use func(row any) bool, sql string, args []any) (begun bool, err error) {
 	rows, err := q.Query(ctx, sql, args...)
@@ -166,7 +176,9 @@ func rowsOf(ctx context.Context, q Querier, view *change.ViewDef, use func(row a
 	row, to := view.NewRow(), make([]any, len(view.Fields))
 	for i := range to {
 		to[i] = view.Value(row, i)
-		if view.Fields[i].Null {
+		if _, truth := to[i].(*bool); view.Fields[i].Null && truth {
+			to[i] = new(*bool)
+		} else if view.Fields[i].Null {
 			to[i] = new(*float64)
 		}
 	}
@@ -176,14 +188,11 @@ func rowsOf(ctx context.Context, q Querier, view *change.ViewDef, use func(row a
 		}
 		var nulls change.Nulls
 		for i := range to {
-			v, ok := to[i].(**float64)
-			switch number := view.Value(row, i); {
-			case !ok:
-			case *v == nil:
-				*number.(*float64) = 0
-				nulls.Set(i)
-			default:
-				*number.(*float64) = **v
+			switch v := to[i].(type) {
+			case **float64:
+				nullable(view.Value(row, i).(*float64), *v, i, &nulls)
+			case **bool:
+				nullable(view.Value(row, i).(*bool), *v, i, &nulls)
 			}
 		}
 		view.SetNull(row, nulls)

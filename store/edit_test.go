@@ -181,7 +181,7 @@ func TestWriteOlderRows(t *testing.T) {
 		t.Errorf("rows %q, want %q: %v", rows, want, err)
 	}
 	for p := range s.Snapshot().Projects("", "") {
-		if !p.HasSupply || p.Supply != 5 || !p.Null.Has(slices.Index(change.Projects.Names(), "price_usd")) {
+		if p.HasSupply != (p.Registry != "") || p.Supply != 5 || !p.Null.Has(slices.Index(change.Projects.Names(), "price_usd")) {
 			t.Errorf("project %+v", p)
 		}
 	}

@@ -1002,7 +1002,8 @@ type ProjectItem struct {
 	Region      *string `protobuf:"bytes,19,opt,name=region,proto3,oneof" json:"region,omitempty"`
 	// US dollars a tonne: the cheapest listed price above 0 on the marketplace.
 	PriceUsd *float64 `protobuf:"fixed64,20,opt,name=price_usd,json=priceUsd,proto3,oneof" json:"price_usd,omitempty"`
-	// The supply is known: tells a supply of 0 from one that nobody knows.
+	// The supply is known: tells a supply of 0 from one that nobody knows. Absent where
+	// the registry is, so that rows of a database of before are what they were.
 	HasSupply     *bool `protobuf:"varint,21,opt,name=has_supply,json=hasSupply,proto3,oneof" json:"has_supply,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -27,17 +27,17 @@ func TestForms(t *testing.T) {
 	w := newWorld(t, setup{})
 	w.market(t)
 	for path, want := range map[string]string{
-		"/v1/projects?country=Brazil": `{"items":[{"projectId":"VCS-2","projectName":"São João, \"Várzea\"","registryStatus":"RETIRED","country":"Brazil","vintage":2018,"supply":70,"registry":null,"methodology":null,"projectType":null,"region":null,"priceUsd":null,"hasSupply":true},` +
-			`{"projectId":"VCS-3","projectName":"=HYPERLINK(1)","registryStatus":"ACTIVE","country":"Brazil","vintage":null,"supply":"NaN","registry":null,"methodology":null,"projectType":null,"region":null,"priceUsd":null,"hasSupply":true}]}` + "\n",
-		"/v1/projects?vintage=2021&format=ndjson": `{"projectId":"VCS-4","projectName":"","registryStatus":null,"country":null,"vintage":2021,"supply":null,"registry":null,"methodology":null,"projectType":null,"region":null,"priceUsd":null,"hasSupply":false}` + "\n",
+		"/v1/projects?country=Brazil": `{"items":[{"projectId":"VCS-2","projectName":"São João, \"Várzea\"","registryStatus":"RETIRED","country":"Brazil","vintage":2018,"supply":70,"registry":null,"methodology":null,"projectType":null,"region":null,"priceUsd":null,"hasSupply":null},` +
+			`{"projectId":"VCS-3","projectName":"=HYPERLINK(1)","registryStatus":"ACTIVE","country":"Brazil","vintage":null,"supply":"NaN","registry":null,"methodology":null,"projectType":null,"region":null,"priceUsd":null,"hasSupply":null}]}` + "\n",
+		"/v1/projects?vintage=2021&format=ndjson": `{"projectId":"VCS-4","projectName":"","registryStatus":null,"country":null,"vintage":2021,"supply":null,"registry":null,"methodology":null,"projectType":null,"region":null,"priceUsd":null,"hasSupply":null}` + "\n",
 		"/v1/projects?format=csv": "project_id,project_name,registry_status,country,vintage,supply,registry,methodology,project_type,region,price_usd,has_supply\r\n" +
-			"VCS-1,Rimba Raya,ACTIVE,Indonesia,2020,1500.5,,,,,,true\r\nVCS-2,\"São João, \"\"Várzea\"\"\",RETIRED,Brazil,2018,70,,,,,,true\r\n" +
-			"VCS-3,\"'=HYPERLINK(1)\",ACTIVE,Brazil,,NaN,,,,,,true\r\nVCS-4,\"\",,,2021,,,,,,,false\r\n",
-		"/v1/projects?format=csv&guard=0&country=Brazil&vintage_max=3000": "project_id,project_name,registry_status,country,vintage,supply,registry,methodology,project_type,region,price_usd,has_supply\r\nVCS-2,\"São João, \"\"Várzea\"\"\",RETIRED,Brazil,2018,70,,,,,,true\r\n",
-		"/v1/projects?q=VARZEA+sao&format=ndjson":                         `{"projectId":"VCS-2","projectName":"São João, \"Várzea\"","registryStatus":"RETIRED","country":"Brazil","vintage":2018,"supply":70,"registry":null,"methodology":null,"projectType":null,"region":null,"priceUsd":null,"hasSupply":true}` + "\n",
-		"/v1/projects?order=-vintage&page_size=2&format=csv": "project_id,project_name,registry_status,country,vintage,supply,registry,methodology,project_type,region,price_usd,has_supply\r\nVCS-4,\"\",,,2021,,,,,,,false\r\n" +
-			"VCS-1,Rimba Raya,ACTIVE,Indonesia,2020,1500.5,,,,,,true\r\n",
-		"/v1/projects/VCS-4":  `{"projectId":"VCS-4","projectName":"","projectLink":null,"projectSummary":null,"registryStatus":null,"country":null,"vintage":2021,"supply":null,"source":"verra","registry":null,"methodology":null,"projectType":null,"region":null,"priceUsd":null,"hasSupply":false,"proponent":null,"creditingStart":null,"creditingEnd":null,"annualEstimate":null,"latitude":null,"longitude":null}` + "\n",
+			"VCS-1,Rimba Raya,ACTIVE,Indonesia,2020,1500.5,,,,,,\r\nVCS-2,\"São João, \"\"Várzea\"\"\",RETIRED,Brazil,2018,70,,,,,,\r\n" +
+			"VCS-3,\"'=HYPERLINK(1)\",ACTIVE,Brazil,,NaN,,,,,,\r\nVCS-4,\"\",,,2021,,,,,,,\r\n",
+		"/v1/projects?format=csv&guard=0&country=Brazil&vintage_max=3000": "project_id,project_name,registry_status,country,vintage,supply,registry,methodology,project_type,region,price_usd,has_supply\r\nVCS-2,\"São João, \"\"Várzea\"\"\",RETIRED,Brazil,2018,70,,,,,,\r\n",
+		"/v1/projects?q=VARZEA+sao&format=ndjson":                         `{"projectId":"VCS-2","projectName":"São João, \"Várzea\"","registryStatus":"RETIRED","country":"Brazil","vintage":2018,"supply":70,"registry":null,"methodology":null,"projectType":null,"region":null,"priceUsd":null,"hasSupply":null}` + "\n",
+		"/v1/projects?order=-vintage&page_size=2&format=csv": "project_id,project_name,registry_status,country,vintage,supply,registry,methodology,project_type,region,price_usd,has_supply\r\nVCS-4,\"\",,,2021,,,,,,,\r\n" +
+			"VCS-1,Rimba Raya,ACTIVE,Indonesia,2020,1500.5,,,,,,\r\n",
+		"/v1/projects/VCS-4":  `{"projectId":"VCS-4","projectName":"","projectLink":null,"projectSummary":null,"registryStatus":null,"country":null,"vintage":2021,"supply":null,"source":"verra","registry":null,"methodology":null,"projectType":null,"region":null,"priceUsd":null,"hasSupply":null,"proponent":null,"creditingStart":null,"creditingEnd":null,"annualEstimate":null,"latitude":null,"longitude":null}` + "\n",
 		"/v1/news?source=BBC": `{"items":[{"guid":"g2","title":"Forests \u003cb\u003e","link":"https://example.org/2","published":"Tue, 03 Jan 2023 15:04:05 GMT","source":"BBC","summary":"x","publishedEstimated":null}]}` + "\n",
 		"/v1/finance":         `{"items":[{"ticker":"KRBN","price":31.25,"volume":9007199254740993,"marketCap":null,"changePercent":-0.5,"timestamp":1700000000,"currency":"USD"}]}` + "\n",
 	} {

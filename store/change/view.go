@@ -99,7 +99,8 @@ type ViewField struct {
 	// From are the columns that it is read from, as "table.column": the first
 	// that is not NULL. It is empty for what no single column says.
 	From []string
-	// Known is set for a truth value that says whether the column is not NULL.
+	// Known is set for a truth value that says whether the first column of From is not
+	// NULL. It is NULL itself where the second one is.
 	Known bool
 	// Null is set for a number that the API tells apart from NULL.
 	Null bool
@@ -191,10 +192,10 @@ func field[R any](name string, number int32, value func(*R) any, from ...string)
 	return f
 }
 
-// known is a field that says whether a column is not NULL.
-func known[R any](name string, number int32, value func(*R) any, column string) viewField[R] {
-	f := field(name, number, value, column)
-	f.Known = true
+// known is a field that says whether a column is not NULL, of rows that have another.
+func known[R any](name string, number int32, value func(*R) any, column, has string) viewField[R] {
+	f := field(name, number, value, column, has)
+	f.Known, f.Null = true, true
 	return f
 }
 

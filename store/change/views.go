@@ -17,7 +17,7 @@ type Project struct {
 	ProjectType    string
 	Region         string
 	PriceUSD       float64 // US dollars a tonne
-	HasSupply      bool    // the supply is known
+	HasSupply      bool    // the supply is known; NULL where the registry is not
 
 	Null Nulls
 }
@@ -39,7 +39,7 @@ var Projects = viewOf(ViewDef{
 	field("project_type", 18, func(p *Project) any { return &p.ProjectType }, "verra.project_type"),
 	field("region", 19, func(p *Project) any { return &p.Region }, "verra.region"),
 	nullable("price_usd", 20, func(p *Project) any { return &p.PriceUSD }, "carbonmark.price_usd"),
-	known("has_supply", 21, func(p *Project) any { return &p.HasSupply }, "verra.supply"),
+	known("has_supply", 21, func(p *Project) any { return &p.HasSupply }, "verra.supply", "verra.registry"),
 )
 
 // ProjectDetail is all that is known of one project.
@@ -73,7 +73,7 @@ var ProjectDetails = viewOf(ViewDef{Name: "project", Tables: Projects.Tables, Ke
 	field("project_type", 18, func(p *ProjectDetail) any { return &p.ProjectType }, "verra.project_type"),
 	field("region", 19, func(p *ProjectDetail) any { return &p.Region }, "verra.region"),
 	nullable("price_usd", 20, func(p *ProjectDetail) any { return &p.PriceUSD }, "carbonmark.price_usd"),
-	known("has_supply", 21, func(p *ProjectDetail) any { return &p.HasSupply }, "verra.supply"),
+	known("has_supply", 21, func(p *ProjectDetail) any { return &p.HasSupply }, "verra.supply", "verra.registry"),
 	field("proponent", 22, func(p *ProjectDetail) any { return &p.Proponent }, "verra.proponent"),
 	field("crediting_start", 23, func(p *ProjectDetail) any { return &p.CreditingStart }, "verra.crediting_start"),
 	field("crediting_end", 24, func(p *ProjectDetail) any { return &p.CreditingEnd }, "verra.crediting_end"),

@@ -196,7 +196,7 @@ func (m *Model) Projects(country string) []change.Project {
 			ProjectID: id, ProjectName: v["project_name"].Text, RegistryStatus: v["registry_status"].Text,
 			Country: v["country"].Text, Vintage: int32(num(v["vintage"])), Supply: num(v["supply"]),
 			Registry: v["registry"].Text, Methodology: v["methodology"].Text, ProjectType: v["project_type"].Text,
-			Region: v["region"].Text, HasSupply: v["supply"].Kind == change.Text,
+			Region: v["region"].Text, HasSupply: v["supply"].Kind == change.Text && v["registry"].Kind == change.Text,
 		}
 		c := m.partner(id)
 		if c != nil && c["project_name"].Kind == change.Text {
@@ -225,8 +225,12 @@ func (m *Model) partner(id string) map[string]change.Value {
 // nulls tells which fields of a view are NULL, of the rows of its tables.
 func nulls(d *change.ViewDef, rows map[string]map[string]change.Value) (n change.Nulls) {
 	for i, f := range d.Fields {
-		known := len(f.From) == 0 || f.Known
-		for _, from := range f.From {
+		known := len(f.From) == 0
+		from := f.From
+		if f.Known {
+			from = from[1:]
+		}
+		for _, from := range from {
 			table, column, _ := strings.Cut(from, ".")
 			known = known || rows[table][column].Kind == change.Text
 		}

@@ -41,7 +41,7 @@ func TestEncoding(t *testing.T) {
 			"projects": {change.ViewProjects, change.Delta{Diff: diff, Project: &p}, &pb.WatchProjectsResponse{
 				Head: head(place), Deltas: []*pb.ProjectDelta{{Diff: int32(diff), Item: &pb.ProjectItem{
 					ProjectId: p.ProjectID, ProjectName: p.ProjectName, RegistryStatus: p.RegistryStatus, Country: p.Country, Vintage: p.Vintage, Supply: p.Supply,
-					PriceUsd: map[bool]*float64{true: &p.PriceUSD}[p.Null == 0], HasSupply: map[bool]*bool{true: &p.HasSupply}[p.HasSupply],
+					PriceUsd: map[bool]*float64{true: &p.PriceUSD}[p.Null == 0], HasSupply: &p.HasSupply,
 				}}},
 			}},
 			"news": {change.ViewNews, change.Delta{Diff: diff, News: &n, Window: "s"}, &pb.WatchNewsResponse{

@@ -65,8 +65,12 @@ func AppendRow(b []byte, v *change.ViewDef, row any) []byte {
 					b = appendDouble(b, n, *x)
 				}
 			case *bool:
-				if *x {
-					b = AppendInt(b, n, 1)
+				there := *x
+				if v.Fields[i].Null {
+					there = !nulls.Has(i)
+				}
+				if there {
+					b = protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), protowire.EncodeBool(*x))
 				}
 			}
 		}

@@ -47,6 +47,14 @@ func (r *rowReader[R]) read(out *R, joined ...*fields) {
 	nulls := r.view.Nulls(out)
 	*nulls = 0
 	for i, from := range r.from {
+		if r.view.Fields[i].Known {
+			has := joined[from[1].row][from[1].field].Kind == change.Text
+			if !has {
+				nulls.Set(i)
+			}
+			*r.view.Values[i](out).(*bool) = has && joined[from[0].row][from[0].field].Kind == change.Text
+			continue
+		}
 		v := &null
 		for _, s := range from {
 			if s.row < len(joined) {
@@ -55,8 +63,7 @@ func (r *rowReader[R]) read(out *R, joined ...*fields) {
 				}
 			}
 		}
-		known := r.view.Fields[i].Known
-		if v.Kind != change.Text && len(from) > 0 && !known {
+		if v.Kind != change.Text && len(from) > 0 {
 			nulls.Set(i)
 		}
 		switch p := r.view.Values[i](out).(type) {
@@ -69,7 +76,7 @@ func (r *rowReader[R]) read(out *R, joined ...*fields) {
 		case *int64:
 			*p = integer(*v)
 		case *bool:
-			*p = known && v.Kind == change.Text || truth(*v)
+			*p = truth(*v)
 		}
 	}
 }

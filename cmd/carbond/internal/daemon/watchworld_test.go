@@ -166,10 +166,13 @@ func modelRows(m *storetest.Model, view change.View, filter string) rows {
 			item := &pb.ProjectItem{
 				ProjectId: p.ProjectID, ProjectName: p.ProjectName, RegistryStatus: p.RegistryStatus,
 				Country: p.Country, Vintage: p.Vintage, Supply: p.Supply,
-				Registry: given(p.Registry), Methodology: given(p.Methodology), ProjectType: given(p.ProjectType), Region: given(p.Region), HasSupply: given(p.HasSupply),
+				Registry: given(p.Registry), Methodology: given(p.Methodology), ProjectType: given(p.ProjectType), Region: given(p.Region),
 			}
 			if !p.Null.Has(slices.Index(change.Projects.Names(), "price_usd")) {
 				item.PriceUsd = &p.PriceUSD
+			}
+			if !p.Null.Has(slices.Index(change.Projects.Names(), "has_supply")) {
+				item.HasSupply = &p.HasSupply
 			}
 			out[p.ProjectID] = encodeRow(item)
 		}

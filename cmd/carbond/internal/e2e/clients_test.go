@@ -93,7 +93,7 @@ func TestGrpcurl(t *testing.T) {
 			t.Errorf("list lacks %s:\n%s", s, list)
 		}
 	}
-	if out := run(t, d.grpc, "describe", "carbon.CarbonService"); strings.Count(out, "rpc Get") != 7 {
+	if out := run(t, d.grpc, "describe", "carbon.CarbonService"); strings.Count(out, "rpc Get") != 10 {
 		t.Errorf("describe:\n%s", out)
 	}
 	if out := run(t, d.grpc, "describe", ".carbon.ProjectItem"); !strings.Contains(out, "double supply = 6;") {

@@ -23,7 +23,7 @@ import (
 // order. They are written here once more on purpose.
 const (
 	projectsSQL = `SELECT DISTINCT ON (v.project_id COLLATE "C") v.project_id, COALESCE(c.project_name, v.project_name), v.registry_status, v.country, v.vintage, v.supply,
-v.registry, v.methodology, v.project_type, v.region, c.price_usd, v.supply IS NOT NULL
+v.registry, v.methodology, v.project_type, v.region, c.price_usd, CASE WHEN v.registry IS NOT NULL THEN v.supply IS NOT NULL END
 FROM verra v LEFT JOIN carbonmark c ON c.project_id = v.project_id WHERE ($1 = '' OR v.country = $1)
 ORDER BY v.project_id COLLATE "C", v.updated_at DESC, c.updated_at DESC NULLS LAST, c.id COLLATE "C" DESC`
 	newsSQL = `SELECT guid, title, link, published, source, summary, published_estimated FROM news
@@ -32,7 +32,7 @@ WHERE ($1 = '' OR source = $1) ORDER BY published_at DESC NULLS LAST, guid COLLA
 WHERE ($1 = '' OR ticker = $1) ORDER BY ticker COLLATE "C", timestamp DESC`
 	detailSQL = `SELECT DISTINCT ON (v.project_id COLLATE "C") v.project_id, COALESCE(c.project_name, v.project_name), v.project_link, v.project_summary, v.registry_status, v.country, v.vintage, v.supply,
 CASE WHEN c.id IS NULL THEN 'verra' ELSE 'verra+carbonmark' END,
-v.registry, v.methodology, v.project_type, v.region, c.price_usd, v.supply IS NOT NULL,
+v.registry, v.methodology, v.project_type, v.region, c.price_usd, CASE WHEN v.registry IS NOT NULL THEN v.supply IS NOT NULL END,
 v.proponent, v.crediting_start, v.crediting_end, v.annual_estimate, v.latitude, v.longitude
 FROM verra v LEFT JOIN carbonmark c ON c.project_id = v.project_id WHERE v.project_id = $1
 ORDER BY v.project_id COLLATE "C", v.updated_at DESC, c.updated_at DESC NULLS LAST, c.id COLLATE "C" DESC`
@@ -44,13 +44,13 @@ type viewSpec struct {
 	name    string
 	sql     string
 	filters string // SQL of the filter values that occur
-	kinds   string // of the columns: t text, i integer, f float, n float that may be absent, b boolean
+	kinds   string // of the columns: t text, i integer, f float, n float that may be absent, b boolean, o boolean that may be absent
 	fetch   func(ctx context.Context, api pb.CarbonServiceClient, nonStreaming bool, filter string, size int32, token string, opts ...grpc.CallOption) (rows []string, next string, err error)
 }
 
 func viewSpecs() []viewSpec {
 	return []viewSpec{
-		{"projects", projectsSQL, "SELECT DISTINCT country FROM verra WHERE country <> ''", "ttttifttttnb", fetchProjects},
+		{"projects", projectsSQL, "SELECT DISTINCT country FROM verra WHERE country <> ''", "ttttifttttno", fetchProjects},
 		{"news", newsSQL, "SELECT DISTINCT source FROM news WHERE source <> ''", "ttttttb", fetchNews},
 		{"finance", financeSQL, "SELECT DISTINCT ticker FROM finance WHERE ticker <> ''", "tfiffit", fetchFinance},
 	}
@@ -66,6 +66,14 @@ func optional(f *float64) string {
 	return number(*f)
 }
 
+// optionalBool is a truth value that may be absent.
+func optionalBool(b *bool) string {
+	if b == nil {
+		return ""
+	}
+	return strconv.FormatBool(*b)
+}
+
 func fetchProjects(ctx context.Context, api pb.CarbonServiceClient, nonStreaming bool, filter string, size int32, token string, opts ...grpc.CallOption) (rows []string, next string, err error) {
 	call := api.GetProjects
 	if nonStreaming {
@@ -74,7 +82,7 @@ func fetchProjects(ctx context.Context, api pb.CarbonServiceClient, nonStreaming
 	r, err := call(ctx, &pb.ProjectQuery{Country: filter, PageSize: size, PageToken: token}, opts...)
 	for _, i := range r.GetItems() {
 		rows = append(rows, fmt.Sprintf("%q %q %q %q %q %q %q %q %q %q %q %q", i.ProjectId, i.ProjectName, i.RegistryStatus, i.Country, strconv.Itoa(int(i.Vintage)), number(i.Supply),
-			i.GetRegistry(), i.GetMethodology(), i.GetProjectType(), i.GetRegion(), optional(i.PriceUsd), strconv.FormatBool(i.GetHasSupply())))
+			i.GetRegistry(), i.GetMethodology(), i.GetProjectType(), i.GetRegion(), optional(i.PriceUsd), optionalBool(i.HasSupply)))
 	}
 	return rows, r.GetNextPageToken(), err
 }
@@ -133,10 +141,10 @@ func canonical(kind byte, v []byte) string {
 	switch {
 	case kind == 't':
 		return string(v)
-	case kind == 'b':
-		return strconv.FormatBool(string(v) == "t")
-	case v == nil && kind == 'n':
+	case v == nil && (kind == 'n' || kind == 'o'):
 		return ""
+	case kind == 'b' || kind == 'o':
+		return strconv.FormatBool(string(v) == "t")
 	case v == nil:
 		return "0"
 	case kind == 'i':
@@ -265,7 +273,7 @@ func compareDetails(ctx context.Context, t testing.TB, r *rand.Rand, conn *pgx.C
 		if id == "" {
 			continue
 		}
-		want, err := sqlRows(ctx, conn, detailSQL, "ttttttiftttttnbtttnnn", id)
+		want, err := sqlRows(ctx, conn, detailSQL, "ttttttiftttttnotttnnn", id)
 		if err != nil {
 			t.Fatalf("%s: %v", detailSQL, err)
 		}
@@ -274,7 +282,7 @@ func compareDetails(ctx context.Context, t testing.TB, r *rand.Rand, conn *pgx.C
 		if p := resp.GetProject(); err == nil {
 			got = append(got, fmt.Sprintf("%q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q", p.ProjectId, p.ProjectName, p.ProjectLink, p.ProjectSummary,
 				p.RegistryStatus, p.Country, strconv.Itoa(int(p.Vintage)), number(p.Supply), p.Source,
-				p.GetRegistry(), p.GetMethodology(), p.GetProjectType(), p.GetRegion(), optional(p.PriceUsd), strconv.FormatBool(p.GetHasSupply()),
+				p.GetRegistry(), p.GetMethodology(), p.GetProjectType(), p.GetRegion(), optional(p.PriceUsd), optionalBool(p.HasSupply),
 				p.GetProponent(), p.GetCreditingStart(), p.GetCreditingEnd(), optional(p.AnnualEstimate), optional(p.Latitude), optional(p.Longitude)))
 		} else if status.Code(err) != codes.NotFound {
 			t.Fatalf("detail of %q: %v", id, err)

@@ -33,6 +33,11 @@ func (l *liner) fields(view *change.ViewDef, row any) {
 	nulls := view.Null(row)
 	for i := range view.Fields {
 		name := view.Fields[i].Name
+		if view.Fields[i].Null && nulls.Has(i) {
+			l.name(name)
+			l.b = append(l.b, "null"...)
+			continue
+		}
 		switch x := view.Value(row, i).(type) {
 		case *string:
 			l.name(name)
@@ -48,12 +53,7 @@ func (l *liner) fields(view *change.ViewDef, row any) {
 		case *int64:
 			l.integer(name, *x)
 		case *float64:
-			if view.Fields[i].Null && nulls.Has(i) {
-				l.name(name)
-				l.b = append(l.b, "null"...)
-			} else {
-				l.number(name, *x)
-			}
+			l.number(name, *x)
 		case *bool:
 			l.name(name)
 			l.b = strconv.AppendBool(l.b, *x)

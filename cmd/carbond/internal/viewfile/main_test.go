@@ -153,9 +153,12 @@ func lineOf(t testing.TB, d change.Delta, ms int64) (change.View, string) {
 	switch {
 	case d.Project != nil:
 		p := d.Project
-		v, fields = change.ViewProjects, ordered{"project_id", p.ProjectID, "project_name", p.ProjectName, "registry_status", p.RegistryStatus, "country", p.Country, "vintage", p.Vintage, "supply", p.Supply, "registry", p.Registry, "methodology", p.Methodology, "project_type", p.ProjectType, "region", p.Region, "price_usd", nil, "has_supply", p.HasSupply}
+		v, fields = change.ViewProjects, ordered{"project_id", p.ProjectID, "project_name", p.ProjectName, "registry_status", p.RegistryStatus, "country", p.Country, "vintage", p.Vintage, "supply", p.Supply, "registry", p.Registry, "methodology", p.Methodology, "project_type", p.ProjectType, "region", p.Region, "price_usd", nil, "has_supply", nil}
 		if price := slices.Index(fields, "price_usd"); !p.Null.Has(slices.Index(change.Projects.Names(), "price_usd")) {
 			fields[price+1] = p.PriceUSD
+		}
+		if has := slices.Index(fields, "has_supply"); !p.Null.Has(slices.Index(change.Projects.Names(), "has_supply")) {
+			fields[has+1] = p.HasSupply
 		}
 	case d.News != nil:
 		n := d.News
