@@ -310,27 +310,59 @@ func (s *receiver) describe(ctx context.Context, oid uint32, sent *change.Relati
 	case s.session.proof != nil:
 		return &change.Relation{Schema: s.opt.Schema, Name: name, Columns: sent.Columns}, nil
 	}
-	var now []catalog.Column
-	err := s.session.ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		now, err = catalog.Columns(ctx, conn, s.session.query(nil), oid)
-		return err
-	})
+	columns, err := s.columns(ctx, v, name, oid, sent)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, s.session.verdict(catalog.Finding{Lost: true, Text: fmt.Sprintf("table %s.%s was dropped or replaced", s.opt.Schema, name)})
+	}
+	if errors.Is(err, catalog.ErrAmbiguous) {
+		return nil, pgerr.New(pgerr.KindDiverged, pgerr.Resnapshot, err, "nobody can tell which column of %s.%s is which", s.opt.Schema, name)
 	}
 	if err != nil {
 		return nil, s.opt.Classify(err)
 	}
-	known, ok := v.columns[name]
-	if !ok {
-		known = catalog.KnownFrom(now)
-	}
-	columns, known, err := known.Resolve(sent.Columns, now, s.ev.XID)
-	if err != nil {
-		return nil, pgerr.New(pgerr.KindDiverged, pgerr.Resnapshot, err, "nobody can tell which column of %s.%s is which", s.opt.Schema, name)
-	}
-	v.columns[name] = known
 	return s.session.intern(ctx, &change.Relation{Schema: s.opt.Schema, Name: name, Columns: columns})
+}
+
+// columns returns the columns of a description with their numbers. The server sends a
+// transaction a moment before others can see what it did, and longer where it waits for
+// a standby: a look that does not see it may lack its columns, and is taken again.
+func (s *receiver) columns(ctx context.Context, v *survey, name string, oid uint32, sent *change.Relation) ([]change.Column, error) {
+	for {
+		var now []catalog.Column
+		var snap snapshot
+		err := s.session.ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			var text string
+			err := conn.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&text)
+			if err == nil {
+				snap, err = parseSnapshot(text, "0/0")
+			}
+			if err == nil {
+				now, err = catalog.Columns(ctx, conn, s.session.query(nil), oid)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		known, ok := v.columns[name]
+		if !ok {
+			known = catalog.KnownFrom(now)
+		}
+		columns, known, err := known.Resolve(sent.Columns, now, s.ev.XID)
+		if err == nil {
+			v.columns[name] = known
+			return columns, nil
+		}
+		if snap.sees(s.ev.XID) {
+			return nil, err
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return nil, err
+		}
+		if err := s.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
 }
