@@ -266,3 +266,36 @@ func TestGeneratedViewColumn(t *testing.T) {
 		t.Errorf("after the remedy: %+v", found)
 	}
 }
+
+// TestColumnsOfAnUnseenTransaction adds a column in a transaction that the server sends
+// before anybody can see it: its commit waits for a standby.
+func TestColumnsOfAnUnseenTransaction(t *testing.T) {
+	c := pgtest.Start(t)
+	db := c.Database(t)
+	r := run(t, newSink(), options(db))
+	r.level()
+	pgtest.Exec(t, db, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+	eventually(t, func() error {
+		if got := pgtest.Text(t, db, "SELECT current_setting('synchronous_standby_names')")[0][0]; got != "nobody" {
+			return errors.New(got)
+		}
+		return nil
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		pgtest.Exec(t, db, "BEGIN; ALTER TABLE verra ADD note text; INSERT INTO verra (project_id, note) VALUES ('A', 'x'); COMMIT")
+	}()
+	eventually(t, func() error {
+		rows := pgtest.Text(t, db, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"+
+			" AND (SELECT min(sent_lsn) FROM pg_stat_replication) >= pg_current_wal_flush_lsn()")
+		if rows[0][0] == "0" {
+			return errors.New("the commit is not sent")
+		}
+		return nil
+	})
+	pgtest.Exec(t, db, "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+	<-done
+	r.level()
+	r.sink.sameAsSQL(t, db)
+}

@@ -323,11 +323,15 @@ func (s *receiver) describe(ctx context.Context, oid uint32, sent *change.Relati
 	return s.session.intern(ctx, &change.Relation{Schema: s.opt.Schema, Name: name, Columns: columns})
 }
 
+// unseenTries is how often a look is taken again, each 10 ms later.
+const unseenTries = 500
+
 // columns returns the columns of a description with their numbers. The server sends a
 // transaction a moment before others can see what it did, and longer where it waits for
-// a standby: a look that does not see it may lack its columns, and is taken again.
+// a standby: a look that does not see it may lack its columns, and is taken again. Not
+// for ever, since the standby may be carbond.
 func (s *receiver) columns(ctx context.Context, v *survey, name string, oid uint32, sent *change.Relation) ([]change.Column, error) {
-	for {
+	for tries := 0; ; tries++ {
 		var now []catalog.Column
 		var snap snapshot
 		err := s.session.ctl.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
@@ -355,7 +359,7 @@ func (s *receiver) columns(ctx context.Context, v *survey, name string, oid uint
 			v.columns[name] = known
 			return columns, nil
 		}
-		if snap.sees(s.ev.XID) {
+		if snap.sees(s.ev.XID) || tries == unseenTries {
 			return nil, err
 		}
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
