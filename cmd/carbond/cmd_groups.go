@@ -50,11 +50,14 @@ func groupRows(g *pb.Group, history string) (rows [][]any) {
 		return [][]any{{client.Key(g.GetName()), g.GetGeneration(), member, nil, nil, nil, nil, nil, history}}
 	}
 	for _, t := range g.GetTopics() {
-		// Tenths of a second are enough to look at.
-		lag := time.Duration(t.GetLagSeconds() * float64(time.Second)).Round(100 * time.Millisecond).Seconds()
-		rows = append(rows, []any{client.Key(g.GetName()), g.GetGeneration(), member, t.GetTopic(), client.Offset(t.GetCommitted()), t.GetLagRecords(), lag, moment(t.GetCommittedMs()), history})
+		rows = append(rows, []any{client.Key(g.GetName()), g.GetGeneration(), member, t.GetTopic(), client.Offset(t.GetCommitted()), t.GetLagRecords(), tenths(t.GetLagSeconds()), moment(t.GetCommittedMs()), history})
 	}
 	return rows
+}
+
+// tenths rounds seconds to tenths, which are enough to look at.
+func tenths(seconds float64) float64 {
+	return time.Duration(seconds * float64(time.Second)).Round(100 * time.Millisecond).Seconds()
 }
 
 func cmdGroupsReset(a *app) *cobra.Command {

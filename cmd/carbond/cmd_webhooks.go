@@ -28,10 +28,9 @@ func cmdWebhooks(a *app) *cobra.Command {
 	}, func(ctx context.Context, conn *grpc.ClientConn) (rows [][]any, err error) {
 		r, err := pb.NewAdminServiceClient(conn).ListWebhooks(ctx, &pb.ListWebhooksRequest{})
 		for _, h := range r.GetHooks() {
-			lag := time.Duration(h.GetLagSeconds() * float64(time.Second)).Round(100 * time.Millisecond).Seconds()
 			rows = append(rows, []any{
 				client.Key(h.GetName()), client.Key(h.GetState()), h.GetView(), h.GetFilter(), h.GetRule(),
-				client.Offset(h.GetCommitted()), h.GetLagRecords(), lag, moment(h.GetFailingSinceMs()), h.GetError(),
+				client.Offset(h.GetCommitted()), h.GetLagRecords(), tenths(h.GetLagSeconds()), moment(h.GetFailingSinceMs()), h.GetError(),
 			})
 		}
 		return rows, err

@@ -55,7 +55,7 @@ func (e *events) send(event []byte) error {
 	return e.rc.Flush()
 }
 
-// follow runs a stream behind a token; one that is gone is told, and begins anew.
+// follow runs a stream behind a token; one that is gone is told, and begins again.
 func (e *events) follow(token string, run func(token string) error) error {
 	// The daemon stops: a client that does not read must not hold it.
 	done := make(chan struct{})

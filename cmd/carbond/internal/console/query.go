@@ -20,11 +20,11 @@ const (
 	paramColumn = "column" // shown of a list; given once for each
 )
 
-// link is the address of this page with some values of the query set anew, as pairs
+// link is the address of this page with some values of the query replaced, as pairs
 // of name and value; "" takes one away.
 func (q *request) link(pairs ...string) string { return address(q.path, q.with(pairs...)) }
 
-// with is the query of this page with some values set anew.
+// with is the query of this page with some values replaced.
 func (q *request) with(pairs ...string) url.Values {
 	v := url.Values{}
 	for k, list := range q.query {

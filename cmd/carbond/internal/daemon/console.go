@@ -32,7 +32,7 @@ type looks struct {
 // buildConsole makes the pages.
 func (d *Daemon) buildConsole(_ context.Context, cfg *config.Config) (err error) {
 	if d.trend, err = trend.Open(filepath.Join(cfg.DataDir, "trend.jsonl"), time.Now()); err != nil {
-		d.log.Warn("the history of health begins anew", "error", err)
+		d.log.Warn("the history of health begins again", "error", err)
 	}
 	tokens := cfg.GRPC.TokensFile != ""
 	d.door = web.NewDoor(d.api, web.DoorOptions{

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"carbond/cmd/carbond/internal/programtest"
 	"carbond/replicate/pgtest"
 )
 
@@ -58,11 +59,9 @@ func TestImportKills(t *testing.T) {
 		<-p.Done
 		var n int
 		// The server ends the transaction when it notices, which may take a moment.
-		for deadline := time.Now().Add(time.Minute); ; <-time.After(20 * time.Millisecond) {
-			if pgtest.Text(t, url, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()")[0][0] == "0" || time.Now().After(deadline) {
-				break
-			}
-		}
+		programtest.Until(t, time.Minute, "the end of the transaction", func() bool {
+			return pgtest.Text(t, url, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()")[0][0] == "0"
+		})
 		_, _ = fmt.Sscan(pgtest.Text(t, url, fmt.Sprintf("SELECT count(*) FROM verra WHERE substr(project_id, 5)::int / 100000 = %d", round+1))[0][0], &n)
 		whole("by SQL: "+out.String(), n)
 	}

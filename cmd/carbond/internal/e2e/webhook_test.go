@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"carbond/cmd/carbond/internal/programtest"
 	"carbond/replicate/pgtest"
 )
 
@@ -85,12 +86,7 @@ func TestWebhookKills(t *testing.T) {
 	d := serve(t, env)
 	until := func(what string, ok func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(2 * time.Minute); !ok(); {
-			if time.Now().After(deadline) {
-				t.Fatalf("no %s after 2 minutes:\n%s", what, d.log.String())
-			}
-			<-time.After(5 * time.Millisecond)
-		}
+		programtest.Until(t, 2*time.Minute, what, ok)
 	}
 	// A new hook hears of what comes.
 	n := 0

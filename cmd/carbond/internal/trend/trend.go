@@ -67,7 +67,7 @@ func Open(path string, now time.Time) (*Log, error) {
 		}
 	}
 	l.drop(now)
-	l.lines = 2 * most // the first Add writes the file anew, without a torn last line
+	l.lines = 2 * most // the first Add writes the file again, without a torn last line
 	if err := lines.Err(); err != nil {
 		return l, fmt.Errorf("read the history of health %s: %w", path, err)
 	}
