@@ -200,6 +200,10 @@ func (l *fakeLog) NewReader(from change.Offset) change.RecordReader {
 	return &fakeReader{l, max(from, 1), len(l.furthest) - 1}
 }
 
+func (l *fakeLog) NewProjectReader(string, change.Offset) change.ProjectReader {
+	panic("histories are tried with a store, in rpc/web")
+}
+
 func (r *fakeReader) Next() change.Offset { return r.next }
 
 func (r *fakeReader) Read(int) ([]change.Record, error) {

@@ -197,8 +197,8 @@ func (c *core) cutPage(call, filter string, size int32, token string, most int) 
 }
 
 const (
-	// historyBytes is what one call reads of the changelog, and historyPiece of that at
-	// a time.
+	// historyBytes is what one call reads of the changelog and the filters beside it,
+	// and historyPiece of that at a time.
 	historyBytes, historyPiece = 64 << 20, 1 << 20
 	// maxHistory is the largest number of changes of one answer.
 	maxHistory = 1000
@@ -232,8 +232,8 @@ func (s service) GetProjectHistory(ctx context.Context, q *pb.GetProjectHistoryR
 		from = max(from, change.Offset(*after))
 	}
 	out := &pb.GetProjectHistoryResponse{OldestOffset: uint64(h.Before(oldest) + 1)}
-	reader := log.NewReader(from)
-	for read := 0; read < historyBytes && len(out.Items) < size && reader.Next() <= end; read += historyPiece {
+	reader := log.NewProjectReader(q.ProjectId, from)
+	for reader.Spent() < historyBytes && len(out.Items) < size && reader.Next() <= end {
 		if ctx.Err() != nil {
 			return nil, rpcerr.FromContext(ctx.Err())
 		}
@@ -241,19 +241,12 @@ func (s service) GetProjectHistory(ctx context.Context, q *pb.GetProjectHistoryR
 		if err != nil {
 			return nil, s.callError(ctx, asOfError(err, end))
 		}
-		if len(recs) == 0 {
-			break
-		}
 		for i := range recs {
-			r := &recs[i]
-			if !ofProject(r, q.ProjectId) {
-				continue
-			}
 			if len(out.Items) == size {
-				out.NextPageToken = historyToken(q.ProjectId, r.Offset)
+				out.NextPageToken = historyToken(q.ProjectId, recs[i].Offset)
 				return out, nil
 			}
-			out.Items = append(out.Items, projectChange(r))
+			out.Items = append(out.Items, projectChange(&recs[i]))
 		}
 	}
 	if reader.Next() <= end {
@@ -264,20 +257,6 @@ func (s service) GetProjectHistory(ctx context.Context, q *pb.GetProjectHistoryR
 
 func historyToken(id string, at change.Offset) string {
 	return wire.EncodeToken("project history", id, binary.BigEndian.AppendUint64(nil, uint64(at)))
-}
-
-// ofProject reports whether a record is about a project: one of its own row, of a
-// Carbonmark row that names it, or of all rows.
-func ofProject(r *change.Record, id string) bool {
-	if r.Relation.Name != change.Verra && r.Relation.Name != change.Carbonmark {
-		return false
-	}
-	if r.Op == change.Truncate || r.Op == change.Retract {
-		// Consumers see the TRUNCATE alone, here the end of the row says more.
-		return r.Op == change.Retract && r.Before.Value(r.Relation.Index("project_id")).Text == id
-	}
-	at := r.Relation.Index("project_id")
-	return r.After != "" && r.After.Value(at).Text == id || r.Before != "" && r.Before.Value(at).Text == id
 }
 
 func projectChange(r *change.Record) *pb.ProjectChange {

@@ -10,6 +10,7 @@ import (
 	"carbond/store/internal/changelog"
 	"carbond/store/internal/checkpoint"
 	"carbond/store/internal/group"
+	"carbond/store/internal/keyfilter"
 	"carbond/store/internal/record"
 	"carbond/store/internal/view"
 )
@@ -51,7 +52,7 @@ func Check(dir string) (*Report, error) {
 	if ckErr != nil {
 		r.Problems = append(r.Problems, ckErr)
 	}
-	w := &walker{path: checkpointPath(dir), report: r, dict: newDictionary(), full: view.New(0), ck: ck}
+	w := &walker{dir: dir, path: checkpointPath(dir), report: r, dict: newDictionary(), full: view.New(0), ck: ck}
 	r.Segments, r.Oldest, r.History, err = changelog.Files(logDir(dir))
 	if err != nil {
 		return nil, err
@@ -119,11 +120,13 @@ func readCheckpoint(path string) (*content, error) {
 
 // walker checks what the blocks mean.
 type walker struct {
+	dir    string
 	path   string // of the checkpoint
 	report *Report
 	dict   dictionary
-	full   *view.State // replay from nothing, while the log has its beginning
-	ck     *content    // checkpoint, brought forward by the log; nil when there is none
+	full   *view.State       // replay from nothing, while the log has its beginning
+	ck     *content          // checkpoint, brought forward by the log; nil when there is none
+	filter *keyfilter.Filter // of the segment that is walked, nil for none
 }
 
 func (w *walker) block(b changelog.Block, relations map[uint32][]byte) error {
@@ -132,6 +135,7 @@ func (w *walker) block(b changelog.Block, relations map[uint32][]byte) error {
 			return err
 		}
 	}
+	w.keys(b)
 	n := 0
 	for it, err := range record.All(b.Data, b.First) {
 		if err == nil && !it.Ends {
@@ -146,6 +150,38 @@ func (w *walker) block(b changelog.Block, relations map[uint32][]byte) error {
 		return fmt.Errorf("block holds %d changes, its frame says %d", n, b.Count)
 	}
 	return nil
+}
+
+// keys checks that the key filter of a segment, where there is one, has the projects of a
+// block.
+func (w *walker) keys(b changelog.Block) {
+	f, err := keyfilter.Read(logDir(w.dir), b.First)
+	switch {
+	case err == nil:
+		w.filter = f
+	case !errors.Is(err, fs.ErrNotExist):
+		w.report.Problems = append(w.report.Problems, err)
+	}
+	if f = w.filter; f == nil || b.First > f.Last {
+		w.filter = nil
+		return
+	}
+	missing := b.Last() > f.Last
+	schema := func(number uint32) (*view.Schema, error) {
+		if sh, ok := w.dict.byNumber[number]; ok {
+			return sh, nil
+		}
+		return nil, fmt.Errorf("relation %d is not in the dictionary", number)
+	}
+	err = projectsIn(b, schema, func(id string) {
+		if at, ok := f.Next(id, b.First); !ok || at > b.First {
+			missing = true
+		}
+	})
+	if err == nil && missing { // what is wrong with the block itself is told elsewhere
+		w.filter = nil
+		w.report.Problems = append(w.report.Problems, fmt.Errorf("%s: %w: a change behind offset %d is missing", keyfilter.Path(logDir(w.dir), f.First), keyfilter.ErrDamaged, b.First))
+	}
 }
 
 func (w *walker) change(it *record.Item) error {

@@ -15,3 +15,11 @@ func (s *Store) Maintain(ctx context.Context) error {
 
 // Trim applies retention once.
 func (s *Store) Trim() error { return s.trim(time.Now()) }
+
+// MakeFilters makes the key filters that are missing, as Run does one by one.
+func (s *Store) MakeFilters(ctx context.Context) {
+	for before := ^uint64(0); s.filtered.Load() != before; {
+		before = s.filtered.Load()
+		s.filterNext(ctx)
+	}
+}

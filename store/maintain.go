@@ -2,15 +2,19 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"sync"
 	"time"
 
 	"carbond/store/change"
+	"carbond/store/internal/changelog"
 	"carbond/store/internal/checkpoint"
+	"carbond/store/internal/keyfilter"
 	"carbond/store/internal/record"
 	"carbond/store/internal/view"
 )
@@ -118,6 +122,58 @@ func (s *Store) maintain(ctx context.Context) {
 			s.log.Warn("cannot compress a changelog segment; it stays as it is", "error", err)
 		}
 	}
+	s.filterNext(ctx)
+}
+
+// filterNext makes the key filter of the oldest segment that has none and that will not
+// change any more. One that cannot be made is left for the next start: histories read
+// the segment instead.
+func (s *Store) filterNext(ctx context.Context) {
+	end, done := s.Position().Offset, change.Offset(s.filtered.Load())
+	for _, g := range s.changelog.Segments() {
+		if !g.Sealed || g.Last > end {
+			return
+		}
+		if g.Last <= done {
+			continue
+		}
+		path := keyfilter.Path(s.changelog.Dir(), g.First)
+		_, err := os.Stat(path)
+		if made := errors.Is(err, fs.ErrNotExist); made {
+			if err = s.filter(ctx, g, path); ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				s.log.Warn("cannot make the key filter of a changelog segment; histories of projects read all of it", "segment", g.Path, "error", err)
+			}
+			s.filtered.CompareAndSwap(uint64(done), uint64(g.Last))
+			return
+		}
+		s.filtered.CompareAndSwap(uint64(done), uint64(g.Last))
+		done = g.Last
+	}
+}
+
+// filter makes the key filter of a segment from its blocks.
+func (s *Store) filter(ctx context.Context, g changelog.Segment, path string) error {
+	b, r := keyfilter.NewBuilder(g.First), s.newReader(g.First)
+	for at := g.First; at <= g.Last; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		blocks, err := s.changelog.Read(at, batchBytes/8)
+		if err != nil {
+			return err
+		}
+		for _, block := range blocks {
+			if err := projectsIn(block, r.schema, b.Add); err != nil {
+				return err
+			}
+			at = block.Last() + 1
+			b.Block(block.Last(), len(block.Data))
+		}
+	}
+	return b.Write(path, g.Last)
 }
 
 // checkpoint brings the checkpoint file to the published offset, reading the
@@ -275,6 +331,9 @@ func (s *Store) trim(now time.Time) error {
 			return nil
 		}
 		if err := s.changelog.DropOldest(); err != nil {
+			return err
+		}
+		if err := os.Remove(keyfilter.Path(s.changelog.Dir(), g.First)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		total -= g.Bytes

@@ -1,12 +1,17 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"sort"
 	"strings"
 	"time"
 
 	"carbond/store/change"
 	"carbond/store/internal/changelog"
+	"carbond/store/internal/keyfilter"
 	"carbond/store/internal/record"
 	"carbond/store/internal/view"
 )
@@ -147,4 +152,141 @@ func (r *reader) schema(number uint32) (*view.Schema, error) {
 		return nil, fmt.Errorf("relation %d is not in the dictionary", number)
 	}
 	return sh, nil
+}
+
+// projectsIn tells add the project of each record of a block that is about one: of its
+// own row, before and after, or of a Carbonmark row that names it.
+func projectsIn(b changelog.Block, schema func(uint32) (*view.Schema, error), add func(id string)) error {
+	for it, err := range record.Borrow(b.Data, b.First) {
+		if err != nil {
+			return fmt.Errorf("read offset %d: %w", it.Offset, err)
+		}
+		if it.Ends {
+			continue
+		}
+		sh, err := schema(it.Entry.Relation)
+		if err != nil {
+			return fmt.Errorf("read offset %d: %w", it.Offset, err)
+		}
+		if sh.Table != view.Verra && sh.Table != view.Carbonmark {
+			continue
+		}
+		at := sh.Relation.Index("project_id")
+		for _, row := range []change.Row{it.Entry.Before, it.Entry.After} {
+			if row != "" {
+				add(row.Value(at).Text)
+			}
+		}
+	}
+	return nil
+}
+
+// projectReader passes over what the key filters say has nothing of a project.
+type projectReader struct {
+	*reader
+	id       string
+	end      change.Offset // of what was visible when it began
+	segments []changelog.Segment
+	filter   *keyfilter.Filter // of the segment where it stands, nil for none
+	tried    change.Offset     // first offset of the segment that filter was looked for
+	spent    int
+}
+
+// NewProjectReader returns a reader of the changes of one project, and of the Carbonmark
+// rows that name it, up to what is visible now.
+func (s *Store) NewProjectReader(id string, from change.Offset) change.ProjectReader {
+	end := s.Position().Offset
+	return &projectReader{reader: s.newReader(from), id: id, end: end, segments: s.changelog.Segments()}
+}
+
+// Spent implements change.ProjectReader.
+func (r *projectReader) Spent() int { return r.spent }
+
+// Read implements change.ProjectReader.
+func (r *projectReader) Read(maxBytes int) ([]change.Record, error) {
+	var out []change.Record
+	for stop := r.spent + maxBytes; r.spent < stop && r.next <= r.end; {
+		piece, aimed := r.aim(stop)
+		if !aimed || r.next > r.end {
+			continue
+		}
+		blocks, err := r.s.read(r.next, piece)
+		if err != nil {
+			return nil, err
+		}
+		if len(blocks) == 0 {
+			r.next = r.end + 1 // a hole alone is left
+		}
+		for _, b := range blocks {
+			recs, err := r.records(nil, b)
+			if err != nil {
+				return nil, err
+			}
+			for i := range recs {
+				if aboutProject(&recs[i], r.id) {
+					out = append(out, recs[i])
+				}
+			}
+			r.next = b.Last() + 1
+			r.spent += len(b.Data)
+		}
+	}
+	return out, nil
+}
+
+// aim goes on to the next place that may have a change of the project, and says how much
+// to read there at once; false when it spent all that it may on filters.
+func (r *projectReader) aim(stop int) (piece int, aimed bool) {
+	for r.spent < stop && r.next <= r.end {
+		i := sort.Search(len(r.segments), func(i int) bool { return r.segments[i].First > r.next }) - 1
+		if i < 0 || !r.segments[i].Sealed || r.segments[i].Last > r.end {
+			return keyfilter.SpanBytes, true
+		}
+		if r.tried != r.segments[i].First {
+			r.tried, r.filter = r.segments[i].First, r.s.openFilter(r.segments[i])
+			if r.filter != nil {
+				r.spent += r.filter.Bytes
+			}
+		}
+		if r.filter == nil {
+			return keyfilter.SpanBytes, true
+		}
+		if at, ok := r.filter.Next(r.id, r.next); ok {
+			r.next = at
+			return 1, true // block by block: what is behind the span is asked again
+		}
+		r.next = r.segments[i+1].First
+	}
+	return 0, false
+}
+
+// openFilter reads the key filter of a segment; nil when there is none that can be
+// trusted, and a damaged one is removed, to be made again.
+func (s *Store) openFilter(g changelog.Segment) *keyfilter.Filter {
+	path := keyfilter.Path(s.changelog.Dir(), g.First)
+	f, err := keyfilter.Read(s.changelog.Dir(), g.First)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && f.Last != g.Last {
+		err = fmt.Errorf("%s: %w: it ends at offset %d, the segment at %d", path, keyfilter.ErrDamaged, f.Last, g.Last)
+	}
+	if err == nil {
+		return f
+	}
+	s.log.Warn("cannot use the key filter of a changelog segment; all of it is read until there is a new one", "error", err)
+	if errors.Is(err, keyfilter.ErrDamaged) && os.Remove(path) == nil {
+		s.filtered.Store(0)
+	}
+	return nil
+}
+
+// aboutProject reports whether a record is about a project. Consumers see a TRUNCATE
+// alone, here the ends of the rows say more.
+func aboutProject(r *change.Record, id string) bool {
+	if r.Op == change.Truncate || r.Relation.Name != change.Verra && r.Relation.Name != change.Carbonmark {
+		return false
+	}
+	at := r.Relation.Index("project_id")
+	return r.After != "" && r.After.Value(at).Text == id || r.Before != "" && r.Before.Value(at).Text == id
 }

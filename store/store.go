@@ -104,6 +104,8 @@ type Store struct {
 	backups atomic.Int32 // running copies: retention waits for them
 
 	trimming sync.Mutex // held by a round of retention
+
+	filtered atomic.Uint64 // sealed segments up to this offset have been looked at for a key filter
 }
 
 // Open opens the data directory, or starts one: it takes the lock, cuts off

@@ -18,7 +18,8 @@ func cmdFsck(a *app) *cobra.Command {
 		Use:   "fsck",
 		Short: "Check every segment, the checkpoint and the invariants of a data directory",
 		Long: "Reads the whole data directory offline and changes nothing: checksums, gaps, seals, the\n" +
-			"rows of every record against the state it applies to, and the checkpoint against a replay.\n" +
+			"rows of every record against the state it applies to, the checkpoint against a replay, and the\n" +
+			"key filters beside the segments.\n" +
 			"Prints each problem with file and offset. Exit code 0 when all is well. Stop the daemon first.\n" +
 			"With --rebuild-checkpoint it sets a damaged checkpoint aside first; the next start makes it\n" +
 			"again from the changelog, which must still reach back to its beginning.",

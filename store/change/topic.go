@@ -28,6 +28,17 @@ type RecordReader interface {
 	Read(maxBytes int) ([]Record, error)
 }
 
+// ProjectReader reads the changes of one project, passing over what has none of it.
+// Read returns those among the next maxBytes or so, which may be none; the end is where
+// Next has passed what was visible when the reader was made. A Retract says that a
+// TRUNCATE ended the row.
+type ProjectReader interface {
+	RecordReader
+	// Spent returns how many bytes of the changelog were read so far, before
+	// compression, and of the filters beside it.
+	Spent() int
+}
+
 // Member is a consumer's hold on its group.
 type Member struct {
 	ID         string

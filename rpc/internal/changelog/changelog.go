@@ -40,6 +40,8 @@ type Log interface {
 	Changed() (<-chan struct{}, bool)
 	// NewReader returns a reader that begins at an offset.
 	NewReader(from change.Offset) change.RecordReader
+	// NewProjectReader returns a reader of the changes of one project.
+	NewProjectReader(id string, from change.Offset) change.ProjectReader
 	// FirstAfter returns the last offset before the first transaction that was
 	// committed after t.
 	FirstAfter(ctx context.Context, t time.Time) (change.Offset, error)
