@@ -153,6 +153,15 @@ func TestProjectHistory(t *testing.T) {
 	if got, want := strings.Join(ops, ", "), "c <nil>>0, u 0>1, u 1>2, u 2>3, u 3>4, c <nil>>P1, u P1>P2, d 4><nil>"; got != want {
 		t.Errorf("history\n got %s\nwant %s", got, want)
 	}
+	w.put(t, change.Verra, "project_id supply", row("watch", "1")) // the address without the slash is the stream
+	for _, path := range []string{"/v1/projects/watch/", "/v1/projects/watch/?format=csv", "/v1/projects/watch/history", "/v1/projects/P2/"} {
+		if a := w.get(t, path); a.status != 200 || strings.Contains(a.header.Get("Content-Type"), "event-stream") || !strings.Contains(a.body, strings.Split(path, "/")[3]) {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+	if a := w.get(t, "/v1/projects//"); a.status == 200 {
+		t.Errorf("no id: %d %s", a.status, a.body)
+	}
 	if a := w.get(t, "/v1/projects/"+url.PathEscape("no such")+"/history"); a.status != 200 || !strings.HasPrefix(a.body, `{"items":[],`) {
 		t.Errorf("no such project: %d %s", a.status, a.body)
 	}

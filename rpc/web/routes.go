@@ -30,7 +30,7 @@ func routes() []route {
 			request: func() proto.Message { return new(pb.ProjectQuery) }, extra: listExtra, serve: (*call).list,
 		},
 		{
-			path: "/v1/projects/{project_id}", inPath: []string{"project_id"}, summary: "All that is known of one project.",
+			path: "/v1/projects/{project_id}", inPath: []string{"project_id"}, summary: "All that is known of one project. With a slash behind it any id is an id: /v1/projects/watch/ is the project called watch.",
 			request: func() proto.Message { return new(pb.ProjectDetailQuery) }, extra: listExtra, serve: (*call).project,
 		},
 		{

@@ -49,7 +49,11 @@ func New(api *rpc.Server, opt Options) *API {
 	}
 	a := &API{api: api, opt: opt, mux: http.NewServeMux()}
 	for _, rt := range routes() {
-		a.mux.HandleFunc("GET "+rt.path, func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, &rt) })
+		serve := func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, &rt) }
+		a.mux.HandleFunc("GET "+rt.path, serve)
+		if strings.HasSuffix(rt.path, "}") { // a name with a slash is a name: one may be "watch"
+			a.mux.HandleFunc("GET "+rt.path+"/{$}", serve)
+		}
 	}
 	a.mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, rpcerr.New(codes.NotFound, "there is no such address; /v1/openapi.json lists those that there are"))
