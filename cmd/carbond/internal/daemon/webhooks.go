@@ -120,7 +120,7 @@ func (o operator) TestWebhook(ctx context.Context, req *pb.TestWebhookRequest) (
 		return nil, status.Error(codes.NotFound, webhook.ErrUnknown.Error())
 	}
 	if err := o.d.webhooks.Test(ctx, req.GetHook()); err != nil {
-		code := codes.Unavailable
+		code := codes.FailedPrecondition // it is not the daemon that cannot be reached
 		if errors.Is(err, webhook.ErrUnknown) {
 			code = codes.NotFound
 		}
