@@ -58,6 +58,7 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 		return nil, s.opt.Classify(err)
 	}
 	seen.Copy, seen.LSN = id, point
+	s.r.passed = passedXIDs{} // it may be another cluster
 	s.st.enter(PhaseCopying, "copying the tables")
 	s.st.update(func(st *Status) { st.CopiedRows = 0 })
 	s.log.Info("copying the tables", "slot", s.opt.Slot, "lsn", point.String())

@@ -143,6 +143,7 @@ func (s *receiver) commit(end change.LSN) (err error) {
 			return err
 		}
 	}
+	s.session.r.passed.add(s.ev.XID, s.heard)
 	s.st.move(func(p *stream.Progress) { p.Commit(end, kept) })
 	return nil
 }

@@ -47,7 +47,7 @@ type target struct {
 	mark  tableMark
 	plain *catalog.Plain // nil for a table of a view
 	table string         // of a view
-	fresh bool           // what was streamed before the publication showed it may be missing
+	fresh bool           // what was streamed so far may be missing, in the topic or in a snapshot
 	clear bool           // its topic has records that may lack changes: a TRUNCATE comes first
 	rows  int64          // expected, -1 unknown
 }
@@ -155,10 +155,12 @@ func (o *online) next(ctx context.Context) (*target, error) {
 		switch {
 		case same && had.Done && !o.r.wanted.has(t.topic):
 			continue
-		case same && !had.Done:
-			t.mark = had // it goes on
+		case same && !had.Done: // it goes on; what an earlier session passed must be visible
+			t.mark, t.fresh = had, true
 		case !same:
 			t.fresh, t.clear = true, ok
+		case t.whole(): // rows without a key would count twice
+			t.clear = true
 		}
 		return t, nil
 	}
@@ -208,11 +210,17 @@ func (o *online) copy(ctx context.Context, t *target) error {
 		err := r.run(ctx)
 		switch {
 		case errors.Is(err, errEarly):
-			tries++
+			if tries++; tries > 1 {
+				o.st.setWarning("copy waits", fmt.Sprintf("the copy of %s waits for transactions that have committed and are not visible yet: is a synchronous standby away?", t.name))
+			}
+			if err := pause(ctx, 5*time.Since(began)); err != nil {
+				return err
+			}
 			continue
 		case err != nil:
 			return o.opt.Classify(err)
 		}
+		o.st.setWarning("copy waits", "")
 		t.mark, t.clear, tries = r.mark, false, 0
 		if t.mark.Done {
 			// Until the changelog has the mark, the next look would copy the table again.
@@ -296,9 +304,6 @@ func (r *pieceReader) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
-		return err
-	}
 	r.raw, r.p = rel, newPiece(rel)
 	select {
 	case r.pieces <- r.p:
@@ -352,20 +357,11 @@ func (r *pieceReader) describe(ctx context.Context) (*change.Relation, error) {
 
 // read takes the snapshot and reads the rows.
 func (r *pieceReader) read(ctx context.Context) error {
-	short, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	var text, end string
-	err := r.conn.QueryRow(short, "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, transaction_timestamp()").Scan(&text, &end, &r.txn.CommitTime)
-	var snap snapshot
-	if err == nil {
-		snap, err = parseSnapshot(text, end)
-	}
+	snap, err := r.snapshot(ctx)
 	if err != nil {
 		close(r.p.taken)
 		return err
 	}
-	snap.last = r.last
-	r.p.taken <- snap
 	r.txn.First, r.txn.CommitLSN = true, snap.end
 	r.txn.Copy = &change.Copy{Topic: r.target.topic, Whole: r.target.table}
 	if r.target.clear {
@@ -383,9 +379,47 @@ func (r *pieceReader) read(ctx context.Context) error {
 	if r.mark.Done {
 		r.mark.After = nil
 	}
+	if r.target.whole() {
+		r.mark.Seen, r.mark.End = snap.text, snap.end.String()
+	}
 	r.txn.Copy = &change.Copy{Topic: r.target.topic, Whole: r.target.table, Mark: r.mark.text()}
 	r.txn.Final = true
 	return r.emit(ctx)
+}
+
+// snapshot begins a transaction with a snapshot that is good for the receiver.
+func (r *pieceReader) snapshot(ctx context.Context) (snap snapshot, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for {
+		if _, err = r.conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+			return snap, err
+		}
+		var text, end string
+		err = r.conn.QueryRow(ctx, "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, transaction_timestamp()").Scan(&text, &end, &r.txn.CommitTime)
+		if err == nil {
+			snap, err = parseSnapshot(text, end)
+		}
+		if err != nil {
+			return snap, err
+		}
+		snap.last = r.last
+		r.p.taken <- snap
+		select {
+		case err = <-r.p.judged:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if !errors.Is(err, errUnseen) {
+			return snap, err
+		}
+		if _, err = r.conn.Exec(ctx, "ROLLBACK"); err != nil {
+			return snap, err
+		}
+		if err = pause(ctx, 2*time.Millisecond); err != nil {
+			return snap, err
+		}
+	}
 }
 
 // lock keeps the table from being rewritten, and makes sure that it was not since

@@ -217,6 +217,53 @@ func TestOnline(t *testing.T) {
 	sink.sameAsSQL(t, url)
 }
 
+// TestBreakBehindACopy breaks the session off as soon as a table without a key is
+// copied: what the copy has shown comes again, because the changes left no trace while
+// the table was not copied, and must not count twice.
+func TestBreakBehindACopy(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	pgtest.Exec(t, url, growing...)
+	sink, opt := newSink(), options(url)
+	opt.AdvanceInterval = time.Hour // no idle position becomes durable meanwhile
+	r := run(t, sink, opt)
+	r.level()
+	r.stop()
+	ctx, stop := context.WithCancel(t.Context())
+	var written sync.WaitGroup
+	written.Go(func() {
+		conn, err := pgx.Connect(ctx, url)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close(context.WithoutCancel(ctx))
+		for ctx.Err() == nil {
+			_, _ = conn.Exec(ctx, "INSERT INTO public.bag VALUES (1, nextval('versions')); DELETE FROM public.bag WHERE ctid IN (SELECT ctid FROM public.bag LIMIT 1)")
+		}
+	})
+	opt.Tables = []string{"public.bag"}
+	var broken atomic.Bool
+	sink.setHook(func([]change.Txn) error {
+		if sink.finished("carbon.public.bag") && !broken.Swap(true) {
+			return fmt.Errorf("broken off")
+		}
+		return nil
+	})
+	r = run(t, sink, opt)
+	eventually(t, func() error {
+		if !broken.Load() {
+			return fmt.Errorf("not copied: %+v", r.Status())
+		}
+		return nil
+	})
+	stop()
+	written.Wait()
+	r.level()
+	if got, want := count(t, sink.changes("carbon.public.bag")), sqlLines(t, url, "public.bag", "a, ver"); !slices.Equal(got, want) {
+		t.Errorf("bag: %d rows, want %d: %s", len(got), len(want), firstDifference(got, want))
+	}
+}
+
 func firstDifference(got, want []string) string {
 	have := map[string]int{}
 	for _, l := range got {

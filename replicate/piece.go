@@ -21,13 +21,18 @@ import (
 // Which transactions a snapshot sees, it says itself, by their numbers. The receiver
 // stands still while a snapshot is taken, which is one short question, and again
 // from the first transaction that the snapshot does not see until the rows are read.
+//
+// The server sends a transaction a moment before others see it; behind a synchronous
+// standby that can be long. So a snapshot may miss what the receiver has passed
+// already. Then another is taken, while the receiver still stands.
 
 // piece is rows of one table on their way to their place in the stream.
 type piece struct {
 	rel *change.Relation // described by the copier, made one of ours by the receiver
 
 	begin  chan struct{} // closed when the receiver stands between two transactions
-	taken  chan snapshot // the snapshot, or closed when there is none
+	taken  chan snapshot // the snapshots, until one is good; closed when there is none
+	judged chan error    // whether that one is: errUnseen asks for another
 	parts  chan part     // the rows, closed behind the last
 	full   atomic.Bool   // parts holds all, or what fits
 	failed atomic.Bool   // parts is closed before all rows came
@@ -40,12 +45,46 @@ type part struct {
 	size int
 }
 
+// unseenWait is how long the receiver stands still until a snapshot sees what it has
+// passed, and unseenKept how long a transaction may stay unseen: 32 bits of a number
+// do not say more about one that is older.
+const (
+	unseenWait = 200 * time.Millisecond
+	unseenKept = time.Hour
+)
+
+// passedXIDs are the transactions that came last, over all sessions.
+type passedXIDs struct {
+	ring [1 << 14]struct {
+		xid  uint32
+		when int64 // Unix seconds
+	}
+	n int
+}
+
+func (p *passedXIDs) add(xid uint32, now time.Time) {
+	x := &p.ring[p.n%len(p.ring)]
+	x.xid, x.when = xid, now.Unix()
+	p.n++
+}
+
+// seen reports whether a snapshot sees all of them.
+func (p *passedXIDs) seen(s *snapshot, now time.Time) bool {
+	from := now.Add(-unseenKept).Unix()
+	for i := range p.ring[:min(p.n, len(p.ring))] {
+		if x := &p.ring[i]; x.when >= from && !s.sees(x.xid) {
+			return false
+		}
+	}
+	return true
+}
+
 // partsAhead is how many parts of a piece are read before they have their place.
 const partsAhead = 2
 
 func newPiece(rel *change.Relation) *piece {
 	return &piece{
-		rel: rel, begin: make(chan struct{}), taken: make(chan snapshot, 1),
+		rel: rel, begin: make(chan struct{}), taken: make(chan snapshot, 1), judged: make(chan error, 1),
 		parts: make(chan part, partsAhead), placed: make(chan error, 1),
 	}
 }
@@ -56,10 +95,13 @@ var (
 	// errEarly says that a transaction committed before the snapshot was taken,
 	// and could not be seen yet.
 	errEarly = errors.New("a transaction was just ending")
+	// errUnseen says that a snapshot does not see what the receiver has passed.
+	errUnseen = errors.New("a transaction that was sent is not visible yet")
 )
 
 // snapshot says which transactions the rows of a piece show.
 type snapshot struct {
+	text     string     // as the server writes it, without end
 	min, max uint64     // numbers below min are seen, from max on they are not
 	running  []uint64   // those between that are not seen
 	end      change.LSN // what is seen was committed before it
@@ -68,6 +110,7 @@ type snapshot struct {
 
 // parseSnapshot reads what pg_current_snapshot gives: "min:max:number,number".
 func parseSnapshot(text, end string) (s snapshot, err error) {
+	s.text = text
 	f := strings.Split(text, ":")
 	if len(f) != 3 {
 		return s, fmt.Errorf("a snapshot reads %q", text)
@@ -115,13 +158,23 @@ func (s *receiver) takePiece(ctx context.Context) error {
 	}
 	p.rel = rel
 	close(p.begin)
+	until := time.Now().Add(unseenWait)
 	for {
 		select {
 		case snap, ok := <-p.taken:
-			if ok {
-				s.piece, s.snapshot = p, snap
-			} else {
+			now := time.Now()
+			switch {
+			case !ok:
 				p.placed <- errUnread
+			case s.session.r.passed.seen(&snap, now):
+				s.piece, s.snapshot = p, snap
+				p.judged <- nil
+			case now.Before(until):
+				p.judged <- errUnseen
+				continue
+			default:
+				p.placed <- errEarly
+				p.judged <- errEarly
 			}
 			return nil
 		case <-time.After(s.every / 2):
@@ -168,13 +221,13 @@ func (s *receiver) passed(ctx context.Context, lsn change.LSN) error {
 }
 
 // shown reports whether the copy of a table in one piece has brought what a change
-// did: it was seen, and comes behind one that was not.
+// did: it comes behind one that the copy does not show, or again in a new session.
 func (s *receiver) shown(c *change.Change) bool {
 	if len(s.session.covered) == 0 {
 		return false
 	}
 	snap, ok := s.session.covered[c.Relation.Topic()]
-	return ok && snap.sees(s.ev.XID)
+	return ok && s.ev.CommitLSN < snap.end && snap.sees(s.ev.XID)
 }
 
 // place hands over the open piece.

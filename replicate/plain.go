@@ -25,6 +25,8 @@ type tableMark struct {
 	Done  bool     `json:"done,omitempty"`
 	After []string `json:"after,omitempty"` // key of the last row that was copied
 	Rows  uint64   `json:"rows,omitempty"`  // copied so far
+	Seen  string   `json:"seen,omitempty"`  // snapshot of a table that was read in one piece, as parseSnapshot reads it
+	End   string   `json:"end,omitempty"`   // LSN before which everything that it shows was committed
 }
 
 func (m tableMark) text() string {
@@ -38,6 +40,23 @@ func (m tableMark) text() string {
 // readMark reads a mark; one that cannot be read is none, and the table is copied again.
 func readMark(text string) (m tableMark, ok bool) {
 	return m, text != "" && json.Unmarshal([]byte(text), &m) == nil
+}
+
+// coveredBy returns what copies in one piece have shown that the stream may bring
+// again: the changelog stands where it stood before the piece, and changes of a table
+// that was not copied yet left no trace in it.
+func coveredBy(sink Sink) map[string]snapshot {
+	covered, pos := map[string]snapshot{}, sink.Position()
+	for topic, text := range sink.Marks() {
+		m, ok := readMark(text)
+		if !ok || m.Seen == "" || m.Copy != pos.Source.Copy {
+			continue
+		}
+		if snap, err := parseSnapshot(m.Seen, m.End); err == nil && snap.end > pos.LSN {
+			covered[topic] = snap
+		}
+	}
+	return covered
 }
 
 // plainTables are the tables without a view whose topics are kept, by number.

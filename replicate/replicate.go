@@ -56,6 +56,7 @@ type Replicator struct {
 	ignored   map[string]bool             // tables of the publication that were reported as ignored
 	domains   catalog.Domains             // what domains stand for
 	wanted    *wanted                     // tables to be copied again
+	passed    passedXIDs                  // that snapshots have to see
 	stuck     stuck                       // the last trouble with a change that the server sends
 }
 

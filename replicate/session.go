@@ -41,7 +41,7 @@ type session struct {
 	plain   atomic.Pointer[plainTables]    // tables without a view, as of the last look
 	later   map[string]bool                // tables of the views that were never copied here
 	pieces  chan *piece                    // of tables that are copied beside the stream
-	covered map[string]snapshot            // by topic without a key, what its copy has shown; of the receiver
+	covered map[string]snapshot            // by topic that was copied in one piece, what that has shown; of the receiver
 	ask     atomic.Bool                    // the server is to say at once how far it has sent
 	flaw    atomic.Pointer[error]          // what the probe has found to end the session
 	eager   atomic.Bool                    // commits wait for us: each durable position is confirmed at once
@@ -58,7 +58,7 @@ type session struct {
 func newSession(r *Replicator, started func()) *session {
 	return &session{
 		r: r, sink: r.sink, opt: &r.opt, log: r.log, st: r.st, metrics: r.metrics,
-		ctl: server.Control{Opt: &r.opt}, started: started, pieces: make(chan *piece, 1), covered: map[string]snapshot{},
+		ctl: server.Control{Opt: &r.opt}, started: started, pieces: make(chan *piece, 1), covered: coveredBy(r.sink),
 	}
 }
 
