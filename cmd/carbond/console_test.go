@@ -37,8 +37,8 @@ func TestConsole(t *testing.T) {
 	})
 	must(t, nil, "consume", "carbon.public.news", "--addr", p.grpc, "--from", "earliest", "--group", "desk", "--max", "1")
 	for path, words := range map[string][]string{
-		"/":         {"SAMPLE DATA", "<bdi>Reuters</bdi>", "</strong> projects"},
-		"/pipeline": {"<bdi>desk</bdi>", "carbon.public.carbonmark", "news/reuters", "grpcurl -plaintext " + p.grpc + " list"},
+		"/":         {"SAMPLE DATA", "<bdi>Harbour Press</bdi>", "</strong> projects"},
+		"/pipeline": {"<bdi>desk</bdi>", "carbon.public.carbonmark", "news/verdant-wire", "grpcurl -plaintext " + p.grpc + " list"},
 	} {
 		for _, want := range words {
 			p.until(want, func() bool {
@@ -74,7 +74,7 @@ func TestConsoleAsksWho(t *testing.T) {
 				if strings.Contains(body, "a-long-random-text") {
 					t.Error("a token is on the page")
 				}
-				return code == tc.code && strings.Contains(body, "<bdi>Reuters</bdi>") == (code == 200) && strings.Contains(body, `action="/token"`) == (code != 200)
+				return code == tc.code && strings.Contains(body, "<bdi>Harbour Press</bdi>") == (code == 200) && strings.Contains(body, `action="/token"`) == (code != 200)
 			})
 			if tc.code != 401 {
 				return
@@ -97,7 +97,7 @@ func TestConsoleAsksWho(t *testing.T) {
 				}
 				b, err := io.ReadAll(resp.Body)
 				resp.Body.Close()
-				if err != nil || resp.StatusCode != code || strings.Contains(string(b), "news/reuters") != (code == 200) {
+				if err != nil || resp.StatusCode != code || strings.Contains(string(b), "news/verdant-wire") != (code == 200) {
 					t.Errorf("%v %s %s", err, resp.Status, b)
 				}
 			}

@@ -64,7 +64,7 @@ func TestDemo(t *testing.T) {
 	}
 	// Everything that the welcome text tells to try has an answer.
 	for name, args := range map[string][]string{
-		"Brazil": {"projects", "--filter", "Brazil"}, "KRBN": {"finance", "--filter", "KRBN"}, "Reuters": {"news", "--filter", "Reuters"},
+		"Brazil": {"projects", "--filter", "Brazil"}, "KRBN": {"finance", "--filter", "KRBN"}, "Verdant Wire": {"news", "--filter", "Verdant Wire"},
 	} {
 		p.until(name, func() bool {
 			return strings.Contains(must(t, nil, append([]string{"view", "--addr", p.grpc, "--format", "jsonl"}, args...)...), `"`+name+`"`)

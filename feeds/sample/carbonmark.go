@@ -2,10 +2,13 @@ package sample
 
 import (
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func (w *World) carbonmarkRoutes(mux *http.ServeMux) {
@@ -13,20 +16,78 @@ func (w *World) carbonmarkRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+CarbonmarkPath+"/prices", w.prices)
 }
 
-func (o *offer) key() string { return fmt.Sprintf("VCS-%d", o.project.number) }
+// offer is what the marketplace says of a project.
+type offer struct {
+	project  *project
+	bridged  float64 // tonnes
+	listings []*listing
+	updated  time.Time
+}
+
+// listing is what is for sale of one vintage.
+type listing struct {
+	vintage int
+	most    float64 // tonnes that were listed at first
+	supply  float64 // tonnes left, with fractions
+	fair    float64 // the price around which price moves
+	price   float64 // US dollars
+}
+
+// newOffer invents an offer. Credits are dearer the younger they are, and by their kind;
+// one project in eight has none for sale.
+func newOffer(r *rand.Rand, p *project, start time.Time) *offer {
+	o := &offer{project: p, updated: start.Add(-time.Duration(1+r.IntN(200)) * time.Hour)}
+	quality := math.Exp(0.25 * r.NormFloat64())
+	last := start.Year() - 1
+	vintages := map[int]bool{}
+	for range 1 + r.IntN(3) {
+		age := r.IntN(last - p.since + 1)
+		if vintages[age] || p.number%8 == 3 {
+			continue
+		}
+		vintages[age] = true
+		fair := max(p.kind.price*quality*math.Pow(0.93, float64(age)), 0.2)
+		most := math.Round(500 + 40_000*r.Float64()*r.Float64())
+		o.listings = append(o.listings, &listing{last - age, most, thousandths(most * (0.2 + 0.8*r.Float64())), fair, cents(fair)})
+		o.bridged += most
+	}
+	return o
+}
+
+// move lets somebody buy from an offer, or its seller change the price.
+func (o *offer) move(r *rand.Rand, at time.Time) {
+	if len(o.listings) == 0 {
+		return
+	}
+	l := o.listings[r.IntN(len(o.listings))]
+	l.price = cents(max(l.price*(1+0.012*r.NormFloat64())+0.05*(l.fair-l.price), 0.1))
+	if l.supply = thousandths(l.supply * (1 - 0.06*r.Float64())); l.supply < 0.05*l.most {
+		l.supply = l.most // the seller has more
+	}
+	o.updated = at
+}
 
 func (o *offer) object() object {
-	k := o.project.kind
+	p, supply, cheapest := o.project, 0.0, 0.0
+	vintages := []string{}
+	for _, l := range o.listings {
+		supply += l.supply
+		vintages = append(vintages, strconv.Itoa(l.vintage))
+		if cheapest == 0 || l.price < cheapest {
+			cheapest = l.price
+		}
+	}
+	supply = thousandths(supply)
 	return object{
-		"key": o.key(), "projectID": strconv.FormatInt(o.project.number, 10), "name": o.project.name,
-		"country": o.project.country.name, "region": o.project.country.region, "registry": "VCS",
-		"methodologies": []object{{"id": strings.Fields(k.method)[0], "category": k.category, "name": k.noun}},
-		"vintages":      []string{strconv.Itoa(o.vintage)}, "price": strconv.FormatFloat(o.price, 'f', -1, 64),
-		"hasSupply":                   o.supply > 0,
-		"stats":                       object{"totalBridged": o.bridged, "totalRetired": thousandths(o.bridged - o.supply), "totalSupply": o.supply},
-		"sustainableDevelopmentGoals": []string{"13"}, "description": "Invented description of " + o.project.name + ".",
+		"key": p.key(), "projectID": strconv.FormatInt(p.number, 10), "name": p.name,
+		"country": p.country.name, "region": p.country.region, "registry": p.registry,
+		"methodologies": []object{{"id": strings.Fields(p.kind.method)[0], "category": p.kind.category, "name": p.kind.noun}},
+		"vintages":      vintages, "price": strconv.FormatFloat(cheapest, 'f', -1, 64),
+		"hasSupply":                   supply > 0,
+		"stats":                       object{"totalBridged": o.bridged, "totalRetired": thousandths(o.bridged - supply), "totalSupply": supply},
+		"sustainableDevelopmentGoals": []string{"13"}, "description": "Invented description of " + p.name + ".",
 		"short_description": nil, "long_description": nil, "location": nil,
-		"url":    fmt.Sprintf("https://example.org/sample/project/%d", o.project.number),
+		"url":    fmt.Sprintf("https://example.org/sample/project/%d", p.number),
 		"images": []string{}, "coverImage": nil, "satelliteImage": nil, "updatedAt": o.updated.UTC().Format("2006-01-02T15:04:05Z"),
 	}
 }
@@ -44,7 +105,8 @@ func (w *World) carbonProjects(rw http.ResponseWriter, r *http.Request) {
 	w.look(func() {
 		for _, o := range w.offers {
 			p := o.project
-			if fits(q.Get("country"), p.country.name) && fits(q.Get("category"), p.kind.category) && fits(q.Get("vintage"), strconv.Itoa(o.vintage)) &&
+			dated := q.Get("vintage") == "" || slices.ContainsFunc(o.listings, func(l *listing) bool { return fits(q.Get("vintage"), strconv.Itoa(l.vintage)) })
+			if dated && fits(q.Get("country"), p.country.name) && fits(q.Get("category"), p.kind.category) &&
 				strings.Contains(strings.ToLower(p.name), strings.ToLower(q.Get("search"))) {
 				items = append(items, o.object())
 			}
@@ -61,22 +123,25 @@ func (w *World) prices(rw http.ResponseWriter, r *http.Request) {
 	list := []object{}
 	w.look(func() {
 		for _, o := range w.offers {
-			if only == "" || slices.Contains(strings.Split(only, ","), o.key()) {
-				list = append(list, o.priceObject())
+			if only != "" && !slices.Contains(strings.Split(only, ","), o.project.key()) {
+				continue
+			}
+			for _, l := range o.listings {
+				list = append(list, l.object(o.project))
 			}
 		}
 	})
 	reply(rw, http.StatusOK, list)
 }
 
-func (o *offer) priceObject() object {
-	id := fmt.Sprintf("0x%064x", o.project.entity)
-	name := fmt.Sprintf("%s-%d", o.key(), o.vintage)
+func (l *listing) object(p *project) object {
+	id := fmt.Sprintf("0x%060x%04d", p.entity, l.vintage)
+	name := fmt.Sprintf("%s-%d", p.key(), l.vintage)
 	return object{
-		"sourceId": "listing-137-" + id, "type": "listing", "purchasePrice": cents(o.price * 1.1), "baseUnitPrice": o.price,
-		"supply": o.supply, "liquidSupply": o.supply, "minFillAmount": 1,
+		"sourceId": "listing-137-" + id, "type": "listing", "purchasePrice": cents(l.price * 1.1), "baseUnitPrice": l.price,
+		"supply": l.supply, "liquidSupply": l.supply, "minFillAmount": 1,
 		"listing": object{
-			"id": id, "creditId": object{"vintage": o.vintage, "projectId": o.key()},
+			"id": id, "creditId": object{"vintage": l.vintage, "projectId": p.key()},
 			"token": object{
 				"id": id[:42] + "-0", "address": id[:42], "decimals": 18, "tokenStandard": "ERC20", "name": name,
 				"isExAnte": false, "symbol": "TCO2-" + name, "tokenId": nil,

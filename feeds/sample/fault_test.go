@@ -104,7 +104,7 @@ func TestRunEndsWithStalledClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	ok, err := client.Get("http://" + listeners[1].Addr().String() + sample.NewsPath + "/bbc")
+	ok, err := client.Get("http://" + listeners[1].Addr().String() + sample.NewsPath + "/the-lantern")
 	if err != nil || ok.StatusCode != 200 {
 		t.Fatalf("%v, %v", ok, err)
 	}

@@ -6,14 +6,41 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 )
 
-// listedStories is how many stories a feed shows.
-const listedStories = 15
+const (
+	listedStories = 15 // shown by a feed
+	maxStories    = 40 // kept by an outlet
+)
+
+// story is one headline.
+type story struct {
+	number         int
+	title, summary string
+	at             time.Time
+}
+
+// write publishes a fresh headline somewhere.
+func (w *World) write(r *rand.Rand, at time.Time) {
+	w.story(r, w.outlets[r.IntN(len(w.outlets))], at)
+}
+
+func (w *World) story(r *rand.Rand, o *outlet, at time.Time) {
+	w.nextStory++
+	h := headlines[r.IntN(len(headlines))]
+	o.stories = append(o.stories, story{
+		number: w.nextStory, title: fmt.Sprintf("%s: "+h.title+" (no. %d)", Mark, place(r.IntN(places)), w.nextStory),
+		summary: Mark + ". " + h.summary, at: at,
+	})
+	if n := len(o.stories) - maxStories; n > 0 {
+		o.stories = append(o.stories[:0:0], o.stories[n:]...)
+	}
+}
 
 // newest returns an outlet's newest stories, newest first.
 func (o *outlet) newest() []story {

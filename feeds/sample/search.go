@@ -140,6 +140,11 @@ func values(raw json.RawMessage) (want []string, known bool) {
 
 // compare orders two values of one column.
 func compare(a, b any) int {
+	if s, ok := a.(string); ok {
+		if t, ok := b.(string); ok {
+			return strings.Compare(s, t)
+		}
+	}
 	x, xok := number(a)
 	y, yok := number(b)
 	if xok && yok {

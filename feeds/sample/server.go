@@ -29,7 +29,7 @@ const (
 	CarbonmarkPath = "/carbonmark"
 	FinancePath    = "/yahoo"
 	NewsPath       = "/news"  // + "/" + feed name
-	GDELTPath      = "/gdelt" // Reuters and the Associated Press
+	GDELTPath      = "/gdelt" // outlets without a feed of their own
 )
 
 // URLs returns the addresses of all upstreams below base.

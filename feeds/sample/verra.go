@@ -63,30 +63,37 @@ func (w *World) entities(resource string) (rows []object, ok bool) {
 	switch resource {
 	case "project":
 		for _, p := range w.projects {
-			rows = append(rows, p.entityObject())
+			if p.shown == nil {
+				p.shown = p.entityObject()
+			}
+			rows = append(rows, p.shown)
 		}
 	case "issuances":
-		for _, u := range w.issuances {
-			rows = append(rows, u.issuance())
-		}
+		rows = objects(w.issuances, (*units).issuance)
 	case "retirements":
-		for _, u := range w.retirements {
-			rows = append(rows, u.retirement())
-		}
+		rows = objects(w.retirements, (*units).retirement)
 	case "cancellations":
-		for _, u := range w.cancellations {
-			rows = append(rows, u.cancellation())
-		}
+		rows = objects(w.cancellations, (*units).cancellation)
 	case "holdings":
 		for _, p := range w.projects {
 			if p.left() > 0 {
-				rows = append(rows, units{p.entity + 500_000, p, 0, p.left(), p.modified}.base())
+				rows = append(rows, (&units{entity: p.entity + 500_000, project: p, quantity: p.left(), at: p.modified}).base())
 			}
 		}
 	default:
 		return nil, false
 	}
 	return rows, true
+}
+
+func objects(ledger []*units, form func(*units) object) (rows []object) {
+	for _, u := range ledger {
+		if u.shown == nil {
+			u.shown = form(u)
+		}
+		rows = append(rows, u.shown)
+	}
+	return rows
 }
 
 // vcsStandard is the registry's number of the standard. It does not fit an int
@@ -97,21 +104,24 @@ const vcsStandard int64 = 150_000_000_000_001
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05") }
 
 func (p *project) entityObject() object {
-	return object{
+	o := object{
 		"id": strconv.FormatInt(p.entity, 10), "entityId": p.entity, "esUpdatedOn": stamp(p.modified) + ".000000001",
 		"standardId": vcsStandard, "standardName": "Verified Carbon Standard", "accountId": nil,
 		"accountName": Mark + " Proponent Ltd.", "modifiedDate": stamp(p.modified), "status": p.state.label,
 		"publicStateNameEn": p.state.label, "projectId": p.number, "vcsProjectId": strconv.FormatInt(p.number, 10),
 		"projectName": p.name, "projectDescription": "Invented description of " + p.name + ".",
 		"stateCode": p.state.code, "countryId": "1", "countryName": p.country.name, "regionName": p.country.region,
-		"city": "", "stateProvince": "", "latitude": 0.0, "longitude": 0.0, "sectoralScope": p.kind.scope,
-		"methodologies": p.kind.method, "unitsIssued": nil, "avgAnnualVolVcu": 123456, "proponents": Mark + " Proponent Ltd. (PP)",
-		"creditPeriodStartDate": stamp(p.created), "creditPeriodEndDate": stamp(p.created.AddDate(10, 0, 0)),
+		"city": "", "stateProvince": "", "latitude": p.lat, "longitude": p.long, "sectoralScope": p.kind.scope,
+		"methodologies": p.kind.method, "unitsIssued": nil, "avgAnnualVolVcu": p.estimate, "proponents": p.proponent,
 		"projectSubmissionId": strconv.FormatInt(p.number, 10), "website": "", "masterProjectId": nil,
 	}
+	if p.credited {
+		o["creditPeriodStartDate"], o["creditPeriodEndDate"] = stamp(p.created), stamp(p.created.AddDate(10, 0, 0))
+	}
+	return o
 }
 
-func (u units) base() object {
+func (u *units) base() object {
 	vintage := ""
 	if u.vintage > 0 {
 		vintage = strconv.Itoa(u.vintage)
@@ -126,22 +136,22 @@ func (u units) base() object {
 	}
 }
 
-func (u units) issuance() object {
+func (u *units) issuance() object {
 	o := u.base()
-	o["issueDate"], o["stateCode"], o["stateName"] = stamp(u.at), "ISSUED", "Issued"
+	o["issueDate"], o["stateCode"], o["stateName"] = stamp(u.since), "ISSUED", "Issued"
 	o["serialNo"] = "SAMPLE-" + strconv.FormatInt(u.entity, 10)
 	return o
 }
 
 // retirement carries an address, as real rows do, for clients to leave out.
-func (u units) retirement() object {
+func (u *units) retirement() object {
 	o := u.base()
 	o["retiredDate"], o["stateCode"], o["stateNameEn"] = stamp(u.at), "RETIRED", "Retired"
 	o["beneficialOwner"], o["emailNotification"] = Mark+" Airline", "someone@example.org"
 	return o
 }
 
-func (u units) cancellation() object {
+func (u *units) cancellation() object {
 	o := u.base()
 	o["cancellation_date"], o["status"] = stamp(u.at), "Cancelled"
 	return o

@@ -1,8 +1,13 @@
 package sample
 
 import (
+	"math"
+	"math/rand/v2"
 	"net/http"
 	"strings"
+	"time"
+
+	"carbond/feeds/finance"
 )
 
 // What a quote needs, as at the real service.
@@ -19,6 +24,62 @@ func (w *World) yahooRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+FinancePath+"/v7/finance/spark", w.spark)
 	mux.HandleFunc("GET "+FinancePath+"/v7/finance/quote", w.quote)
 	mux.HandleFunc("GET "+FinancePath+"/v8/finance/chart/{symbol}", w.chart)
+}
+
+// share is one ticker.
+type share struct {
+	symbol   string
+	fund     bool
+	base     float64 // price it wanders around
+	price    float64
+	previous float64 // at the last close
+	volume   int64   // of the day
+	daily    int64   // volume of a usual day
+	count    int64   // shares in issue
+	traded   time.Time
+}
+
+func newShares(r *rand.Rand, start, calendar time.Time) []*share {
+	last := start
+	for !finance.Open(calendar) {
+		last, calendar = last.Add(-time.Minute), calendar.Add(-time.Minute)
+	}
+	var out []*share
+	for _, t := range tickers {
+		base := t.price * math.Exp(0.05*r.NormFloat64())
+		s := &share{
+			symbol: t.symbol, fund: t.fund, base: base, price: cents(base), previous: cents(base * (1 + 0.012*r.NormFloat64())),
+			daily: 1000 * t.volume, count: 1_000_000 * t.count, traded: last.Add(-time.Duration(1+r.IntN(50)) * time.Second),
+		}
+		s.volume = int64(float64(s.daily) * (0.2 + 0.8*r.Float64()))
+		out = append(out, s)
+	}
+	return out
+}
+
+// session is the length of a day of trading.
+const session = 6*time.Hour + 30*time.Minute
+
+// trade moves prices while the market is open, each about twice a minute. The first
+// prices of a day are some way off the last close.
+func (w *World) trade(r *rand.Rand, at, calendar time.Time) {
+	opens := !w.trading
+	if w.trading = finance.Open(calendar); !w.trading {
+		return
+	}
+	for _, s := range w.shares {
+		noise, size := r.NormFloat64(), r.Float64()
+		switch {
+		case opens && w.step > 1:
+			s.previous, s.volume = s.price, 0
+			noise *= 5
+		case !often(r, 30*time.Second):
+			continue
+		}
+		s.price = cents(max(s.price*(1+0.0012*noise)+0.0003*(s.base-s.price), 0.05))
+		s.volume += 1 + int64(2*size*float64(s.daily)*float64(30*time.Second)/float64(session))
+		s.traded = at
+	}
 }
 
 // setCookie answers 404 beside the cookie, as the real host does.

@@ -37,7 +37,7 @@ var pages = map[string]string{
 	"/projects/VCS-90001": "Registry status",
 	"/prices":             "KRBN",
 	"/prices/KRBN":        "Market cap",
-	"/news":               "Reuters",
+	"/news":               "Verdant Wire",
 	"/changelog":          "public.finance",
 	"/pipeline":           "carbon.public.verra",
 }

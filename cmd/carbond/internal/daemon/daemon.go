@@ -21,7 +21,6 @@ import (
 	"carbond/cmd/carbond/internal/viewfile"
 	"carbond/feeds"
 	"carbond/feeds/postgres"
-	"carbond/feeds/sample"
 	"carbond/replicate"
 	"carbond/replicate/pgconf"
 	"carbond/rpc"
@@ -55,7 +54,6 @@ type Daemon struct {
 	pool        *pgconf.Pool          // nil without Postgres
 	source      *replicate.Replicator // nil without Postgres
 	feeds       *feeds.Runner         // nil when no feed is on
-	sample      *sample.World         // the upstreams of a demo, else nil
 	views       *viewfile.Writer      // nil without views.jsonl_dir
 	api         *rpc.Server
 	kafka       *kafka.Server   // nil without kafka.listen
@@ -65,8 +63,7 @@ type Daemon struct {
 	grpcListener, httpListener       net.Listener
 	kafkaListener                    net.Listener  // nil without kafka.listen
 	grpcCerts, httpCerts, kafkaCerts *certs.Source // nil for plain text
-	sampleListeners                  []net.Listener
-	self                             closer // the watchdog's connection to the own API
+	self                             closer        // the watchdog's connection to the own API
 	health                           atomic.Pointer[verdict]
 	looks                            looks
 	trend                            *trend.Log
@@ -116,7 +113,7 @@ func build(ctx context.Context, cfg *config.Config, opt Options) (_ *Daemon, err
 // release closes what build made and no part owns.
 func (d *Daemon) release() error {
 	var errs []error
-	for _, l := range append([]net.Listener{d.grpcListener, d.httpListener, d.kafkaListener}, d.sampleListeners...) {
+	for _, l := range []net.Listener{d.grpcListener, d.httpListener, d.kafkaListener} {
 		if l == nil {
 			continue
 		}
@@ -237,17 +234,12 @@ func (d *Daemon) buildSource(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
-func (d *Daemon) buildFeeds(ctx context.Context, cfg *config.Config) error {
+func (d *Daemon) buildFeeds(_ context.Context, cfg *config.Config) error {
 	if len(cfg.Feeds.Enabled) == 0 {
 		return nil
 	}
 	opt := FeedOptions(cfg, d.opt.Version.Version)
 	opt.Log, opt.Metrics = d.log.With("stage", "feeds"), d.met.reg
-	if d.mode == modeDemo {
-		if err := d.buildSample(ctx, &opt); err != nil {
-			return err
-		}
-	}
 	var w feeds.Writer = d.store
 	if d.pool != nil {
 		w = postgres.New(d.pool)

@@ -18,7 +18,7 @@ import (
 
 // Options are the surroundings of a daemon.
 type Options struct {
-	Sample    bool              // demo: the feeds read invented upstreams
+	Sample    bool              // demo: what the feeds read is invented, and everything says so
 	KafkaPort int               // first port of loopback to try for Kafka's clients without kafka.listen; 0 = none
 	Sources   config.Options    // what a reload reads
 	Redaction *config.Redaction // learns the secrets of reloaded configurations
@@ -65,7 +65,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 
 // running is the started parts.
 type running struct {
-	store, admin, api, kafka, webhooks, views, source, sample, feeds, health, watchdog *life.Part
+	store, admin, api, kafka, webhooks, views, source, feeds, health, watchdog *life.Part
 }
 
 // start starts every part, receivers before senders.
@@ -86,9 +86,6 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 	}
 	if d.source != nil {
 		r.source = p.Start(ctx, "replication", d.source.Run) // 4. changes flow
-	}
-	if d.sample != nil {
-		r.sample = p.Start(ctx, "sample upstreams", func(ctx context.Context) error { return d.sample.Run(ctx, d.sampleListeners...) })
 	}
 	if d.feeds != nil {
 		r.feeds = p.Start(ctx, "feeds", d.runFeeds) // 5. new rows are written
@@ -160,9 +157,7 @@ func (d *Daemon) stop(ctx context.Context, why string, r running) error {
 			d.setServing(false, false)
 			return err
 		}},
-		{Do: "2 stop feeds", Why: "no new rows; the poll at hand is abandoned", Within: 2 * time.Second, Run: func(ctx context.Context) error {
-			return errors.Join(r.feeds.Stop(ctx), r.sample.Stop(ctx))
-		}},
+		{Do: "2 stop feeds", Why: "no new rows; the poll at hand is abandoned", Within: 2 * time.Second, Run: part(r.feeds)},
 		{Do: "3 stop replication", Why: "the last group becomes durable and is acknowledged", Within: 2 * time.Second, Run: part(r.source)},
 		{Do: "4 drain gRPC", Why: "calls at hand get their answers", Within: 3 * time.Second, Run: func(ctx context.Context) error {
 			return errors.Join(r.webhooks.Stop(ctx), r.kafka.Stop(ctx), r.api.Stop(ctx))

@@ -4,15 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
-	"carbond/feeds"
-	"carbond/feeds/carbonmark"
-	"carbond/feeds/finance"
-	"carbond/feeds/news"
-	"carbond/feeds/sample"
-	"carbond/feeds/verra"
 	"carbond/store/change"
 )
 
@@ -38,7 +31,7 @@ Try:
   grpcurl%[3]s %[4]s carbon.CarbonService/GetProjects
   grpcurl%[3]s -d '{"country":"Brazil"}' %[4]s carbon.CarbonService/GetProjects
   grpcurl%[3]s -d '{"ticker":"KRBN"}' %[4]s carbon.CarbonService/GetFinanceData
-  grpcurl%[3]s -d '{"source":"Reuters"}' %[4]s carbon.CarbonService/GetNews
+  grpcurl%[3]s -d '{"source":"Verdant Wire"}' %[4]s carbon.CarbonService/GetNews
   grpcurl%[3]s -d '{"project_id":"%[6]s"}' %[4]s carbon.CarbonService/GetProjectDetail
   carbond view projects --addr %[4]s
   kcat -b %[7]s -C -t carbon.public.finance -o beginning -e
@@ -47,36 +40,13 @@ Stop with Ctrl-C; the data directory %[5]s goes with it.
 `, scheme, httpAddr, plaintext, grpcAddr, d.cfg.Load().DataDir, d.someProject(), d.kafkaAddr())
 }
 
-// someProject returns the id of a project that GetProjectDetail finds.
+// someProject returns the id of a project that GetProjectDetail finds, of Verra's if its
+// feed was there first: that says most.
 func (d *Daemon) someProject() string {
-	for p := range d.store.Snapshot().Projects("", "") {
+	for p := range d.store.Snapshot().Projects("", "VCS") {
 		return p.ProjectID
 	}
 	return "VCS-90001"
-}
-
-// buildSample makes the invented upstreams and the options of feeds that read
-// them: the real clients, parsers and schedulers, only faster than real time.
-// Each upstream has a listener of its own, as each feed has its host.
-func (d *Daemon) buildSample(ctx context.Context, opt *feeds.Options) error {
-	w := sample.New(sample.Options{Seed: 1})
-	var lc net.ListenConfig
-	urls := make([]sample.URLs, 4)
-	for i := range urls {
-		l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return fmt.Errorf("listen for the sample upstreams: %w", err)
-		}
-		d.sampleListeners = append(d.sampleListeners, l)
-		urls[i] = w.URLs("http://" + l.Addr().String())
-	}
-	d.sample = w
-	opt.Interval = 2 * time.Second
-	opt.Verra = verra.Options{URL: urls[0].Verra, SweepEvery: time.Minute}
-	opt.Carbonmark = carbonmark.Options{URL: urls[1].Carbonmark, FullEvery: 10 * time.Second}
-	opt.Finance = finance.Options{URL: urls[2].Finance, Cookie: urls[2].Cookie, AlwaysOpen: true, CapsEvery: 30 * time.Second}
-	opt.News = news.Options{Feeds: urls[3].News, Every: 5 * time.Second, GDELTGap: time.Second}
-	return nil
 }
 
 // filled waits until every view has rows, so that the first thing a user tries

@@ -49,9 +49,9 @@ func TestEmbeddedAndADeadFeed(t *testing.T) {
 				supplied++
 			}
 		}
-		return len(v.projects) == 40 && len(v.finance) == 47 && v.finance["TSLA"].GetMarketCap() > 0 && len(v.news) > 30 && supplied > 20
+		return len(v.projects) == 300 && len(v.finance) == 47 && v.finance["TSLA"].GetMarketCap() > 0 && len(v.news) > 30 && supplied > 120
 	}
-	live := []string{"carbonmark", "finance", "news/bbc", "news/reuters", "news/deutsche-welle"}
+	live := []string{"carbonmark", "finance", "news/the-lantern", "news/verdant-wire", "news/radio-alder"}
 	programtest.Until(t, patience, "all rows are at the API", func() bool { return full(d) })
 	d.morePolls(2, append(live, "verra")...)
 	served, offset := d.read(), d.offset()
@@ -66,7 +66,7 @@ func TestEmbeddedAndADeadFeed(t *testing.T) {
 			t.Errorf("%s is called %q", id, p.ProjectName)
 		}
 	}
-	for _, s := range []string{"ACTIVE", "RETIRED", "UNDER_VALIDATION", "ON_HOLD", "INACTIVE", "REJECTED"} {
+	for _, s := range []string{"ACTIVE", "RETIRED", "UNDER_VALIDATION", "ON_HOLD", "INACTIVE", "REJECTED", ""} {
 		if statuses[s] == 0 {
 			t.Errorf("no project is %s: %v", s, statuses)
 		}
@@ -110,12 +110,12 @@ func TestEmbeddedAndADeadFeed(t *testing.T) {
 // The demo moves by itself, within seconds, and says of everything what it is.
 func TestDemoMoves(t *testing.T) {
 	t.Parallel()
-	d := start(t, []string{"CARBOND_DATA_DIR=/nonexistent/carbond"}, "demo")
+	d := start(t, []string{"CARBOND_DATA_DIR=/nonexistent/carbond"}, "demo", "--speed", "60")
 	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	defer cancel()
 	programtest.Until(t, patience, "a first price, story and supply", func() bool {
 		v := d.read()
-		return len(v.finance) == 47 && len(v.news) > 0 && len(v.projects) == 40
+		return len(v.finance) == 47 && len(v.news) > 0 && len(v.projects) == 300
 	})
 	programtest.Until(t, patience, "the welcome text", func() bool { return strings.Contains(d.stdout.String(), "SAMPLE DATA") })
 	first, began := d.read(), time.Now()
