@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +101,37 @@ func TestConnectionShares(t *testing.T) {
 				t.Errorf("the log does not tell:\n%s", log.String())
 			}
 		})
+	}
+}
+
+// TestIdleConnectionsHoldNoBuffer: what reads a connection takes a buffer, 32 KiB in
+// grpc-go, when there is something to read.
+func TestIdleConnectionsHoldNoBuffer(t *testing.T) {
+	const n = 200
+	addr := listenTCP(t, newServer(t, newReader(sample()), rpc.Options{}))
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // pools are emptied by the second one
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for range n {
+		c := must(net.Dial("tcp", addr))
+		defer c.Close()
+		must(io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")) // preface, SETTINGS
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		for head := make([]byte, 9); head[3] != 4 || head[4] != 1; { // SETTINGS with ACK: the preface was read
+			must(io.ReadFull(c, head))
+			must(io.CopyN(io.Discard, c, int64(head[0])<<16|int64(head[1])<<8|int64(head[2])))
+		}
+	}
+	// The connection that was read last may be on its way to being idle.
+	if each := (heap() - before) / n; each > 24<<10 {
+		t.Errorf("an idle connection holds %d bytes", each)
+	} else {
+		t.Logf("%d bytes", each)
 	}
 }
 

@@ -128,7 +128,6 @@ func (s *Server) options() []grpc.ServerOption {
 		grpc.MaxConcurrentStreams(s.opt.MaxConcurrentStreams),
 		// Beyond it the library ends the whole connection, with everybody's calls.
 		grpc.MaxHeaderListSize(1 << 20),
-		grpc.StatsHandler(admission.ConnEnds{}),
 		grpc.InTapHandle(watch.Tap),
 		grpc.ConnectionTimeout(s.opt.ConnectionTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 30 * time.Second, PermitWithoutStream: true}),
@@ -142,12 +141,12 @@ func (s *Server) options() []grpc.ServerOption {
 	// A new goroutine for each call grows its stack again each time; workers keep
 	// theirs. With all of them busy, calls get goroutines as usual.
 	opts = append(opts, grpc.NumStreamWorkers(streamWorkers))
-	creds := admission.Credentials{Failed: s.conns.HandshakeFailed()}
 	if s.opt.TLS != nil {
-		creds.TransportCredentials = credentials.NewTLS(s.opt.TLS)
-		opts = append(opts, grpc.ReadBufferSize(4<<10)) // TLS has a buffer of its own
+		opts = append(opts,
+			grpc.Creds(admission.Credentials{TransportCredentials: credentials.NewTLS(s.opt.TLS), Failed: s.conns.HandshakeFailed()}),
+			grpc.ReadBufferSize(4<<10)) // TLS has a buffer of its own
 	}
-	return append(opts, grpc.Creds(creds))
+	return opts
 }
 
 // server returns the gRPC server, built at first use; nil after Shutdown.

@@ -1,33 +1,30 @@
 package admission
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"carbond/rpc/internal/throttle"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/mem"
 )
 
 // loopbackRoom is how many connections more this machine itself gets when all are
 // taken: probes, the command line and an operator.
 const loopbackRoom = 64
 
-// ConnLimit bounds the connections of a server, in all and by peer address. The
-// transport gets the connection itself: behind a type of ours grpc-go would not
-// see the TCP connection, and hold a read buffer for each one that is idle. So a
-// connection is given back by three ends: a handshake that fails closes it, a
-// served one ends with ConnEnd, and what is refused was never counted.
+// ConnLimit bounds the connections of a server, in all and by peer address. A
+// connection is given back when it is closed; what is refused was never counted. A
+// stats handler would tell of that end too, but grpc-go builds half a dozen reports of
+// each call for it.
 type ConnLimit struct {
 	all, peer int
 	log       *slog.Logger
@@ -114,48 +111,97 @@ func (l limitedListener) Accept() (net.Conn, error) {
 		}
 		a := addrOf(c.RemoteAddr())
 		if l.limit.admit(a) == "" {
-			return &counted{c, sync.OnceFunc(func() { l.limit.release(a) })}, nil
+			return count(c, sync.OnceFunc(func() { l.limit.release(a) })), nil
 		}
 		_ = c.Close() // the client sees a connection that ended; the log has why
 	}
 }
 
-// counted is a counted connection before and during its handshake.
+// counted is a counted connection.
 type counted struct {
 	net.Conn
 	release func()
 }
 
-// Close implements net.Conn: the handshake has failed.
-func (a *counted) Close() error {
-	a.release()
-	return a.Conn.Close()
+func count(c net.Conn, release func()) net.Conn {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			t := &countedTCP{counted: counted{c, release}, raw: raw}
+			t.try = t.tryRead
+			return t
+		}
+	}
+	return &counted{c, release}
 }
 
-// Credentials hands the transport the connection itself. In the handshake it leaves
-// the release behind for the end of the connection.
+// Close implements net.Conn.
+func (c *counted) Close() error {
+	c.release()
+	return c.Conn.Close()
+}
+
+// countedTCP is a counted TCP connection that grpc-go reads as it reads a bare one: it
+// takes a buffer when there is something to read. Of any other type of connection it
+// holds a buffer of 32 KiB for each one that is idle.
+type countedTCP struct {
+	counted
+	raw syscall.RawConn
+	try func(fd uintptr) bool // tryRead, made once
+
+	// Of the read under way; there is one at a time.
+	size int
+	pool mem.BufferPool
+	buf  *[]byte
+	n    int
+	err  error
+}
+
+// ReadOnReady reads up to size bytes into a buffer of the pool, which it takes once
+// there are some. grpc-go looks for this method.
+func (c *countedTCP) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
+	c.size, c.pool = size, pool
+	err := c.raw.Read(c.try)
+	buf, n := c.buf, c.n
+	if err == nil {
+		err = c.err
+	}
+	if err == nil && n == 0 {
+		err = io.EOF
+	}
+	c.pool, c.buf, c.err = nil, nil, nil
+	if err != nil && buf != nil {
+		pool.Put(buf)
+		buf, n = nil, 0
+	}
+	return buf, n, err
+}
+
+// tryRead reports whether the read is over; it is tried again when there is more.
+func (c *countedTCP) tryRead(fd uintptr) bool {
+	c.buf = c.pool.Get(c.size)
+	for c.err = syscall.EINTR; c.err == syscall.EINTR; {
+		c.n, c.err = syscall.Read(int(fd), *c.buf)
+	}
+	if c.err != nil {
+		c.pool.Put(c.buf)
+		c.buf, c.n = nil, 0
+	}
+	return c.err != syscall.EAGAIN
+}
+
+// Credentials tell of handshakes that fail.
 type Credentials struct {
-	credentials.TransportCredentials // nil = plain text
+	credentials.TransportCredentials
 	// Failed is told of handshakes that failed for what the client presents or speaks.
 	Failed func(net.Addr, error)
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (b Credentials) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	a, ok := c.(*counted)
-	if !ok {
-		return nil, nil, fmt.Errorf("gRPC connection from %s was not counted", c.RemoteAddr())
-	}
-	if b.TransportCredentials == nil {
-		return a.Conn, plain{release: a.release}, nil
-	}
-	conn, info, err := b.TransportCredentials.ServerHandshake(a.Conn)
-	if t, ok := info.(credentials.TLSInfo); ok && err == nil {
-		info = secured{t, a.release}
-	}
+	conn, info, err := b.TransportCredentials.ServerHandshake(c)
 	// Who connects and leaves, or says nothing, is a probe.
 	if _, network := errors.AsType[net.Error](err); err != nil && (!network || isAlert(err)) && !errors.Is(err, io.EOF) {
-		b.Failed(a.RemoteAddr(), err)
+		b.Failed(c.RemoteAddr(), err)
 	}
 	return conn, info, err
 }
@@ -176,59 +222,8 @@ func (l *ConnLimit) HandshakeFailed() func(net.Addr, error) {
 	}
 }
 
-// Info implements credentials.TransportCredentials.
-func (b Credentials) Info() credentials.ProtocolInfo {
-	if b.TransportCredentials == nil {
-		return credentials.ProtocolInfo{SecurityProtocol: "insecure"}
-	}
-	return b.TransportCredentials.Info()
-}
-
 // Clone implements credentials.TransportCredentials.
 func (b Credentials) Clone() credentials.TransportCredentials {
-	if b.TransportCredentials != nil {
-		b.TransportCredentials = b.TransportCredentials.Clone()
-	}
+	b.TransportCredentials = b.TransportCredentials.Clone()
 	return b
-}
-
-// plain and secured are the AuthInfo of a counted connection.
-type plain struct {
-	credentials.CommonAuthInfo
-	release func()
-}
-
-// AuthType implements credentials.AuthInfo.
-func (plain) AuthType() string { return "insecure" }
-
-type secured struct {
-	credentials.TLSInfo
-	release func()
-}
-
-// ConnEnds gives connections back at their end.
-type ConnEnds struct{}
-
-// TagRPC implements stats.Handler.
-func (ConnEnds) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
-
-// HandleRPC implements stats.Handler.
-func (ConnEnds) HandleRPC(context.Context, stats.RPCStats) {}
-
-// TagConn implements stats.Handler.
-func (ConnEnds) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-
-// HandleConn implements stats.Handler.
-func (ConnEnds) HandleConn(ctx context.Context, s stats.ConnStats) {
-	if _, ok := s.(*stats.ConnEnd); !ok {
-		return
-	}
-	if p, ok := peer.FromContext(ctx); ok {
-		switch i := p.AuthInfo.(type) {
-		case plain:
-			i.release()
-		case secured:
-			i.release()
-		}
-	}
 }
