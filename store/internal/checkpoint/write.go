@@ -21,6 +21,7 @@ import (
 // each key only.
 type Batch struct {
 	rows      map[string]put // table byte and stored key
+	keys      []string       // of rows, as they came: a copy of a table has them in order
 	cleared   map[byte]bool
 	relations map[uint32][]byte
 	bytes     int
@@ -60,19 +61,22 @@ func (b *Batch) set(table byte, key string, p put) {
 		sum := sha256.Sum256([]byte(key))
 		key = key[:maxKey] + string(sum[:])
 	}
-	k := string([]byte{table}) + key
-	b.rows[k] = p
+	k, n := string([]byte{table})+key, len(b.rows)
+	if b.rows[k] = p; len(b.rows) > n {
+		b.keys = append(b.keys, k)
+	}
 	b.bytes += len(k) + len(p.row) + 64
 }
 
 // Clear removes every row of a table.
 func (b *Batch) Clear(table byte) {
 	b.cleared[table] = true
-	for k := range b.rows {
+	b.keys = slices.DeleteFunc(b.keys, func(k string) bool {
 		if k[0] == table {
 			delete(b.rows, k)
 		}
-	}
+		return k[0] == table
+	})
 }
 
 // Relation adds a dictionary entry.
@@ -83,10 +87,7 @@ func (b *Batch) Bytes() int { return b.bytes }
 
 // Apply commits the batch together with the offset that it leads to.
 func (f *File) Apply(b *Batch, applied change.Offset) error {
-	keys := make([]string, 0, len(b.rows))
-	for k := range b.rows {
-		keys = append(keys, k)
-	}
+	keys := b.keys
 	slices.Sort(keys) // bbolt writes neighbouring keys for the price of one
 	err := f.file.Update(func(tx *bolt.Tx) error {
 		rows, dict := tx.Bucket(bucketRows), tx.Bucket(bucketDict)

@@ -88,7 +88,7 @@ func (s *State) Copy() *State {
 		c.index[x] = s.index[x].Copy()
 	}
 	c.versions, c.totals = s.versions.Copy(), s.totals.Copy()
-	s.owner.made = nil                    // its totals keep the owner
+	s.owner.last, s.owner.made = nil, nil // its totals keep the owner
 	s.owner, c.owner = &owner{}, &owner{} // neither may change what both have
 	return &c
 }

@@ -60,11 +60,17 @@ type total struct {
 	unknown, nans, infinite int64 // rows whose supply is NULL, NaN and infinite
 	sum                     exactSum
 	owner                   *owner // the State that may change it
+	listed                  bool   // in the owner's map
 }
 
-// owner tells the States apart that share totals. made are those of one State, so that
-// many rows of a group look for theirs once.
-type owner struct{ made map[groupOf]*total }
+// owner tells the States apart that share totals. It remembers those of one State, so
+// that many rows of a group look for theirs once: the last of each grouping, as the
+// next row is often of the same group, and those before in a map, which a version of
+// one change does without.
+type owner struct {
+	last []*total
+	made map[groupOf]*total
+}
 
 // groupOf is a group of a grouping.
 type groupOf struct {
@@ -137,18 +143,27 @@ func totalKey(grouping int, group string) string { return string(rune('a'+groupi
 
 // countIn changes one total.
 func (s *State) countIn(grouping int, group string, a amount, sign int64) {
-	g := groupOf{grouping, group}
-	t := s.owner.made[g]
-	if t == nil {
-		t = s.own(totalKey(grouping, group))
-		if s.owner.made == nil {
-			s.owner.made = map[groupOf]*total{}
+	o := s.owner
+	if o.last == nil {
+		o.last = make([]*total, len(groupings))
+	}
+	t := o.last[grouping]
+	if t == nil || t.key[1:] != group {
+		if t != nil && !t.listed {
+			if o.made == nil {
+				o.made = map[groupOf]*total{}
+			}
+			t.listed, o.made[groupOf{grouping, t.key[1:]}] = true, t
 		}
-		s.owner.made[groupOf{grouping, t.key[1:]}] = t
+		if t = o.made[groupOf{grouping, group}]; t == nil {
+			t = s.own(totalKey(grouping, group))
+		}
+		o.last[grouping] = t
 	}
 	if t.add(a, sign); t.rows == 0 {
 		s.totals.Delete(t)
-		delete(s.owner.made, g)
+		delete(o.made, groupOf{grouping, group})
+		o.last[grouping] = nil
 	}
 }
 
@@ -158,9 +173,10 @@ func (s *State) own(key string) *total {
 	if ok && t.owner == s.owner {
 		return t
 	}
-	own := &total{key: strings.Clone(key)} // a part of a row would keep all of it
+	own := &total{key: key}
 	if ok {
 		*own = *t
+		own.sum, own.listed = t.sum.clone(), false
 	}
 	own.owner = s.owner
 	s.totals.Set(own)
@@ -214,7 +230,7 @@ func (s *State) uncount(t Table) {
 	for _, in := range gone {
 		s.totals.Delete(in)
 	}
-	s.owner.made = nil
+	s.owner.last, s.owner.made = nil, nil
 }
 
 // Totals yields the totals by a grouping in byte order of the groups; nil where the
