@@ -66,6 +66,14 @@ func besideRows(ctx context.Context, o Options, n int) (out []Figure, cost float
 		copied.Goal = ""
 	}
 	out = append(out, copied)
+	behind, err := d.rest(ctx)
+	if err != nil {
+		return out, 0, err
+	}
+	out = append(out, Figure{
+		Name: fmt.Sprintf("behind the first copy of %d projects", n), Value: behind.Seconds(), Unit: "s",
+		Note: "processor time of the daemon from SERVING until it rests: the checkpoint of the copy",
+	})
 	before, err := newestOffset(ctx, d.addr)
 	if err != nil {
 		return out, 0, err
@@ -104,6 +112,9 @@ func (s *source) past(ctx context.Context, d *daemon, rows int, before change.Of
 		return nil, err
 	}
 	if err := waitLSN(ctx, d.addr, end, time.Minute); err != nil {
+		return nil, err
+	}
+	if _, err := d.rest(ctx); err != nil {
 		return nil, err
 	}
 	first, err := asOf(ctx, d.addr, before)
@@ -188,6 +199,31 @@ func asOf(ctx context.Context, addr string, at change.Offset) (time.Duration, er
 		err = errors.New("the answer as of then is empty")
 	}
 	return time.Since(began), err
+}
+
+// restTime and restShare say when a daemon rests: it has used less than that share of a
+// processor for so long.
+const restTime, restShare = time.Second, 0.03
+
+// rest waits until the daemon has done what is left behind a copy or many changes, and
+// returns the processor time that this took. A checkpoint of a million rows costs more
+// than the updates that are measured next, and would be counted to them.
+func (d *daemon) rest(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("the daemon does not come to rest"))
+	defer cancel()
+	began, err := processorTime(d.cmd.Process.Pid)
+	for now := began; err == nil; {
+		select {
+		case <-time.After(restTime):
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+		before := now
+		if now, err = processorTime(d.cmd.Process.Pid); (now - before).Seconds() < restShare*restTime.Seconds() {
+			return now - began, err
+		}
+	}
+	return 0, err
 }
 
 // processorTime returns what a process has used.
