@@ -44,8 +44,9 @@ func cmdImport(a *app) *cobra.Command {
 				return client.Usage(err)
 			}
 			set := registry.NewSet(opt)
+			in.show = client.NewProgress(a.err, nil, a.redact)
 			for _, name := range files {
-				if err := readExport(a, set, name); err != nil {
+				if err := readExport(a, set, in.show, name); err != nil {
 					return fmt.Errorf("read %s: %w", name, err)
 				}
 			}
@@ -74,16 +75,22 @@ type importing struct {
 	rows    []change.Row
 	rule    registry.Rule
 	replace bool
+	show    *client.Progress
 }
 
 // readExport adds a file to a set and says what was in it.
-func readExport(a *app, set *registry.Set, name string) error {
+func readExport(a *app, set *registry.Set, show *client.Progress, name string) error {
 	file, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	found, err := set.Read(file)
+	var size int64
+	if info, err := file.Stat(); err == nil {
+		size = info.Size()
+	}
+	found, err := set.Read(&counted{r: file, what: "read " + client.Plain(name), all: size, show: show})
+	show.End()
 	if err != nil {
 		return err
 	}
@@ -148,6 +155,8 @@ func importOverAPI(ctx context.Context, c *client.Client, in *importing, preview
 	if err != nil {
 		return n, c.Explain(err)
 	}
+	defer in.show.End()
+	sent := 0
 	m := &pb.ImportProjectsRequest{Preview: preview, Overwrite: in.rule.Overwrite, Replace: in.rule.Replace}
 	for part := range slices.Chunk(in.rows, importPart) {
 		for _, row := range part {
@@ -163,6 +172,8 @@ func importOverAPI(ctx context.Context, c *client.Client, in *importing, preview
 			break // CloseAndRecv says why
 		}
 		m = &pb.ImportProjectsRequest{}
+		sent += len(part)
+		in.show.Part("send projects", int64(sent), int64(len(in.rows)))
 	}
 	r, err := s.CloseAndRecv()
 	if err != nil {

@@ -135,6 +135,8 @@ func whatNext(cfg *config.Config, r *store.Report) string {
 type counted struct {
 	r    io.Reader
 	n    int64
+	what string
+	all  int64 // 0 when nobody knows how much there is
 	show *client.Progress
 }
 
@@ -142,6 +144,10 @@ type counted struct {
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
-	c.show.Update(0, c.n)
+	if c.all > 0 {
+		c.show.Part(c.what, c.n, c.all)
+	} else {
+		c.show.Update(0, c.n)
+	}
 	return n, err
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -22,8 +23,8 @@ type Progress struct {
 	shown  bool
 }
 
-// NewProgress shows progress on w, beside a command that prints to out. Texts
-// pass redact.
+// NewProgress shows progress on w, beside a command that prints to out; out is nil for
+// one that prints only between what it shows. Texts pass redact.
 func NewProgress(w, out io.Writer, redact func(string) string) *Progress {
 	return &Progress{w: Bare(w), redact: redact, on: Terminal(w) && !Terminal(out), began: time.Now()}
 }
@@ -35,6 +36,13 @@ func (p *Progress) Update(changes uint64, bytes int64) {
 		return
 	}
 	p.say(fmt.Sprintf("%d changes  %s  %s/s", changes, Bytes(bytes), p.rate(bytes)))
+}
+
+// Part shows how much of something known is done, a few times a second at most.
+func (p *Progress) Part(what string, done, all int64) {
+	const width = 30
+	n := int(width * min(done, all) / max(all, 1))
+	p.say(fmt.Sprintf("%s [%s%s] %3d%%", what, strings.Repeat("#", n), strings.Repeat(".", width-n), 100*min(done, all)/max(all, 1)))
 }
 
 func (p *Progress) rate(bytes int64) string {
