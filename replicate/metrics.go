@@ -49,7 +49,7 @@ func newMetrics(reg prometheus.Registerer, opt server.Options, st *state) *metri
 		pgerr.KindOptions, pgerr.KindConnect, pgerr.KindAuth, pgerr.KindDatabase, pgerr.KindPooler, pgerr.KindVersion, pgerr.KindStandby, pgerr.KindWALLevel,
 		pgerr.KindReplicationRight, pgerr.KindTables, pgerr.KindColumns, pgerr.KindColumnTypes, pgerr.KindReplicaIdentity, pgerr.KindSelectRight, pgerr.KindRowSecurity,
 		pgerr.KindPublication, pgerr.KindPublicationTables, pgerr.KindPublicationOps, pgerr.KindCapacity, pgerr.KindMigrate, pgerr.KindSlotInUse,
-		pgerr.KindSlotForeign, pgerr.KindSlotMissing, pgerr.KindSlotLost, pgerr.KindSlotAhead, pgerr.KindServerBehind, pgerr.KindPublicationChange, pgerr.KindTableChange, pgerr.KindDiverged, pgerr.KindUndecodable,
+		pgerr.KindSlotForeign, pgerr.KindSlotMissing, pgerr.KindSlotLost, pgerr.KindSlotGivenUp, pgerr.KindSlotAhead, pgerr.KindServerBehind, pgerr.KindPublicationChange, pgerr.KindTableChange, pgerr.KindDiverged, pgerr.KindUndecodable,
 		pgerr.KindOtherCluster, pgerr.KindProtocol, pgerr.KindSilent, pgerr.KindSink, pgerr.KindServer,
 	} {
 		m.errors.WithLabelValues(string(k))

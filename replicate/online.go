@@ -144,14 +144,15 @@ func (o *online) next(ctx context.Context) (*target, error) {
 	if t, err := o.nextOfViews(ctx, marks, id); t != nil || err != nil {
 		return t, err
 	}
+	rules := o.opt.MaskRules()
 	for _, p := range tables.sorted() {
 		t := &target{topic: p.Topic(), name: p.Schema + "." + p.Name, plain: p, rows: p.Rows}
-		t.mark = tableMark{OID: p.OID, Place: p.Place, Copy: id}
+		t.mark = tableMark{OID: p.OID, Place: p.Place, Copy: id, Masks: rules.Text(p.Schema, p.Name)}
 		if o.failed[t.topic] {
 			continue
 		}
 		had, ok := readMark(marks[t.topic])
-		same := ok && had.OID == p.OID && had.Place == p.Place && had.Copy == id
+		same := ok && had.OID == p.OID && had.Place == p.Place && had.Copy == id && had.Masks == t.mark.Masks
 		switch {
 		case same && had.Done && !o.r.wanted.has(t.topic):
 			continue

@@ -17,11 +17,13 @@ import (
 
 // tableMark is what the changelog keeps of the copy of one table beside its topic: that
 // copy is of this table, as this member of the publication, since that copy of
-// all tables. When one of these is another, changes may be missing.
+// all tables, with those masks. When one of these is another, changes may be missing, or
+// rows be shown otherwise.
 type tableMark struct {
 	OID   uint32   `json:"oid"`
 	Place string   `json:"place"` // as in catalog.Plain
 	Copy  string   `json:"copy"`  // as in change.Source
+	Masks string   `json:"masks,omitempty"`
 	Done  bool     `json:"done,omitempty"`
 	After []string `json:"after,omitempty"` // key of the last row that was copied
 	Rows  uint64   `json:"rows,omitempty"`  // copied so far
@@ -167,7 +169,7 @@ func (c *copier) copyPlain(ctx context.Context, tables []*catalog.Plain, id stri
 		if err := c.read(ctx, rel, selectPlain(p)); err != nil {
 			return fmt.Errorf("copy table %s.%s: %w", p.Schema, p.Name, err)
 		}
-		c.txn.Snapshot.Marks[p.Topic()] = tableMark{OID: p.OID, Place: p.Place, Copy: id, Done: true, Rows: c.rows - rows}.text()
+		c.txn.Snapshot.Marks[p.Topic()] = tableMark{OID: p.OID, Place: p.Place, Copy: id, Masks: c.opt.MaskRules().Text(p.Schema, p.Name), Done: true, Rows: c.rows - rows}.text()
 	}
 	return nil
 }

@@ -125,3 +125,29 @@ func TestPlain(t *testing.T) {
 	}
 	sink.sameAsSQL(t, url)
 }
+
+// TestMaskedKey leaves a table out whose key a mask would hide, and refuses masks that can hide nothing.
+func TestMaskedKey(t *testing.T) {
+	url := pgtest.Shared(t).Database(t)
+	pgtest.Exec(t, url, "CREATE SCHEMA shop", "CREATE TABLE shop.keyed (id int PRIMARY KEY, name text)", "INSERT INTO shop.keyed VALUES (1, 'one')")
+	sink, opt := newSink(), options(url)
+	opt.Tables, opt.Masks = []string{"shop.*"}, map[string]string{"shop.keyed.id": "null"}
+	r := run(t, sink, opt)
+	r.level()
+	pgtest.Exec(t, url, "INSERT INTO shop.keyed VALUES (2, 'two')")
+	r.level()
+	if got := sink.topic("carbon.shop.keyed"); got != nil {
+		t.Errorf("rows without their key are kept: %v", got)
+	}
+	if told := fmt.Sprint(r.Status().Warnings); !strings.Contains(told, "postgres.masks hides column id of shop.keyed, which is part of its key") {
+		t.Errorf("the warnings are %s", told)
+	}
+	for mask, want := range map[string]string{
+		"public.verra.country": "is a table of a view", "public.other.name": "postgres.tables does not name public.other", "shop.keyed.name": "",
+	} {
+		opt.Masks = map[string]string{mask: "last4"}
+		if err := opt.Validate(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", mask, err, want)
+		}
+	}
+}

@@ -57,6 +57,7 @@ type Replicator struct {
 	domains   catalog.Domains             // what domains stand for
 	wanted    *wanted                     // tables to be copied again
 	passed    passedXIDs                  // that snapshots have to see
+	copied    time.Time                   // when a copy of all was done by this process
 	stuck     stuck                       // the last trouble with a change that the server sends
 }
 

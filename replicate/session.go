@@ -106,7 +106,7 @@ func (s *session) run(ctx context.Context) error {
 	defer stopPipe()
 	var broke sync.Once
 	failed := make(chan struct{})
-	s.pipe = stream.NewPipe(s.sink, s.opt.QueueBytes, s.applied, func() {
+	s.pipe = stream.NewPipe(s.opt.MaskRules().Before(s.sink), s.opt.QueueBytes, s.applied, func() {
 		broke.Do(func() { close(failed) })
 		s.wire.Interrupt()
 	})
@@ -137,7 +137,7 @@ func (s *session) work(ctx context.Context, p plan, failed <-chan struct{}) erro
 		if err != nil {
 			return err
 		}
-		s.survey, s.r.recopy = newSurvey(seen, nil), false
+		s.survey, s.r.recopy, s.r.copied = newSurvey(seen, nil), false, s.st.now()
 	}
 	if err := s.startStream(ctx, s.sink.Position().LSN); err != nil {
 		return err
@@ -186,6 +186,9 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 			return err
 		}
 		s.lacks = s.opt.FailoverLacks(slot)
+		if slot, err = s.dropGivenUp(ctx, n, pos, slot); err != nil {
+			return err
+		}
 		opt, held := *s.opt, pos
 		if s.adopting { // of this server the changelog holds nothing, and a slot of our name came with it
 			opt.TakeOver, held = true, change.Position{}
@@ -368,6 +371,9 @@ func (s *session) startStream(ctx context.Context, pos change.LSN) error {
 			return slotAhead(s.opt, pos, slot.Confirmed)
 		}
 		s.synchrony(slot)
+		if err := s.guardWAL(s.st.now(), slot); err != nil {
+			return err
+		}
 		if slot.Confirmed < pos {
 			held = slot.Confirmed
 			return s.startProof(ctx, held, pos)
@@ -483,7 +489,11 @@ func (s *session) probe(ctx context.Context) error {
 		s.st.update(func(st *Status) {
 			st.SlotRetained, st.SlotLimit, st.SlotSafe, st.WALStatus, st.ServerLSN = slot.Retained(), s.opt.MaxRetained, slot.Safe, slot.WalStatus, slot.Server
 		})
-		s.guardWAL(at, slot)
+		if err := s.guardWAL(at, slot); err != nil {
+			s.flaw.CompareAndSwap(nil, &err)
+			s.wire.Interrupt()
+			return nil
+		}
 		// The catalog first: who is level lacks nothing.
 		if fine, err := s.checkCatalog(ctx, conn); err != nil || !fine {
 			return err
@@ -494,10 +504,16 @@ func (s *session) probe(ctx context.Context) error {
 }
 
 // guardWAL warns of a slot that keeps much on the server, and of one that Postgres
-// will drop WAL of.
-func (s *session) guardWAL(at time.Time, slot *server.Slot) {
+// will drop WAL of. Where the slot is to be given up, that is an error, and dropGivenUp
+// does the rest. Not while a copy of this process was never level since: it
+// would only be followed by another one.
+func (s *session) guardWAL(at time.Time, slot *server.Slot) error {
 	kept, loss := "", ""
 	if n := slot.Retained(); s.opt.MaxRetained > 0 && n > s.opt.MaxRetained {
+		if s.opt.GiveUpSlot && !s.st.snapshot().LastLevel.Before(s.r.copied) {
+			return s.report(pgerr.New(pgerr.KindSlotGivenUp, pgerr.Resnapshot, nil,
+				"replication slot %q kept %d MiB of WAL on the server, more than the %d MiB of postgres.max_retained_wal, and was given up: changes are missing", s.opt.Slot, n>>20, s.opt.MaxRetained>>20))
+		}
 		kept = fmt.Sprintf("replication slot %q keeps %d MiB of WAL on the server, more than the %d MiB of postgres.max_retained_wal: see what slows carbond, or run `carbond teardown` if it is to go", s.opt.Slot, n>>20, s.opt.MaxRetained>>20)
 	}
 	if left := s.st.reserved(at, slot.Safe); left > 0 && left < lossSoon {
@@ -505,6 +521,7 @@ func (s *session) guardWAL(at time.Time, slot *server.Slot) {
 	}
 	s.st.setWarning("retained WAL", kept)
 	s.st.setWarning("loss of the slot", loss)
+	return nil
 }
 
 // watchChildren warns of tables that inherit from ours since the start.

@@ -241,6 +241,38 @@ func TestSlotLost(t *testing.T) {
 	})
 }
 
+// TestGiveUpSlot gives up a slot that keeps more than it may while the changelog takes nothing,
+// and copies again when that may be: a table without a view is cleared and read
+// anew, since what it lost nobody knows.
+func TestGiveUpSlot(t *testing.T) {
+	db := pgtest.Shared(t).Database(t)
+	pgtest.Exec(t, db, "CREATE SCHEMA shop", "CREATE TABLE shop.orders (id int PRIMARY KEY)", "INSERT INTO shop.orders VALUES (1), (2)", "CREATE TABLE filler (a text)")
+	opt, sink := options(db), newSink()
+	opt.Tables, opt.MaxRetained, opt.GiveUpSlot = []string{"shop.orders"}, 40<<20, true
+	r := run(t, sink, opt)
+	r.level()
+	sink.setHook(func([]change.Txn) error { return errors.New("the disk is full") })
+	pgtest.Exec(t, db, "DELETE FROM shop.orders WHERE id = 1", "INSERT INTO shop.orders VALUES (3)", "INSERT INTO news (guid) VALUES ('1')")
+	for range 12 {
+		pgtest.Exec(t, db, "INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 5000)")
+	}
+	if s := r.trouble(pgerr.KindSlotGivenUp); !strings.Contains(s.Reason, "more than the 40 MiB of postgres.max_retained_wal, and was given up") {
+		t.Errorf("got %q", s.Reason)
+	}
+	if got := pgtest.Text(t, db, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", opt.Slot)[0][0]; got != "0" {
+		t.Errorf("%s slots are left", got)
+	}
+	sink.setHook(nil)
+	r.stop()
+	opt.OnGap = replicate.GapResnapshot
+	r = run(t, sink, opt)
+	r.level()
+	sink.sameAsSQL(t, db)
+	if got, want := sink.topic("carbon.shop.orders"), []string{"r (1)", "r (2)", "t", "r (2)", "r (3)"}; !slices.Equal(got, want) {
+		t.Errorf("the topic has %q, want %q", got, want)
+	}
+}
+
 // TestSegmentRemoved takes WAL away that the slot needs, of which the slot itself
 // knows nothing.
 func TestSegmentRemoved(t *testing.T) {

@@ -1,6 +1,8 @@
 package replicate
 
 import (
+	"context"
+
 	"carbond/replicate/internal/note"
 	"carbond/replicate/internal/server"
 	"carbond/replicate/pgerr"
@@ -89,6 +91,27 @@ func (s *session) applyVerdict(n note.Note, pos change.Position) (plan, error) {
 		return planStream, nil
 	}
 	return planStream, e
+}
+
+// dropGivenUp drops a slot that was given up: the session that decided so had it in use. It
+// returns the slot that is left. Until the tables may be copied again, the reason
+// is that verdict, and not that there is no slot.
+func (s *session) dropGivenUp(ctx context.Context, n note.Note, pos change.Position, slot *server.Slot) (*server.Slot, error) {
+	e := pendingVerdict(n, pos)
+	if e == nil || e.Kind != pgerr.KindSlotGivenUp || s.adopting || otherCluster(pos, s.srv) != nil {
+		return slot, nil
+	}
+	if slot != nil && slot.Plugin == "pgoutput" && slot.Database == s.srv.Database && slot.Pid == 0 && !slot.Prepared {
+		s.log.Warn("dropping the replication slot, which kept too much WAL", "slot", s.opt.Slot, "confirmed_lsn", slot.Confirmed.String(), "durable_lsn", pos.LSN.String())
+		if err := s.opt.DropSlot(ctx, s.repl); err != nil {
+			return slot, err
+		}
+		slot = nil
+	}
+	if slot == nil && s.opt.OnGap != server.GapResnapshot {
+		return nil, e
+	}
+	return slot, nil
 }
 
 // clearVerdict ends a verdict that the server's history is another one. what of the

@@ -10,6 +10,7 @@ func (s *Store) Maintain(ctx context.Context) error {
 	if err := s.checkpoint(ctx); err != nil {
 		return err
 	}
+	defer s.lookBack()
 	return s.Trim()
 }
 

@@ -281,6 +281,15 @@ func TestRetention(t *testing.T) {
 		if dropped := s.Oldest() > before; dropped != st.drops {
 			t.Fatalf("%s: oldest %d, was %d", st.name, s.Oldest(), before)
 		}
+		recs, err := s.NewReader(s.Oldest()).Read(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, topic := range s.Topics() {
+			if kept := topic.First < topic.Next; topic.Since.IsZero() == kept || kept && !topic.Since.Equal(recs[0].CommitTime) {
+				t.Errorf("%s: %s is there since %v, and the oldest record is of %v", st.name, topic.Name, topic.Since, recs[0].CommitTime)
+			}
+		}
 	}
 	var gone *change.CompactedError
 	if _, err := s.NewReader(1).Read(100); !errors.As(err, &gone) || gone.Oldest != s.Oldest() {

@@ -48,6 +48,7 @@ func (s *Store) load() (err error) {
 	}
 	s.work.Rebase(max(end, 1))
 	s.publish(end)
+	s.lookBack()
 	if s.needsRollback = s.changelog.NeedsRollback(); s.needsRollback {
 		s.log.Warn("the disk is full: what an unfinished transaction has left stays until there is room, and nothing is written before")
 	}

@@ -117,6 +117,7 @@ func (s *Store) maintain(ctx context.Context) {
 	if err := s.trim(time.Now()); err != nil {
 		s.log.Warn("cannot drop old changelog segments", "error", err)
 	}
+	s.lookBack()
 	if s.opt.Compress && s.backups.Load() == 0 {
 		if _, err := s.changelog.Compress(); err != nil {
 			s.log.Warn("cannot compress a changelog segment; it stays as it is", "error", err)

@@ -53,7 +53,27 @@ func (s *Store) describeTopic(name, table string, t *topicState) change.Topic {
 	if t.Time != 0 {
 		out.Last = time.UnixMicro(t.Time).UTC()
 	}
+	if r := s.reach.Load(); r != nil && out.First < out.Next {
+		out.Since = r.time
+	}
 	return out
+}
+
+// reach is the oldest record that the log keeps.
+type reach struct {
+	at   change.Offset
+	time time.Time // of its commit
+}
+
+// lookBack finds out since when the log has all, where it begins at another place now.
+func (s *Store) lookBack() {
+	at := s.Oldest()
+	if r := s.reach.Load(); r != nil && r.at == at {
+		return
+	}
+	if recs, err := s.newReader(at).Read(1); err == nil && len(recs) > 0 {
+		s.reach.Store(&reach{at, recs[0].CommitTime})
+	}
 }
 
 // Oldest returns the oldest offset that can be read.

@@ -81,7 +81,8 @@ type Store struct {
 
 	published atomic.Pointer[Snapshot]
 	wake      wake
-	counted   sync.Map // messages between two places of the log, see messages.go
+	reach     atomic.Pointer[reach] // nil while there is no record
+	counted   sync.Map              // messages between two places of the log, see messages.go
 
 	writer        sync.Mutex // held by the one who writes; guards what follows
 	work          *view.State

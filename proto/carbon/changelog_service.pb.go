@@ -74,7 +74,11 @@ type Topic struct {
 	// Bytes of their rows.
 	Bytes uint64 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// Commit time of the last change in milliseconds since 1970, 0 when none.
-	LastChangeMs  int64 `protobuf:"varint,6,opt,name=last_change_ms,json=lastChangeMs,proto3" json:"last_change_ms,omitempty"`
+	LastChangeMs int64 `protobuf:"varint,6,opt,name=last_change_ms,json=lastChangeMs,proto3" json:"last_change_ms,omitempty"`
+	// Commit time of the oldest record that can be read, of this topic or another, in
+	// milliseconds since 1970: what of the topic is younger is there. 0 when nothing of
+	// the topic is.
+	FirstMs       int64 `protobuf:"varint,7,opt,name=first_ms,json=firstMs,proto3" json:"first_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -147,6 +151,13 @@ func (x *Topic) GetBytes() uint64 {
 func (x *Topic) GetLastChangeMs() int64 {
 	if x != nil {
 		return x.LastChangeMs
+	}
+	return 0
+}
+
+func (x *Topic) GetFirstMs() int64 {
+	if x != nil {
+		return x.FirstMs
 	}
 	return 0
 }
@@ -1365,14 +1376,15 @@ var File_carbon_changelog_service_proto protoreflect.FileDescriptor
 const file_carbon_changelog_service_proto_rawDesc = "" +
 	"\n" +
 	"\x1ecarbon/changelog_service.proto\x12\x06carbon\"\x13\n" +
-	"\x11ListTopicsRequest\"\x9b\x01\n" +
+	"\x11ListTopicsRequest\"\xb6\x01\n" +
 	"\x05Topic\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x12\n" +
 	"\x04next\x18\x03 \x01(\x04R\x04next\x12\x18\n" +
 	"\arecords\x18\x04 \x01(\x04R\arecords\x12\x14\n" +
 	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12$\n" +
-	"\x0elast_change_ms\x18\x06 \x01(\x03R\flastChangeMs\"`\n" +
+	"\x0elast_change_ms\x18\x06 \x01(\x03R\flastChangeMs\x12\x19\n" +
+	"\bfirst_ms\x18\a \x01(\x03R\afirstMs\"`\n" +
 	"\aHistory\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12/\n" +

@@ -38,6 +38,7 @@ const (
 	KindSlotForeign       Kind = "slot_foreign"        // the slot is not a pgoutput slot of this database, or another data directory needs it
 	KindSlotMissing       Kind = "slot_missing"        // a position is held, but the slot is gone
 	KindSlotLost          Kind = "slot_lost"           // Postgres has removed WAL that the slot needs
+	KindSlotGivenUp       Kind = "slot_given_up"       // it kept more WAL than it may, and was dropped for that
 	KindSlotAhead         Kind = "slot_ahead"          // the slot was confirmed beyond what is durable here
 	KindServerBehind      Kind = "server_behind"       // the server's WAL ends before what is durable here
 	KindPublicationChange Kind = "publication_change"  // changes since the position are not, or not fully, published
@@ -105,7 +106,7 @@ func (e *Error) Unwrap() []error {
 // another database. Only a new copy, or an operator, mends that.
 func (k Kind) Gap() bool {
 	switch k {
-	case KindSlotMissing, KindSlotLost, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged, KindUndecodable, KindNote, KindOtherCluster:
+	case KindSlotMissing, KindSlotLost, KindSlotGivenUp, KindSlotAhead, KindServerBehind, KindPublicationChange, KindTableChange, KindDiverged, KindUndecodable, KindNote, KindOtherCluster:
 		return true
 	}
 	return false

@@ -58,6 +58,11 @@ func ReadPlain(ctx context.Context, conn *pgx.Conn, opt *server.Options) (fit []
 				detail += "; the publication does not show column " + strings.Join(p.Hidden, ", ")
 			}
 			found = append(found, NewFinding(pgerr.KindTables, true, detail, ""))
+			found = append(found, lostMasks(opt, p)...)
+			if opt.KeepBytes > 0 && p.Size > opt.KeepBytes {
+				found = append(found, warning(pgerr.KindTables, fmt.Sprintf("table %s.%s has about %d MiB, more than the %d MiB of retention.bytes: its copy takes the older history of all topics, and its own beginning", p.Schema, p.Name, p.Size>>20, opt.KeepBytes>>20),
+					"raise retention.bytes, or leave the table out"))
+			}
 		}
 		out = append(out, found...)
 	}
@@ -122,6 +127,23 @@ func checkPlain(opt *server.Options, p *catalog.Plain) (out []Finding) {
 	}
 	if len(p.Unread) > 0 {
 		bad(pgerr.KindSelectRight, fmt.Sprintf("the role may not select column %s of %s, so it cannot be copied", strings.Join(p.Unread, ", "), full), "GRANT SELECT ON "+quoted+" to carbond's role, and USAGE on its schema")
+	}
+	for _, c := range opt.MaskRules().Columns(p.Schema, p.Name) {
+		if slices.Contains(p.Key(), c) {
+			bad(pgerr.KindOptions, fmt.Sprintf("postgres.masks hides column %s of %s, which is part of its key: rows could not be told apart, so the table is not kept", c, full), "take that mask away")
+		}
+	}
+	return out
+}
+
+// lostMasks says that a mask names a column that the stream does not bring. The column may
+// have another name now, so nothing but the key is shown until somebody has looked.
+func lostMasks(opt *server.Options, p *catalog.Plain) (out []Finding) {
+	for _, c := range opt.MaskRules().Columns(p.Schema, p.Name) {
+		if !slices.Contains(p.Columns, c) {
+			out = append(out, warning(pgerr.KindOptions, fmt.Sprintf("postgres.masks hides column %s, which table %s.%s lacks: it may have been renamed, so all columns of its topic but the key are NULL", c, p.Schema, p.Name),
+				"name the column as it is now in postgres.masks, or take the mask away, and start carbond again: it copies the table again"))
+		}
 	}
 	return out
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -122,6 +124,63 @@ func TestManyConnections(t *testing.T) {
 		t.Errorf("%.0f connections were refused", n)
 	}
 	ask[*kmsg.ApiVersionsResponse](served, kmsg.NewPtrApiVersionsRequest(), 3)
+}
+
+// TestTenThousandConnections opens as many as the machine's limit of files lets one process
+// have, at most 10,000: those that are let in say half a request and wait. The listener holds no more than
+// its limit and some kilobytes for each, and goes on serving.
+func TestTenThousandConnections(t *testing.T) {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		t.Fatal(err)
+	}
+	raised := files
+	raised.Cur = files.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files) }()
+	limit := min(1024, int(files.Max)/20)
+	many := min(10_000, int(files.Max)-2*limit-200) // each is a file of ours, and one of the listener's while it is let in
+	reg := prometheus.NewRegistry()
+	w := newWorld(t, kafka.Options{MaxConnections: limit, PeerShare: 1, MaxStall: time.Hour, Registerer: reg})
+	served := dial(t, w.addr)
+	ask[*kmsg.ApiVersionsResponse](served, kmsg.NewPtrApiVersionsRequest(), 3)
+	before := memory()
+	half := []byte{0, 0, 0x10, 0, 0, 3, 0, 12} // a request of 4 KiB, of which no more comes
+	open := make([]net.Conn, 0, many)
+	defer func() {
+		for _, c := range open {
+			_ = c.Close()
+		}
+	}()
+	for range many {
+		c, err := net.Dial("tcp", w.addr)
+		if err != nil {
+			t.Fatalf("connection %d: %v", len(open), err)
+		}
+		_, _ = c.Write(half) // who is refused may not get that far
+		open = append(open, c)
+	}
+	until(t, "the rest is refused", func() bool {
+		return int(value(t, reg, "carbond_kafka_connections_refused_total")) >= many-limit
+	})
+	if n := value(t, reg, "carbond_kafka_connections"); int(n) > limit {
+		t.Errorf("%.0f connections are open", n)
+	}
+	if grown := memory() - before; grown > int64(limit)*64<<10 {
+		t.Errorf("%d connections hold %d bytes", limit, grown)
+	}
+	ask[*kmsg.ApiVersionsResponse](served, kmsg.NewPtrApiVersionsRequest(), 3)
+	t.Logf("%d connections at a limit of %d files", many, files.Max)
+}
+
+// memory is what the heap and the stacks hold.
+func memory() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
 }
 
 // TestFetchBounds: an answer has at most the bytes that were asked for, or one batch,

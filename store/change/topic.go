@@ -13,6 +13,7 @@ type Topic struct {
 	Records  uint64    // changes ever written, as far as this log goes back
 	Bytes    uint64    // bytes of their rows
 	Last     time.Time // commit time of the last change, zero when none
+	Since    time.Time // commit time of the oldest record that the log keeps, of any topic; zero when it keeps none of this one
 }
 
 // RecordReader reads the records of a changelog in order. It belongs to one

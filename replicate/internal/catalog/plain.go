@@ -31,6 +31,7 @@ type Plain struct {
 	RowSec   bool     `json:"rowsec"`   // row security hides rows from the role
 	Leaves   []string `json:"leaves"`   // partitions that are not logged
 	Rows     int64    `json:"rows"`     // as the server last counted, -1 unknown
+	Size     int64    `json:"size"`     // bytes of its rows, as the server last counted
 	Owned    bool     `json:"owned"`    // the role may publish it
 }
 
@@ -119,6 +120,9 @@ SELECT pg_catalog.jsonb_build_object('oid', c.oid::pg_catalog.int8, 'schema', n.
   'hidden', COALESCE((SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT (` + shown + `)), '[]'::pg_catalog.jsonb),
   'unread', COALESCE((SELECT pg_catalog.jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND (` + shown + `)
     AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'))), '[]'::pg_catalog.jsonb),
+  'size', (SELECT COALESCE(pg_catalog.sum((s.relpages::pg_catalog.int8 + COALESCE(o.relpages, 0)) * pg_catalog.current_setting('block_size')::pg_catalog.int8), 0)
+    FROM (SELECT c.oid UNION SELECT t.relid FROM pg_catalog.pg_partition_tree(CASE WHEN c.relkind = 'p' THEN c.oid::pg_catalog.regclass END) t WHERE t.isleaf) AS x (oid)
+    JOIN pg_catalog.pg_class s ON s.oid = x.oid AND s.relkind = 'r' LEFT JOIN pg_catalog.pg_class o ON o.oid = s.reltoastrelid),
   'leaves', COALESCE((SELECT pg_catalog.jsonb_agg(l.oid::pg_catalog.regclass::pg_catalog.text) FROM pg_catalog.pg_partition_tree(CASE WHEN c.relkind = 'p' THEN c.oid::pg_catalog.regclass END) t
     JOIN pg_catalog.pg_class l ON l.oid = t.relid WHERE t.isleaf AND (l.relkind <> 'r' OR l.relpersistence <> 'p')), '[]'::pg_catalog.jsonb))
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

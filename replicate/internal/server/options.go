@@ -1,14 +1,17 @@
 package server
 
 import (
+	"fmt"
 	"log/slog"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"carbond/replicate/internal/mask"
 	"carbond/replicate/pgerr"
 	"carbond/store/change"
 )
@@ -30,18 +33,22 @@ const (
 // Options configure a Replicator and the commands beside it. Zero values mean
 // the defaults in brackets.
 type Options struct {
-	URL         string    // any libpq URL or DSN; PG* variables and the password file fill gaps
-	Slot        string    // replication slot ["carbond"]
-	Publication string    // publication ["carbond"]
-	Schema      string    // schema of the tables ["public"]
-	Tables      []string  // further tables to keep without a view: schema.table or schema.*
-	Migrate     bool      // create or upgrade tables and publication before starting
-	Unfed       []string  // tables that carbond's feeds do not fill: they get no columns that came later for those
-	OnGap       GapAction // [GapStop]
-	MaxRetained int64     // bytes of WAL that the slot may keep on the server before Status warns [no limit]
-	TakeOver    bool      // a data directory without a copy replaces an idle slot of this name
-	Adopt       string    // system identifier of a cluster that is taken for the copy's, once
-	Failover    bool      // create the slot as a failover slot (Postgres 17 and later)
+	URL         string            // any libpq URL or DSN; PG* variables and the password file fill gaps
+	Slot        string            // replication slot ["carbond"]
+	Publication string            // publication ["carbond"]
+	Schema      string            // schema of the tables ["public"]
+	Tables      []string          // further tables to keep without a view: schema.table or schema.*
+	Masks       map[string]string // schema.table.column of those: hash, null, last4 or exclude
+	MaskSecret  string            // key of the hashes
+	KeepBytes   int64             // size of the changelog beyond which its oldest records are dropped, for the preflight alone [no bound]
+	Migrate     bool              // create or upgrade tables and publication before starting
+	Unfed       []string          // tables that carbond's feeds do not fill: they get no columns that came later for those
+	OnGap       GapAction         // [GapStop]
+	MaxRetained int64             // bytes of WAL that the slot may keep on the server before Status warns [no limit]
+	GiveUpSlot  bool              // beyond MaxRetained the slot is dropped, which is a gap
+	TakeOver    bool              // a data directory without a copy replaces an idle slot of this name
+	Adopt       string            // system identifier of a cluster that is taken for the copy's, once
+	Failover    bool              // create the slot as a failover slot (Postgres 17 and later)
 
 	// Fresh returns URL with the user and the password of now, for each new
 	// connection. nil: URL says it all, together with the password file of libpq.
@@ -87,6 +94,9 @@ func (o Options) Validate() error {
 			return pgerr.New(pgerr.KindOptions, "", err, "a table of postgres.tables cannot be read")
 		}
 	}
+	if err := o.CheckMasks(); err != nil {
+		return pgerr.New(pgerr.KindOptions, "", err, "a mask of postgres.masks cannot be used")
+	}
 	if _, err := pgconn.ParseConfig(o.URL); err != nil {
 		// pgconn redacts the password.
 		return pgerr.New(pgerr.KindOptions, "give a URL such as postgres://user@host:5432/database", err, "the Postgres URL is unusable")
@@ -126,4 +136,32 @@ func def[T comparable](v *T, d T) {
 // Keeps reports whether changes of a table are handed to the sink.
 func (o *Options) Keeps(schema, name string) bool {
 	return schema == o.Schema && slices.Contains(change.Tables(), name)
+}
+
+// CheckMasks reports the first mask that cannot be used.
+func (o Options) CheckMasks() error {
+	o = o.WithDefaults()
+	rules, err := mask.Parse(o.Masks, o.MaskSecret)
+	if err != nil {
+		return err
+	}
+	for _, t := range rules.Tables() {
+		schema, name, _ := strings.Cut(t, ".")
+		switch {
+		case o.Keeps(schema, name):
+			return fmt.Errorf("%s is a table of a view, which would show what the source does not hold: only tables of postgres.tables can be masked", t)
+		case !o.KeepsPlain(schema, name):
+			return fmt.Errorf("postgres.tables does not name %s: add it there, or take its mask away", t)
+		}
+	}
+	return nil
+}
+
+// MaskRules are the rules of Masks, which Validate has read.
+func (o *Options) MaskRules() *mask.Rules {
+	rules, err := mask.Parse(o.Masks, o.MaskSecret)
+	if err != nil {
+		panic("replicate: options were not validated: " + err.Error())
+	}
+	return rules
 }

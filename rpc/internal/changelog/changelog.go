@@ -116,6 +116,9 @@ func (s *Service) ListTopics(context.Context, *pb.ListTopicsRequest) (*pb.ListTo
 		if !t.Last.IsZero() {
 			p.LastChangeMs = t.Last.UnixMilli()
 		}
+		if !t.Since.IsZero() {
+			p.FirstMs = t.Since.UnixMilli()
+		}
 		out.Topics = append(out.Topics, p)
 	}
 	return out, nil

@@ -169,18 +169,23 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-func BenchmarkConnect(b *testing.B) {
+// BenchmarkEncode writes key and value of an update in each format.
+func BenchmarkEncode(b *testing.B) {
 	r := record(change.Update, market("a", "one"), market("a", "two"))
-	e, err := debezium.NewEncoder("connect")
-	if err != nil {
-		b.Fatal(err)
+	for _, format := range debezium.Formats() {
+		b.Run(format, func(b *testing.B) {
+			e, err := debezium.NewEncoder(format)
+			if err != nil {
+				b.Fatal(err)
+			}
+			var buf []byte
+			b.ReportAllocs()
+			for b.Loop() {
+				buf = e.AppendValue(e.AppendKey(buf[:0], &r), &r, debezium.Place{TableOrder: 1})
+			}
+			b.SetBytes(int64(len(buf)))
+		})
 	}
-	var buf []byte
-	b.ReportAllocs()
-	for b.Loop() {
-		buf = e.AppendValue(buf[:0], &r, debezium.Place{TableOrder: 1})
-	}
-	b.SetBytes(int64(len(buf)))
 }
 
 // TestTimes: a time keeps its meaning in every zone, and on the last days of a month.

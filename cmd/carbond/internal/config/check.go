@@ -53,7 +53,13 @@ func (l *loader) checkPostgres() {
 		if len(p.Tables) > 0 {
 			l.warn("postgres.tables", "postgres.tables has no effect without postgres.url")
 		}
+		if len(p.Masks) > 0 {
+			l.warn("postgres.masks", "postgres.masks has no effect without postgres.url")
+		}
 		return
+	}
+	if p.OnMaxRetained == "drop" && p.MaxRetained == 0 {
+		l.warn("postgres.on_max_retained_wal", "postgres.on_max_retained_wal has no effect without postgres.max_retained_wal")
 	}
 	for _, t := range p.Tables {
 		if schema, name, ok := strings.Cut(t, "."); !ok || schema == "" || name == "" {

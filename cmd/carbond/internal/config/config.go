@@ -28,20 +28,23 @@ type Config struct {
 
 // Postgres says which server to tail; an empty URL means embedded mode.
 type Postgres struct {
-	URL          Secret
-	Password     Secret // wins over a password inside URL
-	QueryURL     Secret // for queries and feed writes, "" for URL
-	Slot         string
-	Publication  string
-	Tables       []string // further tables, schema.table or schema.*
-	Migrate      string   // "auto" or "off"
-	OnGap        string   // "stop" or "resnapshot"
-	MaxRetained  int64    // bytes of WAL kept by the slot from which on it warns, 0 = none
-	SlotTakeover bool
-	Adopt        string // system identifier, "" for none
-	Failover     bool
-	QueryTimeout time.Duration
-	MaxConns     int
+	URL           Secret
+	Password      Secret // wins over a password inside URL
+	QueryURL      Secret // for queries and feed writes, "" for URL
+	Slot          string
+	Publication   string
+	Tables        []string // further tables, schema.table or schema.*
+	Masks         []Pair   // schema.table.column=how
+	MaskSecret    Secret   // of the hashes
+	Migrate       string   // "auto" or "off"
+	OnGap         string   // "stop" or "resnapshot"
+	MaxRetained   int64    // bytes of WAL kept by the slot from which on it warns, 0 = none
+	OnMaxRetained string   // "warn" or "drop"
+	SlotTakeover  bool
+	Adopt         string // system identifier, "" for none
+	Failover      bool
+	QueryTimeout  time.Duration
+	MaxConns      int
 }
 
 // Store sizes the changelog.

@@ -36,12 +36,18 @@ func (c *Config) sourceKeys() []Key {
 			doc("Publication of the tables."),
 		texts("postgres.tables", "", &p.Tables).example("public.orders,shop.*").
 			doc("Further tables to keep in the changelog, beside those of the views: schema.table or schema.*, named as Postgres has them. Each is a topic carbon.<schema>.<table>, without a view and without a state in memory. With postgres.migrate auto they are added to the publication when carbond's role owns both; carbond doctor says what one lacks."),
+		pairs("postgres.masks", "schema.table.column=how", "", &p.Masks, func(Pair) error { return nil }).example("public.orders.email=hash,public.orders.card=last4").
+			doc("Columns of postgres.tables that are hidden before anything is written: hash (HMAC-SHA256 with postgres.mask_secret, in hexadecimal), null, last4 (**** and the last four characters) or exclude (the topic lacks the column). Not for keys and the tables of the views. A table whose masks change is copied again; what the changelog held before stays until retention takes it."),
+		secret("postgres.mask_secret", &p.MaskSecret).
+			doc("Key of the hashes of postgres.masks, at least 16 bytes. With another one equal values have other hashes."),
 		oneOf("postgres.migrate", "auto", &p.Migrate, "auto", "off").
 			doc("auto: serve creates or upgrades tables, publication and slot. off: that is left to `carbond migrate` or to you."),
 		oneOf("postgres.on_gap", "stop", &p.OnGap, "stop", "resnapshot").
 			doc("What to do when the slot was lost or moved past what carbond has. stop: keep serving the last good data, not ready, and say so. resnapshot: copy the tables again and record the differences."),
 		size("postgres.max_retained_wal", "0", &p.MaxRetained, 0, 1<<50).example("10GiB").
 			doc("WAL that the slot may keep on the server before carbond warns: on its page, in `carbond status`, /readyz and by an alert. 0: no limit. What ends the growth is max_slot_wal_keep_size of Postgres; carbond says in time when the slot will be lost to it."),
+		oneOf("postgres.on_max_retained_wal", "warn", &p.OnMaxRetained, "warn", "drop").
+			doc("What to do when the slot keeps more than postgres.max_retained_wal. warn: say so. drop: drop the slot, so that the server gets its disk back, which is a gap as postgres.on_gap has it: choose resnapshot there, and a bound that a copy of the tables stays below."),
 		boolean("postgres.slot_takeover", "true", &p.SlotTakeover).
 			doc("true: a data directory that holds no copy replaces an idle slot of this name and copies the tables. false: it refuses, unless carbond migrate made the slot; choose it when several carbonds could be given the same slot by mistake."),
 		text("postgres.adopt", "", &p.Adopt).example("7411862023442118713").

@@ -43,16 +43,24 @@ func retention(cfg *config.Config) store.Retention {
 
 // ReplicateOptions are the options of the side towards Postgres.
 func ReplicateOptions(cfg *config.Config) replicate.Options {
+	masks := map[string]string{}
+	for _, p := range cfg.Postgres.Masks {
+		masks[p.Name] = p.Value
+	}
 	return replicate.Options{
 		URL:         dsn(cfg.Postgres),
 		Fresh:       func() string { return freshDSN(cfg.Postgres) },
 		Slot:        cfg.Postgres.Slot,
 		Publication: cfg.Postgres.Publication,
 		Tables:      cfg.Postgres.Tables,
+		Masks:       masks,
+		MaskSecret:  cfg.Postgres.MaskSecret.Reveal(),
 		Migrate:     cfg.Postgres.Migrate == "auto",
 		SourcePath:  filepath.Join(cfg.DataDir, "source.json"),
 		OnGap:       replicate.GapAction(cfg.Postgres.OnGap),
 		MaxRetained: cfg.Postgres.MaxRetained,
+		KeepBytes:   cfg.Retention.Bytes,
+		GiveUpSlot:  cfg.Postgres.OnMaxRetained == "drop",
 		TakeOver:    cfg.Postgres.SlotTakeover,
 		Adopt:       cfg.Postgres.Adopt,
 		Failover:    cfg.Postgres.Failover,
@@ -235,6 +243,9 @@ func Check(cfg *config.Config) error {
 	}
 	if !cfg.Embedded() {
 		opt := ReplicateOptions(cfg)
+		if err := opt.CheckMasks(); err != nil {
+			return config.Problems{{Where: cfg.Origin("postgres.masks"), Text: "postgres.masks: " + err.Error()}}
+		}
 		if err := opt.Validate(); err != nil {
 			return config.Problems{{Where: cfg.Origin("postgres.url"), Text: "postgres: " + err.Error()}}
 		}
