@@ -49,6 +49,10 @@ func TestWebhooks(t *testing.T) {
 	}
 	p.until("its place", func() bool { return strings.Contains(must(t, nil, "groups", "--addr", p.grpc), "webhook:desk") })
 	p.until("all well", state("ok"))
+	p.until("it on the page", func() bool {
+		_, body := p.get("/pipeline")
+		return strings.Contains(body, "Receivers of changes") && strings.Contains(body, "<bdi>finance</bdi>")
+	})
 	if out := must(t, nil, "webhooks", "test", "desk", "--addr", p.grpc); !strings.Contains(out, "desk took the test") {
 		t.Error(out)
 	}
@@ -76,5 +80,28 @@ func TestWebhooks(t *testing.T) {
 	}
 	if out := p.stderr.String(); strings.Contains(out, "a-long-random-text") {
 		t.Errorf("the secret is in the log:\n%s", out)
+	}
+}
+
+// TestWebhookMistakes: what check-config says of hooks.
+func TestWebhookMistakes(t *testing.T) {
+	base := map[string]string{"URLS": "desk=https://hooks.example.org/", "SECRET": "a-long-random-text"}
+	for want, env := range map[string]map[string]string{
+		"":                         {"TOPICS": "desk=carbon.public.verra"},
+		"or desk=TOPIC in":         {},
+		"has a view or a rule too": {"TOPICS": "desk=carbon.public.verra", "RULES": "desk=any"},
+		"is not the name of a topic, like carbon.public.verra": {"TOPICS": "desk=verra"},
+		`"other" has no address in webhooks.urls`:              {"TOPICS": "desk=carbon.public.verra,other=carbon.public.news"},
+	} {
+		var all []string
+		for _, m := range []map[string]string{base, env} {
+			for k, v := range m {
+				all = append(all, "CARBOND_WEBHOOKS_"+k+"="+v)
+			}
+		}
+		code, _, errs := command(t, all, "check-config")
+		if (code == 0) != (want == "") || !strings.Contains(errs, want) {
+			t.Errorf("%v: exit code %d, %s; want %q", env, code, errs, want)
+		}
 	}
 }

@@ -109,7 +109,7 @@ func (x *ListWebhooksResponse) GetHooks() []*Webhook {
 type Webhook struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// projects, news or finance.
+	// projects, news or finance, or the name of a topic.
 	View string `protobuf:"bytes,2,opt,name=view,proto3" json:"view,omitempty"`
 	// Value of the view's filter, empty for all rows.
 	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`

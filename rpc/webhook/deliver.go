@@ -88,7 +88,11 @@ func (s *Sender) body(h Hook, kind string, offset change.Offset, at time.Time, d
 	body := form.AppendText([]byte(`{"type":`), kind)
 	body = form.AppendText(append(body, `,"timestamp":`...), at.UTC().Format(time.RFC3339Nano))
 	body = form.AppendText(append(body, `,"data":{"hook":`...), h.Name)
-	body = form.AppendText(append(body, `,"view":`...), string(h.View))
+	about := `,"view":`
+	if h.Topic != "" {
+		about = `,"topic":`
+	}
+	body = form.AppendText(append(body, about...), h.About())
 	body = form.AppendText(append(body, `,"history":`...), s.log.History().ID)
 	body = append(append(body, fmt.Sprintf(`,"offset":%d,`, offset)...), data...)
 	return append(body, "}}"...)

@@ -1,5 +1,5 @@
-// Package webhook tells other programs of changes of the views: it posts them as JSON,
-// signed as Standard Webhooks (https://www.standardwebhooks.com) has it.
+// Package webhook tells other programs of changes of the views, or of the records of a
+// topic: it posts them as JSON, signed as Standard Webhooks (https://www.standardwebhooks.com) has it.
 //
 // Invariants
 //
@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carbond/rpc"
+	"carbond/rpc/internal/debezium"
 	"carbond/rpc/internal/form"
 	"carbond/store/change"
 )
@@ -36,6 +37,15 @@ type Hook struct {
 	View   change.View
 	Filter string // by the filter of the view, "" = all
 	Rule   Rule
+	Topic  string // in place of the three above
+}
+
+// About is what the hook hears of: its topic, or else its view.
+func (h *Hook) About() string {
+	if h.Topic != "" {
+		return h.Topic
+	}
+	return string(h.View)
 }
 
 // Options configure a Sender.
@@ -233,7 +243,10 @@ func (s *Sender) follow(ctx context.Context, h *running) error {
 		return err
 	}
 	defer m.Leave()
-	topic := change.TopicName(h.View.Def().Tables[0])
+	topic, run := h.Topic, s.records
+	if topic == "" {
+		topic, run = change.TopicName(h.View.Def().Tables[0]), s.views
+	}
 	commit := func(at change.Offset) error {
 		return s.log.CommitOffset(ctx, change.GroupCommit{Group: Group(h.Name), Generation: m.Generation, Member: "carbond", Topic: topic, Offset: at})
 	}
@@ -244,10 +257,14 @@ func (s *Sender) follow(ctx context.Context, h *running) error {
 			return err
 		}
 	}
-	src, err := s.past.Follow(ctx, at)
-	var gone *change.CompactedError
-	var other *change.HistoryError
-	if errors.As(err, &gone) || errors.As(err, &other) {
+	for {
+		err := run(ctx, h, at, commit)
+		var gone *change.CompactedError
+		var other *change.HistoryError
+		if !errors.As(err, &gone) && !errors.As(err, &other) {
+			return err
+		}
+		at = max(at, s.log.Committed(Group(h.Name), topic))
 		next := s.log.Position().Offset
 		if err := s.deliver(ctx, h, "carbond.gap", at, next, time.Now(), fmt.Appendf(nil, `"lostAfter":%d,"goesOnAfter":%d`, at, next)); err != nil {
 			return err
@@ -255,8 +272,13 @@ func (s *Sender) follow(ctx context.Context, h *running) error {
 		if err := commit(next); err != nil {
 			return err
 		}
-		src, err = s.past.Follow(ctx, next)
+		at = next
 	}
+}
+
+// views delivers the changes of a view behind an offset.
+func (s *Sender) views(ctx context.Context, h *running, at change.Offset, commit func(change.Offset) error) error {
+	src, err := s.past.Follow(ctx, at)
 	for err == nil {
 		var txns []change.ViewTxn
 		if txns, err = src.Next(ctx); err != nil {
@@ -270,6 +292,72 @@ func (s *Sender) follow(ctx context.Context, h *running) error {
 		err = commit(src.Offset())
 	}
 	return err
+}
+
+// records delivers the records of a topic behind an offset, a transaction at a time.
+func (s *Sender) records(ctx context.Context, h *running, at change.Offset, commit func(change.Offset) error) error {
+	reader := s.log.NewReader(at + 1)
+	var body []byte
+	part := change.Offset(0)
+	for {
+		more, open := s.log.Changed()
+		recs, err := reader.Read(maxBody)
+		if err != nil {
+			return err
+		}
+		if len(recs) == 0 {
+			if !open {
+				return change.ErrClosed
+			}
+			select {
+			case <-more:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		whole := change.Offset(0)
+		for i := range recs {
+			r := &recs[i]
+			if r.Relation.Topic() == h.Topic && r.Op != change.Retract { // consumers see the TRUNCATE alone
+				body = appendRecord(body, r)
+			}
+			if len(body) > maxBody || r.Last && len(body)+int(part) > 0 {
+				part++
+				data := strconv.AppendBool(append(append([]byte(`"changes":[`), body...), `],"end":`...), r.Last)
+				if err := s.deliver(ctx, h, "carbond.changes", r.Offset, part, r.CommitTime, data); err != nil {
+					return err
+				}
+				body = body[:0]
+			}
+			if r.Last {
+				part, whole = 0, r.Offset
+			}
+		}
+		if whole > 0 {
+			if err := commit(whole); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// appendRecord appends a record to the changes of a delivery.
+func appendRecord(b []byte, r *change.Record) []byte {
+	if len(b) > 0 {
+		b = append(b, ',')
+	}
+	image := func(name string, row change.Row) {
+		b = append(b, name...)
+		if row == "" {
+			b = append(b, "null"...)
+			return
+		}
+		b = debezium.AppendRow(b, r.Relation, row)
+	}
+	b = fmt.Appendf(b, `{"op":%q,"offset":%d`, r.Op.String(), r.Offset)
+	image(`,"before":`, r.Before)
+	image(`,"after":`, r.After)
+	return append(b, '}')
 }
 
 // maxBody is where the changes of a transaction are cut into several deliveries.

@@ -42,8 +42,13 @@ type delivery struct {
 	body struct {
 		Type string
 		Data struct {
+			Topic   string
 			Offset  uint64
-			Changes []struct{ Before, After map[string]any }
+			Changes []struct {
+				Op            string
+				Offset        uint64
+				Before, After map[string]any
+			}
 		}
 	}
 }
@@ -53,7 +58,10 @@ var key = []byte("the key of the test")
 func newReceiver(t *testing.T, answer func(int, http.ResponseWriter)) *receiver {
 	r := &receiver{answer: answer, new: make(chan struct{}, 1000)}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		body, _ := io.ReadAll(q.Body)
+		body, err := io.ReadAll(q.Body)
+		if err != nil {
+			return // the sender was stopped meanwhile
+		}
 		at, _ := strconv.ParseInt(q.Header.Get("webhook-timestamp"), 10, 64)
 		if want := webhook.Sign(key, q.Header.Get("webhook-id"), time.Unix(at, 0), body); q.Header.Get("webhook-signature") != want {
 			t.Errorf("signature %s, want %s", q.Header.Get("webhook-signature"), want)
@@ -126,10 +134,15 @@ func (w *world) send(t *testing.T, r *receiver, rule string) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return w.sendTo(t, webhook.Hook{Name: "desk", URL: r.URL, View: change.ViewProjects, Rule: parsed})
+}
+
+func (w *world) sendTo(t *testing.T, h webhook.Hook) (stop func()) {
+	t.Helper()
 	tr := http.DefaultTransport.(*http.Transport).Clone()
 	s, err := webhook.New(w.Store, w.Past(), webhook.Options{
 		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Key: key, Transport: tr, FirstPause: time.Millisecond,
-		Hooks: []webhook.Hook{{Name: "desk", URL: r.URL, View: change.ViewProjects, Rule: parsed}},
+		Hooks: []webhook.Hook{h},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -91,11 +91,12 @@ type Kafka struct {
 	TLS       TLS
 }
 
-// Webhooks says who is told of changes of the views, by name.
+// Webhooks says who is told of changes of the views and topics, by name.
 type Webhooks struct {
 	URLs   []NamedURL
 	Views  []Pair // view, or view:filter
 	Rules  []Pair
+	Topics []Pair
 	Secret Secret
 }
 

@@ -138,6 +138,8 @@ func (c *Config) webhookKeys() []Key {
 			doc("What each hook is about: projects, projects:COUNTRY, news, news:SOURCE, finance or finance:TICKER."),
 		pairs("webhooks.rules", "name=rule", "", &w.Rules, anything).example("desk=supply<1000").
 			doc("Which changes a hook hears of: any (the default), changes FIELD, FIELD<NUMBER and FIELD>NUMBER where a value crosses the number, words WORD... where each word begins to occur. Fields are columns of the view."),
+		pairs("webhooks.topics", "name=topic", "", &w.Topics, anything).example("audit=carbon.public.verra").
+			doc("Hooks that hear of every record of a topic, in place of a view: op, before and after, as carbond consume --format row has them. They have no rule."),
 		secret("webhooks.secret", &w.Secret).example("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").
 			doc("Key that deliveries are signed with: whsec_ and base64, or any text. Needed with webhooks.urls."),
 	}

@@ -26,12 +26,17 @@ func (c *Console) pipeline(q *request) (g.Node, error) {
 	if list, err := c.admin.ListCache(q.ctx, &pb.ListCacheRequest{}); err == nil {
 		cache = section("cache", "Reply cache", replies(list.Entries))
 	} // else it is not for this reader
+	var hooks g.Node
+	if list, err := c.admin.ListWebhooks(q.ctx, &pb.ListWebhooksRequest{}); err == nil && len(list.Hooks) > 0 {
+		hooks = section("webhooks", "Webhooks", webhooks(list.Hooks))
+	}
 	return g.Group{
 		health(s),
 		section("checks", "Checks", checks(s.Checks)),
 		section("source", "Source", source(s), dayCharts(s, day)),
 		section("feeds", "Feeds", feeds(q, s.Feeds, day)),
 		section("log", "Changelog", topics(s), groups(s)),
+		hooks,
 		cache,
 		section("call", "Call it", calls(s.Listen, q.host)),
 		section("build", "Build", about(s)),
@@ -221,6 +226,26 @@ func groups(s admin.Status) g.Node {
 		}
 	}
 	return g.Group{t, g.If(s.GroupsLeft > 0, h.P(g.Text("And "+count(s.GroupsLeft)+" more groups: "), codeText("carbond groups"), g.Text(".")))}
+}
+
+func webhooks(list []*pb.Webhook) g.Node {
+	t := table{id: "webhook", caption: "Receivers of changes", auto: true, columns: []column{
+		{name: "Webhook"}, {name: "State"}, {name: "About"}, {name: "Committed", class: "num"}, {name: "Records behind", class: "num"}, {name: "Time behind", class: "num"}, {name: "Last error", class: "long"},
+	}}
+	for _, k := range list {
+		st := state("good", "ok")
+		switch k.State {
+		case "failing":
+			st = state("warn", "tried again")
+		case "stopped":
+			st = state("bad", "stopped")
+		}
+		about := strings.Join(slices.DeleteFunc([]string{k.View, k.Filter, k.Rule}, func(s string) bool { return s == "" }), ", ")
+		t.rows = append(t.rows, row{k.Name, []g.Node{
+			foreign(k.Name, 80), st, foreign(about, 120), g.Text(count(k.Committed)), g.Text(count(k.LagRecords)), g.Text(seconds(k.LagSeconds)), foreign(k.Error, 300),
+		}})
+	}
+	return t
 }
 
 const shownReplies = 20

@@ -23,7 +23,7 @@ func hooksOf(cfg *config.Config) ([]webhook.Hook, error) {
 	wrong := func(key, form string, args ...any) ([]webhook.Hook, error) {
 		return nil, config.Problems{{Where: cfg.Origin(key), Text: key + ": " + fmt.Sprintf(form, args...)}}
 	}
-	for key, pairs := range map[string][]config.Pair{"webhooks.views": w.Views, "webhooks.rules": w.Rules} {
+	for key, pairs := range map[string][]config.Pair{"webhooks.views": w.Views, "webhooks.rules": w.Rules, "webhooks.topics": w.Topics} {
 		for _, p := range pairs {
 			if !slices.ContainsFunc(w.URLs, func(u config.NamedURL) bool { return u.Name == p.Name }) {
 				return wrong(key, "%q has no address in webhooks.urls", p.Name)
@@ -48,11 +48,21 @@ func hooksOf(cfg *config.Config) ([]webhook.Hook, error) {
 		if slices.ContainsFunc(hooks, func(h webhook.Hook) bool { return h.Name == u.Name }) {
 			return wrong("webhooks.urls", "%q is listed twice", u.Name)
 		}
+		if topic := value(w.Topics, u.Name); topic != "" {
+			if value(w.Views, u.Name) != "" || value(w.Rules, u.Name) != "" {
+				return wrong("webhooks.topics", "hook %q has a view or a rule too: a hook is about a view or about all of a topic", u.Name)
+			}
+			if p := strings.Split(topic, "."); len(p) < 3 || p[0] != "carbon" || p[1] == "" || p[2] == "" {
+				return wrong("webhooks.topics", "hook %q: %q is not the name of a topic, like carbon.public.verra; carbond topics lists them", u.Name, topic)
+			}
+			hooks = append(hooks, webhook.Hook{Name: u.Name, URL: u.URL, Topic: topic})
+			continue
+		}
 		view, filter, _ := strings.Cut(value(w.Views, u.Name), ":")
 		h := webhook.Hook{Name: u.Name, URL: u.URL, View: change.View(view), Filter: filter}
 		def := h.View.Def()
 		if def == nil {
-			return wrong("webhooks.views", "hook %q has no view: say %s=projects, news or finance, with :FILTER behind it", u.Name, u.Name)
+			return wrong("webhooks.views", "hook %q has no view: say %s=projects, news or finance, with :FILTER behind it, or %s=TOPIC in webhooks.topics", u.Name, u.Name, u.Name)
 		}
 		var err error
 		if h.Rule, err = webhook.ParseRule(def, value(w.Rules, u.Name)); err != nil {
@@ -92,7 +102,7 @@ func (o operator) ListWebhooks(context.Context, *pb.ListWebhooksRequest) (*pb.Li
 	}
 	groups := o.d.store.Groups()
 	for _, s := range o.d.webhooks.States() {
-		h := &pb.Webhook{Name: s.Name, View: string(s.View), Filter: s.Filter, Rule: s.Rule.Text, State: "ok"}
+		h := &pb.Webhook{Name: s.Name, View: s.About(), Filter: s.Filter, Rule: s.Rule.Text, State: "ok"}
 		switch {
 		case s.Stopped:
 			h.State = "stopped"
