@@ -156,8 +156,8 @@ func (o *online) next(ctx context.Context) (*target, error) {
 		switch {
 		case same && had.Done && !o.r.wanted.has(t.topic):
 			continue
-		case same && !had.Done: // it goes on; what an earlier session passed must be visible
-			t.mark, t.fresh = had, true
+		case same && !had.Done: // it goes on; what an earlier process passed must be visible
+			t.mark, t.fresh = had, !o.r.visible
 		case !same:
 			t.fresh, t.clear = true, ok
 		case t.whole(): // rows without a key would count twice
@@ -211,10 +211,11 @@ func (o *online) copy(ctx context.Context, t *target) error {
 		err := r.run(ctx)
 		switch {
 		case errors.Is(err, errEarly):
-			if tries++; tries > 1 {
-				o.st.setWarning("copy waits", fmt.Sprintf("the copy of %s waits for transactions that have committed and are not visible yet: is a synchronous standby away?", t.name))
-			}
-			if err := pause(ctx, 5*time.Since(began)); err != nil {
+			tries++
+			continue
+		case errors.Is(err, errUnseen):
+			o.st.setWarning("copy waits", fmt.Sprintf("the copy of %s waits for transactions that have committed and are not visible yet: is a synchronous standby away?", t.name))
+			if err := pause(ctx, lookInterval); err != nil {
 				return err
 			}
 			continue
@@ -235,18 +236,18 @@ func (o *online) copy(ctx context.Context, t *target) error {
 		}
 		// About so many rows as make a piece of the size that is meant.
 		rows = min(max(1, r.rows*pieceBytes/max(r.bytes, 1)), 4*rows, pieceRows)
-		if err := pause(ctx, time.Since(began)); err != nil {
+		if err := pause(ctx, min(time.Since(began), time.Second)); err != nil { // the server has as much time for others
 			return err
 		}
 	}
 }
 
-// pause leaves the server as much time as a piece took.
-func pause(ctx context.Context, took time.Duration) error {
+// pause waits, or ends early with ctx.
+func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(min(took, time.Second)):
+	case <-time.After(d):
 		return nil
 	}
 }
@@ -258,12 +259,13 @@ func (o *online) settled(ctx context.Context, t *target) error {
 	if err := o.conn.QueryRow(ctx, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").Scan(&from); err != nil {
 		return o.opt.Classify(err)
 	}
-	for {
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 		var oldest uint64
 		if err := o.conn.QueryRow(ctx, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").Scan(&oldest); err != nil {
 			return o.opt.Classify(err)
 		}
 		if oldest >= from {
+			o.r.visible = true
 			o.st.setWarning("copy waits", "")
 			return nil
 		}
@@ -272,7 +274,7 @@ func (o *online) settled(ctx context.Context, t *target) error {
 			return o.opt.Classify(err)
 		}
 		o.st.setWarning("copy waits", fmt.Sprintf("the copy of %s waits for older transactions to end: %s", t.name, who))
-		if err := pause(ctx, 500*time.Millisecond); err != nil {
+		if err := pause(ctx, wait); err != nil {
 			return err
 		}
 	}
@@ -411,7 +413,7 @@ func (r *pieceReader) snapshot(ctx context.Context) (snap snapshot, err error) {
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
-		if !errors.Is(err, errUnseen) {
+		if !errors.Is(err, errAgain) {
 			return snap, err
 		}
 		if _, err = r.conn.Exec(ctx, "ROLLBACK"); err != nil {

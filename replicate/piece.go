@@ -32,7 +32,7 @@ type piece struct {
 
 	begin  chan struct{} // closed when the receiver stands between two transactions
 	taken  chan snapshot // the snapshots, until one is good; closed when there is none
-	judged chan error    // whether that one is: errUnseen asks for another
+	judged chan error    // whether that one is; errAgain asks for another
 	parts  chan part     // the rows, closed behind the last
 	full   atomic.Bool   // parts holds all, or what fits
 	failed atomic.Bool   // parts is closed before all rows came
@@ -49,7 +49,7 @@ type part struct {
 // passed, and unseenKept how long a transaction may stay unseen: 32 bits of a number
 // do not say more about one that is older.
 const (
-	unseenWait = 200 * time.Millisecond
+	unseenWait = 2 * time.Second
 	unseenKept = time.Hour
 )
 
@@ -95,8 +95,10 @@ var (
 	// errEarly says that a transaction committed before the snapshot was taken,
 	// and could not be seen yet.
 	errEarly = errors.New("a transaction was just ending")
-	// errUnseen says that a snapshot does not see what the receiver has passed.
+	// errUnseen says that no snapshot saw what the receiver had passed, errAgain that
+	// the last did not.
 	errUnseen = errors.New("a transaction that was sent is not visible yet")
+	errAgain  = errors.New("another snapshot is wanted")
 )
 
 // snapshot says which transactions the rows of a piece show.
@@ -170,11 +172,11 @@ func (s *receiver) takePiece(ctx context.Context) error {
 				s.piece, s.snapshot = p, snap
 				p.judged <- nil
 			case now.Before(until):
-				p.judged <- errUnseen
+				p.judged <- errAgain
 				continue
 			default:
-				p.placed <- errEarly
-				p.judged <- errEarly
+				p.placed <- errUnseen
+				p.judged <- errUnseen
 			}
 			return nil
 		case <-time.After(s.every / 2):

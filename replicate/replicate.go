@@ -48,7 +48,7 @@ type Replicator struct {
 	metrics *metrics
 	note    *note.File // what outlives a restart beside the changelog
 
-	// Used by the goroutine of Run alone.
+	// Used by one goroutine of one session at a time.
 	begun     bool                        // a session has found the server fit: tables are not altered any more
 	finished  bool                        // later columns and indexes were made, or cannot be
 	recopy    bool                        // a gap was found while streaming, and the gap action is resnapshot
@@ -56,6 +56,7 @@ type Replicator struct {
 	ignored   map[string]bool             // tables of the publication that were reported as ignored
 	domains   catalog.Domains             // what domains stand for
 	wanted    *wanted                     // tables to be copied again
+	visible   bool                        // a copy has seen all that was open at its start
 	passed    passedXIDs                  // that snapshots have to see
 	copied    time.Time                   // when a copy of all was done by this process
 	stuck     stuck                       // the last trouble with a change that the server sends
