@@ -1,13 +1,20 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"carbond/cmd/carbond/internal/programtest"
 	"carbond/replicate/pgtest"
 )
 
@@ -74,4 +81,113 @@ func TestTables(t *testing.T) {
 	if out := program.Must(t, env, "doctor"); !strings.Contains(out, "carbon.public.fifth") {
 		t.Errorf("the doctor says %s", out)
 	}
+}
+
+// TestKillInsideCopy kills the daemon while it copies a table beside the stream, again and again,
+// while somebody writes to the table. In the end the topic leads to what SQL says, and
+// no row was copied twice: a copy goes on behind the last piece that is durable.
+func TestKillInsideCopy(t *testing.T) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64N(1 << 32)
+	}
+	random := rand.New(rand.NewPCG(seed, 1))
+	url := pgtest.Shared(t).Database(t)
+	env := []string{
+		"CARBOND_DATA_DIR=" + filepath.Join(t.TempDir(), "data"), "CARBOND_POSTGRES_URL=" + url, "CARBOND_POSTGRES_SLOT=e2e_kill_copy",
+		"CARBOND_POSTGRES_TABLES=shop.*",
+	}
+	pgtest.Exec(t, url, "CREATE SCHEMA shop")
+	program.Must(t, env, "migrate")
+	d := serve(t, env)
+	programtest.Until(t, 2*time.Minute, "the first copy is made", func() bool { return strings.Contains(d.log.String(), `"msg":"serving"`) })
+	pgtest.Exec(t, url, "CREATE TABLE shop.big (id int PRIMARY KEY, n int, pad text)",
+		"INSERT INTO shop.big SELECT i, 0, repeat('x', 250) FROM generate_series(1, 120000) i")
+	stop, wrote := make(chan struct{}), make(chan error, 1)
+	go func() { wrote <- writeBig(url, seed, stop) }()
+	copying := regexp.MustCompile(`copying a table beside the stream.*"table":"shop.big".*"rows":(\d+)`)
+	resumed := 0
+	for kills := 0; kills < 15 && resumed < 3; kills++ {
+		programtest.Until(t, 2*time.Minute, "the copy is under way", func() bool { return copying.MatchString(d.log.String()) || d.Ended() })
+		if m := copying.FindStringSubmatch(d.log.String()); m != nil && m[1] != "0" {
+			resumed++
+		}
+		<-time.After(time.Duration(random.IntN(1500)) * time.Millisecond)
+		if strings.Contains(d.log.String(), "copied a table beside the stream") {
+			break
+		}
+		d.Kill()
+		d = serve(t, env)
+	}
+	programtest.Until(t, 5*time.Minute, "the copy ends", func() bool { return strings.Contains(d.log.String(), "copied a table beside the stream") })
+	close(stop)
+	if err := <-wrote; err != nil {
+		t.Fatalf("write: %v", err)
+	}
+	if resumed == 0 {
+		t.Errorf("seed %d: no copy was met by a kill, so nothing is proven", seed)
+	}
+	want := map[string]string{}
+	for _, r := range pgtest.Text(t, url, "SELECT id, n FROM shop.big") {
+		want[r[0]] = r[1]
+	}
+	programtest.Until(t, 2*time.Minute, "the topic leads to the table", func() bool {
+		got, again := fold(t, env, d.grpc)
+		if again != "" {
+			t.Fatalf("seed %d: row %s was copied twice", seed, again)
+		}
+		return maps.Equal(got, want)
+	})
+	t.Logf("seed %d: %d copies went on after a kill", seed, resumed)
+}
+
+// writeBig changes rows of the table until stop.
+func writeBig(url string, seed uint64, stop <-chan struct{}) error {
+	ctx, random := context.Background(), rand.New(rand.NewPCG(seed, 2))
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	for n := 1; ; n++ {
+		select {
+		case <-stop:
+			return nil
+		case <-time.After(2 * time.Millisecond):
+		}
+		id := random.IntN(130_000)
+		sql := "UPDATE shop.big SET n = $2 WHERE id = $1"
+		switch random.IntN(4) {
+		case 0:
+			sql = "INSERT INTO shop.big VALUES ($1, $2, 'new') ON CONFLICT (id) DO UPDATE SET n = $2"
+		case 1:
+			sql = "DELETE FROM shop.big WHERE id = $1 AND n < $2"
+		}
+		if _, err := conn.Exec(ctx, sql, id, n); err != nil {
+			return err
+		}
+	}
+}
+
+// fold applies the records of the topic by key, and names a row that was copied twice.
+func fold(t *testing.T, env []string, addr string) (rows map[string]string, again string) {
+	t.Helper()
+	out := program.Must(t, env, "consume", "carbon.shop.big", "--addr", addr, "--from", "earliest", "--format", "row")
+	rows = map[string]string{}
+	copied := map[string]bool{}
+	line := regexp.MustCompile(`(?m)^\{"id":(\d+),"n":(\d+|null),.*"op":"([a-z])"`)
+	for _, m := range line.FindAllStringSubmatch(out, -1) {
+		switch id := m[1]; m[3] {
+		case "d":
+			delete(rows, id)
+		case "r":
+			if copied[id] {
+				again = id
+			}
+			copied[id], rows[id] = true, m[2]
+		default:
+			rows[id] = m[2]
+		}
+	}
+	return rows, again
 }
