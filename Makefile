@@ -18,7 +18,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/carbond
-	$(GO) build -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o bin/carbond ./cmd/carbond
+	$(GO) build -trimpath -tags grpcnotrace -gcflags=carbond/cmd/carbond/internal/console=-l -ldflags '$(LDFLAGS)' -o bin/carbond ./cmd/carbond
 
 run: build ## build, then run offline with SAMPLE DATA and print what to call
 	./bin/carbond demo
