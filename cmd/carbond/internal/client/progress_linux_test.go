@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,12 +44,14 @@ func TestProgressPart(t *testing.T) {
 	same := func(s string) string { return s }
 	screen, tty := pty(t)
 	shown := make(chan string, 1)
+	var seen atomic.Bool
 	go func() {
 		var all bytes.Buffer
 		b := make([]byte, 4096)
 		for {
 			n, err := screen.Read(b)
 			all.Write(b[:n])
+			seen.Store(strings.Contains(all.String(), "read x.csv ["))
 			if err != nil || strings.Contains(all.String(), "end") {
 				shown <- all.String()
 				return
@@ -56,7 +60,7 @@ func TestProgressPart(t *testing.T) {
 	}()
 	began := time.Now()
 	p := client.NewProgress(tty, nil, same)
-	for done := int64(0); time.Since(began) < 2*time.Second; done = (done + 1) % 1000 {
+	for done := int64(0); !seen.Load(); done = (done + 1) % 1000 {
 		p.Part("read x.csv", done, 1000)
 	}
 	p.End()
@@ -71,12 +75,15 @@ func TestProgressPart(t *testing.T) {
 		t.Errorf("the line is left: %q", text)
 	}
 
-	var file bytes.Buffer
-	q := client.NewProgress(&file, nil, same)
-	for began := time.Now(); time.Since(began) < 1500*time.Millisecond; {
-		q.Part("read x.csv", 1, 2)
-	}
-	if q.End(); file.Len() > 0 {
-		t.Errorf("redirected, it writes %q", file.String())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var file bytes.Buffer
+		q := client.NewProgress(&file, nil, same)
+		for range 30 {
+			time.Sleep(100 * time.Millisecond)
+			q.Part("read x.csv", 1, 2)
+		}
+		if q.End(); file.Len() > 0 {
+			t.Errorf("redirected, it writes %q", file.String())
+		}
+	})
 }
