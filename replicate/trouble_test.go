@@ -259,9 +259,12 @@ func TestGiveUpSlot(t *testing.T) {
 	if s := r.trouble(pgerr.KindSlotGivenUp); !strings.Contains(s.Reason, "more than the 40 MiB of postgres.max_retained_wal, and was given up") {
 		t.Errorf("got %q", s.Reason)
 	}
-	if got := pgtest.Text(t, db, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", opt.Slot)[0][0]; got != "0" {
-		t.Errorf("%s slots are left", got)
-	}
+	eventually(t, func() error { // by the next session
+		if got := pgtest.Text(t, db, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", opt.Slot)[0][0]; got != "0" {
+			return fmt.Errorf("%s slots are left", got)
+		}
+		return nil
+	})
 	sink.setHook(nil)
 	r.stop()
 	opt.OnGap = replicate.GapResnapshot
