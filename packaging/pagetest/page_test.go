@@ -32,7 +32,7 @@ var screens = map[string]struct {
 // pages is every page, and a text that it must show in the demo.
 var pages = map[string]string{
 	"/":         "Movers of the day",
-	"/projects": "VCS-9",
+	"/projects": "ACR-90",
 	"/projects?column=project_name&order=-supply&q=forest": "Forest",
 	"/projects/VCS-90001": "Registry status",
 	"/prices":             "KRBN",
