@@ -19,31 +19,22 @@ import (
 func histories(t *testing.T, s *store.Store) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
-	r := s.NewReader(s.Oldest())
-	for {
-		recs, err := r.Read(1 << 20)
-		if err != nil {
-			t.Fatal(err)
+	for _, rec := range readAll(t, s, s.Oldest()) {
+		if n := rec.Relation.Name; rec.Op == change.Truncate || n != change.Verra && n != change.Carbonmark {
+			continue
 		}
-		if len(recs) == 0 {
-			return out
+		var ids []string
+		for _, row := range []change.Row{rec.Before, rec.After} {
+			if row != "" {
+				ids = append(ids, row.Value(rec.Relation.Index("project_id")).Text)
+			}
 		}
-		for _, rec := range recs {
-			if n := rec.Relation.Name; rec.Op == change.Truncate || n != change.Verra && n != change.Carbonmark {
-				continue
-			}
-			var ids []string
-			for _, row := range []change.Row{rec.Before, rec.After} {
-				if row != "" {
-					ids = append(ids, row.Value(rec.Relation.Index("project_id")).Text)
-				}
-			}
-			slices.Sort(ids)
-			for _, id := range slices.Compact(ids) {
-				out[id] = append(out[id], told(&rec))
-			}
+		slices.Sort(ids)
+		for _, id := range slices.Compact(ids) {
+			out[id] = append(out[id], told(&rec))
 		}
 	}
+	return out
 }
 
 func told(r *change.Record) string {
@@ -230,5 +221,22 @@ func mustBeSound(t *testing.T, dir string) {
 	t.Helper()
 	if r, err := store.Check(dir); err != nil || len(r.Problems) > 0 {
 		t.Fatalf("fsck: %v, %v", err, r.Problems)
+	}
+}
+
+// TestProjectsOfAnotherTable: a table without a view that is called as one of the views'
+// has no part in the history of a project.
+func TestProjectsOfAnotherTable(t *testing.T) {
+	s := open(t, t.TempDir(), store.Options{})
+	other := &change.Relation{Schema: "shop", Name: change.Verra, Plain: true, Columns: []change.Column{{Name: "project_id", Type: change.OIDText, Key: true}}}
+	verra := change.Standard(change.Verra)
+	row := make([]change.Value, len(verra.Columns))
+	row[verra.Index("project_id")] = change.T("P")
+	mustApply(t, s, change.Txn{XID: 1, CommitLSN: 10, EndLSN: 15, First: true, Final: true, Changes: []change.Change{
+		{Op: change.Create, Relation: other, After: change.NewRow(change.T("P")), LSN: 9},
+		{Op: change.Create, Relation: verra, After: change.NewRow(row...), LSN: 9},
+	}})
+	if got, _ := history(t, s, "P", 1); len(got) != 1 {
+		t.Errorf("the history of P is %q", got)
 	}
 }

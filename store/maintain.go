@@ -140,17 +140,20 @@ func (s *Store) filterNext(ctx context.Context) {
 		}
 		path := keyfilter.Path(s.changelog.Dir(), g.First)
 		_, err := os.Stat(path)
-		if made := errors.Is(err, fs.ErrNotExist); made {
-			if err = s.filter(ctx, g, path); ctx.Err() != nil {
+		missing := errors.Is(err, fs.ErrNotExist)
+		if missing {
+			err := s.filter(ctx, g, path)
+			if ctx.Err() != nil {
 				return
 			}
 			if err != nil {
 				s.log.Warn("cannot make the key filter of a changelog segment; histories of projects read all of it", "segment", g.Path, "error", err)
 			}
-			s.filtered.CompareAndSwap(uint64(done), uint64(g.Last))
-			return
 		}
-		s.filtered.CompareAndSwap(uint64(done), uint64(g.Last))
+		s.filtered.CompareAndSwap(uint64(done), uint64(g.Last)) // a damaged one that was removed meanwhile resets it
+		if missing {
+			return // one at a time
+		}
 		done = g.Last
 	}
 }

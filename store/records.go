@@ -174,8 +174,22 @@ func (r *reader) schema(number uint32) (*view.Schema, error) {
 	return sh, nil
 }
 
-// projectsIn tells add the project of each record of a block that is about one: of its
-// own row, before and after, or of a Carbonmark row that names it.
+// projectsOf tells add the projects that a change is about: those of its own row before
+// and after, or those that a Carbonmark row names. The key filters and the reading of a
+// history have to agree on it.
+func projectsOf(rel *change.Relation, before, after change.Row, add func(id string)) {
+	if rel.Plain || rel.Name != change.Verra && rel.Name != change.Carbonmark {
+		return
+	}
+	at := rel.Index("project_id")
+	for _, row := range []change.Row{before, after} {
+		if row != "" {
+			add(row.Value(at).Text)
+		}
+	}
+}
+
+// projectsIn tells add the projects of the records of a block.
 func projectsIn(b changelog.Block, schema func(uint32) (*view.Schema, error), add func(id string)) error {
 	for it, err := range record.Borrow(b.Data, b.First) {
 		if err != nil {
@@ -188,15 +202,7 @@ func projectsIn(b changelog.Block, schema func(uint32) (*view.Schema, error), ad
 		if err != nil {
 			return fmt.Errorf("read offset %d: %w", it.Offset, err)
 		}
-		if sh.Table != view.Verra && sh.Table != view.Carbonmark {
-			continue
-		}
-		at := sh.Relation.Index("project_id")
-		for _, row := range []change.Row{it.Entry.Before, it.Entry.After} {
-			if row != "" {
-				add(row.Value(at).Text)
-			}
-		}
+		projectsOf(sh.Relation, it.Entry.Before, it.Entry.After, add)
 	}
 	return nil
 }
@@ -303,10 +309,10 @@ func (s *Store) openFilter(g changelog.Segment) *keyfilter.Filter {
 
 // aboutProject reports whether a record is about a project. Consumers see a TRUNCATE
 // alone, here the ends of the rows say more.
-func aboutProject(r *change.Record, id string) bool {
-	if r.Op == change.Truncate || r.Relation.Name != change.Verra && r.Relation.Name != change.Carbonmark {
+func aboutProject(r *change.Record, id string) (about bool) {
+	if r.Op == change.Truncate {
 		return false
 	}
-	at := r.Relation.Index("project_id")
-	return r.After != "" && r.After.Value(at).Text == id || r.Before != "" && r.Before.Value(at).Text == id
+	projectsOf(r.Relation, r.Before, r.After, func(of string) { about = about || of == id })
+	return about
 }
