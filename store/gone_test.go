@@ -8,6 +8,7 @@ import (
 
 	"carbond/store"
 	"carbond/store/change"
+	"carbond/store/storetest"
 )
 
 // TestGone: what retention has taken of each table is told exactly, and never as
@@ -84,14 +85,9 @@ func (w *newsAndPrices) next(n int) change.Txn {
 
 func readAll(t *testing.T, s *store.Store, from change.Offset) (out []change.Record) {
 	t.Helper()
-	for r := s.NewReader(from); ; {
-		recs, err := r.Read(1 << 20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(recs) == 0 {
-			return out
-		}
-		out = append(out, recs...)
+	out, err := storetest.ReadAll(s.NewReader(from))
+	if err != nil {
+		t.Fatal(err)
 	}
+	return out
 }

@@ -20,6 +20,7 @@ import (
 
 	"carbond/rpc/webhook"
 	"carbond/store/change"
+	"carbond/store/storetest"
 )
 
 // TestTopic: every record of a topic, in order, through a receiver that fails and senders
@@ -75,18 +76,13 @@ func TestTopic(t *testing.T) {
 	}
 	w.supply(t, "the end", 1)
 	var want []string
-	for reader := w.NewReader(w.Oldest()); ; {
-		recs, err := reader.Read(1 << 20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(recs) == 0 {
-			break
-		}
-		for _, rec := range recs {
-			if rec.Relation.Name == change.Verra {
-				want = append(want, fmt.Sprint(rec.Offset, " ", rec.Op))
-			}
+	recs, err := storetest.ReadAll(w.NewReader(w.Oldest()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rec := range recs {
+		if rec.Relation.Name == change.Verra {
+			want = append(want, fmt.Sprint(rec.Offset, " ", rec.Op))
 		}
 	}
 	want = want[1:] // the first was there before the hook

@@ -65,18 +65,13 @@ func Inspect(dir string, src *storetest.Source, n int, durable change.LSN) error
 		return fmt.Errorf("at %s: %s", pos.LSN, d)
 	}
 	var got []string
-	for r := s.NewReader(s.Oldest()); ; {
-		recs, err := r.Read(1 << 20)
-		if err != nil {
-			return err
-		}
-		if len(recs) == 0 {
-			break
-		}
-		for _, rec := range recs {
-			if l := storetest.RecordLine(rec); l != "" {
-				got = append(got, l)
-			}
+	recs, err := storetest.ReadAll(s.NewReader(s.Oldest()))
+	if err != nil {
+		return err
+	}
+	for _, rec := range recs {
+		if l := storetest.RecordLine(rec); l != "" {
+			got = append(got, l)
 		}
 	}
 	if !slices.Equal(got, src.Model.Log) {

@@ -35,3 +35,14 @@ func (m *Model) Diff(v Views) string {
 	}
 	return ""
 }
+
+// ReadAll reads the records of a log from the reader on to the end.
+func ReadAll(r change.RecordReader) (out []change.Record, err error) {
+	for {
+		recs, err := r.Read(1 << 20)
+		if err != nil || len(recs) == 0 {
+			return out, err
+		}
+		out = append(out, recs...)
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 	"carbond/store"
 	"carbond/store/change"
+	"carbond/store/storetest"
 )
 
 // history checks the changelog against the auditor's record, bit by bit: what
@@ -152,16 +153,9 @@ func (h *history) check(t testing.TB, s *store.Store) {
 // readLog reads every record that is new.
 func (h *history) readLog(t testing.TB, s *store.Store) (recs []change.Record) {
 	t.Helper()
-	r := s.NewReader(h.next)
-	for {
-		some, err := r.Read(1 << 20)
-		if err != nil {
-			t.Fatalf("read the changelog: %v", err)
-		}
-		if len(some) == 0 {
-			break
-		}
-		recs = append(recs, some...)
+	recs, err := storetest.ReadAll(s.NewReader(h.next))
+	if err != nil {
+		t.Fatalf("read the changelog: %v", err)
 	}
 	for i, rec := range recs {
 		if i == 0 && h.records == 0 {

@@ -14,6 +14,7 @@ import (
 	"carbond/cmd/carbond/internal/programtest"
 	"carbond/store"
 	"carbond/store/change"
+	"carbond/store/storetest"
 )
 
 // kafkaReader follows all topics with a client of Kafka's, over every end of the
@@ -90,28 +91,23 @@ func (k *kafkaReader) read(out io.Reader) error {
 func places(t testing.TB, s *store.Store) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
-	r := s.NewReader(s.Oldest())
-	for {
-		recs, err := r.Read(1 << 20)
-		if err != nil {
-			t.Fatal(err)
+	recs, err := storetest.ReadAll(s.NewReader(s.Oldest()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rec := range recs {
+		topic, n := change.TopicName(rec.Relation.Name), 1
+		switch rec.Op {
+		case change.Retract:
+			n = 0
+		case change.Delete: // and its tombstone
+			n = 2
 		}
-		if len(recs) == 0 {
-			return out
-		}
-		for _, rec := range recs {
-			topic, n := change.TopicName(rec.Relation.Name), 1
-			switch rec.Op {
-			case change.Retract:
-				n = 0
-			case change.Delete: // and its tombstone
-				n = 2
-			}
-			for range n {
-				out[topic] = append(out[topic], fmt.Sprintf("%d %d %s %d ", len(out[topic]), rec.Offset, rec.LSN, rec.XID))
-			}
+		for range n {
+			out[topic] = append(out[topic], fmt.Sprintf("%d %d %s %d ", len(out[topic]), rec.Offset, rec.LSN, rec.XID))
 		}
 	}
+	return out
 }
 
 // check waits until the reader has as many messages as there are, and wants each of

@@ -186,19 +186,13 @@ func (p plan) compare(s *store.Store, h *history) error {
 		return fmt.Errorf("at %s: %s", s.Position().LSN, d)
 	}
 	var got []string
-	r := s.NewReader(s.Oldest())
-	for {
-		recs, err := r.Read(1 << 20)
-		if err != nil {
-			return err
-		}
-		if len(recs) == 0 {
-			break
-		}
-		for _, rec := range recs {
-			if l := storetest.RecordLine(rec); l != "" {
-				got = append(got, l)
-			}
+	recs, err := storetest.ReadAll(s.NewReader(s.Oldest()))
+	if err != nil {
+		return err
+	}
+	for _, rec := range recs {
+		if l := storetest.RecordLine(rec); l != "" {
+			got = append(got, l)
 		}
 	}
 	want := m.Log
