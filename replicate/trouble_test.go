@@ -243,7 +243,7 @@ func TestSlotLost(t *testing.T) {
 
 // TestGiveUpSlot gives up a slot that keeps more than it may while the changelog takes nothing,
 // and copies again when that may be: a table without a view is cleared and read
-// anew, since what it lost nobody knows.
+// again, since what it lost is not known.
 func TestGiveUpSlot(t *testing.T) {
 	db := pgtest.Shared(t).Database(t)
 	pgtest.Exec(t, db, "CREATE SCHEMA shop", "CREATE TABLE shop.orders (id int PRIMARY KEY)", "INSERT INTO shop.orders VALUES (1), (2)", "CREATE TABLE filler (a text)")

@@ -3,8 +3,8 @@
 //
 // A filter is a small file beside the segment, made from it and from nothing else: a
 // Bloom filter for each span of about SpanBytes. It may say yes in vain, about three
-// times in a thousand, and never no. Whoever finds it missing or damaged reads the
-// segment. It stays true while the segment has its offsets, whatever form its frames
+// times in a thousand, and never no. A reader that finds it missing or damaged reads
+// the segment. It stays true while the segment has its offsets, whatever form its frames
 // have: an offset is never given to another change.
 package keyfilter
 

@@ -69,7 +69,7 @@ func TestMasks(t *testing.T) {
 	}
 	unmasked(t, dir, d.log.String(), secret)
 	d.stop(t)
-	// With the mask named anew the table is copied again.
+	// With the mask under the new name the table is copied again.
 	env = append(env, "CARBOND_POSTGRES_MASKS=public.people.mail=hash,public.people.card=last4,public.people.note=null,public.people.gone=exclude,shop.later.email=hash,shop.later.free=exclude")
 	d = serve(t, env)
 	lines("carbon.shop.later", `{"id":51,"email":"`+hash("CLEAR51")+`","op":"r"`)
