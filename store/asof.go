@@ -1,10 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -70,7 +73,7 @@ func (s *Store) asOf(ctx context.Context, at change.Offset, of change.Selection,
 
 // undo takes a state at one offset back to an earlier one.
 func (s *Store) undo(ctx context.Context, state *view.State, of change.Selection, last, until change.Offset) error {
-	b := &rewinder{reader: s.newReader(until + 1), state: state, of: of, rows: map[view.Table][]undone{}}
+	b := &rewinder{reader: s.newReader(until + 1), state: state, of: of, rows: map[view.Table][]undone{}, most: undoBytes()}
 	err := s.back(ctx, last, until, func(bl changelog.Block) error {
 		for it, err := range record.Borrow(bl.Data, bl.First) {
 			if err != nil {
@@ -80,7 +83,7 @@ func (s *Store) undo(ctx context.Context, state *view.State, of change.Selection
 				b.block = append(b.block, it.Entry)
 			}
 		}
-		return b.undo(len(bl.Data))
+		return b.undo()
 	})
 	b.flush()
 	return err
@@ -152,55 +155,60 @@ type rewinder struct {
 	of     change.Selection
 	block  []record.Entry          // of the changes to undo
 	rows   map[view.Table][]undone // as they were read: the newest change first
-	bytes  int                     // of the blocks that rows are of
+	bytes  int                     // of the rows
+	most   int                     // of bytes
 }
 
-// undone is what a row was before a change; it was not there when its Row is empty.
+// undone is what a row was before a change.
 type undone struct {
 	view.Entry
-	at int // in the order of reading
+	gone bool // it was not there
 }
 
-// undoBytes bounds the blocks whose rows a rewinder holds.
-const undoBytes = 16 << 20
+// undoBytes bounds the rows that a rewinder holds, by a part of the memory limit where
+// that is less: each time that it gives them to the state, most leaves of a table that is changed
+// all over are written again.
+func undoBytes() int { return int(min(32<<20, debug.SetMemoryLimit(-1)/8)) }
 
-// aloneBytes is how long a row must be not to be packed with others, when it would keep
-// its block in memory.
+// aloneBytes is how long a row must be to be copied by itself: it may outlive those beside it.
 const aloneBytes = 1 << 10
 
-// undo notes what the rows of a block of so many bytes were before it, the last change
-// first.
-func (b *rewinder) undo(size int) error {
-	some := false
+// undo notes what the rows of a block were before it, the last change first. They are
+// copied together, so that the rows behind the changes need not stay.
+func (b *rewinder) undo() error {
+	rows, size := make([]undone, 0, len(b.block)), 0
 	for _, e := range slices.Backward(b.block) {
 		sh, err := b.reader.schema(e.Relation)
 		if err != nil {
 			return err
 		}
-		if !matters(sh, &e, b.of) {
-			continue
+		if matters(sh, &e, b.of) {
+			rows = append(rows, undone{Entry: view.Entry{Row: cmp.Or(e.Before, e.After), Schema: sh}, gone: e.Before == ""})
+			size += len(rows[len(rows)-1].Row)
 		}
-		row := e.Before
-		if row == "" {
-			row = e.After
-		} else if len(row) > aloneBytes {
-			row = change.Row(strings.Clone(string(row)))
-			e.Before = row
-		}
-		key, err := sh.Key(row)
-		if err != nil {
-			return err
-		}
-		rows := b.rows[sh.Table]
-		b.rows[sh.Table] = append(rows, undone{view.Entry{Key: key, Row: e.Before, Schema: sh}, len(rows)})
-		some = true
 	}
 	clear(b.block)
 	b.block = b.block[:0]
-	if some {
-		b.bytes += size
+	var text strings.Builder
+	text.Grow(size)
+	for i := range rows {
+		r, from := &rows[i], text.Len()
+		if len(r.Row) > aloneBytes {
+			r.Row = change.Row(strings.Clone(string(r.Row)))
+		} else {
+			text.WriteString(string(r.Row))
+			r.Row = change.Row(text.String()[from:])
+		}
+		var err error
+		if r.Key, err = r.Schema.Key(r.Row); err != nil {
+			return err
+		}
+		if r.gone {
+			r.Row = ""
+		}
+		b.rows[r.Schema.Table] = append(b.rows[r.Schema.Table], *r)
 	}
-	if b.bytes > undoBytes {
+	if b.bytes += size; b.bytes > b.most {
 		b.flush()
 	}
 	return nil
@@ -210,16 +218,11 @@ func (b *rewinder) undo(size int) error {
 // be read. Versions are given again at the end; none is kept on the way.
 func (b *rewinder) flush() {
 	for t, rows := range b.rows {
-		slices.SortFunc(rows, func(x, y undone) int {
-			if n := strings.Compare(x.Key, y.Key); n != 0 {
-				return n
-			}
-			return x.at - y.at
-		})
+		order := inOrder(rows)
 		list := make([]view.Entry, 0, len(rows))
-		for i := range rows {
-			if i == len(rows)-1 || rows[i].Key != rows[i+1].Key {
-				list = append(list, rows[i].Entry)
+		for i, at := range order {
+			if r := &rows[at.row]; i == len(order)-1 || r.Key != rows[order[i+1].row].Key {
+				list = append(list, r.Entry)
 			}
 		}
 		b.state.Update(t, list, 0)
@@ -227,6 +230,39 @@ func (b *rewinder) flush() {
 		b.rows[t] = rows[:0]
 	}
 	b.bytes = 0
+}
+
+// place is where a row is in a list, and the first bytes in which its key can differ from
+// others: to compare these costs a fraction of comparing keys.
+type place struct {
+	head uint64
+	row  int
+}
+
+// inOrder returns the places of rows in the order of their keys; rows of one key stay as they are.
+func inOrder(rows []undone) []place {
+	if len(rows) == 0 {
+		return nil
+	}
+	common := rows[0].Key
+	for i := range rows {
+		for !strings.HasPrefix(rows[i].Key, common) {
+			common = common[:len(common)-1]
+		}
+	}
+	out := make([]place, len(rows))
+	for i := range rows {
+		var head [8]byte
+		copy(head[:], rows[i].Key[len(common):])
+		out[i] = place{binary.BigEndian.Uint64(head[:]), i}
+	}
+	slices.SortFunc(out, func(x, y place) int {
+		if x.head != y.head {
+			return cmp.Compare(x.head, y.head)
+		}
+		return cmp.Or(strings.Compare(rows[x.row].Key, rows[y.row].Key), x.row-y.row)
+	})
+	return out
 }
 
 // AtLSN returns the last offset of the last transaction whose commit end is not
