@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"carbond/cmd/carbond/internal/programtest"
 	"carbond/replicate/pgtest"
 	"carbond/store"
 	"carbond/store/change"
@@ -19,7 +20,7 @@ import (
 )
 
 // follow runs a command that waits, and returns what stops it with Ctrl-C.
-func follow(t *testing.T, args ...string) (out *safeBuffer, interrupt func() (code int, stderr string)) {
+func follow(t *testing.T, args ...string) (out *programtest.Log, interrupt func() (code int, stderr string)) {
 	t.Helper()
 	out, signals, end := background(t, args...)
 	return out, func() (int, string) {
@@ -29,10 +30,10 @@ func follow(t *testing.T, args ...string) (out *safeBuffer, interrupt func() (co
 }
 
 // background runs a command and returns what waits for its end.
-func background(t *testing.T, args ...string) (out *safeBuffer, signals chan os.Signal, end func() (code int, stderr string)) {
+func background(t *testing.T, args ...string) (out *programtest.Log, signals chan os.Signal, end func() (code int, stderr string)) {
 	t.Helper()
-	var errs safeBuffer
-	out = &safeBuffer{}
+	var errs programtest.Log
+	out = &programtest.Log{}
 	signals = make(chan os.Signal, 1)
 	done := make(chan int, 1)
 	env := []string{"CARBOND_CONFIG=" + emptyConfig(t)}
@@ -43,7 +44,7 @@ func background(t *testing.T, args ...string) (out *safeBuffer, signals chan os.
 }
 
 // rowsOf counts the lines that were printed.
-func rowsOf(b *safeBuffer) int { return strings.Count(b.String(), "\n") }
+func rowsOf(b *programtest.Log) int { return strings.Count(b.String(), "\n") }
 
 // fill puts source transactions into a data directory that no daemon has open,
 // and returns the number of records that consumers see.

@@ -1,18 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"carbond/cmd/carbond/internal/programtest"
 )
 
 // proc is the program running inside the test.
@@ -20,27 +19,9 @@ type proc struct {
 	t          *testing.T
 	signals    chan os.Signal
 	done       chan int
-	stdout     safeBuffer
-	stderr     safeBuffer
+	stdout     programtest.Log
+	stderr     programtest.Log
 	grpc, http string
-}
-
-// safeBuffer is a buffer that one side fills while the other looks.
-type safeBuffer struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // start runs a daemon command with JSON logs on free ports and waits until it
@@ -106,12 +87,8 @@ func (p *proc) stop() (code int, ok bool) {
 func (p *proc) line(msg string) (found map[string]any) {
 	p.t.Helper()
 	p.until("log line "+msg, func() bool {
-		for l := range strings.SplitSeq(p.stderr.String(), "\n") {
-			var m map[string]any
-			if json.Unmarshal([]byte(l), &m) == nil && m["msg"] == msg {
-				found = m
-				return true
-			}
+		if found = p.stderr.Line(msg); found != nil {
+			return true
 		}
 		select {
 		case code := <-p.done:
@@ -131,17 +108,7 @@ const patience = 2 * time.Minute
 // until polls until ok.
 func (p *proc) until(what string, ok func() bool) {
 	p.t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			p.t.Fatalf("no %s within %v:\n%s", what, patience, p.stderr.String())
-		}
-	}
+	programtest.Until(p.t, patience, what, ok)
 }
 
 // get reads a path of the HTTP listener.
@@ -162,7 +129,7 @@ func (p *proc) get(path string) (code int, body string) {
 // command runs a one-shot command and returns what it printed.
 func command(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	var out, errs safeBuffer
+	var out, errs programtest.Log
 	env = append([]string{"CARBOND_CONFIG=" + emptyConfig(t)}, env...)
 	code = run(t.Context(), args, stdio{in: strings.NewReader(""), out: &out, err: &errs, env: env})
 	return code, out.String(), errs.String()

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"carbond/cmd/carbond/internal/programtest"
 )
 
 func embedded(t *testing.T) []string {
@@ -121,7 +123,7 @@ func TestSignalWhileOpening(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // as far as it can be
 	for _, args := range [][]string{{"check-config", "--config", pipe}, {"serve", "--config", pipe}, {"restore", pipe, "--data-dir", filepath.Join(dir, "data")}} {
 		signals := make(chan os.Signal, 2)
-		var errs safeBuffer
+		var errs programtest.Log
 		done := make(chan int, 1)
 		go func() {
 			done <- run(t.Context(), args, stdio{in: strings.NewReader(""), out: io.Discard, err: &errs, env: []string{"CARBOND_CONFIG=" + emptyConfig(t)}, signals: signals})

@@ -31,7 +31,7 @@ func TestBlockedWriterHoldsNobody(t *testing.T) {
 	env := []string{"CARBOND_DATA_DIR=" + filepath.Join(disk.Dir, "data"), "CARBOND_POSTGRES_URL=" + url, "CARBOND_POSTGRES_SLOT=e2e_blocked"}
 	program.Must(t, env, "migrate")
 	d := serve(t, env)
-	conn := d.dial(t)
+	conn := d.Dial(t)
 	api := pb.NewCarbonServiceClient(conn)
 	write := func(guid string) {
 		pgtest.Exec(t, url, "INSERT INTO news(guid, title, source, published_at) VALUES ('"+guid+"', 'title', 'Reuters', now())", "INSERT INTO verra(project_id, country) VALUES ('"+guid+"', 'Peru')")

@@ -37,7 +37,7 @@ func fixture(t *testing.T) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitLSN(t.Context(), t, pb.NewCarbonServiceClient(d.dial(t)), lsn)
+	waitLSN(t.Context(), t, pb.NewCarbonServiceClient(d.Dial(t)), lsn)
 	return d
 }
 
@@ -62,7 +62,7 @@ func TestPythonClient(t *testing.T) {
 		t.Fatalf("protoc: %v\n%s", err, out)
 	}
 	d := fixture(t)
-	out, err := exec.CommandContext(t.Context(), python, "testdata/client.py", d.grpc, dir).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), python, "testdata/client.py", d.GRPC, dir).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "all answers are right") {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -87,19 +87,19 @@ func TestGrpcurl(t *testing.T) {
 		}
 		return out
 	}
-	list := run(t, d.grpc, "list")
+	list := run(t, d.GRPC, "list")
 	for _, s := range []string{"carbon.CarbonService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"} {
 		if !strings.Contains(list, s+"\n") {
 			t.Errorf("list lacks %s:\n%s", s, list)
 		}
 	}
-	if out := run(t, d.grpc, "describe", "carbon.CarbonService"); strings.Count(out, "rpc Get") != 10 {
+	if out := run(t, d.GRPC, "describe", "carbon.CarbonService"); strings.Count(out, "rpc Get") != 10 {
 		t.Errorf("describe:\n%s", out)
 	}
-	if out := run(t, d.grpc, "describe", ".carbon.ProjectItem"); !strings.Contains(out, "double supply = 6;") {
+	if out := run(t, d.GRPC, "describe", ".carbon.ProjectItem"); !strings.Contains(out, "double supply = 6;") {
 		t.Errorf("describe:\n%s", out)
 	}
-	if out := run(t, d.grpc, "grpc.health.v1.Health/Check"); !strings.Contains(out, "SERVING") {
+	if out := run(t, d.GRPC, "grpc.health.v1.Health/Check"); !strings.Contains(out, "SERVING") {
 		t.Errorf("health: %s", out)
 	}
 	for name, tc := range map[string]struct {
@@ -119,7 +119,7 @@ func TestGrpcurl(t *testing.T) {
 		"one page of two": {"GetProjects", `{"page_size": 2}`, []string{`"nextPageToken": "`}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out := run(t, "-d", tc.data, d.grpc, "carbon.CarbonService/"+tc.call)
+			out := run(t, "-d", tc.data, d.GRPC, "carbon.CarbonService/"+tc.call)
 			var reply struct{ Items []json.RawMessage }
 			if err := json.Unmarshal([]byte(out), &reply); err != nil {
 				t.Fatalf("%v\n%s", err, out)
@@ -135,11 +135,11 @@ func TestGrpcurl(t *testing.T) {
 		})
 	}
 	for data, code := range map[string]string{`{"project_id": "no such"}`: "NotFound", `{}`: "InvalidArgument"} {
-		if out, err := grpcurl("-d", data, d.grpc, "carbon.CarbonService/GetProjectDetail"); err == nil || !strings.Contains(out, "Code: "+code) {
+		if out, err := grpcurl("-d", data, d.GRPC, "carbon.CarbonService/GetProjectDetail"); err == nil || !strings.Contains(out, "Code: "+code) {
 			t.Errorf("detail of %s: %v\n%s", data, err, out)
 		}
 	}
-	out := run(t, "-v", "-H", "cache-control: no-cache", d.grpc, "carbon.CarbonService/GetNews")
+	out := run(t, "-v", "-H", "cache-control: no-cache", d.GRPC, "carbon.CarbonService/GetNews")
 	for _, h := range []string{"carbond-cache: bypass", "carbond-lsn: ", "carbond-offset: ", "carbond-age-ms: "} {
 		if !strings.Contains(out, h) {
 			t.Errorf("no header %s in:\n%s", h, out)
@@ -154,7 +154,7 @@ func TestPromtool(t *testing.T) {
 		missing(t, "promtool (Debian: prometheus) is not installed")
 	}
 	d := fixture(t)
-	api := pb.NewCarbonServiceClient(d.dial(t))
+	api := pb.NewCarbonServiceClient(d.Dial(t))
 	if _, err := api.GetProjects(t.Context(), &pb.ProjectQuery{Country: "Brazil"}); err != nil {
 		t.Fatal(err)
 	}

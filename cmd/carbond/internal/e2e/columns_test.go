@@ -19,7 +19,7 @@ func TestRenamedColumn(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	env := []string{"CARBOND_DATA_DIR=" + dir, "CARBOND_POSTGRES_URL=" + url, "CARBOND_POSTGRES_SLOT=e2e_columns"}
 	d := serve(t, env)
-	api := pb.NewCarbonServiceClient(d.dial(t))
+	api := pb.NewCarbonServiceClient(d.Dial(t))
 	level := func() {
 		t.Helper()
 		pgtest.Exec(t, url, "CREATE TABLE IF NOT EXISTS mark (a int)", "INSERT INTO mark VALUES (1)")

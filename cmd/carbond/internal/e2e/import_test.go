@@ -70,20 +70,20 @@ func TestImportKills(t *testing.T) {
 	for round := range 5 {
 		d := serve(t, env)
 		var out bytes.Buffer
-		p := program.Start(t, env, []string{"import", "--yes", "--addr", d.grpc, file(round + 1)}, &out, &out, out.String)
+		p := program.Start(t, env, []string{"import", "--yes", "--addr", d.GRPC, file(round + 1)}, &out, &out, out.String)
 		moment()
 		_ = d.Cmd.Process.Kill()
 		<-d.Done
 		<-p.Done
 		d = serve(t, env)
-		got := program.Must(t, env, "view", "projects", "--addr", d.grpc, "--format", "csv")
+		got := program.Must(t, env, "view", "projects", "--addr", d.GRPC, "--format", "csv")
 		whole("embedded: "+out.String(), strings.Count(got, fmt.Sprintf("\nVCS-%d", round+1)))
 		_ = d.Cmd.Process.Kill()
 		<-d.Done
 	}
 	t.Logf("%d imports left all, %d nothing", all, none)
 	d := serve(t, env)
-	if out := program.Must(t, env, "import", "--yes", "--addr", d.grpc, file(9)); strings.Count(program.Must(t, env, "view", "projects", "--addr", d.grpc, "--format", "csv"), "\nVCS-9") != rows {
+	if out := program.Must(t, env, "import", "--yes", "--addr", d.GRPC, file(9)); strings.Count(program.Must(t, env, "view", "projects", "--addr", d.GRPC, "--format", "csv"), "\nVCS-9") != rows {
 		t.Errorf("an import that nobody kills leaves something out: %s", out)
 	}
 }

@@ -35,7 +35,7 @@ func TestKafkaClients(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn := d.dial(t)
+		conn := d.Dial(t)
 		defer conn.Close()
 		waitLSN(t.Context(), t, pb.NewCarbonServiceClient(conn), lsn)
 	}
@@ -46,7 +46,7 @@ func TestKafkaClients(t *testing.T) {
 
 	topic := change.TopicName(change.Verra)
 	var want []string
-	for line := range strings.Lines(program.Must(t, env, "consume", topic, "--addr", d.grpc, "--from", "earliest", "--format", "row")) {
+	for line := range strings.Lines(program.Must(t, env, "consume", topic, "--addr", d.GRPC, "--from", "earliest", "--format", "row")) {
 		line = strings.TrimSpace(line)
 		id, _, _ := strings.Cut(strings.SplitAfter(line, `"project_id":"`)[1], `"`)
 		key := fmt.Sprintf(`{"project_id":"%s"}`, id)

@@ -115,7 +115,7 @@ func places(t testing.TB, s *store.Store) map[string][]string {
 func (k *kafkaReader) check(w *world, want map[string][]string) {
 	w.t.Helper()
 	for topic, at := range want {
-		lines := strings.SplitAfter(program.Must(w.t, w.env, "consume", topic, "--addr", w.current().grpc, "--from", "earliest", "--format", "debezium", "--keys", "--tombstones"), "\n")
+		lines := strings.SplitAfter(program.Must(w.t, w.env, "consume", topic, "--addr", w.current().GRPC, "--from", "earliest", "--format", "debezium", "--keys", "--tombstones"), "\n")
 		if len(lines) != len(at)+1 { // behind the last there is nothing
 			w.t.Fatalf("%s: consume prints %d messages, the log has %d", topic, len(lines)-1, len(at))
 		}

@@ -36,7 +36,7 @@ func TestMasks(t *testing.T) {
 	lines := func(topic string, last string) (out []string) {
 		t.Helper()
 		programtest.Until(t, 2*time.Minute, "topic "+topic+" ends with "+last, func() bool {
-			code, text := program.Command(t, env, "consume", topic, "--addr", d.grpc, "--from", "earliest", "--format", "row")
+			code, text := program.Command(t, env, "consume", topic, "--addr", d.GRPC, "--from", "earliest", "--format", "row")
 			out = strings.Split(strings.TrimSpace(text), "\n")
 			return code == 0 && strings.HasPrefix(out[len(out)-1], last)
 		})
@@ -60,20 +60,20 @@ func TestMasks(t *testing.T) {
 	pgtest.Exec(t, url, "CREATE TABLE shop.later (id int PRIMARY KEY, mail text, free text)",
 		"INSERT INTO shop.later SELECT i, 'CLEAR' || i, 'OPEN' FROM generate_series(1, 50) i")
 	lines("carbon.shop.later", `{"id":50,"mail":"`+hash("CLEAR50")+`","free":"OPEN"`)
-	program.Must(t, env, "resnapshot", "public.people", "shop.later", "--addr", d.grpc)
+	program.Must(t, env, "resnapshot", "public.people", "shop.later", "--addr", d.GRPC)
 	// The column may be another one now: nothing but the key is shown until somebody has looked.
 	pgtest.Exec(t, url, "ALTER TABLE shop.later RENAME mail TO email", "INSERT INTO shop.later VALUES (51, 'CLEAR51', 'CLEAR')")
 	lines("carbon.shop.later", `{"id":51,"email":null,"free":null,"op":"c"`)
 	if out := program.Must(t, env, "doctor"); !strings.Contains(out, "postgres.masks hides column mail, which table shop.later lacks") {
 		t.Errorf("the doctor does not say that a mask has no column:\n%s", out)
 	}
-	unmasked(t, dir, d.log.String(), secret)
+	unmasked(t, dir, d.Log.String(), secret)
 	d.stop(t)
 	// With the mask under the new name the table is copied again.
 	env = append(env, "CARBOND_POSTGRES_MASKS=public.people.mail=hash,public.people.card=last4,public.people.note=null,public.people.gone=exclude,shop.later.email=hash,shop.later.free=exclude")
 	d = serve(t, env)
 	lines("carbon.shop.later", `{"id":51,"email":"`+hash("CLEAR51")+`","op":"r"`)
-	unmasked(t, dir, d.log.String(), secret)
+	unmasked(t, dir, d.Log.String(), secret)
 	program.Must(t, append(env, "CARBOND_GRPC_LISTEN=127.0.0.1:0"), "check-config")
 }
 

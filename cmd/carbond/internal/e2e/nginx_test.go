@@ -47,7 +47,7 @@ func TestBehindNginx(t *testing.T) {
 
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, dir, d.grpc), 0o600); err != nil {
+	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, dir, d.GRPC), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var said bytes.Buffer

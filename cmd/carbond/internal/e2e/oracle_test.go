@@ -68,11 +68,11 @@ func (w *world) diverge() {
 	w.t.Helper()
 	// Nothing is on its way any more.
 	w.quiet(func(_ *pgx.Conn, lsn change.LSN) {
-		waitLSN(w.t.Context(), w.t, pb.NewCarbonServiceClient(w.current().dial(w.t)), lsn)
+		waitLSN(w.t.Context(), w.t, pb.NewCarbonServiceClient(w.current().Dial(w.t)), lsn)
 	})
 	w.sql("CREATE TABLE finance_unseen () INHERITS (finance)") // the publication has no place for it
 	w.sql("INSERT INTO finance_unseen(ticker, price, timestamp) VALUES ('DRIFT', 1, 1)")
-	code, out := program.Command(w.t, w.env, "verify", "--addr", w.current().grpc)
+	code, out := program.Command(w.t, w.env, "verify", "--addr", w.current().GRPC)
 	if code != 1 || !strings.Contains(out, "finance DRIFT\n") || !strings.Contains(out, "rows in SQL, 1 keys differ") {
 		w.t.Errorf("verify: exit code %d\n%s", code, out)
 	}

@@ -54,7 +54,7 @@ func TestSoak(t *testing.T) {
 	}
 	program.Must(t, env, "migrate")
 	d := serve(t, env)
-	s := &soak{t: t, daemon: d, api: pb.NewCarbonServiceClient(d.dial(t)), log: pb.NewChangelogServiceClient(d.dial(t))}
+	s := &soak{t: t, daemon: d, api: pb.NewCarbonServiceClient(d.Dial(t)), log: pb.NewChangelogServiceClient(d.Dial(t))}
 	ctx, cancel := context.WithCancel(t.Context())
 	full := make(chan struct{})
 	s.run(ctx, func(ctx context.Context) error { return s.write(ctx, url, full) })
@@ -79,7 +79,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	flat(t, samples)
-	out := program.Must(t, env, "verify", "--addr", d.grpc)
+	out := program.Must(t, env, "verify", "--addr", d.GRPC)
 	d.stop(t)
 	t.Logf("%s%s", out, program.Must(t, env, "fsck"))
 }

@@ -38,7 +38,7 @@ func TestTables(t *testing.T) {
 	records := func(topic string, want int) (lines []string) {
 		t.Helper()
 		for deadline := time.Now().Add(time.Minute); ; {
-			code, out := program.Command(t, env, "consume", topic, "--addr", d.grpc, "--from", "earliest", "--format", "row")
+			code, out := program.Command(t, env, "consume", topic, "--addr", d.GRPC, "--from", "earliest", "--format", "row")
 			if lines = strings.Split(strings.TrimSpace(out), "\n"); code == 0 && len(lines) >= want {
 				return lines
 			}
@@ -69,13 +69,13 @@ func TestTables(t *testing.T) {
 			t.Errorf("message %d is %s", i, line)
 		}
 	}
-	if out := program.Must(t, env, "resnapshot", "shop.orders", "verra", "--addr", d.grpc); !strings.Contains(out, "shop.orders: copied again\nverra: copied again\n") {
+	if out := program.Must(t, env, "resnapshot", "shop.orders", "verra", "--addr", d.GRPC); !strings.Contains(out, "shop.orders: copied again\nverra: copied again\n") {
 		t.Errorf("resnapshot says %q", out)
 	}
 	if lines := records("carbon.shop.orders", 100); len(lines) != 100 || !strings.Contains(lines[99], `"op":"r"`) {
 		t.Errorf("%d records after another copy, the last %s", len(lines), lines[len(lines)-1])
 	}
-	if topics := program.Must(t, env, "topics", "--addr", d.grpc, "--format", "csv"); !strings.Contains(topics, "carbon.shop.orders") {
+	if topics := program.Must(t, env, "topics", "--addr", d.GRPC, "--format", "csv"); !strings.Contains(topics, "carbon.shop.orders") {
 		t.Errorf("the topics are %s", topics)
 	}
 	if out := program.Must(t, env, "doctor"); !strings.Contains(out, "carbon.public.fifth") {
@@ -100,7 +100,7 @@ func TestKillInsideCopy(t *testing.T) {
 	pgtest.Exec(t, url, "CREATE SCHEMA shop")
 	program.Must(t, env, "migrate")
 	d := serve(t, env)
-	programtest.Until(t, 2*time.Minute, "the first copy is made", func() bool { return strings.Contains(d.log.String(), `"msg":"serving"`) })
+	programtest.Until(t, 2*time.Minute, "the first copy is made", func() bool { return strings.Contains(d.Log.String(), `"msg":"serving"`) })
 	pgtest.Exec(t, url, "BEGIN; CREATE TABLE shop.big (id int PRIMARY KEY, n int, pad text);"+
 		" INSERT INTO shop.big SELECT i, 0, repeat('x', 250) FROM generate_series(1, 120000) i; COMMIT") // at once: an empty table is copied in no time
 	stop, wrote := make(chan struct{}), make(chan error, 1)
@@ -108,19 +108,19 @@ func TestKillInsideCopy(t *testing.T) {
 	copying := regexp.MustCompile(`copying a table beside the stream.*"table":"shop.big".*"rows":(\d+)`)
 	resumed := 0
 	for kills := 0; kills < 15 && resumed < 3; kills++ {
-		programtest.Until(t, 2*time.Minute, "the copy is under way", func() bool { return copying.MatchString(d.log.String()) || d.Ended() })
-		if m := copying.FindStringSubmatch(d.log.String()); m != nil && m[1] != "0" {
+		programtest.Until(t, 2*time.Minute, "the copy is under way", func() bool { return copying.MatchString(d.Log.String()) || d.Ended() })
+		if m := copying.FindStringSubmatch(d.Log.String()); m != nil && m[1] != "0" {
 			resumed++
 		}
 		// A machine on which nothing was copied until then gets more time.
 		<-time.After(time.Duration(300+random.IntN(700)) * time.Millisecond * time.Duration(1+kills-resumed))
-		if strings.Contains(d.log.String(), "copied a table beside the stream") {
+		if strings.Contains(d.Log.String(), "copied a table beside the stream") {
 			break
 		}
 		d.Kill()
 		d = serve(t, env)
 	}
-	programtest.Until(t, 5*time.Minute, "the copy ends", func() bool { return strings.Contains(d.log.String(), "copied a table beside the stream") })
+	programtest.Until(t, 5*time.Minute, "the copy ends", func() bool { return strings.Contains(d.Log.String(), "copied a table beside the stream") })
 	close(stop)
 	if err := <-wrote; err != nil {
 		t.Fatalf("write: %v", err)
@@ -133,7 +133,7 @@ func TestKillInsideCopy(t *testing.T) {
 		want[r[0]] = r[1]
 	}
 	programtest.Until(t, 2*time.Minute, "the topic leads to the table", func() bool {
-		got, again := fold(t, env, d.grpc)
+		got, again := fold(t, env, d.GRPC)
 		if again != "" {
 			t.Fatalf("seed %d: row %s was copied twice", seed, again)
 		}

@@ -166,7 +166,7 @@ func (w *world) settled() {
 	w.t.Helper()
 	w.quiet(func(conn *pgx.Conn, lsn change.LSN) {
 		d := w.current()
-		client := d.dial(w.t)
+		client := d.Dial(w.t)
 		waitLSN(w.t.Context(), w.t, pb.NewCarbonServiceClient(client), lsn)
 		client.Close()
 		deadline := time.Now().Add(2 * time.Minute)
@@ -181,7 +181,7 @@ func (w *world) settled() {
 			}
 			pause(w.t.Context(), 300*time.Millisecond)
 		}
-		client = w.current().dial(w.t)
+		client = w.current().Dial(w.t)
 		defer client.Close()
 		// An enum cannot be compared with texts in SQL.
 		w.views += compareViews(w.t.Context(), w.t, w.Rand, conn, pb.NewCarbonServiceClient(client), lsn, "projects")
@@ -197,7 +197,7 @@ func (w *world) unequal(conn *pgx.Conn) string {
 	if _, err := w.current().get(w.t.Context(), "/readyz"); err != nil {
 		return err.Error()
 	}
-	client := w.current().dial(w.t)
+	client := w.current().Dial(w.t)
 	defer client.Close()
 	if d := sameViews(w.t.Context(), w.t, conn, pb.NewCarbonServiceClient(client)); d != "" {
 		return "the views: " + d

@@ -284,7 +284,7 @@ func (w *world) compare(whole bool) {
 	w.t.Helper()
 	w.quiet(func(conn *pgx.Conn, lsn change.LSN) {
 		d := w.current()
-		client := d.dial(w.t)
+		client := d.Dial(w.t)
 		defer client.Close()
 		w.views += compareViews(w.t.Context(), w.t, w.Rand, conn, pb.NewCarbonServiceClient(client), lsn, "")
 		compareHTTP(w.t.Context(), w.t, conn, d, lsn)
@@ -293,7 +293,7 @@ func (w *world) compare(whole bool) {
 		if !whole {
 			return
 		}
-		out := program.Must(w.t, w.env, "verify", "--addr", d.grpc)
+		out := program.Must(w.t, w.env, "verify", "--addr", d.GRPC)
 		w.t.Logf("verify: %s", out)
 		w.stop()
 		w.history.read(w.t.Context(), w.t, conn)

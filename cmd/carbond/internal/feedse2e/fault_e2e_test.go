@@ -183,8 +183,8 @@ func TestFaultsLeaveTheDataInPlace(t *testing.T) {
 	} else {
 		t.Logf("resident at most %d MiB, %d MiB more than before the faults", d.peak()>>20, grown>>20)
 	}
-	d.stop()
-	if strings.Contains(d.stderr.String(), planted) {
+	d.Stop(t)
+	if strings.Contains(d.Log.String(), planted) {
 		t.Error("an address out of an error page was logged")
 	}
 }
@@ -262,5 +262,5 @@ func (d *daemon) peak() int64 {
 
 // with is the daemon in the eyes of a part of its test.
 func (d *daemon) with(t testing.TB) *daemon {
-	return &daemon{t: t, Process: d.Process, grpc: d.grpc, http: d.http, conn: d.conn, api: d.api}
+	return &daemon{Daemon: d.Daemon, t: t, api: d.api}
 }

@@ -77,7 +77,7 @@ func TestFixturesReachTheAPI(t *testing.T) {
 
 	t.Log("a restart")
 	offset = d.offset()
-	d.stop()
+	d.Stop(t)
 	asked := len(s.news.requests("guardian"))
 	d2 := start(t, env, "serve")
 	d2.settled()
@@ -92,8 +92,8 @@ func TestFixturesReachTheAPI(t *testing.T) {
 	if now := d2.offset(); now != offset {
 		t.Errorf("polls after the restart led to records %d to %d", offset, now)
 	}
-	d2.stop()
-	checkAddresses(t, data, db, d.stderr.String()+d2.stderr.String()+served)
+	d2.Stop(t)
+	checkAddresses(t, data, db, d.Log.String()+d2.Log.String()+served)
 }
 
 // checkDetail reads one project with all that is known of it.

@@ -122,7 +122,7 @@ func TestRestartsKeepSweepsAndPauses(t *testing.T) {
 		if n := len(limit.requests("")); n != 1 || f.NextDue == nil || time.Until(*f.NextDue) < 50*time.Minute || f.State == "ok" {
 			t.Errorf("the pause was forgotten: %d requests, %+v", n, f)
 		}
-		d.stop()
+		d.Stop(t)
 	}
 	m.cut(40) // a third is gone at once: nobody believes that
 	d = start(t, env, "serve")
@@ -130,7 +130,7 @@ func TestRestartsKeepSweepsAndPauses(t *testing.T) {
 	if n := len(d.read().projects); n != 59 {
 		t.Errorf("%d projects are left", n)
 	}
-	d.stop()
+	d.Stop(t)
 }
 
 // readState decodes the feeds' state file; empty while there is none.

@@ -71,7 +71,7 @@ func TestEmbeddedAndADeadFeed(t *testing.T) {
 			t.Errorf("no project is %s: %v", s, statuses)
 		}
 	}
-	d.stop()
+	d.Stop(t)
 	d = start(t, env, "serve")
 	d.morePolls(2, append(live, "verra")...)
 	if now := d.read().text(); now != served.text() || d.offset() != offset {
@@ -95,7 +95,7 @@ func TestEmbeddedAndADeadFeed(t *testing.T) {
 	if list := d.feedsCommand(); !strings.Contains(list, "verra") || !strings.Contains(list, ", stale") || strings.Count(list, ", stale") != 1 {
 		t.Errorf("carbond feeds:\n%s", list)
 	}
-	program.Must(t, nil, "healthcheck", "--addr", d.grpc)
+	program.Must(t, nil, "healthcheck", "--addr", d.GRPC)
 	if now := d.read().text(); now != served.text() {
 		t.Error("a dead feed changed the rows")
 	}
@@ -104,7 +104,7 @@ func TestEmbeddedAndADeadFeed(t *testing.T) {
 		_, body := d.get("/readyz?verbose")
 		return !strings.Contains(body, "verra is stale")
 	})
-	d.stop()
+	d.Stop(t)
 }
 
 // The demo moves by itself, within seconds, and says of everything what it is.
@@ -117,7 +117,7 @@ func TestDemoMoves(t *testing.T) {
 		v := d.read()
 		return len(v.finance) == 47 && len(v.news) > 0 && len(v.projects) == 300
 	})
-	programtest.Until(t, patience, "the welcome text", func() bool { return strings.Contains(d.stdout.String(), "SAMPLE DATA") })
+	programtest.Until(t, patience, "the welcome text", func() bool { return strings.Contains(d.Out.String(), "SAMPLE DATA") })
 	first, began := d.read(), time.Now()
 	moved := map[string]time.Duration{}
 	programtest.Until(t, patience, fmt.Sprintf("price, story and supply move; so far %v", moved), func() bool {
@@ -158,5 +158,5 @@ func TestDemoMoves(t *testing.T) {
 	if list := d.feedsCommand(); !strings.HasPrefix(list, sample.Mark) {
 		t.Errorf("carbond feeds:\n%s", list)
 	}
-	d.stop()
+	d.Stop(t)
 }
