@@ -12,6 +12,7 @@ import (
 	"carbond/cmd/carbond/internal/config"
 	pb "carbond/proto/carbon"
 	"carbond/rpc"
+	"carbond/rpc/kafka"
 	"carbond/store"
 	"carbond/store/change"
 )
@@ -54,32 +55,45 @@ const drainTime = 2500 * time.Millisecond
 func (d *Daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
 	opt := apiOptions(cfg)
 	opt.Log, opt.Registerer = d.log.With("stage", "rpc"), d.met.reg
-	d.updateAge()
-	opt.Age = func() time.Duration { return time.Duration(d.age.Load()) }
+	opt.Age = func() time.Duration { return time.Duration(d.health.age.Load()) }
 	opt.Changelog, opt.Version = d.store, d.opt.Version.Version
 	opt.History, opt.Gzip = d.store.Past(), d.opt.Gzip
 	if d.pool != nil {
 		opt.Pool = d.pool
 	}
-	if d.grpcCerts != nil {
-		opt.TLS = d.grpcCerts.Config()
+	if d.listen.grpcCerts != nil {
+		opt.TLS = d.listen.grpcCerts.Config()
 	}
 	opt.Register = append(opt.Register, func(r grpc.ServiceRegistrar) { pb.RegisterAdminServiceServer(r, operator{d: d}) })
 	if d.api, err = rpc.New(reader{d.store, d.source != nil}, opt); err != nil {
 		return fmt.Errorf("make the gRPC server: %w", err)
 	}
-	self := client.Client{Addr: d.grpcListener.Addr().String(), TLS: cfg.GRPC.TLS.Enabled(), Own: true, Version: d.opt.Version.Version}
+	d.health.api = d.api
+	self := client.Client{Addr: d.listen.grpc.Addr().String(), TLS: cfg.GRPC.TLS.Enabled(), Own: true, Version: d.opt.Version.Version}
 	d.self, err = self.Dial()
 	return err
 }
 
-// setServing informs the health service. The name "" is the process, which is
-// well as long as it runs, and so is the changelog: it holds what it holds. The
-// API serves when its data is good.
-func (d *Daemon) setServing(process, api bool) {
-	d.api.SetServing("", process)
-	d.api.SetServing(rpc.ChangelogName, process)
-	d.api.SetServing(rpc.Service, api)
+// buildKafka makes the listener for Kafka's clients. Their tokens are those of the
+// gRPC API, read again with them.
+func (d *Daemon) buildKafka(_ context.Context, cfg *config.Config) (err error) {
+	if d.listen.kafka == nil {
+		return nil
+	}
+	opt := kafka.Options{
+		Log: d.log.With("stage", "kafka"), Registerer: d.met.reg, Version: d.opt.Version.Version,
+		Format: cfg.Kafka.Format, Advertise: cfg.Kafka.Advertise, PeerShare: cfg.Limits.PeerShare,
+	}
+	if d.listen.kafkaCerts != nil {
+		opt.TLS = d.listen.kafkaCerts.Config()
+	}
+	if cfg.GRPC.TokensFile != "" {
+		opt.Allows = d.api.Allows
+	}
+	if d.kafka, err = kafka.New(d.store, opt); err != nil {
+		return fmt.Errorf("make the Kafka listener: %w", err)
+	}
+	return nil
 }
 
 // checkAPI tries the files of the gRPC listener the way serve will.

@@ -8,12 +8,9 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"carbond/cmd/carbond/internal/admin"
-	"carbond/cmd/carbond/internal/certs"
 	"carbond/cmd/carbond/internal/config"
 	"carbond/cmd/carbond/internal/console"
 	"carbond/cmd/carbond/internal/systemd"
@@ -41,13 +38,12 @@ const (
 // Daemon is the running program: every stage, in flow order.
 type Daemon struct {
 	opt     Options
-	cfg     atomic.Pointer[config.Config]
+	conf    *settings
 	mode    string
 	started time.Time
 	log     *slog.Logger
 	notify  *systemd.Notifier
 	met     *metrics
-	reload  atomic.Pointer[reloadState]
 
 	store       *store.Store
 	storeClosed bool                  // used by stop alone
@@ -60,16 +56,13 @@ type Daemon struct {
 	webhooks    *webhook.Sender // nil without webhooks.urls
 	admin       *admin.Server
 
-	grpcListener, httpListener       net.Listener
-	kafkaListener                    net.Listener  // nil without kafka.listen
-	grpcCerts, httpCerts, kafkaCerts *certs.Source // nil for plain text
-	self                             closer        // the watchdog's connection to the own API
-	health                           atomic.Pointer[verdict]
-	looks                            looks
-	trend                            *trend.Log
-	door                             *web.Door
-	console                          *console.Console
-	age                              atomic.Int64 // nanoseconds since the views were level with their source
+	listen  listeners
+	self    closer // the watchdog's connection to the own API
+	health  *health
+	report  *report
+	trend   *trend.Log
+	door    *web.Door
+	console *console.Console
 }
 
 // build makes every stage and binds the listeners, in flow order, and starts
@@ -82,7 +75,7 @@ func build(ctx context.Context, cfg *config.Config, opt Options) (_ *Daemon, err
 	case cfg.Embedded():
 		d.mode = modeEmbedded
 	}
-	d.cfg.Store(cfg)
+	d.conf = newSettings(cfg, d.started)
 	d.met = newMetrics(d.mode, opt.Version, d.started)
 	defer func() {
 		if err != nil {
@@ -90,37 +83,29 @@ func build(ctx context.Context, cfg *config.Config, opt Options) (_ *Daemon, err
 		}
 	}()
 	for _, step := range []func(context.Context, *config.Config) error{
-		d.bind,          // 1. addresses: a taken port ends the start before it has made anything
-		d.buildStore,    // 2. what is known so far, and the lock on it
-		d.buildSource,   // 3. Postgres -> store
-		d.buildFeeds,    // 4. upstreams -> Postgres or store
-		d.buildViews,    // 5. store -> files
-		d.buildAPI,      // 6. store -> clients
-		d.buildKafka,    // 7. the same for Kafka's clients
-		d.buildWebhooks, // 8. the same, posted to receivers
-		d.buildConsole,  // 9. everything -> people
-		d.buildAdmin,    // 10. everything -> operators
+		d.buildListeners, // 1. addresses: a taken port ends the start before it has made anything
+		d.buildStore,     // 2. what is known so far, and the lock on it
+		d.buildSource,    // 3. Postgres -> store
+		d.buildFeeds,     // 4. upstreams -> Postgres or store
+		d.buildViews,     // 5. store -> files
+		d.buildHealth,    // 6. what the stages so far say of themselves
+		d.buildAPI,       // 7. store -> clients
+		d.buildKafka,     // 8. the same for Kafka's clients
+		d.buildWebhooks,  // 9. the same, posted to receivers
+		d.buildConsole,   // 10. everything -> people
+		d.buildAdmin,     // 11. everything -> operators
 	} {
 		if err := step(ctx, cfg); err != nil {
 			return nil, err
 		}
 	}
 	d.met.reloaded(true, d.started)
-	d.reload.Store(&reloadState{at: d.started, ok: true})
 	return d, nil
 }
 
 // release closes what build made and no part owns.
 func (d *Daemon) release() error {
-	var errs []error
-	for _, l := range []net.Listener{d.grpcListener, d.httpListener, d.kafkaListener} {
-		if l == nil {
-			continue
-		}
-		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
-		}
-	}
+	errs := []error{d.listen.close()}
 	if d.store != nil && !d.storeClosed {
 		errs = append(errs, d.store.Close())
 	}
@@ -137,13 +122,12 @@ func (d *Daemon) buildStore(_ context.Context, cfg *config.Config) error {
 	opt := StoreOptions(cfg)
 	opt.Logger, opt.Registerer = d.log.With("stage", "store"), d.met.reg
 	opt.Progress = d.opening()
-	s, err := d.openStore(cfg.DataDir, opt)
+	s, err := openStore(cfg.DataDir, opt, d.opt.Signals, d.log)
 	if err != nil {
 		return err
 	}
 	d.store = s
 	d.met.watchDir(cfg.DataDir)
-	d.met.watchAge(&d.age)
 	d.met.reg.MustRegister(newMarketCollector(s.Snapshot))
 	pos := s.Position()
 	if cfg.Embedded() && !pos.Source.Embedded() {
@@ -170,42 +154,12 @@ func (d *Daemon) opening() func(string, float64) {
 	}
 }
 
-func (d *Daemon) bind(ctx context.Context, cfg *config.Config) (err error) {
-	var lc net.ListenConfig
-	if d.grpcListener, err = lc.Listen(ctx, "tcp", cfg.GRPC.Listen); err != nil {
-		return bindError("grpc.listen", "--grpc-listen", err)
+func (d *Daemon) buildListeners(ctx context.Context, cfg *config.Config) error {
+	if err := d.listen.bind(ctx, cfg, d.opt.KafkaPort); err != nil {
+		return err
 	}
-	if d.httpListener, err = lc.Listen(ctx, "tcp", cfg.HTTP.Listen); err != nil {
-		return bindError("http.listen", "--http-listen", err)
-	}
-	if err = d.bindKafka(ctx, cfg.Kafka.Listen); err != nil {
-		return bindError("kafka.listen", "CARBOND_KAFKA_LISTEN", err)
-	}
-	if cfg.Kafka.TLS.Enabled() {
-		if d.kafkaCerts, err = certs.Load(tlsFiles(cfg.Kafka.TLS)); err != nil {
-			return fmt.Errorf("kafka.tls_cert: %w", err)
-		}
-	}
-	if cfg.GRPC.TLS.Enabled() {
-		if d.grpcCerts, err = certs.Load(tlsFiles(cfg.GRPC.TLS), "h2"); err != nil {
-			return fmt.Errorf("grpc.tls_cert: %w", err)
-		}
-	}
-	if cfg.HTTP.TLS.Enabled() {
-		if d.httpCerts, err = certs.Load(tlsFiles(cfg.HTTP.TLS), "http/1.1"); err != nil {
-			return fmt.Errorf("http.tls_cert: %w", err)
-		}
-	}
-	d.met.certificates(d.grpcCerts, d.httpCerts)
+	d.met.certificates(d.listen.grpcCerts, d.listen.httpCerts)
 	return nil
-}
-
-// bindError says what to do about the one error that everybody meets.
-func bindError(key, flag string, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s: %w (is another carbond running? stop it, or choose another address with %s)", key, err, flag)
-	}
-	return fmt.Errorf("%s: %w", key, err)
 }
 
 // buildSource makes the Postgres side. It does not connect: an unreachable
@@ -273,16 +227,16 @@ func (d *Daemon) buildAdmin(context.Context, *config.Config) error {
 	d.admin = admin.New(admin.Options{
 		Logger:   d.log.With("stage", "http"),
 		Gatherer: d.met.reg,
-		Ready:    d.readiness,
-		Status:   d.status,
+		Ready:    d.health.readiness,
+		Status:   d.report.status,
 		Routes:   []func(*http.ServeMux){d.console.Routes},
 		Closing:  d.console.Close,
 		Hosts:    d.hosts,
 		API: web.New(d.api, web.Options{
 			Log: d.log.With("stage", "http"), Door: d.door,
-			Origins: func() []string { return d.cfg.Load().HTTP.CORS },
+			Origins: func() []string { return d.conf.cfg.Load().HTTP.CORS },
 		}),
-		Pprof: func() bool { return d.cfg.Load().HTTP.Pprof },
+		Pprof: func() bool { return d.conf.cfg.Load().HTTP.Pprof },
 	})
 	return nil
 }
@@ -290,7 +244,7 @@ func (d *Daemon) buildAdmin(context.Context, *config.Config) error {
 // hosts are the names under which the HTTP listener answers browsers, beside those
 // of this machine.
 func (d *Daemon) hosts() []string {
-	h := d.cfg.Load().HTTP
+	h := d.conf.cfg.Load().HTTP
 	listener, _, _ := net.SplitHostPort(h.Listen) // checked when it was read
 	return append([]string{listener}, h.Hosts...)
 }

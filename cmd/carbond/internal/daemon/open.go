@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"os"
 	"syscall"
 
 	"carbond/store"
@@ -15,7 +17,7 @@ var errStopped = errors.New("stopped before it was up")
 // openStore opens the data directory. A replay can take long, so a signal ends
 // the wait: the process is about to exit, and an interrupted replay leaves
 // nothing behind.
-func (d *Daemon) openStore(dir string, opt store.Options) (*store.Store, error) {
+func openStore(dir string, opt store.Options, signals <-chan os.Signal, log *slog.Logger) (*store.Store, error) {
 	type result struct {
 		s   *store.Store
 		err error
@@ -32,11 +34,11 @@ func (d *Daemon) openStore(dir string, opt store.Options) (*store.Store, error) 
 				return nil, ExplainOpen(dir, r.err)
 			}
 			return r.s, nil
-		case sig := <-d.opt.Signals:
+		case sig := <-signals:
 			if sig == syscall.SIGHUP {
 				continue // the configuration was read a moment ago
 			}
-			d.log.Info("stopping while the data directory is opened", "reason", "signal: "+sig.String())
+			log.Info("stopping while the data directory is opened", "reason", "signal: "+sig.String())
 			return nil, errStopped
 		}
 	}

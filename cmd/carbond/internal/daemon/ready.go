@@ -3,13 +3,20 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"carbond/cmd/carbond/internal/admin"
+	"carbond/cmd/carbond/internal/config"
+	"carbond/cmd/carbond/internal/systemd"
 	"carbond/cmd/carbond/internal/trend"
+	"carbond/cmd/carbond/internal/viewfile"
 	"carbond/feeds"
 	"carbond/replicate"
+	"carbond/rpc"
+	"carbond/store"
 )
 
 // verdict is the one answer to "is it ready": gRPC health, /readyz, the page and
@@ -21,16 +28,44 @@ type verdict struct {
 	remedy string
 }
 
+// health decides whether the daemon is ready, and says so to everybody.
+type health struct {
+	log     *slog.Logger
+	conf    *settings
+	store   *store.Store
+	source  *replicate.Replicator // nil without Postgres
+	feeds   *feeds.Runner         // nil when no feed is on
+	views   *viewfile.Writer      // nil without views.jsonl_dir
+	api     *rpc.Server           // set before run
+	met     *metrics
+	notify  *systemd.Notifier
+	started time.Time
+	where   string // the mode and the address of the API
+
+	last atomic.Pointer[verdict]
+	age  atomic.Int64 // nanoseconds since the views were level with their source
+}
+
+func (d *Daemon) buildHealth(context.Context, *config.Config) error {
+	d.health = &health{
+		log: d.log, conf: d.conf, store: d.store, source: d.source, feeds: d.feeds, views: d.views, met: d.met, notify: d.notify,
+		started: d.started, where: fmt.Sprintf("%s mode on %s", d.mode, d.listen.grpc.Addr()),
+	}
+	d.health.updateAge()
+	d.met.watchAge(&d.health.age)
+	return nil
+}
+
 // judge decides whether the views may be used: they hold a complete copy that
 // still stands for its source, were level with it once since the start, and are
 // not further behind than limits.lag_seconds. A short loss of the connection does
 // not matter: taking every replica out of service for a restart of Postgres would
 // make a pause an outage. A long one grows into lag.
-func (d *Daemon) judge() verdict {
-	if d.source == nil {
+func (h *health) judge() verdict {
+	if h.source == nil {
 		return verdict{ok: true, reason: "embedded: the store is the source"}
 	}
-	return judgeReplication(d.source.Status(), d.store.Position().Copied, d.cfg.Load().Limits.LagSeconds)
+	return judgeReplication(h.source.Status(), h.store.Position().Copied, h.conf.cfg.Load().Limits.LagSeconds)
 }
 
 func judgeReplication(s replicate.Status, copied bool, limit float64) verdict {
@@ -57,45 +92,45 @@ func judgeReplication(s replicate.Status, copied bool, limit float64) verdict {
 // readiness is what /readyz says: the verdict, the age of the data beside it, and
 // what each part of the daemon has to say. Only the verdict decides: old prices
 // are better than none.
-func (d *Daemon) readiness() admin.Readiness {
-	v := d.health.Load()
+func (h *health) readiness() admin.Readiness {
+	v := h.last.Load()
 	if v == nil {
 		v = &verdict{reason: "starting"}
 	}
 	return admin.Readiness{
 		Ready: v.ok, Reason: v.reason,
-		Fresh:  admin.Fresh{AgeSec: time.Duration(d.age.Load()).Seconds()},
-		Checks: d.checks(v),
+		Fresh:  admin.Fresh{AgeSec: time.Duration(h.age.Load()).Seconds()},
+		Checks: h.checks(v),
 	}
 }
 
-func (d *Daemon) checks(v *verdict) []admin.Check {
+func (h *health) checks(v *verdict) []admin.Check {
 	out := []admin.Check{{Name: "views", OK: v.ok, Reason: v.reason, Remedy: v.remedy}}
-	if d.source != nil {
-		out = append(out, replicationCheck(d.source.Status()))
+	if h.source != nil {
+		out = append(out, replicationCheck(h.source.Status()))
 	}
-	if n, first := d.store.Snapshot().Unfit(); n > 0 {
+	if n, first := h.store.Snapshot().Unfit(); n > 0 {
 		out = append(out, admin.Check{
 			Name: "values", OK: true, Warning: true,
 			Reason: fmt.Sprintf("%d rows have a value that SQL cannot cast to the type of the view: %s; the view has the nearest value there, NonStreaming calls and verify fail", n, first),
 			Remedy: "Correct the value, or give the column the type that carbond migrate creates it with.",
 		})
 	}
-	out = append(out, d.diskCheck())
-	if d.feeds != nil {
+	out = append(out, diskCheck(h.conf.cfg.Load().DataDir))
+	if h.feeds != nil {
 		var said []string
-		for _, f := range d.feeds.Status() {
+		for _, f := range h.feeds.Status() {
 			if s := feedTrouble(f); s != "" {
 				said = append(said, s)
 			}
 		}
 		out = append(out, admin.Check{Name: "feeds", OK: true, Warning: len(said) > 0, Reason: strings.Join(said, "; ")})
 	}
-	if d.views != nil {
-		trouble := d.views.Trouble()
+	if h.views != nil {
+		trouble := h.views.Trouble()
 		out = append(out, admin.Check{Name: "viewfiles", OK: true, Warning: trouble != "", Reason: trouble})
 	}
-	if r := d.reload.Load(); r != nil && !r.ok {
+	if r := h.conf.reload.Load(); r != nil && !r.ok {
 		out = append(out, admin.Check{Name: "config", OK: true, Warning: true, Remedy: "Correct it, try it with carbond check-config, and send SIGHUP again.", Reason: "the last reload was refused, the old configuration is in force: " + r.reason})
 	}
 	return out
@@ -123,8 +158,7 @@ const (
 	noSpace  = 1 << 20  // below it, they do
 )
 
-func (d *Daemon) diskCheck() admin.Check {
-	dir := d.cfg.Load().DataDir
+func diskCheck(dir string) admin.Check {
 	free, known := freeBytes(dir)
 	if !known {
 		return admin.Check{Name: "disk", OK: true, Reason: "the free space for " + dir + " is not known"}
@@ -166,20 +200,21 @@ func feedTrouble(f feeds.FeedStatus) string {
 
 const healthEvery = 100 * time.Millisecond
 
-// watchHealth keeps the health service and the gauges in step with judge.
-func (d *Daemon) watchHealth(ctx context.Context) error {
+// run keeps the health service and the gauges in step with judge, and
+// has a sample taken for the trend now and then.
+func (h *health) run(ctx context.Context, sample func()) error {
 	t := time.NewTicker(healthEvery)
 	defer t.Stop()
 	for n := 0; ; n++ {
-		d.updateHealth()
+		h.update()
 		if n%10 == 0 {
 			// The checks of /readyz, as metrics.
-			for _, c := range d.readiness().Checks {
-				d.met.ready.WithLabelValues(c.Name).Set(flag(c.OK))
+			for _, c := range h.readiness().Checks {
+				h.met.ready.WithLabelValues(c.Name).Set(flag(c.OK))
 			}
 		}
 		if n%int(trend.Every/healthEvery) == 0 {
-			d.sampleTrend()
+			sample()
 		}
 		select {
 		case <-ctx.Done():
@@ -189,43 +224,52 @@ func (d *Daemon) watchHealth(ctx context.Context) error {
 	}
 }
 
-func (d *Daemon) updateHealth() {
-	v := d.judge()
-	d.updateAge()
-	old := d.health.Load()
+func (h *health) update() {
+	v := h.judge()
+	h.updateAge()
+	old := h.last.Load()
 	same := old != nil && old.ok == v.ok
 	switch {
 	case old == nil:
-		v.since = d.started
+		v.since = h.started
 	case same:
 		v.since = old.since
 	default:
 		v.since = time.Now()
 	}
-	d.health.Store(&v)
-	d.met.serving.Set(flag(v.ok))
+	h.last.Store(&v)
+	h.met.serving.Set(flag(v.ok))
 	if same {
 		return
 	}
-	d.setServing(true, v.ok)
-	_ = d.notify.Status(d.statusLine(v))
+	h.setServing(true, v.ok)
+	_ = h.notify.Status(h.line(v))
 	switch {
 	case v.ok:
-		from := d.started
+		from := h.started
 		if old != nil {
 			from = old.since // the outage
 		}
-		d.log.Info("serving", "took", time.Since(from).Round(time.Millisecond), "reason", v.reason)
+		h.log.Info("serving", "took", time.Since(from).Round(time.Millisecond), "reason", v.reason)
 	case old == nil:
-		d.log.Info("not serving yet", "reason", v.reason)
+		h.log.Info("not serving yet", "reason", v.reason)
 	default:
-		d.log.Warn("not serving", "reason", v.reason)
+		h.log.Warn("not serving", "reason", v.reason)
 	}
 }
 
-func (d *Daemon) updateAge() {
-	if d.source != nil {
-		d.age.Store(int64(sourceAge(d.source.Status(), d.store.Position().CommitTime, time.Now())))
+// setServing informs the health service. The name "" is the process, which is
+// well as long as it runs, and so is the changelog: it holds what it holds. The
+// API serves when its data is good.
+func (h *health) setServing(process, api bool) {
+	h.api.SetServing("", process)
+	h.api.SetServing(rpc.ChangelogName, process)
+	h.api.SetServing(rpc.Service, api)
+}
+
+func (h *health) updateAge() {
+	if h.source != nil {
+		h.age.Store(int64(sourceAge(h.source.Status(), h.store.Position().CommitTime, time.Now())))
 	}
 }
 
@@ -239,10 +283,10 @@ func sourceAge(s replicate.Status, commit, now time.Time) time.Duration {
 	return max(lag, now.Sub(commit))
 }
 
-// statusLine is what `systemctl status` shows.
-func (d *Daemon) statusLine(v verdict) string {
+// line is what `systemctl status` shows.
+func (h *health) line(v verdict) string {
 	if !v.ok {
 		return "not serving: " + v.reason
 	}
-	return fmt.Sprintf("serving %s mode on %s", d.mode, d.grpcListener.Addr())
+	return "serving " + h.where
 }

@@ -2,11 +2,25 @@ package daemon
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"carbond/cmd/carbond/internal/certs"
 	"carbond/cmd/carbond/internal/config"
 )
+
+// settings are the configuration in force and what came of the last reading of it.
+type settings struct {
+	cfg    atomic.Pointer[config.Config]
+	reload atomic.Pointer[reloadState]
+}
+
+func newSettings(cfg *config.Config, at time.Time) *settings {
+	s := &settings{}
+	s.cfg.Store(cfg)
+	s.reload.Store(&reloadState{at: at, ok: true})
+	return s
+}
 
 // reloadState is the outcome of the last reading of the configuration.
 type reloadState struct {
@@ -25,17 +39,17 @@ func (d *Daemon) onReload() {
 	restart, err := d.applyConfig()
 	if err != nil {
 		d.met.reloaded(false, now)
-		d.reload.Store(&reloadState{at: d.reload.Load().at, reason: err.Error()})
+		d.conf.reload.Store(&reloadState{at: d.conf.reload.Load().at, reason: err.Error()})
 		d.log.Error("reload refused, the old configuration stays in force", "error", err)
 	} else {
 		d.met.reloaded(true, now)
-		d.reload.Store(&reloadState{at: now, ok: true})
+		d.conf.reload.Store(&reloadState{at: now, ok: true})
 		if len(restart) > 0 {
 			d.log.Warn("changed keys take effect after a restart only", "keys", restart)
 		}
-		d.log.Info("configuration reloaded", "file", d.cfg.Load().File())
+		d.log.Info("configuration reloaded", "file", d.conf.cfg.Load().File())
 	}
-	if err := d.notify.Ready(d.statusLine(d.judge())); err != nil {
+	if err := d.notify.Ready(d.health.line(d.health.judge())); err != nil {
 		d.log.Warn("the service manager does not hear of the reload", "error", err)
 	}
 }
@@ -51,30 +65,30 @@ func (d *Daemon) applyConfig() (restart []string, err error) {
 	for _, w := range warnings {
 		d.log.Warn("configuration", "warning", w.String())
 	}
-	old := d.cfg.Load()
+	old := d.conf.cfg.Load()
 	// Everything that can fail comes first, so that a refused reload has
 	// changed nothing.
-	useHTTP, err := prepareCerts(d.httpCerts, old.HTTP.TLS)
+	useHTTP, err := prepareCerts(d.listen.httpCerts, old.HTTP.TLS)
 	if err != nil {
 		return nil, fmt.Errorf("http.tls_cert: %w", err)
 	}
-	useKafka, err := prepareCerts(d.kafkaCerts, old.Kafka.TLS)
+	useKafka, err := prepareCerts(d.listen.kafkaCerts, old.Kafka.TLS)
 	if err != nil {
 		return nil, fmt.Errorf("kafka.tls_cert: %w", err)
 	}
-	useGRPC, err := prepareCerts(d.grpcCerts, old.GRPC.TLS)
+	useGRPC, err := prepareCerts(d.listen.grpcCerts, old.GRPC.TLS)
 	if err := d.api.Reload(err); err != nil {
 		return nil, fmt.Errorf("grpc: %w", err)
 	}
 	useHTTP()
 	useGRPC()
 	useKafka()
-	d.met.certificates(d.grpcCerts, d.httpCerts)
+	d.met.certificates(d.listen.grpcCerts, d.listen.httpCerts)
 	_, restart = config.Changed(old, cfg)
 	d.opt.Redaction.Add(cfg)
 	d.opt.Level.Set(cfg.Log.Slog())
 	d.store.SetRetention(retention(cfg))
-	d.cfg.Store(old.With(cfg))
+	d.conf.cfg.Store(old.With(cfg))
 	return restart, nil
 }
 

@@ -52,10 +52,10 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 	defer pace.tidy()()
 	parts := life.New(d.log)
 	running := d.start(ctx, parts)
-	if err := d.notify.Ready(d.statusLine(d.judge())); err != nil {
+	if err := d.notify.Ready(d.health.line(d.health.judge())); err != nil {
 		d.log.Warn("the service manager does not hear that carbond is ready", "error", err)
 	}
-	d.log.Info("carbond is up", "version", opt.Version.Version, "mode", d.mode, "grpc", d.grpcListener.Addr().String(), "http", d.httpListener.Addr().String(), "kafka", d.kafkaAddr(), "config", cfg.File())
+	d.log.Info("carbond is up", "version", opt.Version.Version, "mode", d.mode, "grpc", d.listen.grpc.Addr().String(), "http", d.listen.http.Addr().String(), "kafka", d.listen.kafkaAddr(), "config", cfg.File())
 	if opt.Up != nil {
 		opt.Up(ctx, d)
 	}
@@ -74,9 +74,9 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 	r.store = p.Start(ctx, "store", d.store.Run) // 1. checkpoints and retention
 	r.admin = p.Start(ctx, "http", d.runAdmin)   // 2. probes answer from here on
 	// 3. Last good data is served, whatever comes.
-	r.api = p.Start(ctx, "grpc", func(ctx context.Context) error { return d.api.Serve(ctx, d.grpcListener) })
+	r.api = p.Start(ctx, "grpc", func(ctx context.Context) error { return d.api.Serve(ctx, d.listen.grpc) })
 	if d.kafka != nil {
-		r.kafka = p.Start(ctx, "kafka", func(ctx context.Context) error { return d.kafka.Serve(ctx, d.kafkaListener) })
+		r.kafka = p.Start(ctx, "kafka", func(ctx context.Context) error { return d.kafka.Serve(ctx, d.listen.kafka) })
 	}
 	if d.webhooks != nil {
 		r.webhooks = p.Start(ctx, "webhooks", d.webhooks.Run)
@@ -90,10 +90,10 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 	if d.feeds != nil {
 		r.feeds = p.Start(ctx, "feeds", d.runFeeds) // 5. new rows are written
 	}
-	d.updateHealth()                                 // whoever hears that the daemon is up asks next
-	r.health = p.Start(ctx, "health", d.watchHealth) // 6. SERVING when true
+	d.health.update()                                                                                              // whoever hears that the daemon is up asks next
+	r.health = p.Start(ctx, "health", func(ctx context.Context) error { return d.health.run(ctx, d.sampleTrend) }) // 6. SERVING when true
 	guard := &watchdog{
-		store: d.store, source: d.source, self: d.self, addr: d.grpcListener.Addr(),
+		store: d.store, source: d.source, self: d.self, addr: d.listen.grpc.Addr(),
 		notify: d.notify, healthy: d.met.watchdogOK, log: d.log,
 	}
 	r.watchdog = p.Start(ctx, "watchdog", guard.run) // 7. progress is reported
@@ -101,10 +101,10 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 }
 
 func (d *Daemon) runAdmin(ctx context.Context) error {
-	if d.httpCerts == nil {
-		return d.admin.Run(ctx, d.httpListener, nil)
+	if d.listen.httpCerts == nil {
+		return d.admin.Run(ctx, d.listen.http, nil)
 	}
-	return d.admin.Run(ctx, d.httpListener, d.httpCerts.Config())
+	return d.admin.Run(ctx, d.listen.http, d.listen.httpCerts.Config())
 }
 
 // runFeeds polls. With Postgres it waits for the first stream: before that the
@@ -154,7 +154,7 @@ func (d *Daemon) stop(ctx context.Context, why string, r running) error {
 	err := life.Shutdown(ctx, d.log, hurry, []life.Step{
 		{Do: "1 stop health and watchdog", Why: "nothing may call itself SERVING any more", Within: time.Second, Run: func(ctx context.Context) error {
 			err := errors.Join(r.health.Stop(ctx), r.watchdog.Stop(ctx))
-			d.setServing(false, false)
+			d.health.setServing(false, false)
 			return err
 		}},
 		{Do: "2 stop feeds", Why: "no new rows; the poll at hand is abandoned", Within: 2 * time.Second, Run: part(r.feeds)},

@@ -6,20 +6,21 @@ import (
 	"io"
 	"time"
 
+	"carbond/store"
 	"carbond/store/change"
 )
 
 // Welcome says on w what to try in a demo, once there are rows to see.
 func (d *Daemon) Welcome(ctx context.Context, w io.Writer) {
-	d.filled(ctx)
+	filled(ctx, d.store)
 	scheme, plaintext := "http", " -plaintext"
-	if d.httpCerts != nil {
+	if d.listen.httpCerts != nil {
 		scheme = "https"
 	}
-	if d.cfg.Load().GRPC.TLS.Enabled() {
+	if d.conf.cfg.Load().GRPC.TLS.Enabled() {
 		plaintext = ""
 	}
-	grpcAddr, httpAddr := d.grpcListener.Addr().String(), d.httpListener.Addr().String()
+	grpcAddr, httpAddr := d.listen.grpc.Addr().String(), d.listen.http.Addr().String()
 	fmt.Fprintf(w, `carbond demo: SAMPLE DATA, nothing here comes from a registry or a market.
 
   console   %[1]s://%[2]s/
@@ -37,13 +38,13 @@ Try:
   kcat -b %[7]s -C -t carbon.public.finance -o beginning -e
 
 Stop with Ctrl-C; the data directory %[5]s goes with it.
-`, scheme, httpAddr, plaintext, grpcAddr, d.cfg.Load().DataDir, d.someProject(), d.kafkaAddr())
+`, scheme, httpAddr, plaintext, grpcAddr, d.conf.cfg.Load().DataDir, someProject(d.store), d.listen.kafkaAddr())
 }
 
 // someProject returns the id of a project that GetProjectDetail finds, of Verra's if its
 // feed was there first: that says most.
-func (d *Daemon) someProject() string {
-	for p := range d.store.Snapshot().Projects("", "VCS") {
+func someProject(s *store.Store) string {
+	for p := range s.Snapshot().Projects("", "VCS") {
 		return p.ProjectID
 	}
 	return "VCS-90001"
@@ -51,12 +52,12 @@ func (d *Daemon) someProject() string {
 
 // filled waits until every view has rows, so that the first thing a user tries
 // has an answer; at most a few seconds.
-func (d *Daemon) filled(ctx context.Context) {
+func filled(ctx context.Context, data *store.Store) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	for {
-		changed, open := d.store.Changed()
-		s, full := d.store.Snapshot(), true
+		changed, open := data.Changed()
+		s, full := data.Snapshot(), true
 		for _, v := range change.Views() {
 			full = full && s.ViewRows(v) > 0
 		}

@@ -3,66 +3,113 @@ package daemon
 import (
 	"io/fs"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"carbond/cmd/carbond/internal/admin"
+	"carbond/feeds"
+	"carbond/replicate"
+	"carbond/store"
 	"carbond/store/change"
 )
 
-// status collects what /status.json and the pages show. Nothing in it
-// is secret: texts of errors pass the redactor.
-func (d *Daemon) status() admin.Status {
-	d.looks.mu.Lock()
-	groups := d.recentGroups()
-	d.looks.mu.Unlock()
-	return d.statusWith(groups)
+const (
+	statusFor   = time.Second     // a look at the status is used for that long, however many pages ask
+	groupsFor   = 5 * time.Second // the age of a group's lag is read from the log
+	shownGroups = 100
+)
+
+// report collects what /status.json and the pages show.
+type report struct {
+	version admin.Version
+	mode    string
+	started time.Time
+	conf    *settings
+	redact  func(string) string
+	listen  *listeners
+	store   *store.Store
+	source  *replicate.Replicator // nil without Postgres
+	feeds   *feeds.Runner         // nil when no feed is on
+	health  *health
+
+	mu       sync.Mutex // guards what follows, which is dear to look at
+	last     admin.Status
+	lastAt   time.Time
+	groups   []change.Group
+	groupsAt time.Time
 }
 
-func (d *Daemon) statusWith(groups []change.Group) admin.Status {
-	cfg := d.cfg.Load()
-	ready := d.readiness()
-	ready.Reason = d.opt.Redaction.Text(ready.Reason)
-	for i := range ready.Checks {
-		ready.Checks[i].Reason = d.opt.Redaction.Text(ready.Checks[i].Reason)
+// status collects what /status.json and the pages show. Nothing in it
+// is secret: texts of errors pass the redactor.
+func (r *report) status() admin.Status {
+	r.mu.Lock()
+	groups := r.recentGroups()
+	r.mu.Unlock()
+	return r.statusWith(groups)
+}
+
+// recent is status, looked at no more than once in statusFor.
+func (r *report) recent() admin.Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.lastAt) >= statusFor {
+		r.last, r.lastAt = r.statusWith(r.recentGroups()), time.Now()
 	}
-	g := d.cfg.Load().GRPC
+	return r.last
+}
+
+// recentGroups lists the groups; a look is used for groupsFor. The caller holds mu.
+func (r *report) recentGroups() []change.Group {
+	if time.Since(r.groupsAt) >= groupsFor {
+		r.groups, r.groupsAt = r.store.Groups(), time.Now()
+	}
+	return r.groups
+}
+
+func (r *report) statusWith(groups []change.Group) admin.Status {
+	cfg := r.conf.cfg.Load()
+	ready := r.health.readiness()
+	ready.Reason = r.redact(ready.Reason)
+	for i := range ready.Checks {
+		ready.Checks[i].Reason = r.redact(ready.Checks[i].Reason)
+	}
+	g := cfg.GRPC
 	s := admin.Status{
-		Version:   d.opt.Version,
-		Mode:      d.mode,
-		Sample:    d.mode == modeDemo,
-		Started:   d.started.UTC(),
-		UptimeSec: time.Since(d.started).Seconds(),
+		Version:   r.version,
+		Mode:      r.mode,
+		Sample:    r.mode == modeDemo,
+		Started:   r.started.UTC(),
+		UptimeSec: time.Since(r.started).Seconds(),
 		Readiness: ready,
 		Data:      admin.Data{Dir: cfg.DataDir, Bytes: dirBytes(cfg.DataDir)},
-		Position:  d.position(),
+		Position:  r.position(),
 		Listen: admin.Listen{
-			GRPC: d.grpcListener.Addr().String(), HTTP: d.httpListener.Addr().String(),
+			GRPC: r.listen.grpc.Addr().String(), HTTP: r.listen.http.Addr().String(),
 			TLS: g.TLS.Enabled(), ClientCert: g.TLS.ClientCA != "", Token: g.TokensFile != "",
 		},
 		Config: admin.Config{File: cfg.File()},
 	}
 	s.Data.Free, _ = freeBytes(cfg.DataDir)
-	if r := d.reload.Load(); r != nil {
-		s.Config.ReloadedAt, s.Config.ReloadOK = r.at.UTC(), r.ok
-	}
-	s.Topics = d.topics()
-	s.Views = d.viewStatus()
+	read := r.conf.reload.Load()
+	s.Config.ReloadedAt, s.Config.ReloadOK = read.at.UTC(), read.ok
+	topics := r.store.Topics()
+	s.Topics = topicStatus(topics)
+	s.Views = viewStatus(r.store.Snapshot(), topics)
 	s.Groups = groupStatus(groups[:min(len(groups), shownGroups)])
 	s.GroupsLeft = len(groups) - len(s.Groups)
-	if d.source != nil {
-		r := d.source.Status()
+	if r.source != nil {
+		p := r.source.Status()
 		s.Replication = &admin.Replication{
-			State: string(r.Phase), Reason: d.opt.Redaction.Text(r.Reason), Connected: r.Connected,
-			LagBytes: r.LagBytes, LagSeconds: r.LagSeconds,
-			SlotRetained: r.SlotRetained, SlotSafe: r.SlotSafe, WALStatus: r.WALStatus,
+			State: string(p.Phase), Reason: r.redact(p.Reason), Connected: p.Connected,
+			LagBytes: p.LagBytes, LagSeconds: p.LagSeconds,
+			SlotRetained: p.SlotRetained, SlotSafe: p.SlotSafe, WALStatus: p.WALStatus,
 		}
 	}
-	s.Feeds = d.feedStatus()
+	s.Feeds = r.feedStatus()
 	return s
 }
 
-func (d *Daemon) topics() []admin.Topic {
-	all := d.store.Topics()
+func topicStatus(all []change.Topic) []admin.Topic {
 	out := make([]admin.Topic, len(all))
 	for i, t := range all {
 		out[i] = admin.Topic{Name: t.Name, First: uint64(t.First), Next: uint64(t.Next), Records: t.Records, Bytes: t.Bytes, ChangedAt: known(t.Last)}
@@ -72,10 +119,9 @@ func (d *Daemon) topics() []admin.Topic {
 
 // viewStatus lists the views. A view last changed when one of its tables did:
 // changes that leave its rows as they are are rare.
-func (d *Daemon) viewStatus() []admin.View {
-	snap := d.store.Snapshot()
+func viewStatus(snap *store.Snapshot, topics []change.Topic) []admin.View {
 	last := map[string]time.Time{}
-	for _, t := range d.store.Topics() {
+	for _, t := range topics {
 		last[t.Table] = t.Last
 	}
 	if last[change.Verra].Before(last[change.Carbonmark]) {
@@ -104,9 +150,9 @@ func groupStatus(groups []change.Group) []admin.Group {
 	return out
 }
 
-func (d *Daemon) position() admin.Position {
-	p := d.store.Position()
-	out := admin.Position{Offset: uint64(p.Offset), History: d.store.History().ID, SystemID: p.Source.SystemID, Database: p.Source.Database, Slot: p.Source.Slot}
+func (r *report) position() admin.Position {
+	p := r.store.Position()
+	out := admin.Position{Offset: uint64(p.Offset), History: r.store.History().ID, SystemID: p.Source.SystemID, Database: p.Source.Database, Slot: p.Source.Slot}
 	if p.LSN > 0 {
 		out.LSN = p.LSN.String()
 	}
@@ -117,19 +163,19 @@ func (d *Daemon) position() admin.Position {
 	return out
 }
 
-func (d *Daemon) feedStatus() []admin.Feed {
-	if d.feeds == nil {
+func (r *report) feedStatus() []admin.Feed {
+	if r.feeds == nil {
 		return nil
 	}
 	var out []admin.Feed
-	for _, f := range d.feeds.Status() {
+	for _, f := range r.feeds.Status() {
 		state := f.State
 		if f.Stale {
 			state += ", stale"
 		}
 		out = append(out, admin.Feed{
 			Name: f.Name, Table: f.Table, State: state, Items: f.Items, Failures: f.Failures, Stale: f.Stale,
-			LastSuccess: known(f.LastSuccess), NextDue: known(f.NextDue), LastError: d.opt.Redaction.Text(f.LastError), Advice: f.Advice, Notes: f.Notes,
+			LastSuccess: known(f.LastSuccess), NextDue: known(f.NextDue), LastError: r.redact(f.LastError), Advice: f.Advice, Notes: f.Notes,
 		})
 	}
 	return out
