@@ -1,11 +1,7 @@
 package carbonmark_test
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -103,7 +99,8 @@ func TestGolden(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v, err := parsers[f.parser](body(t, name), jsonType)
+			body, _, _ := golden.Body(t, name)
+			v, err := parsers[f.parser](body, jsonType)
 			if !errors.Is(err, f.err) {
 				t.Fatalf("error %v, want %v", err, f.err)
 			}
@@ -113,23 +110,6 @@ func TestGolden(t *testing.T) {
 			golden.Check(t, name, v, err)
 		})
 	}
-}
-
-// body returns what an HTTP client would hand on of a fixture.
-func body(tb testing.TB, name string) []byte {
-	b := golden.Read(tb, name)
-	if !strings.HasSuffix(name, ".http") {
-		return b
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(b)), nil)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if b, err = io.ReadAll(resp.Body); err != nil {
-		tb.Fatal(err)
-	}
-	return b
 }
 
 func TestForeignBodiesGiveNamedErrors(t *testing.T) {
@@ -175,7 +155,8 @@ func TestTransientErrors(t *testing.T) {
 		if !strings.HasPrefix(name, "subgraph/") || f.err == nil {
 			continue
 		}
-		_, err := parsers[f.parser](body(t, name), jsonType)
+		body, _, _ := golden.Body(t, name)
+		_, err := parsers[f.parser](body, jsonType)
 		want := errors.Is(f.err, carbonmark.ErrIndexers) || errors.Is(f.err, carbonmark.ErrPartial)
 		if carbonmark.Transient(err) != want {
 			t.Errorf("%s: transient %v: %v", name, !want, err)

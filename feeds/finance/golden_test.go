@@ -1,13 +1,8 @@
 package finance_test
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,9 +11,8 @@ import (
 
 	"carbond/feeds/finance"
 	"carbond/feeds/internal/payload"
+	"carbond/feeds/internal/payload/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files; review them against the provenance of the fixtures")
 
 // now is the time at which all fixtures are read.
 var now = time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
@@ -70,26 +64,13 @@ var fixtures = map[string]struct {
 	"crumb.txt":                      {parse: crumb},
 	"crumb_429.txt":                  {parse: crumb, err: finance.ErrRateLimited},
 	"crumb_html.txt":                 {parse: crumb, err: payload.ErrHTML},
-	"error_429.http":                 {parse: response, err: finance.ErrRateLimited},
-	"error_999.http":                 {parse: response, err: payload.ErrHTML},
+	"error_429.http":                 {parse: finance.ParseSpark, err: finance.ErrRateLimited},
+	"error_999.http":                 {parse: finance.ParseSpark, err: payload.ErrHTML},
 	"tickers47.json":                 {parse: finance.ParseSpark, err: payload.ErrShape},
 }
 
 // batch returns one of the three requests for the default tickers.
 func batch(i int) string { return strings.Join(finance.Batches(finance.DefaultTickers())[i], ",") }
-
-// response reads the body of a raw HTTP answer, whatever its status.
-func response(raw []byte, contentType string, ask finance.Ask) (finance.Result, error) {
-	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), nil)
-	if err != nil {
-		return finance.Result{}, err
-	}
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return finance.Result{}, err
-	}
-	return finance.ParseSpark(body, contentType, ask)
-}
 
 func TestFixtures(t *testing.T) {
 	files, err := filepath.Glob("testdata/yahoo/*")
@@ -110,7 +91,8 @@ func check(t *testing.T, file string) {
 	if tc.ask != "" {
 		ask.Symbols = strings.Split(tc.ask, ",")
 	}
-	res, err := tc.parse(read(t, file), "", ask)
+	body, contentType, _ := golden.Body(t, "yahoo/"+filepath.Base(file))
+	res, err := tc.parse(body, contentType, ask)
 	if !errors.Is(err, tc.err) || (err != nil) != (tc.err != nil) {
 		t.Fatalf("error %v, want %v", err, tc.err)
 	}
@@ -128,22 +110,7 @@ func check(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, filepath.Join("testdata/golden", filepath.Base(file)+".json"), append(b, '\n'))
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if want := read(t, name); !bytes.Equal(got, want) {
-		t.Errorf("differs from %s (rewrite with -update and review):\n%s", name, got)
-	}
+	golden.Compare(t, filepath.Base(file), append(b, '\n'))
 }
 
 func read(tb testing.TB, name string) []byte {

@@ -1,23 +1,18 @@
 package news_test
 
 import (
-	"bufio"
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
-	"flag"
 	"io"
-	"net/http"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"carbond/feeds/internal/payload/golden"
 	"carbond/feeds/news"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files; review them against the provenance of the fixtures")
 
 // now is the time at which all fixtures are fetched.
 var now = time.Date(2026, 11, 23, 10, 30, 0, 0, time.UTC)
@@ -136,53 +131,21 @@ func check(t *testing.T, file string) {
 	if err := enc.Encode(got); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, filepath.Join("testdata/golden", name+".json"), b.Bytes())
+	golden.Compare(t, name, b.Bytes())
 }
 
 // load reads a fixture, unpacking raw HTTP answers and gzip.
 func load(tb testing.TB, file string) (body []byte, contentType string, status int) {
 	tb.Helper()
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	switch filepath.Ext(file) {
-	case ".gz":
-		z, err := gzip.NewReader(bytes.NewReader(raw))
+	body, contentType, status = golden.Body(tb, "news/"+filepath.Base(file))
+	if filepath.Ext(file) == ".gz" {
+		z, err := gzip.NewReader(bytes.NewReader(body))
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if raw, err = io.ReadAll(z); err != nil {
+		if body, err = io.ReadAll(z); err != nil {
 			tb.Fatal(err)
 		}
-	case ".http":
-		resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), nil)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		if raw, err = io.ReadAll(resp.Body); err != nil {
-			tb.Fatal(err)
-		}
-		return raw, resp.Header.Get("Content-Type"), resp.StatusCode
 	}
-	return raw, "", 0
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("differs from %s (rewrite with -update and review):\n%s", name, got)
-	}
+	return body, contentType, status
 }

@@ -1,12 +1,9 @@
 package verra_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -94,30 +91,14 @@ func TestGolden(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v, err := parsers[f.parser](body(t, name), jsonType)
+			body, _, _ := golden.Body(t, name)
+			v, err := parsers[f.parser](body, jsonType)
 			if !errors.Is(err, f.err) {
 				t.Fatalf("error %v, want %v", err, f.err)
 			}
 			golden.Check(t, name, v, err)
 		})
 	}
-}
-
-// body returns what an HTTP client would hand on of a fixture.
-func body(tb testing.TB, name string) []byte {
-	b := golden.Read(tb, name)
-	if !strings.HasSuffix(name, ".http") {
-		return b
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(b)), nil)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if b, err = io.ReadAll(resp.Body); err != nil {
-		tb.Fatal(err)
-	}
-	return b
 }
 
 // Every parser names its error for every body that is not the one it reads.

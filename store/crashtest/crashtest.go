@@ -64,15 +64,9 @@ func Inspect(dir string, src *storetest.Source, n int, durable change.LSN) error
 	if d := src.Model.Diff(s.Snapshot()); d != "" {
 		return fmt.Errorf("at %s: %s", pos.LSN, d)
 	}
-	var got []string
-	recs, err := storetest.ReadAll(s.NewReader(s.Oldest()))
+	got, err := storetest.Lines(s.NewReader(s.Oldest()))
 	if err != nil {
 		return err
-	}
-	for _, rec := range recs {
-		if l := storetest.RecordLine(rec); l != "" {
-			got = append(got, l)
-		}
 	}
 	if !slices.Equal(got, src.Model.Log) {
 		return fmt.Errorf("at %s: the log has %d records that differ from the model's %d", pos.LSN, len(got), len(src.Model.Log))

@@ -46,3 +46,14 @@ func ReadAll(r change.RecordReader) (out []change.Record, err error) {
 		out = append(out, recs...)
 	}
 }
+
+// Lines returns what RecordLine makes of every record of a log.
+func Lines(r change.RecordReader) (lines []string, err error) {
+	recs, err := ReadAll(r)
+	for _, r := range recs {
+		if l := RecordLine(r); l != "" {
+			lines = append(lines, l)
+		}
+	}
+	return lines, err
+}

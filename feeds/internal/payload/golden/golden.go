@@ -4,9 +4,12 @@
 package golden
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"flag"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,12 +40,18 @@ func Check(tb testing.TB, name string, v any, err error) {
 	if err := enc.Encode(r); err != nil {
 		tb.Fatal(err)
 	}
+	Compare(tb, name, got.Bytes())
+}
+
+// Compare compares got with the content of testdata/golden/<name>.json.
+func Compare(tb testing.TB, name string, got []byte) {
+	tb.Helper()
 	file := filepath.Join("testdata", "golden", filepath.FromSlash(name)+".json")
 	if *update {
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			tb.Fatal(err)
 		}
-		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
 			tb.Fatal(err)
 		}
 		return
@@ -51,8 +60,8 @@ func Check(tb testing.TB, name string, v any, err error) {
 	if err != nil {
 		tb.Fatalf("%v (run with -update and review)", err)
 	}
-	if !bytes.Equal(got.Bytes(), want) {
-		tb.Errorf("%s: result differs from %s:\n%s", name, file, firstDifference(got.Bytes(), want))
+	if !bytes.Equal(got, want) {
+		tb.Errorf("%s: result differs from %s:\n%s", name, file, firstDifference(got, want))
 	}
 }
 
@@ -89,6 +98,25 @@ func Read(tb testing.TB, name string) []byte {
 		tb.Fatal(err)
 	}
 	return b
+}
+
+// Body returns what an HTTP client would hand on of a fixture: of a whole answer,
+// a .http file, the body with its content type and status.
+func Body(tb testing.TB, name string) (body []byte, contentType string, status int) {
+	tb.Helper()
+	b := Read(tb, name)
+	if !strings.HasSuffix(name, ".http") {
+		return b, "", 0
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(b)), nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err = io.ReadAll(resp.Body); err != nil {
+		tb.Fatal(err)
+	}
+	return b, resp.Header.Get("Content-Type"), resp.StatusCode
 }
 
 // Seed adds every fixture whose name has one of the suffixes to a fuzz corpus.
