@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -456,15 +455,6 @@ func (b *batch) add(before, after any) {
 	b.body = append(b.body, `,"after":`...)
 	image(after)
 	b.body = append(b.body, '}')
-}
-
-// CheckURL says what is wrong with the address of a hook.
-func CheckURL(raw string) error {
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return errors.New("is not an http or https URL")
-	}
-	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) {
