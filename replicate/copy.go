@@ -219,14 +219,19 @@ func (c *copier) table(ctx context.Context, name string) error {
 	return c.read(ctx, rel, sql)
 }
 
-// read hands over the rows that a query gives.
+// read hands over the rows of a table that a query gives.
 func (c *copier) read(ctx context.Context, rel *change.Relation, sql string) error {
-	results := c.conn.PgConn().Exec(ctx, sql)
+	return readRows(ctx, c.conn, sql, func(values [][]byte) error { return c.row(ctx, rel, values) })
+}
+
+// readRows hands over the rows that a query gives, until one is refused.
+func readRows(ctx context.Context, conn *pgx.Conn, sql string, row func([][]byte) error) error {
+	results := conn.PgConn().Exec(ctx, sql)
 	for results.NextResult() {
 		rows := results.ResultReader()
 		for rows.NextRow() {
-			if err := c.row(ctx, rel, rows.Values()); err != nil {
-				_ = c.conn.PgConn().Conn().Close() // do not read the rest of the table
+			if err := row(rows.Values()); err != nil {
+				_ = conn.PgConn().Conn().Close() // do not read the rest of the table
 				_ = results.Close()
 				return err
 			}

@@ -371,7 +371,7 @@ func (r *pieceReader) read(ctx context.Context) error {
 	if err := r.lock(ctx); err != nil {
 		return err
 	}
-	if err := r.scan(ctx); err != nil {
+	if err := readRows(ctx, r.conn, r.sql(), func(values [][]byte) error { return r.row(ctx, values) }); err != nil {
 		return err
 	}
 	r.mark = r.target.mark
@@ -441,26 +441,6 @@ func (r *pieceReader) lock(ctx context.Context) error {
 		return errors.New("it was altered at the same moment")
 	}
 	return nil
-}
-
-// scan reads the rows.
-func (r *pieceReader) scan(ctx context.Context) error {
-	results := r.conn.PgConn().Exec(ctx, r.sql())
-	for results.NextResult() {
-		rows := results.ResultReader()
-		for rows.NextRow() {
-			if err := r.row(ctx, rows.Values()); err != nil {
-				_ = r.conn.PgConn().Conn().Close() // do not read the rest
-				_ = results.Close()
-				return err
-			}
-		}
-		if _, err := rows.Close(); err != nil {
-			_ = results.Close() // the same error
-			return err
-		}
-	}
-	return results.Close()
 }
 
 // sql reads the rows behind the last one in the order of the key.
