@@ -56,11 +56,14 @@ func write(ctx context.Context, t *testing.T, url string, worker int) {
 			sql = append(sql, "TRUNCATE carbonmark")
 		}
 		// Errors (deadlocks, a key that is taken, a server that stops) end the
-		// transaction and are part of the game.
-		_, _ = conn.Exec(ctx, "BEGIN; "+strings.Join(sql, "; ")+"; COMMIT")
+		// transaction and are part of the game. The end of ctx does not: the server
+		// would go on, and commit after the writers have stopped.
+		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		_, _ = conn.Exec(whole, "BEGIN; "+strings.Join(sql, "; ")+"; COMMIT")
 		if !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' {
-			_, _ = conn.Exec(ctx, "ROLLBACK")
+			_, _ = conn.Exec(whole, "ROLLBACK")
 		}
+		cancel()
 	}
 }
 
