@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -224,4 +226,71 @@ func TestHours(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTopicToCome: a hook whose topic does not exist says so once, shows it, and hears of
+// the topic from its first record when it comes.
+func TestTopicToCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, filepath.Join(t.TempDir(), "data"))
+		lsn := change.LSN(0)
+		order := func(id string) {
+			t.Helper()
+			rel := &change.Relation{Schema: "shop", Name: "orders", Plain: true, Columns: []change.Column{{Name: "id", Type: change.OIDInt4, Key: true}}}
+			lsn += 100
+			txn := change.Txn{XID: uint32(lsn), CommitLSN: lsn, EndLSN: lsn + 1, CommitTime: time.Now(), First: true, Final: true}
+			if id != "" {
+				txn.Changes = []change.Change{{Op: change.Create, Relation: rel, LSN: lsn, After: change.NewRow(change.T(id))}}
+			} else {
+				txn.Changes = []change.Change{{Op: change.Create, Relation: &change.Relation{Schema: "shop", Name: "other", Plain: true, Columns: rel.Columns}, LSN: lsn, After: change.NewRow(change.T("0"))}}
+			}
+			if err := w.Apply(t.Context(), []change.Txn{txn}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		order("") // the log is not empty
+		var said bytes.Buffer
+		var posted []string
+		s, err := webhook.New(w.Store, w.Past(), webhook.Options{
+			Log: slog.New(slog.NewTextHandler(&said, nil)), Registerer: prometheus.NewRegistry(), Key: key,
+			Hooks: []webhook.Hook{{Name: "desk", URL: "http://receiver.example/", Topic: "carbon.shop.orders"}},
+			Transport: pretend(func(r *http.Request) (*http.Response, error) {
+				b, err := io.ReadAll(r.Body)
+				for _, m := range regexp.MustCompile(`"after":\{"id":(\d+)\}`).FindAllStringSubmatch(string(b), -1) {
+					posted = append(posted, m[1])
+				}
+				return &http.Response{StatusCode: 204, Header: http.Header{}, Body: http.NoBody}, err
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if st := s.States()[0]; st.Stopped || time.Since(st.Failing) != time.Hour || !strings.Contains(st.Error, "carbon.shop.orders") || !strings.Contains(st.Error, "postgres.tables") {
+			t.Errorf("while there is no topic: %+v", st)
+		}
+		for _, id := range []string{"", "1", "2", "", "3"} {
+			order(id)
+		}
+		time.Sleep(time.Minute)
+		order("4")
+		synctest.Wait()
+		if st := s.States()[0]; !st.Failing.IsZero() || st.Error != "" {
+			t.Errorf("with the topic: %+v", st)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if got := strings.Join(posted, " "); got != "1 2 3 4" {
+			t.Errorf("got %s", got)
+		}
+		if n, m := strings.Count(said.String(), "interrupted"), strings.Count(said.String(), "goes on"); n != 1 || m != 1 {
+			t.Errorf("%d and %d lines of the log:\n%s", n, m, said.String())
+		}
+	})
 }

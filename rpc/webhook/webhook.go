@@ -76,6 +76,10 @@ type running struct {
 	Hook
 	pauses chan pauseRequest
 
+	// Of the goroutine that delivers.
+	first       *change.Offset // behind which a hook without a place begins; nil before it was looked for
+	interrupted string         // what was told of last, "" while the hook runs
+
 	mu    sync.Mutex // guards state
 	state State
 }
@@ -166,7 +170,16 @@ func (s *Sender) rest(ctx context.Context, h *running, err error) {
 		s.stopped.WithLabelValues(h.Name).Set(1)
 		s.opt.Log.Error("webhook is stopped: mend the receiver, then run carbond webhooks replay, or restart carbond, which goes on where it was", "hook", h.Name, "error", err)
 	} else {
-		s.opt.Log.Warn("webhook is interrupted", "hook", h.Name, "error", err)
+		if h.interrupted != err.Error() {
+			h.interrupted = err.Error()
+			s.opt.Log.Warn("webhook is interrupted, and tried again", "hook", h.Name, "error", err)
+		}
+		h.set(func(st *State) {
+			st.Error = err.Error()
+			if st.Failing.IsZero() {
+				st.Failing = time.Now()
+			}
+		})
 		t := time.NewTimer(s.opt.FirstPause)
 		defer t.Stop()
 		again = t.C
@@ -179,6 +192,16 @@ func (s *Sender) rest(ctx context.Context, h *running, err error) {
 	case <-again:
 	case <-ctx.Done():
 	}
+}
+
+// goesOn notes that a hook has its place and can read what is behind it.
+func (s *Sender) goesOn(h *running) {
+	if h.interrupted == "" {
+		return
+	}
+	h.interrupted = ""
+	h.set(func(st *State) { *st = State{Hook: h.Hook} })
+	s.opt.Log.Info("webhook goes on", "hook", h.Name)
 }
 
 func (h *running) set(f func(*State)) {
@@ -250,10 +273,18 @@ func (s *Sender) follow(ctx context.Context, h *running) error {
 		return s.log.CommitOffset(ctx, change.GroupCommit{Group: Group(h.Name), Generation: m.Generation, Member: "carbond", Topic: topic, Offset: at})
 	}
 	at := s.log.Committed(Group(h.Name), topic)
-	if at == 0 { // a new hook hears of what comes
-		at = s.log.Position().Offset
-		if err := commit(at); err != nil && at > 0 {
+	if at == 0 { // a new hook hears of what comes, also while its topic is waited for
+		if h.first == nil {
+			h.first = new(s.log.Position().Offset)
+		}
+		at = *h.first
+		switch err := commit(at); {
+		case errors.Is(err, change.ErrTopicUnknown):
+			return fmt.Errorf("%w: carbond topics lists those that there are, postgres.tables adds others", err)
+		case err != nil && at > 0:
 			return err
+		case at > 0:
+			h.first = nil
 		}
 	}
 	for {
@@ -278,6 +309,9 @@ func (s *Sender) follow(ctx context.Context, h *running) error {
 // views delivers the changes of a view behind an offset.
 func (s *Sender) views(ctx context.Context, h *running, at change.Offset, commit func(change.Offset) error) error {
 	src, err := s.past.Follow(ctx, at)
+	if err == nil {
+		s.goesOn(h)
+	}
 	for err == nil {
 		var txns []change.ViewTxn
 		if txns, err = src.Next(ctx); err != nil {
@@ -304,6 +338,7 @@ func (s *Sender) records(ctx context.Context, h *running, at change.Offset, comm
 		if err != nil {
 			return err
 		}
+		s.goesOn(h)
 		if len(recs) == 0 {
 			if !open {
 				return change.ErrClosed
