@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -225,20 +226,32 @@ func weighted(part string) (name string, weight float64) {
 	return strings.ToLower(strings.TrimSpace(name)), weight
 }
 
-// encodingOf chooses how an answer is compressed.
+// encodingOf chooses how an answer is compressed: as the client likes best, and by
+// zstd or gzip where it likes them as well as no compression.
 func encodingOf(accept string) form.Encoding {
-	best, chosen := 0.0, form.Identity
-	for part := range strings.SplitSeq(accept, ",") {
-		name, weight := weighted(part)
-		e := form.Encoding(name)
-		if e != form.Gzip && e != form.Zstd || weight <= 0 {
-			continue
-		}
-		if weight > best || weight == best && e == form.Zstd {
-			best, chosen = weight, e
+	best, chosen := accepts(accept, "identity"), form.Identity
+	for _, e := range []form.Encoding{form.Gzip, form.Zstd} {
+		if w := accepts(accept, string(e)); w > 0 && w >= best {
+			best, chosen = w, e
 		}
 	}
 	return chosen
+}
+
+// accepts returns the weight that a header Accept-Encoding gives an encoding, 0 for one
+// that it does not name: whoever sends * rarely knows what zstd is.
+func accepts(accept, encoding string) float64 {
+	for part := range strings.SplitSeq(accept, ",") {
+		if name, weight := weighted(part); name == encoding {
+			return weight
+		}
+	}
+	return 0
+}
+
+// AcceptsGzip reports whether a client takes an answer packed by gzip.
+func AcceptsGzip(r *http.Request) bool {
+	return accepts(strings.Join(r.Header.Values("Accept-Encoding"), ","), string(form.Gzip)) > 0
 }
 
 // headerOf are the names of the reply headers of gRPC in HTTP.

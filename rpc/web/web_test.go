@@ -156,6 +156,30 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
+// TestAcceptEncoding: an answer has the encoding that the client likes best, never one
+// that it refuses.
+func TestAcceptEncoding(t *testing.T) {
+	w := newWorld(t, setup{})
+	w.put(t, change.Verra, "project_id project_name", row("P", strings.Repeat("a long name ", 300)))
+	for accept, want := range map[string]struct {
+		encoding string
+		gzip     bool // is taken
+	}{
+		"identity": {}, "br": {}, "*": {}, "gzip": {"gzip", true}, "zstd": {"zstd", false}, "gzip, deflate, br, zstd": {"zstd", true}, "GZIP": {"gzip", true},
+		"gzip;q=0": {}, "gzip; q=0.0, zstd;q=0": {}, "zstd;q=0, gzip;q=0.1": {"gzip", true}, "zstd;q=0.4, gzip;q=0.5": {"gzip", true},
+		"identity, gzip;q=0.5": {"", true}, "identity;q=0.5, gzip": {"gzip", true}, "identity, gzip": {"gzip", true}, "gzip;q=much": {"gzip", true},
+	} {
+		if got := w.get(t, "/v1/projects", "Accept-Encoding: "+accept); got.header.Get("Content-Encoding") != want.encoding {
+			t.Errorf("%q: %q, want %q", accept, got.header.Get("Content-Encoding"), want.encoding)
+		}
+		r := httptest.NewRequest(http.MethodGet, "/static/uplot/uplot.js", nil)
+		r.Header.Set("Accept-Encoding", accept)
+		if got := web.AcceptsGzip(r); got != want.gzip {
+			t.Errorf("%q: gzip is %v, want %v", accept, got, want.gzip)
+		}
+	}
+}
+
 // TestProblems has the errors, with the code and reason that gRPC gives.
 func TestProblems(t *testing.T) {
 	w := newWorld(t, setup{})

@@ -36,6 +36,7 @@ type Options struct {
 	Door   Door
 	API    grpc.ClientConnInterface // within the process, for the caller that the door says
 	Stream func(ctx context.Context, method string, req proto.Message, send func(m any) error) error
+	Gzip   func(r *http.Request) bool // whether a client takes it
 }
 
 // Door decides who comes in. Its errors are statuses of gRPC.
@@ -93,11 +94,11 @@ func (c *Console) Routes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /token/forget", c.leave)
 	mux.HandleFunc("POST /pipeline/poll", c.poll)
 	mux.Handle("GET /static/", http.FileServerFS(static))
-	mux.HandleFunc("GET /static/uplot/uplot.js", uplot)
+	mux.HandleFunc("GET /static/uplot/uplot.js", c.uplot)
 }
 
 // uplot serves uPlot, which is embedded packed: it is 29 kB less of the program.
-func uplot(w http.ResponseWriter, r *http.Request) {
+func (c *Console) uplot(w http.ResponseWriter, r *http.Request) {
 	f, err := static.Open("static/uplot/uplot.js.gz")
 	if err != nil {
 		http.NotFound(w, r) // it is embedded
@@ -107,7 +108,7 @@ func uplot(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 	w.Header().Add("Vary", "Accept-Encoding")
 	var from io.Reader = f
-	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if c.opt.Gzip(r) {
 		w.Header().Set("Content-Encoding", "gzip")
 	} else if from, err = gzip.NewReader(f); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -51,7 +51,7 @@ type world struct {
 func (w *world) console() *console.Console {
 	return console.New(console.Options{
 		Status: w.current, Trend: func() []trend.Sample { return w.trend },
-		Door: w, API: w, Stream: w.stream,
+		Door: w, API: w, Stream: w.stream, Gzip: func(*http.Request) bool { return false },
 	})
 }
 

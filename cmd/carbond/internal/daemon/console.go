@@ -31,7 +31,7 @@ func (d *Daemon) buildConsole(_ context.Context, cfg *config.Config) (err error)
 	d.console = console.New(console.Options{
 		Logger: d.log.With("stage", "http"),
 		Status: d.report.recent, Trend: d.trend.Samples,
-		Door: d.door, API: d.api.Local(), Stream: d.api.Stream,
+		Door: d.door, API: d.api.Local(), Stream: d.api.Stream, Gzip: web.AcceptsGzip,
 	})
 	return nil
 }
