@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -58,59 +60,105 @@ func axeCore(t *testing.T) string {
 	return string(b)
 }
 
-// browser opens a page in a browser of its own.
+// shared is what tests use together: the browser, and a demo that they leave as it is.
+var shared struct {
+	browser context.Context
+	demo    *running
+	end     []func()
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, end := range slices.Backward(shared.end) {
+		end()
+	}
+	os.Exit(code)
+}
+
+// browser opens a page with cookies of its own in the browser of all tests.
 func browser(t *testing.T) context.Context {
 	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
+	if shared.browser == nil {
+		path := ""
+		for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+			if p, err := exec.LookPath(name); err == nil {
+				path = p
+				break
+			}
 		}
+		if path == "" {
+			absent(t, "chromium is not installed")
+		}
+		dir, err := os.MkdirTemp("", "carbond-page-")
+		must(t, err)
+		ctx, cancel := chromedp.NewContext(context.Background(), chromedp.WithAllocatorOptions(chromedp.ExecPath(path), chromedp.UserDataDir(dir),
+			chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+			chromedp.WSURLReadTimeout(2*time.Minute))) // a busy machine starts it slowly
+		shared.end = append(shared.end, func() {
+			_ = chromedp.Cancel(ctx) // waits for the browser, so that its folder can go
+			cancel()
+			_ = os.RemoveAll(dir)
+		})
+		must(t, chromedp.Do(ctx, chromedp.Navigate("about:blank")))
+		shared.browser = ctx
 	}
-	if path == "" {
-		absent(t, "chromium is not installed")
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(shared.browser, 5*time.Minute)
 	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithAllocatorOptions(chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
-		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
-		chromedp.WSURLReadTimeout(2*time.Minute))) // a busy machine starts it slowly
+	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	t.Cleanup(func() { _ = chromedp.Cancel(ctx) }) // waits for the browser, so that its folder can go
 	return ctx
+}
+
+// demo returns the address of the demo of all tests.
+func demo(t *testing.T) string {
+	t.Helper()
+	if shared.demo == nil {
+		d, err := launch(t, []string{"demo"}, nil)
+		must(t, err)
+		shared.demo = d
+		shared.end = append(shared.end, func() { d.end(syscall.SIGTERM) })
+	}
+	return shared.demo.url
 }
 
 // running is a daemon and the address of its page.
 type running struct {
 	url  string
-	stop func()
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
 }
 
-func daemon(t *testing.T, args, env []string) string {
+// start runs the program until its page has an address. What env and args say goes
+// before what a test wants by default.
+func start(t *testing.T, args, env []string) *running {
 	t.Helper()
-	return start(t, args, env).url
+	d, err := launch(t, args, append([]string{"CARBOND_DATA_DIR=" + filepath.Join(t.TempDir(), "data")}, env...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.end(syscall.SIGTERM) })
+	return d
 }
 
-// start runs the program until its page has an address.
-func start(t *testing.T, args, env []string) running {
+func launch(t *testing.T, args, env []string) (*running, error) {
 	t.Helper()
 	binary := os.Getenv("CARBOND_BINARY")
 	if binary == "" {
 		absent(t, "CARBOND_BINARY names no program")
 	}
-	cmd := exec.Command(binary, append(args, "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--log-level", "info")...)
-	cmd.Env = append(os.Environ(), append(env, "CARBOND_DATA_DIR="+filepath.Join(t.TempDir(), "data"), "CARBOND_LOG_FORMAT=text")...)
-	errs, err := cmd.StderrPipe()
+	d := &running{done: make(chan struct{})}
+	d.cmd = exec.Command(binary, append([]string{args[0], "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--log-level", "info"}, args[1:]...)...)
+	d.cmd.Env = append(append(os.Environ(), "CARBOND_LOG_FORMAT=text", "CARBOND_KAFKA_LISTEN=127.0.0.1:0"), env...)
+	errs, err := d.cmd.StderrPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	if err := d.cmd.Start(); err != nil {
+		return nil, err
 	}
-	up, done := make(chan string, 1), make(chan struct{})
+	up := make(chan string, 1)
 	go func() {
-		defer close(done)
+		defer close(d.done)
 		lines := bufio.NewScanner(errs)
 		lines.Buffer(nil, 1<<20)
 		address := regexp.MustCompile(`carbond is up.* http=(\S+)`)
@@ -120,24 +168,25 @@ func start(t *testing.T, args, env []string) running {
 			}
 		}
 	}()
-	stopped := false
-	d := running{stop: func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		<-done
-		_ = cmd.Wait()
-	}}
-	t.Cleanup(d.stop)
 	select {
 	case addr := <-up:
 		d.url = fmt.Sprintf("http://%s/", addr)
-	case <-done:
-		t.Fatal("the daemon ended early")
+		return d, nil
+	case <-d.done:
+		err = errors.New("the daemon ended early")
 	case <-time.After(time.Minute):
-		t.Fatal("the daemon does not come up")
+		err = errors.New("the daemon does not come up")
 	}
-	return d
+	d.end(syscall.SIGKILL)
+	return nil, err
+}
+
+// end ends the daemon by a signal, once.
+func (d *running) end(by syscall.Signal) {
+	if d.cmd.ProcessState != nil {
+		return
+	}
+	_ = d.cmd.Process.Signal(by)
+	<-d.done
+	_ = d.cmd.Wait()
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,7 +88,7 @@ func filled(t *testing.T, ctx context.Context, url string) {
 
 // TestAccessibility: nothing to say against any page, on any screen.
 func TestAccessibility(t *testing.T) {
-	axe, url := axeCore(t), daemon(t, []string{"demo"}, nil)
+	axe, url := axeCore(t), demo(t)
 	for screen := range screens {
 		t.Run(screen, func(t *testing.T) {
 			ctx := browser(t)
@@ -108,7 +109,7 @@ func TestAccessibility(t *testing.T) {
 
 // Each page in trouble says so first, with what to do.
 func TestNoPostgres(t *testing.T) {
-	axe, url := axeCore(t), daemon(t, []string{"serve"}, []string{"CARBOND_POSTGRES_URL=postgres://carbond@127.0.0.1:1/x", "CARBOND_FEEDS_ENABLED=none"})
+	axe, url := axeCore(t), start(t, []string{"serve"}, []string{"CARBOND_POSTGRES_URL=postgres://carbond@127.0.0.1:1/x", "CARBOND_FEEDS_ENABLED=none"}).url
 	ctx := browser(t)
 	for _, screen := range []string{"light", "phone, dark"} {
 		use(t, ctx, screen)
@@ -134,7 +135,7 @@ func indent(s string) string {
 // Without its script each page has everything but fresh figures, and no button that
 // does nothing.
 func TestWithoutScript(t *testing.T) {
-	ctx, url := browser(t), daemon(t, []string{"demo"}, nil)
+	ctx, url := browser(t), demo(t)
 	_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	must(t, err)
 	for path, want := range pages {
@@ -177,13 +178,13 @@ func TestLive(t *testing.T) {
 		chromedp.Click("#live button"), until(note("Paused")),
 		chromedp.Click("#live button"), until(note("Live")),
 		until("window.first !== undefined"))) // it is the same document still
-	d.stop()
+	d.end(syscall.SIGTERM)
 	must(t, chromedp.Do(ctx,
 		until("document.querySelector('#state .bad') !== null"), until(note("old")),
 		until("/No answer from carbond for \\d+ s/.test(document.getElementById('state').textContent)"),
 		chromedp.Evaluate[chromedp.Void]("window.said = document.getElementById('state').textContent"),
 		until("document.getElementById('state').textContent !== said"),
-		until("getComputedStyle(document.querySelector('main')).opacity < 1")))
+		until("getComputedStyle(document.querySelector('main')).filter === 'grayscale(1)'")))
 	select {
 	case text := <-logged:
 		t.Error(text)
@@ -191,16 +192,28 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// TestProjects: what people do with the list, each step in the address, and back again.
+// TestProjects: what people do with the list, each step in the address, and back again; at
+// a desk, on a phone, and without a script.
 func TestProjects(t *testing.T) {
+	url := demo(t)
+	filled(t, browser(t), url)
+	for name, script := range map[string]bool{"light": true, "phone, dark": true, "phone, light": false} {
+		t.Run(name, func(t *testing.T) { findProject(t, url, name, script) })
+	}
+}
+
+func findProject(t *testing.T, url, screen string, script bool) {
 	ctx := browser(t)
-	url := daemon(t, []string{"demo"}, nil)
+	use(t, ctx, screen)
+	_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !script})
+	must(t, err)
 	const ids = "[...document.querySelectorAll('#project th')].map(c => c.textContent)"
 	cell := func(column string) string {
 		return "[...document.querySelectorAll('#project tr')].map(r => r.children[[...document.querySelectorAll('thead th')].findIndex(c => c.textContent === '" + column + "')].textContent)"
 	}
-	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"projects"), until(note("Live")), until("document.querySelectorAll('#project tr').length > 20"),
-		chromedp.SetValue("input[name=country]", "Brazil"), press("Filter")))
+	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"projects")))
+	arrive(t, ctx, "document.querySelectorAll('#project tr').length > 20 && "+note(map[bool]string{true: "Live"}[script]))
+	must(t, chromedp.Do(ctx, chromedp.SetValue("input[name=country]", "Brazil"), press("Filter")))
 	arrive(t, ctx, "location.search.includes('country=Brazil') && "+cell("Country")+".every(c => c === 'Brazil')")
 	must(t, chromedp.Do(ctx, press("Supply")))
 	arrive(t, ctx, "location.search.includes('order=supply')")
@@ -214,6 +227,18 @@ func TestProjects(t *testing.T) {
 	arrive(t, ctx, "location.pathname === '/projects/"+first+"' && "+shows("Registry status"))
 	must(t, chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void]("history.back()")))
 	arrive(t, ctx, "location.search.includes('order=-supply') && "+cell("Country")+".every(c => c === 'Brazil')")
+	must(t, chromedp.Do(ctx, press("Clear")))
+	arrive(t, ctx, "location.search === ''")
+	top := get[string](t, ctx, ids+"[0]")
+	must(t, chromedp.Do(ctx, press("Next page")))
+	arrive(t, ctx, "location.search.includes('page_token=') && "+ids+"[0] > '"+top+"'")
+	must(t, chromedp.Do(ctx, press("First page")))
+	arrive(t, ctx, ids+"[0] === '"+top+"'")
+	must(t, chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void]("history.go(-3)")))
+	arrive(t, ctx, "location.search.includes('order=-supply')")
+	if !script {
+		return // and nothing can fetch
+	}
 	body := get[string](t, ctx, "fetch([...document.querySelectorAll('a')].find(a => a.textContent.includes('CSV')).href).then(r => r.text())", chromedp.EvalAwaitPromise)
 	lines := strings.Split(strings.TrimSpace(body), "\n")
 	if rows := get[int](t, ctx, ids+".length"); len(lines) != rows+1 || !strings.HasPrefix(lines[0], "project_id,") || !strings.HasPrefix(lines[1], first+",") {
@@ -241,7 +266,7 @@ func sortedDown(numbers []string) bool {
 func TestChangelog(t *testing.T) {
 	ctx := browser(t)
 	const first = "document.querySelector('#record th').textContent"
-	must(t, chromedp.Do(ctx, chromedp.Navigate(daemon(t, []string{"demo"}, nil)+"changelog"), until(note("Live")),
+	must(t, chromedp.Do(ctx, chromedp.Navigate(demo(t)+"changelog"), until(note("Live")),
 		chromedp.Evaluate[chromedp.Void]("window.top0 = "+first), until(first+" > top0"),
 		chromedp.Evaluate[chromedp.Void]("getSelection().selectAllChildren(document.querySelector('#record tr')); window.top1 = "+first),
 		until(shows("new records wait")), until(first+" === top1"),
@@ -264,7 +289,7 @@ func TestChangelog(t *testing.T) {
 // a live page at most 2 kB.
 func TestWeight(t *testing.T) {
 	ctx := browser(t)
-	url := daemon(t, []string{"demo"}, nil)
+	url := demo(t)
 	largest := 0
 	must(t, chromedp.Listen(ctx, func(ev any) {
 		if e, ok := ev.(*network.EventEventSourceMessageReceived); ok {
@@ -291,7 +316,7 @@ func TestWeight(t *testing.T) {
 // TestChart: the drawing of the server becomes a chart to zoom into, in each range.
 func TestChart(t *testing.T) {
 	ctx := browser(t)
-	must(t, chromedp.Do(ctx, chromedp.Navigate(daemon(t, []string{"demo"}, nil)+"prices")))
+	must(t, chromedp.Do(ctx, chromedp.Navigate(demo(t)+"prices")))
 	arrive(t, ctx, shows("KRBN"))
 	must(t, chromedp.Do(ctx, press("KRBN")))
 	for _, name := range []string{"all", "1w", "1d"} {
@@ -311,7 +336,7 @@ func TestChart(t *testing.T) {
 // TestEarlier: a page as of another moment says so, and so do the pages that it leads to.
 func TestEarlier(t *testing.T) {
 	ctx := browser(t)
-	url := daemon(t, []string{"demo"}, nil)
+	url := demo(t)
 	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"changelog"), until("document.querySelector('#record th') !== null")))
 	offset := get[string](t, ctx, "document.querySelector('#record th').textContent")
 	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"prices"), chromedp.SetValue("input[name=as_of]", offset), press("Go back")))
@@ -331,7 +356,7 @@ func TestEarlier(t *testing.T) {
 // TestPoll: a feed is polled at once, and the page is there again.
 func TestPoll(t *testing.T) {
 	ctx := browser(t)
-	must(t, chromedp.Do(ctx, chromedp.Navigate(daemon(t, []string{"demo"}, nil)+"pipeline"), until(note("Live")), press("Poll")))
+	must(t, chromedp.Do(ctx, chromedp.Navigate(demo(t)+"pipeline"), until(note("Live")), press("Poll")))
 	arrive(t, ctx, "location.hash === '#h-feeds' && "+shows("Pollers of the upstreams"))
 }
 
@@ -342,7 +367,7 @@ func TestToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	axe, ctx := axeCore(t), browser(t)
-	url := daemon(t, []string{"demo"}, []string{"CARBOND_GRPC_TOKENS_FILE=" + file})
+	url := start(t, []string{"demo"}, []string{"CARBOND_GRPC_TOKENS_FILE=" + file}).url
 	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"prices"), until("document.querySelector('input[name=token]') !== null")))
 	look(t, ctx, axe)
 	if get[bool](t, ctx, shows("KRBN")) {
@@ -363,7 +388,7 @@ func TestToken(t *testing.T) {
 // TestFailingFeed: a feed whose upstream is gone is told at the top of each page, with what to do.
 func TestFailingFeed(t *testing.T) {
 	ctx := browser(t)
-	url := daemon(t, []string{"serve"}, []string{"CARBOND_FEEDS_ENABLED=verra", "CARBOND_FEEDS_VERRA_URL=http://127.0.0.1:1/"})
+	url := start(t, []string{"serve"}, []string{"CARBOND_FEEDS_ENABLED=verra", "CARBOND_FEEDS_VERRA_URL=http://127.0.0.1:1/"}).url
 	must(t, chromedp.Do(ctx, chromedp.Navigate(url+"pipeline"), until(note("Live")), until(shows("never worked")), until(shows("carbond feeds fetch verra")),
 		until("document.querySelector('#feed .warn') !== null"), chromedp.Navigate(url), until(shows("What to do")), until("document.title.includes('most sources')")))
 }
@@ -374,7 +399,7 @@ func TestUnderTheHand(t *testing.T) {
 	ctx := browser(t)
 	const box = "document.getElementById('topic').closest('.wide')"
 	const row = "document.querySelector('#topic tr')"
-	must(t, chromedp.Do(ctx, chromedp.EmulateViewport(320, 640), chromedp.Navigate(daemon(t, []string{"demo"}, nil)+"pipeline"), until(note("Live")),
+	must(t, chromedp.Do(ctx, chromedp.EmulateViewport(320, 640), chromedp.Navigate(demo(t)+"pipeline"), until(note("Live")),
 		chromedp.Evaluate[chromedp.Void](box+".scrollLeft = 90"),
 		chromedp.Evaluate[chromedp.Void]("window.rows = document.getElementById('topic').textContent"),
 		until("document.getElementById('topic').textContent !== rows")))
@@ -395,7 +420,7 @@ func TestTheme(t *testing.T) {
 	ctx := browser(t)
 	use(t, ctx, "light")
 	const ground = "getComputedStyle(document.body).backgroundColor"
-	url := daemon(t, []string{"demo"}, nil)
+	url := demo(t)
 	must(t, chromedp.Do(ctx, chromedp.Navigate(url), chromedp.WaitReady("header button"), until(ground+" === 'rgb(255, 255, 255)'"),
 		chromedp.Click("#live button:last-child"), until(ground+" === 'rgb(18, 22, 20)'"),
 		chromedp.Navigate(url+"pipeline"), until(ground+" === 'rgb(18, 22, 20)'")))

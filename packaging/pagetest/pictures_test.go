@@ -25,7 +25,7 @@ func TestPictures(t *testing.T) {
 	}
 	ctx := browser(t)
 	use(t, ctx, "light")
-	url := daemon(t, []string{"demo"}, nil)
+	url := demo(t)
 	filled(t, ctx, url)
 	for name, path := range map[string]string{
 		"overview": "/", "projects": "/projects", "project": "/projects/VCS-90001", "prices": "/prices", "news": "/news", "changelog": "/changelog", "pipeline": "/pipeline",
