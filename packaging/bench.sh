@@ -21,4 +21,10 @@ if [ $# -eq 0 ]; then
 	echo
 	echo "Kafka's protocol: from the beginning beside the segments alone, and 20 clients at the tail:"
 	go test ./rpc/kafka -run '^$' -bench . -benchtime 3x | grep '^Benchmark'
+	echo
+	echo "HTTP: lists beside net/http with the same bytes and answers of 304 (ratio of processor time), and 1,000 event sources:"
+	go test ./rpc/web -run '^$' -bench 'BesideNetHTTP|EventSources' -benchtime 50x | grep '^Benchmark'
+	echo
+	echo "Totals of a change, beside 1,000 and 1,000,000 projects:"
+	go test ./store/internal/view -run '^$' -bench Totals | grep '^Benchmark'
 fi
