@@ -173,9 +173,9 @@ rules-check:
 prom-test: rules-check $(DIST)/bin/$(pkg_deb)/carbond ## alerts, dashboard and metrics against a real Prometheus
 	cd packaging && GOFLAGS= CARBOND_BINARY=$(abspath $(DIST)/bin/$(pkg_deb)/carbond) $(GO) test -count=1 ./promtest/...
 
-# Needs chromium, npm for axe-core and eventsource, Postgres, python3-pandas, and for a
+# Needs chromium, npm for axe-core, eventsource and DuckDB, Postgres, python3-pandas, and for a
 # disk that is full the right to mount one.
-page-test: $(DIST)/bin/$(pkg_deb)/carbond ## the console in a real browser, well and in trouble; EventSource and pandas read from addresses
+page-test: $(DIST)/bin/$(pkg_deb)/carbond ## the console in a real browser, well and in trouble; EventSource, pandas and DuckDB read from addresses
 	cd packaging/pagetest && GOFLAGS= $(GO) vet ./... && GOFLAGS= CARBOND_BINARY=$(abspath $<) $(GO) test -count=1 ./...
 
 # Needs npm for kafkajs.

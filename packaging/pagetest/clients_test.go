@@ -16,15 +16,7 @@ import (
 // TestEventSource follows a view and a topic in Node while the daemon is stopped, killed
 // and started again, and rows are written all the time: nothing is lost or comes twice.
 func TestEventSource(t *testing.T) {
-	npm, err := exec.LookPath("npm")
-	if err != nil {
-		absent(t, "npm is not installed")
-	}
-	p := newPostgres(t)
-	dir := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), npm, "install", "--prefix", dir, "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "eventsource@5.1.5").CombinedOutput(); err != nil {
-		t.Fatalf("npm: %v\n%s", err, out)
-	}
+	p, dir := newPostgres(t), t.TempDir()
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	run := func() *running {
 		return start(t, []string{"serve", "--http-listen", addr}, []string{"CARBOND_DATA_DIR=" + filepath.Join(dir, "data"), "CARBOND_POSTGRES_URL=" + p.url(), "CARBOND_FEEDS_ENABLED=none"})
@@ -40,8 +32,7 @@ func TestEventSource(t *testing.T) {
 	}
 	ready(t, d.url)
 	write(0)
-	node := exec.CommandContext(t.Context(), "node", "testdata/eventsource.js", d.url, fmt.Sprint(all-1))
-	node.Env = append(os.Environ(), "NODE_PATH="+filepath.Join(dir, "node_modules"))
+	node := script(t, "eventsource@5.1.5", "testdata/eventsource.js", d.url, fmt.Sprint(all-1))
 	node.Stderr = os.Stderr
 	out, err := node.StdoutPipe()
 	must(t, err)
@@ -79,6 +70,22 @@ func TestEventSource(t *testing.T) {
 	}
 }
 
+// script is a run of Node with a package that npm brings.
+func script(t *testing.T, pkg string, args ...string) *exec.Cmd {
+	t.Helper()
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		absent(t, "npm is not installed")
+	}
+	dir := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), npm, "install", "--prefix", dir, "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", pkg).CombinedOutput(); err != nil {
+		t.Fatalf("npm: %v\n%s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), "node", args...)
+	cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join(dir, "node_modules"))
+	return cmd
+}
+
 // ready waits until a daemon serves.
 func ready(t *testing.T, url string) {
 	t.Helper()
@@ -102,7 +109,18 @@ func TestPandas(t *testing.T) {
 	if exec.Command(python, "-c", "import pandas").Run() != nil {
 		absent(t, "python3-pandas is not installed")
 	}
-	if out, err := exec.CommandContext(t.Context(), python, "testdata/readlists.py", demo(t)).CombinedOutput(); err != nil || !strings.Contains(string(out), "all cells are right") {
+	url := demo(t)
+	filled(t, browser(t), url)
+	if out, err := exec.CommandContext(t.Context(), python, "testdata/readlists.py", url).CombinedOutput(); err != nil || !strings.Contains(string(out), "all cells are right") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// TestDuckDB reads lists with DuckDB's guesses of their types.
+func TestDuckDB(t *testing.T) {
+	url := demo(t)
+	filled(t, browser(t), url)
+	if out, err := script(t, "@duckdb/node-api@1.5.6-r.1", "testdata/duckdb.js", url, t.TempDir()).CombinedOutput(); err != nil || !strings.Contains(string(out), "all sums are right") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
