@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	pb "carbond/proto/carbon"
 	"carbond/rpc"
 	"carbond/rpc/internal/form"
 )
@@ -135,7 +136,7 @@ var text = map[string]any{"type": "string"}
 // content lists the media types of an answer.
 func (rt *route) content() map[string]any {
 	switch {
-	case strings.HasSuffix(rt.path, "/watch"):
+	case rt.stream():
 		return map[string]any{"text/event-stream": map[string]any{}}
 	case rt.path == "/v1/openapi.json":
 		return map[string]any{"application/json": map[string]any{}}
@@ -145,12 +146,19 @@ func (rt *route) content() map[string]any {
 	return map[string]any{"application/json": map[string]any{}, "application/x-ndjson": map[string]any{}, "text/csv": map[string]any{}}
 }
 
+// stream reports whether a route answers with events.
+func (rt *route) stream() bool { return strings.HasSuffix(rt.path, "/watch") }
+
 // operationID names a route: /v1/projects/{project_id}/history is projectsProjectIdHistory.
 func operationID(path string) string {
 	return form.CamelCase(strings.NewReplacer("/", "_", "{", "", "}", "", ".", "_").Replace(strings.TrimPrefix(path, "/v1/")))
 }
 
 func (c *call) openAPI() error {
+	// It asks for nothing; that it is let in, a call that does says.
+	if err := c.api.Local().Invoke(c.ctx, pb.ChangelogService_ListTopics_FullMethodName, &pb.ListTopicsRequest{}, &pb.ListTopicsResponse{}); err != nil {
+		return err
+	}
 	c.form = form.JSON
 	return c.listing(rpc.NewListing(Description(), form.JSON, c.enc, "", rpc.NewHeaders(nil), c.has), nil)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -13,6 +14,7 @@ import (
 	"carbond/rpc"
 	"carbond/rpc/internal/form"
 	"carbond/rpc/rpcerr"
+	"carbond/store/change"
 )
 
 // question is what the address of a request asks for.
@@ -57,7 +59,11 @@ func parseQuery(raw string, m proto.Message, extra ...string) (question, error) 
 			}
 			q.guard = v[0] == "1"
 		case name == paramMinLSN:
-			q.minLSN = v[0]
+			if q.minLSN = v[0]; q.minLSN != "" {
+				if _, bad := change.ParseLSN(q.minLSN); bad != nil {
+					err = rpcerr.BadField(name, "is not a position like 16/B374D848")
+				}
+			}
 		case name == paramAsOf:
 			err = setAsOf(m, v[0])
 		default:
@@ -108,8 +114,8 @@ func setAsOf(m proto.Message, text string) error {
 		}
 		return setField(m, "as_of_offset", text)
 	}
-	if text == "" {
-		return rpcerr.BadField(paramAsOf, "is empty: give an offset, or a time like 2024-01-31T12:00:00Z")
+	if _, err := time.Parse(time.RFC3339Nano, text); err != nil {
+		return rpcerr.BadField(paramAsOf, "is neither an offset nor a time like 2024-01-31T12:00:00Z")
 	}
 	return setField(m, "as_of_time", text)
 }
@@ -149,7 +155,7 @@ func setField(m proto.Message, name, text string) error {
 		v, wanted = protoreflect.ValueOfFloat64(x), "a number"
 	case protoreflect.EnumKind:
 		e := f.Enum().Values().ByName(protoreflect.Name(enumPrefix(f.Enum()) + strings.ToUpper(text)))
-		if e == nil {
+		if e == nil || e.Number() == 0 {
 			return rpcerr.BadField(name, "is not one of "+strings.Join(enumWords(f.Enum()), ", "))
 		}
 		v = protoreflect.ValueOfEnum(e.Number())

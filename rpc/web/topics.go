@@ -7,9 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"time"
 
 	pb "carbond/proto/carbon"
 	"carbond/rpc"
@@ -76,8 +74,8 @@ func (q *topicQuery) from(text string) error {
 	case err == nil:
 		q.request.Start = &pb.ConsumeRequest_Offset{Offset: n}
 	default:
-		if err := rpcerr.CheckText("from", text); err != nil {
-			return err
+		if _, err := time.Parse(time.RFC3339Nano, text); err != nil {
+			return rpcerr.BadField("from", "is not earliest, latest, an offset or a time like 2024-01-31T12:00:00Z")
 		}
 		q.request.Start = &pb.ConsumeRequest_Time{Time: text}
 	}
@@ -158,9 +156,6 @@ func (c *call) watchTopic() error {
 	q, err := parseTopic(c.r)
 	if err != nil {
 		return err
-	}
-	if c.r.Method == http.MethodHead {
-		return status.Error(codes.Unimplemented, "a stream has no head; ask with GET")
 	}
 	q.request.Follow = true
 	if q.request.Start == nil {

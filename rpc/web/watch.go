@@ -8,9 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	pb "carbond/proto/carbon"
 	"carbond/rpc/internal/form"
 	"carbond/rpc/rpcerr"
@@ -69,7 +66,7 @@ func (e *events) follow(token string, run func(token string) error) error {
 	}()
 	err := run(token)
 	if token != "" && gone(err) {
-		if err := e.send(eventOf("reset", problemOf(err))); err != nil {
+		if err := e.send(e.problem("reset", problemOf(err))); err != nil {
 			return nil
 		}
 		err = run("")
@@ -80,7 +77,7 @@ func (e *events) follow(token string, run func(token string) error) error {
 		return err
 	default:
 		p := problemOf(err)
-		event := eventOf("error", p)
+		event := e.problem("error", p)
 		if p.retry > 0 {
 			event = append([]byte("retry: "+strconv.Itoa(p.retry*1000)+"\n"), event...)
 		}
@@ -98,7 +95,9 @@ func gone(err error) bool {
 	return err != nil && (p.Reason == rpcerr.ReasonCompacted || p.Reason == rpcerr.ReasonOtherHistory || p.Field == "resume_token")
 }
 
-func eventOf(name string, p *Problem) []byte {
+// problem is a problem as an event.
+func (e *events) problem(name string, p *Problem) []byte {
+	p.RequestID = e.w.Header().Get(headerRequest)
 	data, _ := json.Marshal(p) // of strings and numbers
 	return append(append([]byte("event: "+name+"\ndata: "), data...), "\n\n"...)
 }
@@ -114,9 +113,6 @@ func watchView(v change.View) func(*call) error {
 			filter = m.Source
 		case *pb.WatchFinanceDataRequest:
 			filter = m.Ticker
-		}
-		if c.r.Method == http.MethodHead {
-			return status.Error(codes.Unimplemented, "a stream has no head; ask with GET")
 		}
 		e := &events{call: c, rc: http.NewResponseController(c.w)}
 		return e.follow(c.r.Header.Get("Last-Event-ID"), func(token string) error {

@@ -211,7 +211,7 @@ func TestWatchReset(t *testing.T) {
 		s := w.watch(t, "/v1/projects/watch", id)
 		first, _ := s.next()
 		second, ok := s.next()
-		if !ok || first.name != "reset" || first.id != "" || second.name != "snapshot" || second.id == "" {
+		if !ok || first.name != "reset" || first.id != "" || second.name != "snapshot" || second.id == "" || !strings.Contains(first.data, `"requestId":"`+s.resp.Header.Get("X-Request-Id")) {
 			t.Errorf("%s: %+v, then %+v", name, first, second)
 		}
 		s.close()

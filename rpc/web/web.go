@@ -80,13 +80,18 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		h.Set("Allow", "GET, HEAD, OPTIONS")
-		p := problemOf(rpcerr.New(codes.Unimplemented, "this address answers GET and HEAD only"))
-		p.Status, p.Title = http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)
-		p.write(w)
+		notAllowed(w, "GET, HEAD, OPTIONS")
 		return
 	}
 	a.mux.ServeHTTP(w, r)
+}
+
+// notAllowed refuses the method of a request.
+func notAllowed(w http.ResponseWriter, allowed string) {
+	w.Header().Set("Allow", allowed)
+	p := problemOf(rpcerr.New(codes.Unimplemented, "this address answers "+allowed+" only"))
+	p.Status, p.Title = http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)
+	p.write(w)
 }
 
 // crossOrigin lets pages of configured origins read. It reports whether the request was
@@ -131,6 +136,10 @@ type call struct {
 
 // serve reads a request and hands it to its route.
 func (a *API) serve(w http.ResponseWriter, r *http.Request, rt *route) {
+	if rt.stream() && r.Method == http.MethodHead { // it has no end, and so no head
+		notAllowed(w, "GET, OPTIONS")
+		return
+	}
 	c := &call{API: a, w: w, r: r, enc: encodingOf(strings.Join(r.Header.Values("Accept-Encoding"), ","))}
 	if rt.request != nil {
 		c.m = rt.request()

@@ -196,11 +196,14 @@ func TestProblems(t *testing.T) {
 		"/v1/projects?order=color":                {Status: 400, Code: "INVALID_ARGUMENT", Field: "order"},
 		"/v1/projects?format=xml":                 {Status: 400, Code: "INVALID_ARGUMENT", Field: "format"},
 		"/v1/projects?guard=2":                    {Status: 400, Code: "INVALID_ARGUMENT", Field: "guard"},
-		"/v1/projects?as_of=yesterday":            {Status: 400, Code: "INVALID_ARGUMENT", Field: "as_of_time"},
+		"/v1/projects?as_of=yesterday":            {Status: 400, Code: "INVALID_ARGUMENT", Field: "as_of"},
 		"/v1/projects?as_of=":                     {Status: 400, Code: "INVALID_ARGUMENT", Field: "as_of"},
 		"/v1/projects?as_of=1":                    {Status: 410, Code: "OUT_OF_RANGE", Reason: "OTHER_HISTORY"},
 		"/v1/projects?as_of=9000000000000000":     {Status: 400, Code: "OUT_OF_RANGE", Reason: "OFFSET_NOT_REACHED"},
 		"/v1/projects?as_of=2999-01-01T00:00:00Z": {Status: 400, Code: "OUT_OF_RANGE", Reason: "OFFSET_NOT_REACHED"},
+		"/v1/totals?by=unspecified":               {Status: 400, Code: "INVALID_ARGUMENT", Field: "by"},
+		"/v1/projects?min_lsn=soon":               {Status: 400, Code: "INVALID_ARGUMENT", Field: "min_lsn"},
+		"/v1/topics/carbon.public.verra?from=now": {Status: 400, Code: "INVALID_ARGUMENT", Field: "from"},
 		"/v1/projects?min_lsn=0/5":                {Status: 400, Code: "FAILED_PRECONDITION", Reason: "EMBEDDED_MODE"},
 		"/v1/projects?country=%00":                {Status: 400, Code: "INVALID_ARGUMENT", Field: "country"},
 		"/v1/projects?country=%ff":                {Status: 400, Code: "INVALID_ARGUMENT", Field: "country"},
@@ -220,8 +223,10 @@ func TestProblems(t *testing.T) {
 			t.Errorf("%s: %s has no remedy", path, got.Reason)
 		}
 	}
-	if a := w.do(t, http.MethodPost, "/v1/projects"); a.status != 405 || a.header.Get("Allow") == "" {
-		t.Errorf("POST: %d %v", a.status, a.header)
+	for path, method := range map[string]string{"/v1/projects": http.MethodPost, "/v1/news/watch": http.MethodHead, "/v1/topics/carbon.public.verra/watch": http.MethodHead} {
+		if a := w.do(t, method, path); a.status != 405 || !strings.HasPrefix(a.header.Get("Allow"), "GET") || strings.Contains(a.header.Get("Allow"), method) {
+			t.Errorf("%s %s: %d %v", method, path, a.status, a.header)
+		}
 	}
 }
 
@@ -249,6 +254,13 @@ func TestDoor(t *testing.T) {
 		}
 		if strings.Contains(a.body, "of-the-test") {
 			t.Errorf("%s: the answer shows the token", tc.name)
+		}
+	}
+	// Nothing is for those without a token.
+	for _, e := range web.Endpoints() {
+		path := strings.NewReplacer("{project_id}", "P", "{ticker}", "T", "{topic}", "carbon.public.verra").Replace(e.Path)
+		if a := closed.get(t, path); a.status != 401 {
+			t.Errorf("%s for nobody: %d %s", path, a.status, a.body)
 		}
 	}
 	// Without tokens only loopback comes in.
@@ -350,7 +362,9 @@ func FuzzQuery(f *testing.F) {
 	w.market(f)
 	h := web.New(w.api, web.Options{Door: w.door})
 	f.Fuzz(func(t *testing.T, query string) {
-		for _, path := range []string{"/v1/projects", "/v1/news", "/v1/finance", "/v1/projects/VCS-1"} {
+		for _, path := range []string{
+			"/v1/projects", "/v1/news", "/v1/finance", "/v1/totals", "/v1/projects/VCS-1", "/v1/projects/VCS-1/history", "/v1/finance/KRBN/history", "/v1/topics", "/v1/topics/carbon.public.news",
+		} {
 			r := httptest.NewRequest(http.MethodGet, path, nil)
 			r.URL.RawQuery = query
 			rec := httptest.NewRecorder()
