@@ -17,6 +17,7 @@ import (
 	"time"
 
 	g "maragu.dev/gomponents"
+	h "maragu.dev/gomponents/html"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -90,6 +91,7 @@ func (c *Console) Routes(mux *http.ServeMux) {
 	for _, p := range slices.Concat(navigation, below) {
 		mux.HandleFunc("GET "+p.pattern, c.serve(p))
 	}
+	mux.HandleFunc("/", c.serve(nowhere))
 	mux.HandleFunc("POST /token", c.enter)
 	mux.HandleFunc("POST /token/forget", c.leave)
 	mux.HandleFunc("POST /pipeline/poll", c.poll)
@@ -159,6 +161,10 @@ var (
 		{"/projects/{id}", "/projects", "Project", (*Console).project},
 		{"/prices/{id}", "/prices", "Price", (*Console).ticker},
 	}
+	nowhere = place{"/", "/", "Not here", func(_ *Console, q *request) (g.Node, error) {
+		q.still = true
+		return nil, status.Error(codes.NotFound, "there is no such page")
+	}}
 )
 
 // render makes a page, or an error that says what the reader can do.
@@ -213,6 +219,9 @@ func (c *Console) trouble(q *request, p place, err error) (int, g.Node) {
 		code = http.StatusServiceUnavailable
 	default:
 		c.opt.Logger.Error("make a page", "page", p.path, "error", err)
+	}
+	if code < http.StatusInternalServerError && len(q.query) > 0 { // a filter may be wrong
+		body = g.Group{body, h.P(h.A(h.Href(q.path), g.Text("This page as it is by itself")))}
 	}
 	return code, body
 }

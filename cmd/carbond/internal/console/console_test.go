@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -16,6 +17,7 @@ import (
 
 	"carbond/cmd/carbond/internal/admin"
 	"carbond/cmd/carbond/internal/trend"
+	pb "carbond/proto/carbon"
 )
 
 // TestHostileText puts what breaks out of markup into every string at once: each page
@@ -96,6 +98,25 @@ func TestFailures(t *testing.T) {
 				t.Errorf("%s says nothing of %s: %s", path, code, got.Body)
 			}
 		}
+	}
+}
+
+// TestNowhere: an address without a page has one that says so and leads on; a page that
+// cannot show what was asked for leads to itself.
+func TestNowhere(t *testing.T) {
+	w := worldOf("x")
+	got := get(t, w.console(), "/project/VCS-1")
+	for _, want := range []string{"there is no such page", `href="/projects"`, "data-still"} {
+		if got.Code != 404 || !strings.Contains(got.Body.String(), want) {
+			t.Errorf("%d without %q: %s", got.Code, want, got.Body)
+		}
+	}
+	w.err = status.Error(codes.InvalidArgument, "not like that")
+	if got := get(t, w.console(), "/projects?order=size"); got.Code != 400 || !strings.Contains(got.Body.String(), `href="/projects">This page`) {
+		t.Errorf("%d: %s", got.Code, got.Body)
+	}
+	if got := get(t, w.console(), "/projects"); strings.Contains(got.Body.String(), "This page as it is") {
+		t.Errorf("a link to the same page: %s", got.Body)
 	}
 }
 
@@ -317,6 +338,36 @@ func TestTooManyLivePages(t *testing.T) {
 		}
 		c.Close()
 	})
+}
+
+// TestListings: the page of a project has the rows of Carbonmark that are left.
+func TestListings(t *testing.T) {
+	w := worldOf("x")
+	row := func(id, project, price string) []byte {
+		if id == "" {
+			return nil
+		}
+		return fmt.Appendf(nil, `{"id":%q,"project_id":%q,"vintage":2019,"amount":12.5,"listed":null,"price_usd":%s}`, id, project, price)
+	}
+	for _, c := range [][6]string{
+		{"", "", "", "one", "VCS-1", "3.25"},
+		{"", "", "", "moved", "VCS-1", "4.25"},
+		{"", "", "", "gone", "VCS-1", "5.25"},
+		{"moved", "VCS-1", "4.25", "moved", "VCS-2", "4.25"},
+		{"gone", "VCS-1", "5.25", "", "", ""},
+		{"one", "VCS-1", "3.25", "one", "VCS-1", "6.25"},
+	} {
+		w.history = append(w.history, &pb.ProjectChange{Topic: "carbon.public.carbonmark", Op: "u", BeforeJson: row(c[0], c[1], c[2]), AfterJson: row(c[3], c[4], c[5])})
+	}
+	body := get(t, w.console(), "/projects/VCS-1").Body.String()
+	_, body, _ = strings.Cut(body, "At Carbonmark")
+	body, _, _ = strings.Cut(body, "</table>")
+	if !strings.Contains(body, "one") || !strings.Contains(body, "6.25") || !strings.Contains(body, "12.5") || strings.Contains(body, "moved") || strings.Contains(body, "gone") || strings.Contains(body, "NULL") {
+		t.Error(body)
+	}
+	if body := get(t, w.console(), "/projects/VCS-3").Body.String(); strings.Contains(body, "At Carbonmark") {
+		t.Error(body)
+	}
 }
 
 // TestDay: the charts say in words what they draw.

@@ -168,6 +168,10 @@ func (c *Console) timeline(q *request) (g.Node, error) {
 			break
 		}
 	}
+	var offers g.Node
+	if m.PageToken == "" { // else the last ones are not known
+		offers = listings(q.id, all)
+	}
 	var supply []float64
 	t := table{id: "change", caption: "Changes, newest first", still: true, columns: []column{{name: "Committed"}, {name: "Table"}, {name: "Change"}, {name: "What changed", class: "long"}, {name: "Offset", class: "num"}}}
 	for _, ch := range all {
@@ -192,5 +196,41 @@ func (c *Console) timeline(q *request) (g.Node, error) {
 	if m.PageToken != "" || len(all) > shownChanges {
 		more = note(count(len(all)) + " changes were read; " + "the rest is in the changelog.")
 	}
-	return section("timeline", "What happened", chart, t, more), nil
+	return g.Group{offers, section("timeline", "What happened", chart, t, more)}, nil
+}
+
+// listings is the rows of Carbonmark that name a project, as its changes tell them; nil
+// for none. The state has no more of them than the views read.
+func listings(id string, changes []*pb.ProjectChange) g.Node {
+	rows := map[string]map[string]any{}
+	for _, ch := range changes {
+		if !strings.HasSuffix(ch.Topic, ".carbonmark") {
+			continue
+		}
+		after := columnsOf(ch.AfterJson)
+		delete(rows, valueText(columnsOf(ch.BeforeJson)["id"]))
+		if after["project_id"] == id {
+			rows[valueText(after["id"])] = after
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	t := table{id: "listing", caption: "As far as the changelog reaches", still: true, columns: []column{{name: "Listing"}}}
+	figures := []string{"vintage", "amount", "listed", "price_usd"}
+	for _, name := range figures {
+		t.columns = append(t.columns, column{name: label(name), class: "num"})
+	}
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		cells := []g.Node{foreign(key, 80)}
+		for _, name := range figures {
+			text := "\u2013"
+			if v := rows[key][name]; v != nil {
+				text = valueText(v)
+			}
+			cells = append(cells, foreign(text, 40))
+		}
+		t.rows = append(t.rows, row{"", cells})
+	}
+	return section("listings", "At Carbonmark", t)
 }

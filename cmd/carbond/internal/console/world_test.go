@@ -43,9 +43,10 @@ type world struct {
 	status  admin.Status
 	trend   []trend.Sample
 	text    string
-	err     error           // of every call of the API
-	refused error           // of the door
-	asked   []proto.Message // calls of the API
+	err     error               // of every call of the API
+	refused error               // of the door
+	asked   []proto.Message     // calls of the API
+	history []*pb.ProjectChange // nil for some of its text
 }
 
 func (w *world) console() *console.Console {
@@ -96,6 +97,9 @@ func (w *world) Invoke(_ context.Context, method string, args, reply any, _ ...g
 		return w.err
 	}
 	fillMessage(reply.(proto.Message).ProtoReflect(), w.text, 3)
+	if a, ok := reply.(*pb.GetProjectHistoryResponse); ok && w.history != nil {
+		a.Items, a.NextPageToken = w.history, ""
+	}
 	if a, ok := reply.(*pb.PollFeedResponse); ok && args.(*pb.PollFeedRequest).Feed == "verra" {
 		a.Error = ""
 	}
