@@ -3,6 +3,7 @@ package pagetest_test
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -42,6 +43,9 @@ var pages = map[string]string{
 	"/changelog":          "public.finance",
 	"/pipeline":           "carbon.public.verra",
 }
+
+// lost is addresses that lead to no content, and what their pages say.
+var lost = map[string]string{"/nowhere": "no such page", "/projects?order=size": "is not one of", "/projects/none": "no project has"}
 
 // tooWide lists what reaches beyond the screen, "" for nothing. What scrolls by
 // itself may.
@@ -94,7 +98,9 @@ func TestAccessibility(t *testing.T) {
 			ctx := browser(t)
 			use(t, ctx, screen)
 			filled(t, ctx, url)
-			for path, want := range pages {
+			all := maps.Clone(pages)
+			maps.Copy(all, lost)
+			for path, want := range all {
 				t.Run(path, func(t *testing.T) {
 					must(t, chromedp.Do(ctx, chromedp.Navigate(url+strings.TrimPrefix(path, "/")), chromedp.WaitReady("header button"), until(shows("SAMPLE DATA")), until(shows(want)), until(shows("Ready"))))
 					if dark := get[bool](t, ctx, "getComputedStyle(document.body).backgroundColor === 'rgb(18, 22, 20)'"); dark != (screens[screen].scheme == "dark") {

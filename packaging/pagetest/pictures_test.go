@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -19,14 +20,19 @@ const maxPicture = 120 << 10 // bytes
 // TestPictures makes the pictures of the README from the demo: into the folder that
 // CARBOND_PICTURES names, else to see that they can be made.
 func TestPictures(t *testing.T) {
-	dir := os.Getenv("CARBOND_PICTURES")
-	if dir == "" {
-		dir = t.TempDir()
-	}
 	ctx := browser(t)
 	use(t, ctx, "light")
-	url := demo(t)
-	filled(t, ctx, url)
+	dir, url := os.Getenv("CARBOND_PICTURES"), ""
+	if dir == "" {
+		dir, url = t.TempDir(), demo(t)
+		filled(t, ctx, url)
+	} else { // of a market in which something has happened
+		url = start(t, []string{"demo", "--speed", "60"}, nil).url
+		filled(t, ctx, url)
+		for get[int](t, ctx, "fetch('/v1/finance/KRBN/history?bucket=1m').then(r => r.json()).then(a => a.items.length)", chromedp.EvalAwaitPromise) < 3 {
+			must(t, chromedp.Do(ctx, chromedp.Sleep(time.Second)))
+		}
+	}
 	for name, path := range map[string]string{
 		"overview": "/", "projects": "/projects", "project": "/projects/VCS-90001", "prices": "/prices", "news": "/news", "changelog": "/changelog", "pipeline": "/pipeline",
 	} {

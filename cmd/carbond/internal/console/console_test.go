@@ -340,7 +340,8 @@ func TestTooManyLivePages(t *testing.T) {
 	})
 }
 
-// TestListings: the page of a project has the rows of Carbonmark that are left.
+// TestListings: the page of a project has the rows of Carbonmark that are left, and the
+// course of their price.
 func TestListings(t *testing.T) {
 	w := worldOf("x")
 	row := func(id, project, price string) []byte {
@@ -360,6 +361,9 @@ func TestListings(t *testing.T) {
 		w.history = append(w.history, &pb.ProjectChange{Topic: "carbon.public.carbonmark", Op: "u", BeforeJson: row(c[0], c[1], c[2]), AfterJson: row(c[3], c[4], c[5])})
 	}
 	body := get(t, w.console(), "/projects/VCS-1").Body.String()
+	if !strings.Contains(body, "Cheapest price at Carbonmark in USD, change by change: from 3.25 to 6.25") || strings.Contains(body, "Supply in tonnes") {
+		t.Error(body)
+	}
 	_, body, _ = strings.Cut(body, "At Carbonmark")
 	body, _, _ = strings.Cut(body, "</table>")
 	if !strings.Contains(body, "one") || !strings.Contains(body, "6.25") || !strings.Contains(body, "12.5") || strings.Contains(body, "moved") || strings.Contains(body, "gone") || strings.Contains(body, "NULL") {

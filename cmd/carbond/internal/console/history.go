@@ -168,9 +168,9 @@ func (c *Console) timeline(q *request) (g.Node, error) {
 			break
 		}
 	}
-	var offers g.Node
-	if m.PageToken == "" { // else the last ones are not known
-		offers = listings(q.id, all)
+	offers, price := listings(q.id, all)
+	if m.PageToken != "" { // the last ones are not known
+		offers = nil
 	}
 	var supply []float64
 	t := table{id: "change", caption: "Changes, newest first", still: true, columns: []column{{name: "Committed"}, {name: "Table"}, {name: "Change"}, {name: "What changed", class: "long"}, {name: "Offset", class: "num"}}}
@@ -187,22 +187,27 @@ func (c *Console) timeline(q *request) (g.Node, error) {
 			difference(ch.Op, columnsOf(ch.BeforeJson), columnsOf(ch.AfterJson), nil), g.Text(strconv.FormatUint(ch.Offset, 10)),
 		}})
 	}
-	chart := g.Node(nil)
-	if len(supply) > 1 {
-		chart = h.Figure(h.FigCaption(g.Text("Supply in tonnes, change by change: from "+decimal(supply[0], 0)+" to "+decimal(supply[len(supply)-1], 0))),
-			line("spark wide-spark", 576, 60, supply, func(int) bool { return true }))
-	}
 	more := g.Node(nil)
 	if m.PageToken != "" || len(all) > shownChanges {
 		more = note(count(len(all)) + " changes were read; " + "the rest is in the changelog.")
 	}
-	return g.Group{offers, section("timeline", "What happened", chart, t, more)}, nil
+	return g.Group{offerTable(offers), section("timeline", "What happened", course("Supply in tonnes", supply, 0), course("Cheapest price at Carbonmark in USD", price, 2), t, more)}, nil
 }
 
-// listings is the rows of Carbonmark that name a project, as its changes tell them; nil
-// for none. The state has no more of them than the views read.
-func listings(id string, changes []*pb.ProjectChange) g.Node {
-	rows := map[string]map[string]any{}
+// course draws what a figure was, change by change; nil for one that did not change.
+func course(name string, values []float64, digits int) g.Node {
+	if len(values) < 2 {
+		return nil
+	}
+	return h.Figure(h.FigCaption(g.Text(name+", change by change: from "+decimal(values[0], digits)+" to "+decimal(values[len(values)-1], digits))),
+		line("spark wide-spark", 576, 60, values, func(int) bool { return true }))
+}
+
+// listings is the rows of Carbonmark that name a project, by their id, as its changes tell
+// them, and what the cheapest cost after each change. The state has no more of these rows
+// than the views read.
+func listings(id string, changes []*pb.ProjectChange) (rows map[string]map[string]any, cheapest []float64) {
+	rows = map[string]map[string]any{}
 	for _, ch := range changes {
 		if !strings.HasSuffix(ch.Topic, ".carbonmark") {
 			continue
@@ -212,7 +217,21 @@ func listings(id string, changes []*pb.ProjectChange) g.Node {
 		if after["project_id"] == id {
 			rows[valueText(after["id"])] = after
 		}
+		low := math.Inf(1)
+		for _, r := range rows {
+			n, _ := r["price_usd"].(json.Number)
+			if price, err := n.Float64(); err == nil && price > 0 {
+				low = min(low, price)
+			}
+		}
+		if !math.IsInf(low, 1) && (len(cheapest) == 0 || low != cheapest[len(cheapest)-1]) {
+			cheapest = append(cheapest, low)
+		}
 	}
+	return rows, cheapest
+}
+
+func offerTable(rows map[string]map[string]any) g.Node {
 	if len(rows) == 0 {
 		return nil
 	}

@@ -100,7 +100,7 @@ func clip(s string, n int) string {
 
 // label is the name of a column for people: "Project id".
 func label(column string) string {
-	s := strings.ReplaceAll(column, "_", " ")
+	s := strings.ReplaceAll(strings.ReplaceAll(column, "_usd", ", USD"), "_", " ")
 	if s == "" {
 		return s
 	}

@@ -13,7 +13,7 @@ func TestWords(t *testing.T) {
 		"9,999": short(9999), "12.3 k": short(12345), "1.5 M": short(1.5e6), "-2.0 G": short(-2e9), "0.5": short(.5), "7": short(7),
 		"12 B": bytesText(int64(12)), "3.0 MiB": bytesText(uint64(3 << 20)),
 		"59 s": span(59 * time.Second), "2 min 5 s": span(125 * time.Second), "3 h 0 min": span(3 * time.Hour), "2 d 1 h": span(49 * time.Hour),
-		"éé…": clip("ééé", 2), "é": clip("é", 2), "Project id": label("project_id"),
+		"éé…": clip("ééé", 2), "é": clip("é", 2), "Project id": label("project_id"), "Price, USD": label("price_usd"),
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
