@@ -174,9 +174,10 @@ prom-test: rules-check $(DIST)/bin/$(pkg_deb)/carbond ## alerts, dashboard and m
 	cd packaging && GOFLAGS= CARBOND_BINARY=$(abspath $(DIST)/bin/$(pkg_deb)/carbond) $(GO) test -count=1 ./promtest/...
 
 # Needs chromium, npm for axe-core, eventsource and DuckDB, Postgres, python3-pandas, and for a
-# disk that is full the right to mount one.
+# disk that is full the right to mount one. Pictures of the pages are left in $(DIST)/pages.
 page-test: $(DIST)/bin/$(pkg_deb)/carbond ## the console in a real browser, well and in trouble; EventSource, pandas and DuckDB read from addresses
-	cd packaging/pagetest && GOFLAGS= $(GO) vet ./... && GOFLAGS= CARBOND_BINARY=$(abspath $<) $(GO) test -count=1 ./...
+	@mkdir -p $(DIST)/pages
+	cd packaging/pagetest && GOFLAGS= $(GO) vet ./... && GOFLAGS= CARBOND_BINARY=$(abspath $<) CARBOND_ARTIFACTS=$(abspath $(DIST)/pages) $(GO) test -count=1 ./...
 
 # Needs npm for kafkajs.
 kafka-test: $(DIST)/bin/$(pkg_deb)/carbond ## three clients of Kafka in Go and kafkajs read the demo

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -106,7 +107,21 @@ func browser(t *testing.T) context.Context {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
+	t.Cleanup(func() {
+		if t.Failed() {
+			keep(ctx, strings.ReplaceAll(t.Name(), "/", " "))
+		}
+	})
 	return ctx
+}
+
+// keep takes a picture of the page into the folder that CARBOND_ARTIFACTS names.
+func keep(ctx context.Context, name string) {
+	if dir := os.Getenv("CARBOND_ARTIFACTS"); dir != "" {
+		if shot, err := chromedp.Run(ctx, chromedp.CaptureScreenshot()); err == nil {
+			_ = os.WriteFile(filepath.Join(dir, name+".png"), shot, 0o644) // a failure is told already
+		}
+	}
 }
 
 // demo returns the address of the demo of all tests.

@@ -107,6 +107,7 @@ func TestAccessibility(t *testing.T) {
 						t.Error("the colours are not those of the scheme")
 					}
 					look(t, ctx, axe)
+					keep(ctx, screen+" "+strings.NewReplacer("/", " ", "?", " ").Replace(path))
 				})
 			}
 		})

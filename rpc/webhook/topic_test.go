@@ -146,6 +146,15 @@ func TestHours(t *testing.T) {
 			},
 			within: [2]time.Duration{time.Hour, 2 * time.Hour}, tries: [2]int{8, 16},
 		},
+		"stalls": { // its answer is not waited for
+			answer: func(_ time.Duration, n int) (*http.Response, error) {
+				if n == 0 {
+					return nil, nil
+				}
+				return answer(200), nil
+			},
+			within: [2]time.Duration{20 * time.Second, 30 * time.Second}, tries: [2]int{2, 2}, between1: 20 * time.Second,
+		},
 		"429, later": {
 			answer: func(_ time.Duration, n int) (*http.Response, error) {
 				if n == 0 {
@@ -192,6 +201,10 @@ func TestHours(t *testing.T) {
 						}
 						tries = append(tries, time.Since(began))
 						resp, err := tc.answer(time.Since(began), len(tries)-1)
+						if resp == nil && err == nil {
+							<-r.Context().Done()
+							return nil, r.Context().Err()
+						}
 						if err == nil && resp.StatusCode < 300 {
 							taken = time.Since(began)
 						}
