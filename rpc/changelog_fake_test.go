@@ -21,6 +21,8 @@ type fakeLog struct {
 	recs   []change.Record
 	txns   int
 	oldest change.Offset
+	plain  string        // a table that no view reads
+	floor  change.Offset // before which its records are gone
 	held   bool
 	ch     chan struct{}
 	groups map[string]*fakeGroup
@@ -139,16 +141,36 @@ func (l *fakeLog) History() change.History {
 	return change.History{ID: "here", First: 1}
 }
 
-func (l *fakeLog) Gone() (change.Offset, map[string]change.Offset, error) {
+func (l *fakeLog) Gone(topic string) (oldest, last change.Offset, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last := map[string]change.Offset{}
 	for i := range l.recs {
-		if r := &l.recs[i]; r.Offset < l.oldest {
-			last[r.Relation.Topic()] = r.Offset
+		if r := &l.recs[i]; r.Offset < l.begins(topic) && r.Relation.Topic() == topic {
+			last = r.Offset
 		}
 	}
-	return l.oldest, last, nil
+	return l.begins(topic), last, nil
+}
+
+// begins is where a topic begins. Callers hold mu.
+func (l *fakeLog) begins(topic string) change.Offset {
+	if l.plain != "" && topic == change.TopicName(l.plain) {
+		return max(l.oldest, l.floor)
+	}
+	return l.oldest
+}
+
+func (l *fakeLog) Floor() change.Offset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(l.oldest, l.floor)
+}
+
+// strip has no records of a table before an offset any more.
+func (l *fakeLog) strip(table string, before change.Offset) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.plain, l.floor = table, before
 }
 
 func (l *fakeLog) Topics() []change.Topic {
@@ -156,7 +178,7 @@ func (l *fakeLog) Topics() []change.Topic {
 	defer l.mu.Unlock()
 	var out []change.Topic
 	for _, table := range change.Tables() {
-		t := change.Topic{Name: change.TopicName(table), Table: table, First: l.oldest, Next: 1}
+		t := change.Topic{Name: change.TopicName(table), Table: table, First: l.begins(change.TopicName(table)), Next: 1, Plain: table == l.plain}
 		for i := range l.recs {
 			if r := &l.recs[i]; r.Relation.Name == table {
 				t.Next, t.Last = r.Offset+1, r.CommitTime
@@ -217,7 +239,11 @@ func (r *fakeReader) Read(int) ([]change.Record, error) {
 		return nil, nil
 	}
 	for len(out) < r.l.piece && int(r.next) <= len(r.l.recs) {
-		out = append(out, r.l.recs[r.next-1])
+		rec := r.l.recs[r.next-1]
+		if rec.Relation.Name == r.l.plain && rec.Offset < r.l.floor {
+			rec.Change = change.Change{Op: change.Removed, Relation: &change.Relation{Plain: true}}
+		}
+		out = append(out, rec)
 		r.next++
 	}
 	r.l.furthest[r.n] = r.next

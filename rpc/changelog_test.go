@@ -251,6 +251,72 @@ func TestCompactedInFlight(t *testing.T) {
 	}
 }
 
+// TestStripped: what retention has taken of tables without a view is an error to who
+// wants it, also while it is read, and nothing to others.
+func TestStripped(t *testing.T) {
+	l := newFakeLog(10)
+	for range 3 {
+		l.add("verra", "news")
+	}
+	l.strip("news", 5) // 2 and 4 are gone
+	l.committed("late", newsTopic, 2)
+	l.committed("near", newsTopic, 4)
+	c := eventClient(t, l, rpc.Options{})
+	group := func(name string) *pb.ConsumeRequest {
+		return &pb.ConsumeRequest{Group: name, MemberId: "m", Topics: []string{newsTopic}}
+	}
+	for name, tt := range map[string]struct {
+		q    *pb.ConsumeRequest
+		want string
+	}{
+		"all from the earliest":         {earliest(), "1* 3* 5 6*"},
+		"it from the earliest":          {with(earliest(), newsTopic), "6*"},
+		"others from then":              {with(at(3), verraTopic), "3* 5*"},
+		"it from then":                  {with(at(3), newsTopic), "OutOfRange OFFSET_COMPACTED 5-6"},
+		"all from then":                 {at(3), "OutOfRange OFFSET_COMPACTED 5-6"},
+		"it from the floor":             {with(at(5), newsTopic), "6*"},
+		"a group that has lost some":    {group("late"), "OutOfRange OFFSET_COMPACTED 5-6"},
+		"a group that has lost nothing": {group("near"), "6*"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			recs, _, err := consume(t, c, tt.q)
+			got := offsets(recs)
+			if err != nil {
+				got = errorOf(err)
+			}
+			if got != tt.want {
+				t.Errorf("got %s (%v), want %s", got, err, tt.want)
+			}
+		})
+	}
+	_, err := c.ResetGroup(t.Context(), &pb.ResetGroupRequest{Group: "late", Topic: newsTopic, To: &pb.ResetGroupRequest_Offset{Offset: 3}})
+	if got := errorOf(err); got != "OutOfRange OFFSET_COMPACTED 5-6" {
+		t.Errorf("a group set back: %s (%v)", got, err)
+	}
+	q := earliest()
+	q.Follow = true
+	ss, err := c.Consume(t.Context(), q)
+	for n := 0; err == nil && n < 4; {
+		var m *pb.ConsumeResponse
+		if m, err = ss.Recv(); err == nil {
+			n += len(m.Records)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.hold() // nothing wakes the reader until both are done
+	l.add("verra", "news")
+	l.strip("news", 9)
+	l.release()
+	for err == nil {
+		_, err = ss.Recv()
+	}
+	if got := errorOf(err); got != "OutOfRange OFFSET_COMPACTED 9-8" {
+		t.Errorf("in flight: %s (%v)", got, err)
+	}
+}
+
 // TestProgress tells a reader of a quiet topic how far it is.
 func TestProgress(t *testing.T) {
 	l := newFakeLog(10)

@@ -374,8 +374,9 @@ type commitState struct {
 	Topics     [view.TableCount]topicState `json:"topics"` // by view.Table; others are in plain.go
 	// Counted says that the topics have their number of messages: versions that
 	// count none leave it out.
-	Counted bool  `json:"counted,omitempty"`
-	Serial  int64 `json:"serial"` // last verra.id given out in embedded mode
+	Counted bool   `json:"counted,omitempty"`
+	Plain   uint64 `json:"plain,omitempty"` // bytes of the rows of all topics of tables without a view
+	Serial  int64  `json:"serial"`          // last verra.id given out in embedded mode
 	// Relations is the highest relation number that the visible part may use, 0
 	// in logs that do not say. Higher ones belong to a transaction that was
 	// given up: its ALTER TABLE did not happen yet.

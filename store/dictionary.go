@@ -22,10 +22,13 @@ type dictionary struct {
 
 func newDictionary() dictionary {
 	return dictionary{
-		byNumber: map[uint32]*view.Schema{}, current: map[string]*view.Schema{}, byPtr: map[*change.Relation]*view.Schema{},
+		byNumber: map[uint32]*view.Schema{0: removed}, current: map[string]*view.Schema{}, byPtr: map[*change.Relation]*view.Schema{},
 		fresh: map[uint32][]byte{}, encoded: map[uint32][]byte{}, next: 1,
 	}
 }
+
+// removed is the schema of the changes that retention has taken: of no table.
+var removed = &view.Schema{Relation: &change.Relation{Plain: true}, Table: view.Plain}
 
 // load adds a dictionary entry from disk.
 func (d *dictionary) load(number uint32, encoded []byte) error {

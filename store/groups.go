@@ -91,7 +91,7 @@ func (s *Store) CommitOffset(ctx context.Context, c change.GroupCommit) error {
 // whose rank is known, or from the start of the nearest segment.
 func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known group.Commit) (uint64, error) {
 	from, n := known.Offset, known.Rank
-	starts, err := s.changelog.Starts()
+	starts, err := s.starts(topic)
 	if err != nil {
 		return 0, err
 	}
@@ -111,7 +111,7 @@ func (s *Store) rank(ctx context.Context, topic string, off change.Offset, known
 			break
 		}
 	}
-	_, err = s.countMessages(ctx, topic, max(from+1, s.Oldest()), off+1, func(change.Offset, uint64, uint64) bool {
+	_, err = s.countMessages(ctx, topic, max(from+1, starts[0].Next), off+1, func(change.Offset, uint64, uint64) bool {
 		n++ // a record, however many messages it is
 		return true
 	})
@@ -204,7 +204,7 @@ func (s *Store) ResetGroup(ctx context.Context, name string, topics []string, of
 			return fmt.Errorf("%q: %w", t, change.ErrTopicUnknown)
 		}
 		h := s.History()
-		at := min(h.UpTo(max(off, s.Oldest()-1)), s.Position().Offset)
+		at := min(h.UpTo(max(off, s.oldest(t)-1)), s.Position().Offset)
 		rank, err := s.rank(ctx, t, at, group.Commit{})
 		if err != nil {
 			return err

@@ -276,7 +276,7 @@ type collector struct {
 }
 
 func (c *collector) add(e record.Entry) (err error) {
-	if e.Op == change.Retract {
+	if e.Op == change.Retract || e.Op == change.Removed {
 		return nil
 	}
 	sh := c.schemas[e.Relation]
@@ -310,28 +310,35 @@ func (c *collector) add(e record.Entry) (err error) {
 	return nil
 }
 
-// trim drops the oldest segments while the retention policy says so, never one
-// that the checkpoint has not passed.
+// trim applies the retention policy, never to a segment that the checkpoint has not
+// passed: the records of tables without a view go first.
 func (s *Store) trim(now time.Time) error {
 	s.trimming.Lock()
 	defer s.trimming.Unlock()
 	r := *s.retain.Load()
-	if r.Age <= 0 && r.Bytes <= 0 || s.backups.Load() > 0 {
+	if s.backups.Load() > 0 {
 		return nil
 	}
 	applied, held := s.ckpt.at(), s.held(r)
-	segs := s.changelog.Segments()
-	var total int64
-	for _, g := range segs {
-		total += g.Bytes
+	var plain int64
+	if r.TablesBytes > 0 && s.Snapshot().tail.Plain > 0 {
+		var err error
+		if plain, err = s.strip(r, applied, held); err != nil {
+			return err
+		}
 	}
+	if r.Age <= 0 && r.Bytes <= 0 {
+		return nil
+	}
+	segs := s.changelog.Segments()
+	total := size(segs)
 	for _, g := range segs {
 		old := r.Age > 0 && now.Sub(g.Written) > r.Age
-		big := r.Bytes > 0 && total > r.Bytes
+		big := r.Bytes > 0 && total-plain > r.Bytes
 		if !g.Sealed || g.Last > applied || !old && !big {
 			return nil
 		}
-		if g.Last > held && (r.HoldBytes <= 0 || total <= r.HoldBytes) {
+		if r.holds(g, held, total) {
 			return nil
 		}
 		if err := s.changelog.DropOldest(); err != nil {
@@ -347,6 +354,19 @@ func (s *Store) trim(now time.Time) error {
 	return nil
 }
 
+func size(segs []changelog.Segment) (n int64) {
+	for _, g := range segs {
+		n += g.Bytes
+	}
+	return n
+}
+
+// holds reports whether groups that have read up to held need a segment, in a log of
+// so many bytes.
+func (r Retention) holds(g changelog.Segment, held change.Offset, total int64) bool {
+	return g.Last > held && (r.HoldBytes <= 0 || total <= r.HoldBytes)
+}
+
 // held returns the offset up to which no held group needs the log any more.
 func (s *Store) held(r Retention) change.Offset {
 	at := change.Offset(math.MaxUint64)
@@ -359,25 +379,18 @@ func (s *Store) held(r Retention) change.Offset {
 	return at
 }
 
-// Gone reports what retention has taken: the oldest offset that is kept, and of
-// each topic the last change before it, 0 for none. When the log begins inside a
+// Gone reports what retention has taken of a topic: the oldest offset that is kept,
+// and the last change before it, 0 for none. When the log begins inside a
 // transaction nobody knows whose changes are gone; then every table's may be.
-func (s *Store) Gone() (oldest change.Offset, last map[string]change.Offset, err error) {
-	starts, err := s.changelog.Starts()
+func (s *Store) Gone(topic string) (oldest, last change.Offset, err error) {
+	starts, err := s.starts(topic)
 	if err != nil {
-		return 0, nil, fmt.Errorf("read where the changelog begins: %w", err)
+		return 0, 0, fmt.Errorf("read where topic %s begins: %w", topic, err)
 	}
 	first := starts[0]
-	last = map[string]change.Offset{}
-	for _, t := range s.Topics() {
-		at, _, err := s.topicAtStart(first, t.Name)
-		if err != nil {
-			return 0, nil, err
-		}
-		last[t.Name] = at.Last
-		if s.History().After(first.Visible) < first.Next {
-			last[t.Name] = first.Next - 1
-		}
+	at, _, err := s.topicAtStart(first, topic)
+	if s.History().After(first.Visible) < first.Next {
+		at.Last = first.Next - 1
 	}
-	return first.Next, last, nil
+	return first.Next, at.Last, err
 }

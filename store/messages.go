@@ -17,7 +17,7 @@ import (
 // messages is how many messages a record is.
 func messages(op change.Op) uint64 {
 	switch op {
-	case change.Retract: // consumers see the Truncate alone
+	case change.Retract, change.Removed: // consumers see the Truncate alone
 		return 0
 	case change.Delete:
 		return 2
@@ -33,7 +33,7 @@ type landmark struct {
 }
 
 // landmarks returns the places that are known for a topic, oldest first: the
-// beginning of every segment, and the end of what is visible. A segment does not
+// beginning of every segment that holds all of it, and the end of what is visible. A segment does not
 // say it when a transaction was open at its start, or when a version wrote it
 // that did not count; then the messages behind it are taken off those before the
 // next place.
@@ -41,7 +41,7 @@ func (s *Store) landmarks(ctx context.Context, topic string) ([]landmark, error)
 	if !s.isTopic(topic) {
 		return nil, fmt.Errorf("%q: %w", topic, change.ErrTopicUnknown)
 	}
-	starts, err := s.changelog.Starts()
+	starts, err := s.starts(topic)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +95,7 @@ func (s *Store) uncounted(ctx context.Context, topic string, from change.Offset,
 func (s *Store) countMessages(ctx context.Context, topic string, from, to change.Offset, visit func(at change.Offset, before, n uint64) bool) (sum uint64, err error) {
 	r := s.newReader(from)
 	of := topicFilter(topic)
+	_, viewed := topicAmong(topic, new(plainTopics))
 	for r.Next() < to {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -109,6 +110,9 @@ func (s *Store) countMessages(ctx context.Context, topic string, from, to change
 		for i := range recs {
 			if recs[i].Offset >= to {
 				return sum, nil
+			}
+			if recs[i].Op == change.Removed && !viewed { // just now
+				return 0, &change.CompactedError{Wanted: recs[i].Offset, Oldest: s.Floor()}
 			}
 			if n := messages(recs[i].Op); n > 0 && of(recs[i].Relation) {
 				if !visit(recs[i].Offset, sum, n) {

@@ -28,7 +28,7 @@ func (l *ledger) read(t *testing.T, s *store.Store) {
 		l.next = r.Offset + 1
 		topic := r.Relation.Topic()
 		switch r.Op {
-		case change.Retract:
+		case change.Retract, change.Removed:
 			continue
 		case change.Delete:
 			l.offsets[topic] = append(l.offsets[topic], r.Offset)
@@ -40,8 +40,12 @@ func (l *ledger) read(t *testing.T, s *store.Store) {
 // check compares everything that the store says about a few places.
 func (l *ledger) check(t *testing.T, s *store.Store, rng *rand.Rand) {
 	t.Helper()
-	ctx, oldest, end := context.Background(), s.Oldest(), s.Position().Offset
+	ctx, end := context.Background(), s.Position().Offset
 	for _, topic := range s.Topics() {
+		oldest := s.Oldest()
+		if topic.Plain {
+			oldest = s.Floor()
+		}
 		all, base := l.offsets[topic.Name], l.base[topic.Name]
 		gone := 0
 		for gone < len(all) && all[gone] < oldest {
@@ -91,9 +95,13 @@ func (l *ledger) check(t *testing.T, s *store.Store, rng *rand.Rand) {
 // where that leaves the group.
 func (l *ledger) commit(t *testing.T, s *store.Store, rng *rand.Rand) {
 	t.Helper()
-	oldest, end := s.Oldest(), s.Position().Offset
+	end := s.Position().Offset
 	places, want := map[string]change.MessagePlace{}, map[string]change.Offset{}
 	for topic, all := range l.offsets {
+		oldest := s.Oldest()
+		if topic, _ := s.Topic(topic); topic.Plain {
+			oldest = s.Floor()
+		}
 		i := rng.IntN(len(all) + 1)
 		places[topic] = change.MessagePlace{Next: l.base[topic] + uint64(i), Epoch: 3, Metadata: "m"}
 		for i < len(all) && all[i] < oldest {
@@ -135,7 +143,7 @@ func TestMessages(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			rng := rand.New(rand.NewPCG(seed, 0))
-			opt := store.Options{NoSync: true, SegmentBytes: 16 << 10}
+			opt := store.Options{NoSync: true, SegmentBytes: 8 << 10}
 			s := open(t, dir, opt)
 			defer func() { s.Close() }()
 			l := &ledger{offsets: map[string][]change.Offset{}, base: map[string]uint64{}, next: s.Oldest()}
@@ -162,9 +170,9 @@ func TestMessages(t *testing.T) {
 					}
 				}
 				l.read(t, s)
-				switch rng.IntN(6) {
-				case 0:
-					s.SetRetention(store.Retention{Bytes: int64(40+rng.IntN(100)) << 10})
+				switch what := rng.IntN(6); what {
+				case 0, 2:
+					s.SetRetention(store.Retention{Bytes: int64(2-what) * int64(20+rng.IntN(50)) << 10, TablesBytes: int64(what) * int64(1+rng.IntN(4<<10))})
 					if err := s.Maintain(t.Context()); err != nil {
 						t.Fatal(err)
 					}
@@ -176,6 +184,16 @@ func TestMessages(t *testing.T) {
 				}
 				l.check(t, s, rng)
 				l.commit(t, s, rng)
+			}
+			s.SetRetention(store.Retention{TablesBytes: 1})
+			for from := s.Floor(); s.Floor() == from; l.check(t, s, rng) {
+				txn := src.Next()
+				txn.CommitLSN, txn.EndLSN = txn.CommitLSN+lsn, txn.EndLSN+lsn
+				mustApply(t, s, txn)
+				l.read(t, s)
+				if err := s.Maintain(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 			}
 		})
 	}

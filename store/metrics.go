@@ -15,6 +15,7 @@ type metrics struct {
 	errors      prometheus.Counter
 	anomalies   *prometheus.CounterVec
 	unlinked    prometheus.Counter
+	strips      prometheus.Counter
 	checkpoints prometheus.Histogram
 	ckptErrors  prometheus.Counter
 }
@@ -39,6 +40,7 @@ func newMetrics(s *Store, reg prometheus.Registerer) *metrics {
 		bytes:       counter("carbond_changelog_appended_bytes_total", "Bytes of records appended to the changelog."),
 		errors:      counter("carbond_changelog_errors_total", "Commits that failed; the source sends again what they held."),
 		unlinked:    counter("carbond_changelog_segments_unlinked_total", "Segments dropped by retention."),
+		strips:      counter("carbond_changelog_segments_stripped_total", "Segments out of which retention.tables_bytes took the records of tables without a view."),
 		checkpoints: histogram("carbond_checkpoint_duration_seconds", "Time of a checkpoint."),
 		ckptErrors:  counter("carbond_checkpoint_errors_total", "Checkpoints that failed; starts take longer until one works."),
 		anomalies: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -48,7 +50,7 @@ func newMetrics(s *Store, reg prometheus.Registerer) *metrics {
 	for _, k := range []string{"create_existing", "update_missing", "delete_missing"} {
 		m.anomalies.WithLabelValues(k)
 	}
-	reg.MustRegister(m.commits, m.bytes, m.errors, m.unlinked, m.checkpoints, m.ckptErrors, m.anomalies)
+	reg.MustRegister(m.commits, m.bytes, m.errors, m.unlinked, m.strips, m.checkpoints, m.ckptErrors, m.anomalies)
 	s.registerGauges(reg)
 	return m
 }
@@ -59,6 +61,7 @@ func (s *Store) registerGauges(reg prometheus.Registerer) {
 	}
 	gauge("carbond_changelog_head_offset", "Last visible offset.", nil, func() float64 { return float64(s.Position().Offset) })
 	gauge("carbond_changelog_tail_offset", "Oldest offset that is kept.", nil, func() float64 { return float64(s.changelog.Oldest()) })
+	gauge("carbond_changelog_tables_tail_offset", "Oldest offset from which on the records of tables without a view are kept.", nil, func() float64 { return float64(s.Floor()) })
 	gauge("carbond_changelog_segments", "Segment files.", nil, func() float64 { return float64(s.changelog.Stats().Segments) })
 	gauge("carbond_changelog_size_bytes", "Size of the segment files.", nil, func() float64 { return float64(s.changelog.Stats().Bytes) })
 	gauge("carbond_changelog_durable_lsn_bytes", "Commit-end LSN that is on disk.", nil, func() float64 { return float64(s.Position().LSN) })
@@ -120,6 +123,12 @@ func (m *metrics) anomaly(kind string) {
 func (m *metrics) dropped() {
 	if m != nil {
 		m.unlinked.Inc()
+	}
+}
+
+func (m *metrics) stripped() {
+	if m != nil {
+		m.strips.Inc()
 	}
 }
 

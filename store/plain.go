@@ -38,13 +38,17 @@ func (s *Store) topic(name string) *plainTopic {
 	return p
 }
 
-// figures returns where a change of a table is counted.
-func (g *staging) figures(sh *view.Schema) *topicState {
+// count counts a change of a table.
+func (g *staging) count(sh *view.Schema, op change.Op, at change.Offset, bytes int) {
+	o := g.s.open
+	var t *topicState
 	if sh.Table != view.Plain {
-		g.s.open.viewed = true
-		return &g.s.open.stage.Topics[sh.Table]
+		o.viewed, t = true, &o.stage.Topics[sh.Table]
+	} else {
+		o.stage.Plain += uint64(bytes)
+		t = &g.s.topic(sh.Topic).topicState
 	}
-	return &g.s.topic(sh.Topic).topicState
+	t.count(op, at, bytes, o.head.CommitTime)
 }
 
 func (s *Store) encodeTopics() map[string][]byte {
@@ -165,6 +169,99 @@ func (s *Snapshot) topic(name string) (topicState, bool) {
 	}
 	p, ok := s.plain.Get(name)
 	return p.topicState, ok
+}
+
+// Floor returns the oldest offset from which on the records of tables without a view
+// are kept.
+func (s *Store) Floor() change.Offset { return s.changelog.Floor() }
+
+// oldest returns the oldest offset from which on all of a topic is kept.
+func (s *Store) oldest(topic string) change.Offset {
+	if _, viewed := topicAmong(topic, new(plainTopics)); viewed {
+		return s.Oldest()
+	}
+	return s.Floor()
+}
+
+// starts returns the tails at which the segments start that hold all of a topic,
+// oldest first.
+func (s *Store) starts(topic string) ([]changelog.Tail, error) {
+	oldest := s.oldest(topic) // first: the segments that are there then go on being there, or later ones
+	starts, err := s.changelog.Starts()
+	return slices.DeleteFunc(starts, func(t changelog.Tail) bool { return t.Next < oldest }), err
+}
+
+// strip takes the records of tables without a view out of the oldest segments while
+// there are more than their bound, and returns how many bytes are left.
+func (s *Store) strip(r Retention, applied, held change.Offset) (int64, error) {
+	segs := s.changelog.Segments()
+	plain, err := s.plainBytes(segs)
+	if err != nil {
+		return 0, err
+	}
+	var sum int64
+	for _, n := range plain {
+		sum += n
+	}
+	if sum <= r.TablesBytes {
+		return sum, nil
+	}
+	relations := newDictionary() // the callback must not ask the log: who waits for its segments has it
+	for number, w := range s.changelog.Dictionary() {
+		if err := relations.load(number, w); err != nil {
+			return 0, err
+		}
+	}
+	gone := func(number uint32) bool {
+		sh, ok := relations.byNumber[number]
+		return ok && sh.Table == view.Plain
+	}
+	for i, g := range segs {
+		if sum <= r.TablesBytes || !g.Sealed || g.Last > applied || r.holds(g, held, size(segs)) {
+			break
+		}
+		if plain[i] == 0 {
+			continue
+		}
+		if err := s.changelog.Strip(g.First, func(b changelog.Block) ([]byte, error) { return record.Strip(b.Data, gone) }); err != nil {
+			return sum, err
+		}
+		sum -= plain[i]
+		s.met.stripped()
+		s.log.Info("took the records of tables without a view out of an old changelog segment", "segment", g.Path, "first_offset", uint64(g.First), "last_offset", uint64(g.Last))
+	}
+	return sum, nil
+}
+
+// plainBytes returns how many bytes of each segment are records of tables without a
+// view: its size, by their share of what was recorded. Inside a large transaction the
+// share is that of all of it.
+func (s *Store) plainBytes(segs []changelog.Segment) ([]int64, error) {
+	starts, err := s.changelog.Starts()
+	if err != nil {
+		return nil, err
+	}
+	out, until, behind, floor := make([]int64, len(segs)), len(segs), *s.Snapshot().tail, s.Floor()
+	for i := min(len(segs), len(starts)) - 1; i >= 0; i-- {
+		if i > 0 && s.History().After(starts[i].Visible) != starts[i].Next {
+			continue
+		}
+		at, err := decodeCommitState(starts[i].State)
+		if err != nil {
+			return nil, err
+		}
+		plain, all := behind.Plain-at.Plain, behind.Plain-at.Plain
+		for t := range at.Topics {
+			all += behind.Topics[t].Bytes - at.Topics[t].Bytes
+		}
+		for ; until > i; until-- {
+			if g := segs[until-1]; g.First >= floor && plain > 0 {
+				out[until-1] = int64(float64(g.Bytes) * float64(plain) / float64(all))
+			}
+		}
+		behind = at
+	}
+	return out, nil
 }
 
 // topicAtStart returns the figures of a topic at the start of a segment, and

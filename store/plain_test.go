@@ -1,6 +1,11 @@
 package store_test
 
 import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"carbond/store"
@@ -95,5 +100,120 @@ func equalLines(t *testing.T, got, want []string) {
 		if got[i] != want[i] {
 			t.Errorf("record %d is %s, want %s", i, got[i], want[i])
 		}
+	}
+}
+
+// TestTablesBytes: tables without a view have a bound of their own. What it takes of
+// them shortens nothing else: views of any moment, positions by LSN, what is kept of
+// them, through a rename that fails, restarts, backup and fsck.
+func TestTablesBytes(t *testing.T) {
+	dir := t.TempDir()
+	var fault string
+	opt := store.Options{SegmentBytes: 8 << 10, NoSync: true, Fault: func(point string) error {
+		if point == fault {
+			return errors.New("the disk says no")
+		}
+		return nil
+	}}
+	sd := seed(t)
+	src, rng := storetest.NewSource(sd), rand.New(rand.NewPCG(sd, 3))
+	src.Plain = true
+	s := open(t, dir, opt)
+	defer func() { s.Close() }()
+	past := map[change.Position]*storetest.Model{}
+	var at []change.Position
+	write := func() {
+		for range 20 {
+			mustApply(t, s, src.Next())
+			if p := s.Position(); len(at) == 0 || p.Offset != at[len(at)-1].Offset {
+				at = append(at, p)
+				past[p] = src.Model.Clone()
+			}
+		}
+		if err := s.Maintain(t.Context()); err != nil && fault == "" {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		write()
+	}
+	kept := s.Oldest()
+	if s.Floor() != kept {
+		t.Fatal("something was taken without a bound")
+	}
+	check := func() {
+		t.Helper()
+		for i := 1; i < len(at); i += 1 + rng.IntN(40) {
+			p, from := at[i], at[i-1].Offset+1
+			checkPast(t, s, p, past[p])
+			for o := from; o <= p.Offset; o++ { // it is inside a transaction, or ends one
+				want := p.Offset
+				if o < p.Offset {
+					want = from - 1
+				}
+				snap, err := s.Past().AsOf(t.Context(), o, change.Selection{}, nil)
+				if err != nil || snap.Offset() != want || o == p.Offset && snap.LSN() != p.LSN {
+					t.Fatalf("as of %d: %v, want offset %d", o, err, want)
+				}
+			}
+		}
+		if d := storetest.DiffLog(logLines(t, s), src.Model.Log); d != "" {
+			t.Fatal(d)
+		}
+		for _, r := range readAll(t, s, s.Floor()) {
+			if r.Op == change.Removed {
+				t.Fatalf("offset %d is gone, and tables without a view are kept from %d on", r.Offset, s.Floor())
+			}
+		}
+	}
+	check()
+	s.SetRetention(store.Retention{TablesBytes: 8 << 10})
+	fault = "strip.name"
+	if err := s.Maintain(t.Context()); err == nil {
+		t.Fatal("no error of a disk that names no file")
+	}
+	floor := s.Floor()
+	if floor == kept || slices.ContainsFunc(readAll(t, s, 1), func(r change.Record) bool { return r.Op == change.Removed }) {
+		t.Errorf("nothing is kept before %d, and something is gone", floor)
+	}
+	check()
+	fault = ""
+	for range 5 {
+		write()
+	}
+	if s.Floor() <= floor || s.Oldest() != kept {
+		t.Errorf("tables without a view are kept from %d on, the others from %d", s.Floor(), s.Oldest())
+	}
+	check()
+	for topic, want := range map[string]change.Offset{"carbon.shop.orders_0": s.Floor(), "carbon.public.news": kept} {
+		if got, ok := s.Topic(topic); !ok || got.First != want || got.Plain != (want != kept) {
+			t.Errorf("%+v, want it from %d on", got, want)
+		}
+	}
+	archive, floor := backupOf(t, s), s.Floor()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, opt)
+	if s.Floor() != floor {
+		t.Errorf("behind a restart they are kept from %d on, before it %d", s.Floor(), floor)
+	}
+	check()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	restored := filepath.Join(t.TempDir(), "restored")
+	if _, _, err := store.Restore(restored, bytes.NewReader(archive), opt); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{dir, restored} {
+		r, err := store.Check(dir)
+		if err != nil || len(r.Problems) > 0 || !r.Rebuilt {
+			t.Fatalf("fsck: %v, %+v", err, r)
+		}
+	}
+	s = open(t, restored, opt)
+	if s.Floor() != floor {
+		t.Errorf("behind a restore they are kept from %d on, before it %d", s.Floor(), floor)
 	}
 }

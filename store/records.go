@@ -21,11 +21,11 @@ func (s *Store) Topics() []change.Topic {
 	now := s.Snapshot()
 	out := make([]change.Topic, 0, len(now.tail.Topics)+now.plain.Len())
 	for i, table := range change.Tables() {
-		out = append(out, s.describeTopic(change.TopicName(table), table, &now.tail.Topics[i]))
+		out = append(out, s.describeTopic(change.TopicName(table), table, &now.tail.Topics[i], false))
 	}
 	now.plain.Scan(func(name string, p plainTopic) bool {
 		if t, _ := topicAmong(name, now.plain); t == view.Plain {
-			out = append(out, s.describeTopic(name, strings.TrimPrefix(name, "carbon."), &p.topicState))
+			out = append(out, s.describeTopic(name, strings.TrimPrefix(name, "carbon."), &p.topicState, true))
 		}
 		return true
 	})
@@ -44,16 +44,19 @@ func (s *Store) Topic(name string) (change.Topic, bool) {
 		table = change.Tables()[t]
 	}
 	figures, _ := now.topic(name)
-	return s.describeTopic(name, table, &figures), true
+	return s.describeTopic(name, table, &figures, t == view.Plain), true
 }
 
-func (s *Store) describeTopic(name, table string, t *topicState) change.Topic {
-	h := s.History()
-	out := change.Topic{Name: name, Table: table, First: min(s.Oldest(), h.After(t.Last)), Next: h.After(t.Last), Messages: t.Messages, Records: t.Records, Bytes: t.Bytes}
+func (s *Store) describeTopic(name, table string, t *topicState, plain bool) change.Topic {
+	next, begins := s.History().After(t.Last), &s.reach[0]
+	if plain {
+		begins = &s.reach[1]
+	}
+	out := change.Topic{Name: name, Table: table, First: min(s.oldest(name), next), Next: next, Messages: t.Messages, Records: t.Records, Bytes: t.Bytes, Plain: plain}
 	if t.Time != 0 {
 		out.Last = time.UnixMicro(t.Time).UTC()
 	}
-	if r := s.reach.Load(); r != nil && out.First < out.Next {
+	if r := begins.Load(); r != nil && out.First < out.Next {
 		out.Since = r.time
 	}
 	return out
@@ -67,12 +70,13 @@ type reach struct {
 
 // lookBack finds out since when the log has all, where it begins at another place now.
 func (s *Store) lookBack() {
-	at := s.Oldest()
-	if r := s.reach.Load(); r != nil && r.at == at {
-		return
-	}
-	if recs, err := s.newReader(at).Read(1); err == nil && len(recs) > 0 {
-		s.reach.Store(&reach{at, recs[0].CommitTime})
+	for i, at := range []change.Offset{s.Oldest(), s.Floor()} {
+		if r := s.reach[i].Load(); r != nil && r.at == at {
+			continue
+		}
+		if recs, err := s.newReader(at).Read(1); err == nil && len(recs) > 0 {
+			s.reach[i].Store(&reach{at, recs[0].CommitTime})
+		}
 	}
 }
 

@@ -355,7 +355,7 @@ func (g *staging) add(sh *view.Schema, r record.Entry) change.Offset {
 	o.entry = r
 	o.held = &o.entry
 	if r.Op != change.Retract { // consumers see the Truncate alone
-		g.figures(sh).count(r.Op, at, len(r.Before)+len(r.After), o.head.CommitTime)
+		g.count(sh, r.Op, at, len(r.Before)+len(r.After))
 	}
 	return at
 }

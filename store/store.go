@@ -61,6 +61,10 @@ type Options struct {
 type Retention struct {
 	Age   time.Duration
 	Bytes int64
+	// TablesBytes is a bound for the records of tables without a view: those in
+	// the oldest segments go, and leave the others where they are. Bytes is for
+	// the others alone then.
+	TablesBytes int64
 	// Hold names consumer groups whose unread records are kept beyond both
 	// limits, until the log has HoldBytes (0 is no cap).
 	Hold      []string
@@ -81,8 +85,8 @@ type Store struct {
 
 	published atomic.Pointer[Snapshot]
 	wake      wake
-	reach     atomic.Pointer[reach] // nil while there is no record
-	counted   sync.Map              // messages between two places of the log, see messages.go
+	reach     [2]atomic.Pointer[reach] // of everything, and of tables without a view; nil while there is no record
+	counted   sync.Map                 // messages between two places of the log, see messages.go
 
 	writer        sync.Mutex // held by the one who writes; guards what follows
 	work          *view.State

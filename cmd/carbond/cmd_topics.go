@@ -15,10 +15,11 @@ func cmdTopics(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "topics",
 		Short: "List the topics of the changelog",
-		Long: "Lists the topics of the running daemon's changelog. FIRST is the oldest offset that is kept and\n" +
+		Long: "Lists the topics of the running daemon's changelog. FIRST is the oldest offset from which on the topic\n" +
+			"is kept (retention.tables_bytes is for tables without a view) and\n" +
 			"NEXT one past the topic's last change; offsets count over all topics, so those of one are not\n" +
 			"dense. RECORDS and BYTES are of everything ever written, LAST is the last change's commit time,\n" +
-			"and SINCE that of the oldest record of the changelog: what of the topic is younger is there.\n" +
+			"and SINCE that of the oldest record at FIRST: what of the topic is younger is there.\n" +
 			"The other formats have the id of the changelog's history too: a consumer that keeps offsets of its own\n" +
 			"keeps it beside them (consume --history), to be told when the data directory was restored.",
 		Example: "  carbond topics\n  carbond topics --format jsonl | jq .next",

@@ -59,10 +59,7 @@ func ReadPlain(ctx context.Context, conn *pgx.Conn, opt *server.Options) (fit []
 			}
 			found = append(found, NewFinding(pgerr.KindTables, true, detail, ""))
 			found = append(found, lostMasks(opt, p)...)
-			if opt.KeepBytes > 0 && p.Size > opt.KeepBytes {
-				found = append(found, warning(pgerr.KindTables, fmt.Sprintf("table %s.%s has about %d MiB, more than the %d MiB of retention.bytes: its copy takes the older history of all topics, and its own beginning", p.Schema, p.Name, p.Size>>20, opt.KeepBytes>>20),
-					"raise retention.bytes, or leave the table out"))
-			}
+			found = append(found, tooLarge(opt, p)...)
 		}
 		out = append(out, found...)
 	}
@@ -146,6 +143,19 @@ func lostMasks(opt *server.Options, p *catalog.Plain) (out []Finding) {
 		}
 	}
 	return out
+}
+
+// tooLarge says that retention will not keep the copy of a table.
+func tooLarge(opt *server.Options, p *catalog.Plain) []Finding {
+	bound, key, whose := opt.KeepTables, "retention.tables_bytes", "all tables without a view"
+	if bound == 0 {
+		bound, key, whose = opt.KeepBytes, "retention.bytes", "all topics"
+	}
+	if bound == 0 || p.Size <= bound {
+		return nil
+	}
+	return []Finding{warning(pgerr.KindTables, fmt.Sprintf("table %s.%s has about %d MiB, more than the %d MiB of %s: its copy takes the older history of %s, and its own beginning", p.Schema, p.Name, p.Size>>20, bound>>20, key, whose),
+		"raise "+key+", or leave the table out")}
 }
 
 func warning(kind pgerr.Kind, detail, advice string) Finding {

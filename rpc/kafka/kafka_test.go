@@ -85,14 +85,14 @@ func (w *world) write(t *testing.T, n int) {
 // forget lets retention take what it can.
 func (w *world) forget(t *testing.T) {
 	t.Helper()
-	oldest := w.Oldest()
-	w.SetRetention(store.Retention{Bytes: 100 << 10})
+	oldest, floor := w.Oldest(), w.Floor()
+	w.SetRetention(store.Retention{Bytes: 100 << 10, TablesBytes: 8 << 10})
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for w.Oldest() == oldest && ctx.Err() == nil {
+	for (w.Oldest() == oldest || w.Floor() == floor) && ctx.Err() == nil {
 		<-tick.C
 	}
 	stop()
@@ -113,7 +113,11 @@ func (w *world) expected(t *testing.T, topic string) (out []message) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := changelog.NewCursor(w.Store, topic, w.Oldest())
+	from := w.Oldest()
+	if topic, _ := w.Topic(topic); topic.Plain {
+		from = w.Floor()
+	}
+	c := changelog.NewCursor(w.Store, topic, from)
 	for {
 		recs, more, err := c.Read(1 << 20)
 		if err != nil {
@@ -234,15 +238,23 @@ func listOffset(c *client, topic string, at int64) kmsg.ListOffsetsResponseTopic
 	return ask[*kmsg.ListOffsetsResponse](c, q, 7).Topics[0].Partitions[0]
 }
 
-// TestListOffsets compares with all messages, by their times.
+// TestListOffsets compares with all messages, by their times, also behind retention.
 func TestListOffsets(t *testing.T) {
 	w := newWorld(t, kafka.Options{Format: debezium.Row})
 	w.write(t, 400)
+	w.listOffsets(t)
+	w.forget(t)
+	w.write(t, 40)
+	w.listOffsets(t)
+}
+
+func (w *world) listOffsets(t *testing.T) {
+	t.Helper()
 	c := dial(t, w.addr)
 	for _, topic := range w.Topics() {
 		all := w.expected(t, topic.Name)
-		n := int64(len(all))
-		for at, want := range map[int64]int64{-1: n, -2: 0, -3: n - 1} {
+		low, n := all[0].offset, int64(len(all))
+		for at, want := range map[int64]int64{-1: low + n, -2: low, -3: low + n - 1} {
 			if p := listOffset(c, topic.Name, at); p.ErrorCode != 0 || p.Offset != want {
 				t.Errorf("%s at %d: offset %d, error %d, want %d", topic.Name, at, p.Offset, p.ErrorCode, want)
 			}

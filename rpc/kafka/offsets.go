@@ -86,6 +86,9 @@ func (c *conn) offsetAt(ctx context.Context, t change.Topic, ms int64) (offset, 
 		return -1, -1, err
 	}
 	n, err := c.log.MessagesUpTo(ctx, t.Name, at)
+	if errors.As(err, &gone) { // a table without a view: likewise
+		n, err = first, nil
+	}
 	if err != nil || n >= t.Messages {
 		return -1, -1, err
 	}

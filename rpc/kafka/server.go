@@ -115,9 +115,9 @@ type Server struct {
 	sending atomic.Int64      // bytes of batches that clients have not taken yet
 	quiet   throttle.Throttle // of refused connections
 
-	mu     sync.Mutex        // guards what follows
-	oldest change.Offset     // of the log, when lows was learnt
-	lows   map[string]uint64 // the first message of each topic
+	mu   sync.Mutex        // guards what follows
+	kept [2]change.Offset  // where the log began, for all and for tables without a view, when lows was learnt
+	lows map[string]uint64 // the first message of each topic
 }
 
 // New makes a server. It starts nothing.
@@ -234,10 +234,10 @@ func root(h change.History) string {
 // low returns the first message of a topic that is kept. It asks the log only when
 // retention has taken something since.
 func (s *Server) low(ctx context.Context, topic string) (uint64, error) {
-	oldest := s.log.Oldest()
+	kept := [2]change.Offset{s.log.Oldest(), s.log.Floor()}
 	s.mu.Lock()
-	if s.oldest != oldest || s.lows == nil {
-		s.oldest, s.lows = oldest, map[string]uint64{}
+	if s.kept != kept || s.lows == nil {
+		s.kept, s.lows = kept, map[string]uint64{}
 	}
 	low, known := s.lows[topic]
 	s.mu.Unlock()
@@ -250,7 +250,7 @@ func (s *Server) low(ctx context.Context, topic string) (uint64, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.oldest == oldest {
+	if s.kept == kept {
 		s.lows[topic] = low
 	}
 	return low, nil

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -330,6 +331,7 @@ func (s *Sender) views(ctx context.Context, h *running, at change.Offset, commit
 // records delivers the records of a topic behind an offset, a transaction at a time.
 func (s *Sender) records(ctx context.Context, h *running, at change.Offset, commit func(change.Offset) error) error {
 	reader := s.log.NewReader(at + 1)
+	plain := !slices.ContainsFunc(change.Tables(), func(t string) bool { return change.TopicName(t) == h.Topic })
 	var body []byte
 	part := change.Offset(0)
 	for {
@@ -352,6 +354,9 @@ func (s *Sender) records(ctx context.Context, h *running, at change.Offset, comm
 		whole := change.Offset(0)
 		for i := range recs {
 			r := &recs[i]
+			if r.Op == change.Removed && plain {
+				return &change.CompactedError{Wanted: r.Offset, Oldest: s.log.Floor()}
+			}
 			if r.Relation.Topic() == h.Topic && r.Op != change.Retract { // consumers see the TRUNCATE alone
 				body = appendRecord(body, r)
 			}

@@ -37,6 +37,9 @@ const (
 	// for each row behind the Truncate, so that the log can be read backwards;
 	// consumers see the Truncate alone.
 	Retract Op = 'x'
+	// Removed stands in the place of a change of a table without a view that
+	// retention has taken: nothing but its offset and its transaction is left.
+	Removed Op = '-'
 )
 
 // String returns the letter.

@@ -6,14 +6,15 @@ import "time"
 type Topic struct {
 	Name  string // "carbon.<schema>.<table>"
 	Table string // with its schema where no view reads it
-	First Offset // oldest offset that the log keeps, of any topic; Next when it keeps none of this one
+	First Offset // oldest offset from which on the log keeps it; Next when it keeps none
 	Next  Offset // one past the topic's last change
 	// Messages is the number of the next message to come, see Store.Messages.
 	Messages uint64
 	Records  uint64    // changes ever written, as far as this log goes back
 	Bytes    uint64    // bytes of their rows
 	Last     time.Time // commit time of the last change, zero when none
-	Since    time.Time // commit time of the oldest record that the log keeps, of any topic; zero when it keeps none of this one
+	Since    time.Time // commit time of the oldest record that the log keeps there, of any topic; zero when it keeps none of this one
+	Plain    bool      // no view reads its table: retention has a bound of its own for it
 }
 
 // RecordReader reads the records of a changelog in order. It belongs to one
@@ -25,7 +26,8 @@ type RecordReader interface {
 	// the reader has caught up. It returns *CompactedError when retention has
 	// passed the reader. EndLSN and Last of a record are set when its transaction
 	// ends in what was read, which is always so for the last record of a
-	// transaction. The rows behind a TRUNCATE come as Retract records.
+	// transaction. The rows behind a TRUNCATE come as Retract records, and what
+	// retention has taken of tables without a view as Removed ones, of no topic.
 	Read(maxBytes int) ([]Record, error)
 }
 

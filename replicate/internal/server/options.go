@@ -41,6 +41,7 @@ type Options struct {
 	Masks       map[string]string // schema.table.column of those: hash, null, last4 or exclude
 	MaskSecret  string            // key of the hashes
 	KeepBytes   int64             // size of the changelog beyond which its oldest records are dropped, for the preflight alone [no bound]
+	KeepTables  int64             // the same of tables without a view [they count for KeepBytes]
 	Migrate     bool              // create or upgrade tables and publication before starting
 	Unfed       []string          // tables that carbond's feeds do not fill: they get no columns that came later for those
 	OnGap       GapAction         // [GapStop]

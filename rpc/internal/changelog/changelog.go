@@ -24,12 +24,14 @@ import (
 type Log interface {
 	// Topics lists the topics with their figures.
 	Topics() []change.Topic
-	// Gone returns the oldest offset that is kept, and of each topic the last
-	// change before it, or one behind it where that is not known.
-	Gone() (oldest change.Offset, last map[string]change.Offset, err error)
+	// Gone returns the oldest offset that is kept of a topic, and the last change
+	// before it, or one behind it where that is not known.
+	Gone(topic string) (oldest, last change.Offset, err error)
 	// Oldest returns the oldest offset that is kept, or that the first change
 	// will get.
 	Oldest() change.Offset
+	// Floor is Oldest of the tables without a view.
+	Floor() change.Offset
 	// Position returns the newest offset that is visible, which ends a
 	// transaction, and where the changes come from.
 	Position() change.Position

@@ -14,8 +14,7 @@ type Cursor struct {
 	held   *Placed
 	orders map[string]uint64           // changes of each topic in the transaction at hand
 	topics map[*change.Relation]string // of the relations that were met
-	newer  func(from change.Offset) change.RecordReader
-	oldest func() change.Offset
+	log    Log
 	begun  bool
 }
 
@@ -32,17 +31,16 @@ type Placed struct {
 func NewCursor(log Log, topic string, from change.Offset) *Cursor {
 	for _, t := range log.Topics() {
 		if t.Name == topic {
-			return newCursor(log, span{from: map[string]change.Offset{t.Name: from}, head: from})
+			sp := span{from: map[string]change.Offset{}}
+			sp.add(t, from)
+			return newCursor(log, sp)
 		}
 	}
 	return newCursor(log, span{head: from}) // of none
 }
 
 func newCursor(log Log, sp span) *Cursor {
-	return &Cursor{
-		reader: log.NewReader(sp.head), span: sp, orders: map[string]uint64{}, topics: map[*change.Relation]string{}, newer: log.NewReader,
-		oldest: log.Oldest,
-	}
+	return &Cursor{reader: log.NewReader(sp.head), span: sp, orders: map[string]uint64{}, topics: map[*change.Relation]string{}, log: log}
 }
 
 // Next is the offset before which everything wanted was returned.
@@ -64,6 +62,9 @@ func (c *Cursor) Read(maxBytes int) (out []Placed, ok bool, err error) {
 		return nil, false, err
 	}
 	for i := range recs {
+		if r := &recs[i]; r.Op == change.Removed && c.span.plain > 0 && r.Offset >= c.span.plain {
+			return nil, false, &change.CompactedError{Wanted: r.Offset, Oldest: c.log.Floor()}
+		}
 		out = c.take(out, &recs[i])
 	}
 	return out, true, nil
@@ -79,12 +80,12 @@ func (c *Cursor) rewind(recs []change.Record, maxBytes int) ([]change.Record, er
 		return recs, nil
 	}
 	first := r.Offset - change.Offset(r.Order) + 1
-	if oldest := c.oldest(); first < oldest {
+	if oldest := c.log.Oldest(); first < oldest {
 		if first = oldest; first >= r.Offset {
 			return recs, nil
 		}
 	}
-	c.reader = c.newer(first)
+	c.reader = c.log.NewReader(first)
 	return c.reader.Read(maxBytes)
 }
 

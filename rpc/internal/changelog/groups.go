@@ -59,7 +59,7 @@ func (s *Service) ResetGroup(ctx context.Context, q *pb.ResetGroupRequest) (*pb.
 	if err != nil {
 		return nil, err
 	}
-	at, err := s.resetTo(ctx, q)
+	at, err := s.resetTo(ctx, q, topics)
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +82,13 @@ func (s *Service) ResetGroup(ctx context.Context, q *pb.ResetGroupRequest) (*pb.
 	return nil, refuse(codes.NotFound, rpcerr.ReasonNoGroup, fmt.Errorf("group %q was deleted meanwhile", q.Group))
 }
 
-// resetTo returns the last offset that counts as dealt with.
-func (s *Service) resetTo(ctx context.Context, q *pb.ResetGroupRequest) (change.Offset, error) {
+// resetTo returns the last offset that counts as dealt with. Of several topics each
+// goes on where it begins, if that is later.
+func (s *Service) resetTo(ctx context.Context, q *pb.ResetGroupRequest, topics []change.Topic) (change.Offset, error) {
 	oldest, newest := s.bounds()
+	if len(topics) == 1 && topics[0].Plain {
+		oldest = s.log.Floor()
+	}
 	switch to := q.To.(type) {
 	case *pb.ResetGroupRequest_Earliest:
 		return oldest - 1, nil

@@ -15,26 +15,25 @@ import (
 // records from an offset on.
 type span struct {
 	from map[string]change.Offset
-	// head is the first offset that is read, the least of from.
-	head change.Offset
+	// head is the first offset that is read, the least of from, and plain that of
+	// tables without a view, 0 for none.
+	head, plain change.Offset
 	// end is the last offset without follow.
 	end change.Offset
 }
 
 // start resolves where a stream begins. member is nil without a group.
 func (s *Service) start(ctx context.Context, q *pb.ConsumeRequest, topics []change.Topic) (span, error) {
-	oldest, newest := s.bounds()
-	h := s.log.History()
+	newest := s.log.Position().Offset
 	if err := s.sameHistory(ctx, q); err != nil {
 		return span{}, err
 	}
-	earliest := h.Before(oldest) + 1 // the newest is not behind it in an empty log
 	sp := span{from: make(map[string]change.Offset, len(topics)), end: newest}
 	var one change.Offset
 	switch at := q.Start.(type) {
 	case nil:
 		for _, t := range topics {
-			from, err := s.committedStart(ctx, q.Group, t, earliest)
+			from, err := s.committedStart(ctx, q.Group, t)
 			if err != nil {
 				return sp, err
 			}
@@ -42,7 +41,10 @@ func (s *Service) start(ctx context.Context, q *pb.ConsumeRequest, topics []chan
 		}
 		return sp, s.check(ctx, sp.head)
 	case *pb.ConsumeRequest_Earliest:
-		one = earliest
+		for _, t := range topics {
+			sp.add(t, s.earliest(t))
+		}
+		return sp, s.check(ctx, sp.head)
 	case *pb.ConsumeRequest_Latest:
 		one = newest + 1
 	case *pb.ConsumeRequest_Offset:
@@ -58,6 +60,15 @@ func (s *Service) start(ctx context.Context, q *pb.ConsumeRequest, topics []chan
 		sp.add(t, one)
 	}
 	return sp, s.check(ctx, sp.head)
+}
+
+// earliest is where the log has all of a topic from.
+func (s *Service) earliest(t change.Topic) change.Offset {
+	oldest := s.log.Oldest()
+	if t.Plain {
+		oldest = s.log.Floor()
+	}
+	return s.log.History().Before(oldest) + 1 // the newest is not behind it in an empty log
 }
 
 // sameHistory refuses a stream whose client knows another history.
@@ -79,6 +90,9 @@ func (p *span) add(t change.Topic, from change.Offset) {
 	p.from[t.Name] = from
 	if p.head == 0 || from < p.head {
 		p.head = from
+	}
+	if t.Plain && (p.plain == 0 || from < p.plain) {
+		p.plain = from
 	}
 }
 
@@ -103,7 +117,8 @@ func (s *Service) check(ctx context.Context, head change.Offset) error {
 // committedStart is where a group goes on in a topic. A topic of which retention
 // has taken no change since the commit goes on wherever the log begins: nothing
 // of it was lost.
-func (s *Service) committedStart(ctx context.Context, group string, t change.Topic, earliest change.Offset) (change.Offset, error) {
+func (s *Service) committedStart(ctx context.Context, group string, t change.Topic) (change.Offset, error) {
+	earliest := s.earliest(t)
 	if group == "" {
 		return earliest, nil
 	}
@@ -114,11 +129,11 @@ func (s *Service) committedStart(ctx context.Context, group string, t change.Top
 	if at+1 >= earliest {
 		return at + 1, nil
 	}
-	begins, last, err := s.log.Gone()
+	begins, last, err := s.log.Gone(t.Name)
 	if err != nil {
 		return 0, s.status(ctx, err)
 	}
-	if last[t.Name] > at {
+	if last > at {
 		return at + 1, nil // check says that it is gone
 	}
 	return begins, nil

@@ -85,8 +85,12 @@ func TestAgainstModel(t *testing.T) {
 		lost := change.Offset(0)           // offsets up to here are dropped
 		ends := []change.Offset{0}         // of the histories before
 		begins := []change.Offset{o.First} // of the histories, one more
+		var floor change.Offset            // below which blocks are stripped
 		check := func() {
 			from := l.Oldest()
+			if got := l.History().Before(l.Floor()); got != max(l.History().Before(floor), l.History().Before(from)) {
+				t.Fatalf("nothing is stripped behind %d, want %d of %d", got, floor, from)
+			}
 			if lost == 0 {
 				from = 1 // the log has its beginning, wherever that is
 			}
@@ -100,6 +104,9 @@ func TestAgainstModel(t *testing.T) {
 					break
 				}
 				for _, b := range bs {
+					if want := "some payload"; b.First >= floor && len(b.Data) < 100 || b.First < floor && string(b.Data) != want {
+						t.Fatalf("block at %d holds %q, and those before %d are stripped", b.First, b.Data, floor)
+					}
 					got = append(got, b.First)
 					from = b.Last() + 1
 				}
@@ -163,6 +170,19 @@ func TestAgainstModel(t *testing.T) {
 				if _, err := l.Compress(); err != nil {
 					t.Fatal(err)
 				}
+			},
+			"strip": func(t *rapid.T) {
+				segs := l.Segments()
+				i := slices.IndexFunc(segs, func(g changelog.Segment) bool { return g.Last >= floor })
+				if i < 0 || !segs[i].Sealed || segs[i].Last > l.Tail().Visible {
+					t.Skip("nothing to strip")
+				}
+				for range 2 { // again it does nothing
+					if err := l.Strip(segs[i].First, func(b changelog.Block) ([]byte, error) { return b.Data[:len("some payload")], nil }); err != nil {
+						t.Fatal(err)
+					}
+				}
+				floor = l.History().After(segs[i].Last)
 			},
 			"reopen": func(t *rapid.T) {
 				if err := l.Close(); err != nil {

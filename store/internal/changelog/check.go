@@ -74,7 +74,7 @@ func LastTail(dir string) (t Tail, err error) {
 // history.
 func lineage(segs []*segment) change.History {
 	for _, s := range slices.Backward(segs) {
-		if _, h, ok := s.ends(); ok {
+		if _, h, _, ok := s.ends(); ok {
 			return h
 		}
 	}

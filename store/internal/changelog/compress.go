@@ -26,20 +26,65 @@ func (l *Log) Compress() (bool, error) {
 		return false, err
 	}
 	defer l.leave(s)
-	tmp := &segment{path: s.path + tempSuffix, first: s.first, created: s.created}
-	if tmp.db, err = boltfile.Make(tmp.path, Options{SegmentBytes: l.opt.SegmentBytes, NoSync: l.opt.NoSync}.file(false)); err != nil {
-		return false, fmt.Errorf("compress %s: %w", s.path, err)
+	return true, l.rewrite("compress", s, was, nil)
+}
+
+// Strip rewrites the sealed segment that begins at first, as Compress does. strip
+// returns what is left of a block's payload when the changes that are not kept are
+// taken out, nil for all of it; what is taken out keeps its offsets. Floor is raised
+// before the new file can be read, so that who reads and then looks at Floor knows
+// whether it has seen everything.
+func (l *Log) Strip(first change.Offset, strip func(Block) ([]byte, error)) error {
+	s, err := l.pin(first)
+	if s == nil || err != nil {
+		return err
 	}
-	err = l.rewrite(s, tmp, was)
+	defer l.leave(s)
+	was, err := s.sealed()
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.floor = max(l.floor, l.history.After(was.last))
+	l.show()
+	l.mu.Unlock()
+	if was.flags&sealStripped != 0 { // by an earlier try, which could not say so
+		return nil
+	}
+	was.flags |= sealStripped
+	return l.rewrite("strip", s, was, strip)
+}
+
+// rewrite replaces a pinned segment by one whose payloads are compressed, and stripped
+// where strip is not nil. was is its seal.
+func (l *Log) rewrite(what string, s *segment, was seal, strip func(Block) ([]byte, error)) error {
+	tmp := &segment{path: s.path + tempSuffix, first: s.first, created: s.created}
+	var err error
+	if tmp.db, err = boltfile.Make(tmp.path, Options{SegmentBytes: l.opt.SegmentBytes, NoSync: l.opt.NoSync}.file(false)); err != nil {
+		return fmt.Errorf("%s %s: %w", what, s.path, err)
+	}
+	err = l.fill(tmp, s, was, strip)
 	if cerr := tmp.close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
 		_ = os.Remove(tmp.path)
-		return false, fmt.Errorf("compress %s: %w", s.path, err)
+		return fmt.Errorf("%s %s: %w", what, s.path, err)
 	}
-	l.opt.crash("compress.written")
-	return true, l.replace(s, tmp.path)
+	l.opt.crash(what + ".written")
+	return l.replace(what, s, tmp.path)
+}
+
+// sealed reads the seal of a pinned segment.
+func (s *segment) sealed() (was seal, err error) {
+	err = s.view(func(tx *bolt.Tx) (err error) {
+		v := tx.Bucket(bucketMeta).Get(keySeal)
+		if was, err = decodeSeal(v); err != nil {
+			return s.corrupt(0, s.place(v), err)
+		}
+		return nil
+	})
+	return was, err
 }
 
 // uncompressed pins the oldest sealed segment whose seal says that it is plain,
@@ -58,13 +103,7 @@ func (l *Log) uncompressed() (s *segment, was seal, err error) {
 		if s, err = l.pin(g.First); s == nil || err != nil {
 			return nil, was, err
 		}
-		err = s.view(func(tx *bolt.Tx) (err error) {
-			v := tx.Bucket(bucketMeta).Get(keySeal)
-			if was, err = decodeSeal(v); err != nil {
-				return s.corrupt(0, s.place(v), err)
-			}
-			return nil
-		})
+		was, err = s.sealed()
 		if err == nil && was.flags&sealZstd == 0 {
 			return s, was, nil
 		}
@@ -79,14 +118,14 @@ func (l *Log) uncompressed() (s *segment, was seal, err error) {
 	return nil, was, nil
 }
 
-// rewrite copies s, which was sealed so, into the empty file tmp, frame by frame.
-func (l *Log) rewrite(s, tmp *segment, was seal) error {
+// fill copies s, which was sealed so, into the empty file tmp, frame by frame.
+func (l *Log) fill(tmp, s *segment, was seal, strip func(Block) ([]byte, error)) error {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
 	}
 	defer enc.Close()
-	out := seal{flags: sealZstd}
+	out := seal{flags: was.flags | sealZstd}
 	if err := tmp.update(func(w *bolt.Tx) error {
 		for _, name := range [][]byte{bucketMeta, bucketDict, bucketBlocks} {
 			if _, err := w.CreateBucket(name); err != nil {
@@ -110,7 +149,7 @@ func (l *Log) rewrite(s, tmp *segment, was seal) error {
 			c := r.Bucket(bucketBlocks).Cursor()
 			k, v := c.Seek(at)
 			for n := 0; k != nil && n < batch; k, v = c.Next() {
-				f, err := compressFrame(k, v, enc)
+				f, err := l.recode(k, v, enc, strip)
 				if err != nil {
 					return s.corrupt(0, s.place(v), err)
 				}
@@ -151,6 +190,25 @@ func (l *Log) rewrite(s, tmp *segment, was seal) error {
 	return nil
 }
 
+// recode returns the frame with what strip leaves of its payload, compressed.
+func (l *Log) recode(key, f []byte, enc *zstd.Encoder, strip func(Block) ([]byte, error)) ([]byte, error) {
+	if strip == nil {
+		return compressFrame(key, f, enc)
+	}
+	b, err := decodeFrame(key, f, l.dec)
+	if err != nil {
+		return nil, err
+	}
+	left, err := strip(b)
+	if err != nil {
+		return nil, err
+	}
+	if left != nil {
+		f = buildFrame(key, b.Count, len(left), left, frameStripped)
+	}
+	return compressFrame(key, f, enc)
+}
+
 func copyBucket(w, r *bolt.Tx, name []byte) error {
 	if r.Bucket(name) == nil {
 		return nil // of format 2
@@ -176,28 +234,28 @@ func compressFrame(key, f []byte, enc *zstd.Encoder) ([]byte, error) {
 	if len(packed) >= len(b.Data) {
 		return f, nil
 	}
-	return buildFrame(key, b.Count, len(b.Data), packed, frameZstd), nil
+	return buildFrame(key, b.Count, len(b.Data), packed, f[1]|frameZstd), nil
 }
 
 // replace gives the rewritten file the segment's name and lets new readers map
 // it. The segment is pinned: those who read it have the old file, and no Rollback begins.
-func (l *Log) replace(s *segment, tmp string) error {
+func (l *Log) replace(what string, s *segment, tmp string) error {
 	l.mu.Lock()
 	gone := l.closed || !slices.Contains(l.segments, s)
 	l.mu.Unlock()
 	if gone {
 		return os.Remove(tmp)
 	}
-	if err := l.opt.fault("compress.name"); err != nil {
+	if err := l.opt.fault(what + ".name"); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, s.path); err != nil {
-		return fmt.Errorf("compress: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	if err := durable.SyncDir(l.dir); err != nil {
 		return err
 	}
-	l.opt.crash("compress.named")
+	l.opt.crash(what + ".named")
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	next := &segment{path: s.path, first: s.first, created: s.created, start: s.start}

@@ -6,8 +6,9 @@
 //
 //  1. Append is one bbolt commit: when it returns, blocks, dictionary and tail
 //     are on disk; when it fails, none of them is.
-//  2. Blocks are never changed. Offsets run on without gaps, across segments,
-//     but for the holes that History records.
+//  2. Blocks are never changed, but for what Strip takes out of those below Floor.
+//     Offsets run on without gaps, across segments, but for the holes that History
+//     records.
 //  3. Tail.Visible is the high-water mark. Blocks behind it belong to a
 //     transaction that has not ended; Open cuts them off.
 //  4. A block never straddles the high-water mark.

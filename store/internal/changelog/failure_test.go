@@ -381,6 +381,9 @@ func TestSlowDiskHoldsNobody(t *testing.T) {
 	for point, do := range map[string]func(*changelog.Log) error{
 		"drop.unlink":   (*changelog.Log).DropOldest,
 		"compress.name": func(l *changelog.Log) error { _, err := l.Compress(); return err },
+		"strip.name": func(l *changelog.Log) error {
+			return l.Strip(1, func(changelog.Block) ([]byte, error) { return nil, nil })
+		},
 	} {
 		t.Run(point, func(t *testing.T) {
 			dir, reached, well := t.TempDir(), make(chan struct{}), make(chan struct{})

@@ -15,15 +15,16 @@ import (
 // A frame is how a block stands in a segment:
 //
 //	0   1  version, 1
-//	1   1  flags: bit 0 = payload is zstd
+//	1   1  flags: bit 0 = payload is zstd, bit 1 = the payload lacks changes that were taken out
 //	2   4  CRC-32C, big-endian, over the key and everything behind this field
 //	6   .  uvarint number of changes
 //	.   .  uvarint bytes of the payload before compression
 //	.   .  payload
 const (
-	frameVersion = 1
-	frameZstd    = 1
-	frameHead    = 6
+	frameVersion  = 1
+	frameZstd     = 1
+	frameStripped = 2
+	frameHead     = 6
 	// maxPayload bounds what one damaged or hostile frame can make us allocate.
 	maxPayload = 1 << 30
 )
@@ -96,7 +97,7 @@ func decodeFrame(key, f []byte, dec *zstd.Decoder) (Block, error) {
 	if binary.BigEndian.Uint32(f[2:]) != frameSum(key, f) {
 		return b, boltfile.ErrChecksum
 	}
-	if f[0] != frameVersion || f[1]&^frameZstd != 0 {
+	if f[0] != frameVersion || f[1]&^(frameZstd|frameStripped) != 0 {
 		return b, fmt.Errorf("unknown frame version %d or flags %#x", f[0], f[1])
 	}
 	rest := f[frameHead:]
@@ -106,7 +107,7 @@ func decodeFrame(key, f []byte, dec *zstd.Decoder) (Block, error) {
 	}
 	rest = rest[n:]
 	size, n := binary.Uvarint(rest)
-	if n <= 0 || size > maxPayload || count == 0 || count > size {
+	if n <= 0 || size > maxPayload || count == 0 || count > maxPayload || count > size && f[1]&frameStripped == 0 {
 		return b, errors.New("frame size out of range")
 	}
 	rest = rest[n:]

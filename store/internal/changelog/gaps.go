@@ -13,28 +13,35 @@ import (
 // checkRun makes sure that every segment begins where the one before it ends,
 // or behind the hole that the log's history knows there, without reading blocks:
 // a segment's tail says where it ends. Segments that cannot be read are left to
-// whoever reads them.
-func checkRun(segs []*segment) error {
+// whoever reads them. floor is the offset behind the last one that is stripped, 0
+// when none is.
+func checkRun(segs []*segment) (floor change.Offset, err error) {
 	ends := make([]change.Offset, len(segs))
 	var h change.History
 	for i, s := range segs {
-		if end, known, ok := s.ends(); ok {
+		if end, known, stripped, ok := s.ends(); ok {
 			ends[i], h = end, known
+			if stripped {
+				floor = end
+			}
 		}
 	}
 	for i := 1; i < len(segs); i++ {
 		if ends[i-1] != 0 && ends[i] != 0 && h.After(ends[i-1]-1) != segs[i].first {
-			return segs[i].misplaced(ends[i-1])
+			return 0, segs[i].misplaced(ends[i-1])
 		}
 	}
-	return nil
+	if floor > 0 {
+		floor = h.After(floor - 1)
+	}
+	return floor, nil
 }
 
-// ends returns the offset that comes behind a closed segment, and the history
-// that it knows.
-func (s *segment) ends() (next change.Offset, h change.History, ok bool) {
+// ends returns the offset that comes behind a closed segment, the history that it
+// knows, and whether it is stripped.
+func (s *segment) ends() (next change.Offset, h change.History, stripped, ok bool) {
 	if err := s.open(true, Options{}); err != nil {
-		return 0, h, false
+		return 0, h, false, false
 	}
 	err := s.view(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
@@ -46,9 +53,11 @@ func (s *segment) ends() (next change.Offset, h change.History, ok bool) {
 		if err == nil {
 			h, err = decodeHistory(meta.Get(keyHistory))
 		}
+		was, _ := decodeSeal(meta.Get(keySeal)) // there is none in a segment that is open
+		stripped = was.flags&sealStripped != 0
 		return err
 	})
-	return next, h, s.close() == nil && err == nil
+	return next, h, stripped, s.close() == nil && err == nil
 }
 
 // misplaced says that s does not begin at the offset at which the segment

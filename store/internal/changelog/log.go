@@ -86,6 +86,7 @@ type Log struct {
 	topics     map[string][]byte
 	mapped     []*segment             // sealed segments that are mapped, oldest use first
 	compressed map[change.Offset]bool // sealed segments known to be compressed, by first offset
+	floor      change.Offset          // behind the last segment that Strip rewrote
 	exclusive  bool                   // the writer is closing files: readers wait outside
 	rollbacks  int                    // how often Rollback has read the files again
 	closed     bool
@@ -115,7 +116,8 @@ type seen struct {
 
 // show publishes what is there now. Callers hold mu.
 func (l *Log) show() {
-	n := seen{l.tail, l.history, Stats{Segments: len(l.segments), Oldest: l.segments[0].first}}
+	oldest := l.segments[0].first
+	n := seen{l.tail, l.history, Stats{Segments: len(l.segments), Oldest: oldest, Floor: max(l.floor, oldest)}}
 	for _, s := range l.segments {
 		n.stats.Bytes += s.size
 	}
@@ -131,11 +133,15 @@ func (l *Log) History() change.History { return l.seen.Load().history }
 // Oldest returns the first offset that is kept; Tail().Next when none is.
 func (l *Log) Oldest() change.Offset { return l.seen.Load().stats.Oldest }
 
+// Floor returns the first offset from which on nothing is stripped.
+func (l *Log) Floor() change.Offset { return l.seen.Load().stats.Floor }
+
 // Stats describes the files.
 type Stats struct {
 	Segments int
 	Bytes    int64 // as of the last look at the files, see Segments
 	Oldest   change.Offset
+	Floor    change.Offset // from which on nothing is stripped
 }
 
 // Stats returns the number and size of the segment files.

@@ -40,7 +40,7 @@ func Open(dir string, opt Options) (*Log, error) {
 	l := &Log{dir: dir, opt: opt, dec: dec, dict: map[uint32][]byte{}, topics: map[string][]byte{}, compressed: map[change.Offset]bool{}}
 	l.idle = sync.NewCond(&l.mu)
 	if l.segments, err = scan(dir, true); err == nil {
-		err = checkRun(l.segments)
+		l.floor, err = checkRun(l.segments)
 	}
 	if err == nil {
 		l.opening = true

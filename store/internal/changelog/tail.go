@@ -97,8 +97,11 @@ func decodeHeader(v []byte) (change.Offset, Tail, error) {
 	return change.Offset(binary.BigEndian.Uint64(v[4:])), tail, err
 }
 
-// sealZstd says that the payloads are compressed where that makes them smaller.
-const sealZstd = 1
+// Flags of a seal.
+const (
+	sealZstd     = 1 // the payloads are compressed where that makes them smaller
+	sealStripped = 2 // blocks lack changes that Strip took out
+)
 
 // seal: number of blocks, last offset, CRC-32C over all frames in order, flags.
 type seal struct {
@@ -119,7 +122,7 @@ func decodeSeal(v []byte) (seal, error) {
 	if err != nil {
 		return seal{}, fmt.Errorf("seal: %w", err)
 	}
-	if len(v) != 21 || v[20]&^sealZstd != 0 {
+	if len(v) != 21 || v[20]&^(sealZstd|sealStripped) != 0 {
 		return seal{}, errors.New("seal is not one of carbond's")
 	}
 	return seal{binary.BigEndian.Uint64(v), change.Offset(binary.BigEndian.Uint64(v[8:])), binary.BigEndian.Uint32(v[16:]), v[20]}, nil

@@ -44,7 +44,7 @@ func all(d decoder, first change.Offset) iter.Seq2[*Item, error] {
 		d := d
 		it := &Item{Offset: first - 1, Txn: &d.txn}
 		err := d.head()
-		for err == nil && len(d.rest) > 0 {
+		for err == nil && d.more() {
 			var complete bool
 			if complete, err = d.item(it); complete && !yield(it, nil) {
 				return
@@ -61,13 +61,25 @@ type decoder struct {
 	rest   []byte
 	size   int
 	borrow bool
-	txn    Txn  // the last that began
-	inside bool // it has not ended
+	run    uint64 // changes that are still to be told removed
+	txn    Txn    // the last that began
+	inside bool   // it has not ended
 	order  uint64
 }
 
+// at is how many bytes were read.
+func (d *decoder) at() int { return d.size - len(d.rest) }
+
+// more reports whether there is another item.
+func (d *decoder) more() bool { return d.run > 0 || len(d.rest) > 0 }
+
 // item reads on. It reports false for the beginning of a transaction.
 func (d *decoder) item(it *Item) (complete bool, err error) {
+	if d.run > 0 {
+		d.run--
+		d.next(it, Entry{Op: change.Removed, LSN: d.txn.CommitLSN})
+		return true, nil
+	}
 	kind := d.rest[0]
 	d.rest = d.rest[1:]
 	switch kind {
@@ -93,18 +105,29 @@ func (d *decoder) item(it *Item) (complete bool, err error) {
 	if !d.inside {
 		return false, d.bad("change outside a transaction")
 	}
+	if kind == entryRemoved {
+		if d.run, err = d.uvarint(); err == nil && (d.run == 0 || d.run > maxRun) {
+			err = d.bad("number of removed changes out of range")
+		}
+		return false, err
+	}
 	e, err := d.entry(change.Op(kind), &d.txn)
 	if err != nil {
 		return false, err
 	}
-	d.order++
-	it.Offset++
-	it.Order, it.Entry, it.Ends, it.End, it.Plain = d.order, e, false, 0, false
+	d.next(it, e)
 	return true, nil
 }
 
+// next makes an item the next change.
+func (d *decoder) next(it *Item, e Entry) {
+	d.order++
+	it.Offset++
+	it.Order, it.Entry, it.Ends, it.End, it.Plain = d.order, e, false, 0, false
+}
+
 func (d *decoder) bad(what string) error {
-	return fmt.Errorf("%w: %s at byte %d", ErrBlock, what, d.size-len(d.rest))
+	return fmt.Errorf("%w: %s at byte %d", ErrBlock, what, d.at())
 }
 
 // head reads whether the block begins inside a transaction, and inside which.

@@ -13,6 +13,7 @@ const (
 	entryBegin    byte = 0x01
 	entryEnd      byte = 0x02
 	entryEndPlain byte = 0x03 // the same of a transaction in which no table of a view changed
+	entryRemoved  byte = 0x04 // a run of changes that were taken out
 )
 
 // Head flags.
@@ -148,6 +149,50 @@ func (b *Builder) Take() ([]byte, int) {
 
 // Reset forgets everything, an open transaction included.
 func (b *Builder) Reset() { *b = Builder{buf: b.buf[:0]} }
+
+// maxRun bounds the changes that one entry says are removed: a block has fewer.
+const maxRun = 1 << 16
+
+// Strip returns the block without the changes of the relations that gone names:
+// their offsets and their transactions stay. It returns nil when there is none.
+func Strip(block []byte, gone func(relation uint32) bool) ([]byte, error) {
+	d := decoder{rest: block, size: len(block), borrow: true}
+	if err := d.head(); err != nil {
+		return nil, err
+	}
+	out := slices.Clone(block[:d.at()])
+	run, some := uint64(0), false
+	end := func() {
+		if run > 0 {
+			out = binary.AppendUvarint(append(out, entryRemoved), run)
+		}
+		run = 0
+	}
+	it := &Item{Txn: &d.txn}
+	for d.more() {
+		from := d.at()
+		complete, err := d.item(it)
+		if err != nil {
+			return nil, err
+		}
+		switch e := &it.Entry; {
+		case !complete && d.run > 0: // a run of before: its changes come one by one
+		case complete && !it.Ends && (e.Op == change.Removed || gone(e.Relation)):
+			some = some || e.Op != change.Removed
+			if run++; run == maxRun {
+				end()
+			}
+		default:
+			end()
+			out = append(out, block[from:d.at()]...)
+		}
+	}
+	end()
+	if !some {
+		return nil, nil
+	}
+	return out, nil
+}
 
 func (b *Builder) appendRow(r change.Row) {
 	b.buf = binary.AppendUvarint(b.buf, uint64(len(r)))

@@ -122,6 +122,60 @@ func decode(block []byte, v *trace) error {
 	return nil
 }
 
+// TestStrip: what is left of a block without the changes of some relations has every
+// offset, order, transaction and end that it had, also when more is taken later.
+func TestStrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var b record.Builder
+		var blocks [][]byte
+		var kept, all trace
+		gone := func(relation uint32) bool { return relation < 3 }
+		for i := range rapid.IntRange(1, 8).Draw(t, "txns") {
+			x := record.Txn{XID: uint32(i), CommitLSN: change.LSN(1000 * i), Previous: change.LSN(7 * i)}
+			b.Begin(x)
+			for n := range rapid.IntRange(1, 6).Draw(t, "changes") {
+				if n > 0 && rapid.IntRange(0, 3).Draw(t, "cut") == 0 {
+					block, _ := b.Take()
+					blocks = append(blocks, slices.Clone(block))
+				}
+				e := record.Entry{Op: change.Create, Relation: rapid.Uint32Range(1, 4).Draw(t, "relation"), LSN: x.CommitLSN - 3, After: row(t)}
+				b.Add(e)
+				if gone(e.Relation) {
+					e = record.Entry{Op: change.Removed, LSN: x.CommitLSN}
+				}
+				_ = kept.Change(x, uint64(n+1), e)
+				_ = all.Change(x, uint64(n+1), record.Entry{Op: change.Removed, LSN: x.CommitLSN})
+			}
+			b.End(x.CommitLSN+5, true)
+			_ = kept.End(x, x.CommitLSN+5)
+			_ = all.End(x, x.CommitLSN+5)
+		}
+		block, _ := b.Take()
+		blocks = append(blocks, slices.Clone(block))
+		strip := func(gone func(uint32) bool, want *trace) {
+			var got trace
+			for i := range blocks {
+				left, err := record.Strip(blocks[i], gone)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if left != nil {
+					blocks[i] = left
+				}
+				if err := decode(blocks[i], &got); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !slices.Equal(got.lines, want.lines) {
+				t.Fatalf("got\n%q\nwant\n%q", got.lines, want.lines)
+			}
+		}
+		strip(gone, &kept)
+		strip(gone, &kept)
+		strip(func(uint32) bool { return true }, &all)
+	})
+}
+
 func sample() []byte {
 	var b record.Builder
 	b.Begin(record.Txn{XID: 7, CommitLSN: 100, CommitTime: time.UnixMicro(1).UTC()})
@@ -135,6 +189,11 @@ func sample() []byte {
 // encodes back, never a panic.
 func FuzzDecode(f *testing.F) {
 	f.Add(sample())
+	left, err := record.Strip(sample(), func(uint32) bool { return true })
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(left)
 	f.Add([]byte{})
 	f.Add([]byte{1, 2, 3})
 	f.Add(bytes.Repeat([]byte{0xff}, 40))
@@ -180,6 +239,9 @@ func TestDecodeRefuses(t *testing.T) {
 		"end outside":       {0, 2, 5},
 		"unknown operation": append(append([]byte{}, good[:len(good)-2]...), 'z', 1, 0),
 		"cut short":         good[:len(good)-9],
+		"removed outside":   {0, 4, 1},
+		"none removed":      {1, 7, 1, 1, 0, 0, 4, 0},
+		"too many removed":  {1, 7, 1, 1, 0, 0, 4, 0x81, 0x80, 4},
 		"begin in begin":    {1, 7, 1, 1, 0, 0, 1, 7, 1, 1, 0},
 	}
 	for name, block := range tests {

@@ -55,10 +55,11 @@ type Store struct {
 
 // Retention bounds the changelog; zero means no bound.
 type Retention struct {
-	Age        time.Duration
-	Bytes      int64
-	HoldGroups []string // consumer groups whose unread records are kept beyond both
-	HoldBytes  int64    // but never beyond this
+	Age         time.Duration
+	Bytes       int64
+	TablesBytes int64    // of the tables without a view, beside Bytes
+	HoldGroups  []string // consumer groups whose unread records are kept beyond all of them
+	HoldBytes   int64    // but never beyond this
 }
 
 // Views says where the views are written as files.

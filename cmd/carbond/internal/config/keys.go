@@ -71,6 +71,8 @@ func (c *Config) storeKeys() []Key {
 			doc("Sealed segments whose newest record is older than this are removed; 0s keeps them."),
 		size("retention.bytes", "1GiB", &c.Retention.Bytes, 0, 0).reload().
 			doc("Oldest sealed segments are removed while the changelog is larger than this; 0 means no bound. Views and offsets never depend on removed segments."),
+		size("retention.tables_bytes", "1GiB", &c.Retention.TablesBytes, 0, 0).reload().
+			doc("Bound for the records of postgres.tables, which then do not count for retention.bytes: the oldest are taken out of their segments, and the history of the views stays. 0 means no bound of their own."),
 		texts("retention.hold_groups", "", &c.Retention.HoldGroups).example("desk,warehouse").reload().
 			doc("Consumer groups whose uncommitted records are kept beyond retention.age and retention.bytes. Topics in which a group has committed nothing hold nothing."),
 		size("retention.hold_bytes", "4GiB", &c.Retention.HoldBytes, 0, 0).reload().

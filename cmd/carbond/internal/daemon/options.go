@@ -38,7 +38,7 @@ func StoreOptions(cfg *config.Config) store.Options {
 
 func retention(cfg *config.Config) store.Retention {
 	r := cfg.Retention
-	return store.Retention{Age: r.Age, Bytes: r.Bytes, Hold: r.HoldGroups, HoldBytes: r.HoldBytes}
+	return store.Retention{Age: r.Age, Bytes: r.Bytes, TablesBytes: r.TablesBytes, Hold: r.HoldGroups, HoldBytes: r.HoldBytes}
 }
 
 // ReplicateOptions are the options of the side towards Postgres.
@@ -60,6 +60,7 @@ func ReplicateOptions(cfg *config.Config) replicate.Options {
 		OnGap:       replicate.GapAction(cfg.Postgres.OnGap),
 		MaxRetained: cfg.Postgres.MaxRetained,
 		KeepBytes:   cfg.Retention.Bytes,
+		KeepTables:  cfg.Retention.TablesBytes,
 		GiveUpSlot:  cfg.Postgres.OnMaxRetained == "drop",
 		TakeOver:    cfg.Postgres.SlotTakeover,
 		Adopt:       cfg.Postgres.Adopt,

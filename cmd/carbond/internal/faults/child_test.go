@@ -35,6 +35,7 @@ type plan struct {
 	Copied    bool  // the history begins with a copy
 	Compress  bool  // of sealed segments
 	Retention int64 // bytes, 0 keeps all
+	Tables    int64 // bytes of tables without a view, 0 keeps all
 	Views     bool  // write view files
 	Patience  int   // errors in a row until it gives up
 }
@@ -45,6 +46,9 @@ func newPlan(rng *rand.Rand, dir string) plan {
 		p.Retention = 24 << 10
 	} else {
 		p.Views = rng.IntN(2) == 0
+	}
+	if rng.IntN(2) == 0 {
+		p.Tables = 6 << 10
 	}
 	return p
 }
@@ -130,7 +134,7 @@ func (c *child) run(ctx context.Context) (err error) {
 }
 
 func (c *child) open(ctx context.Context) error {
-	opt := store.Options{SegmentBytes: segmentBytes, Compress: c.Compress, CheckpointInterval: time.Millisecond, Retention: store.Retention{Bytes: c.Retention}}
+	opt := store.Options{SegmentBytes: segmentBytes, Compress: c.Compress, CheckpointInterval: time.Millisecond, Retention: store.Retention{Bytes: c.Retention, TablesBytes: c.Tables}}
 	for {
 		var err error
 		if c.s, err = store.Open(c.data(), opt); err == nil {

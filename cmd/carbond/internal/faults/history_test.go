@@ -20,6 +20,7 @@ type history struct {
 func newHistory(seed uint64, n int, copied bool) *history {
 	h := &history{}
 	src := storetest.NewSource(seed)
+	src.Plain = true
 	model := storetest.NewModel()
 	add := func(t change.Txn) {
 		h.models = append(h.models, model)

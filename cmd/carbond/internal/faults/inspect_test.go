@@ -193,8 +193,8 @@ func (p plan) compare(s *store.Store, h *history) error {
 	if p.Retention > 0 {
 		want = want[max(0, len(want)-len(got)):]
 	}
-	if !slices.Equal(got, want) {
-		return fmt.Errorf("at %s: the log has %d records that differ from the model's %d", s.Position().LSN, len(got), len(want))
+	if d := storetest.DiffLog(got, want); d != "" {
+		return fmt.Errorf("at %s: %s", s.Position().LSN, d)
 	}
 	return nil
 }
