@@ -91,7 +91,14 @@ func (c *Console) Routes(mux *http.ServeMux) {
 	for _, p := range slices.Concat(navigation, below) {
 		mux.HandleFunc("GET "+p.pattern, c.serve(p))
 	}
-	mux.HandleFunc("/", c.serve(nowhere))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead { // of a page too
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "there is nothing to send here", http.StatusMethodNotAllowed)
+			return
+		}
+		c.serve(nowhere)(w, r)
+	})
 	mux.HandleFunc("POST /token", c.enter)
 	mux.HandleFunc("POST /token/forget", c.leave)
 	mux.HandleFunc("POST /pipeline/poll", c.poll)

@@ -111,6 +111,11 @@ func TestNowhere(t *testing.T) {
 			t.Errorf("%d without %q: %s", got.Code, want, got.Body)
 		}
 	}
+	rec := httptest.NewRecorder()
+	routes(w.console()).ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "POST", "/projects", nil))
+	if rec.Code != http.StatusMethodNotAllowed || rec.Header().Get("Allow") == "" {
+		t.Errorf("POST: %d %v", rec.Code, rec.Header())
+	}
 	w.err = status.Error(codes.InvalidArgument, "not like that")
 	if got := get(t, w.console(), "/projects?order=size"); got.Code != 400 || !strings.Contains(got.Body.String(), `href="/projects">This page`) {
 		t.Errorf("%d: %s", got.Code, got.Body)
