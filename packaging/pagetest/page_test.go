@@ -290,6 +290,10 @@ func TestChangelog(t *testing.T) {
 	arrive(t, ctx, "location.search.includes('from=') && "+shows("In the order of their offsets"))
 	must(t, chromedp.Do(ctx, press("Later")))
 	arrive(t, ctx, shows("In the order of their offsets"))
+	const least = "Math.min(...[...document.querySelectorAll('#record th')].map(c => Number(c.textContent)))"
+	if !get[bool](t, ctx, "Promise.all([...document.querySelectorAll('a[download]')].map(a => fetch(a.href).then(r => r.json()))).then(all => Math.min(...all.flatMap(a => a.items.map(i => i.offset))) === "+least+")", chromedp.EvalAwaitPromise) {
+		t.Error("the downloads do not begin where the page does")
+	}
 }
 
 // TestWeight: what a first look at each page brings is at most 150 kB, and a message of

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,7 +64,26 @@ func (c *Console) changelog(q *request) (g.Node, error) {
 			g.If(found.earlier > 0, h.A(h.Href(q.link("from", strconv.FormatUint(found.earlier, 10))), g.Text("Earlier"))), g.Text(" "),
 			g.If(!found.newest && found.more, h.A(h.Rel("next"), h.Href(q.link("from", strconv.FormatUint(found.next, 10))), g.Text("Later"))), g.Text(" "),
 			g.If(!found.newest, h.A(h.Href(q.link("from", "")), g.Text("Newest")))),
+		downloads(q, names, found.list),
 	}, nil
+}
+
+const downloadRecords = 10_000 // as many as the HTTP API gives at once
+
+// downloads leads to the records of each topic of the page in the HTTP API, from the first
+// that is shown, with any key.
+func downloads(q *request, topics []string, shown []*pb.ChangeRecord) g.Node {
+	if len(shown) == 0 {
+		return nil
+	}
+	from := strconv.FormatUint(min(shown[0].Offset, shown[len(shown)-1].Offset), 10)
+	return h.P(h.Class("links"), g.Text("Download from here as JSON: "), g.Map(topics, func(name string) g.Node {
+		if t := q.query.Get("topic"); t != "" && t != name {
+			return nil
+		}
+		link := address("/v1/topics/"+url.PathEscape(name), url.Values{"from": {from}, "max": {strconv.Itoa(downloadRecords)}})
+		return g.Group{h.A(h.Href(link), h.Download(name+".json"), foreign(strings.TrimPrefix(name, "carbon."), 80)), g.Text(" ")}
+	}))
 }
 
 // found is what a page shows of the changelog.

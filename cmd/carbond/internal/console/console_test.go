@@ -379,6 +379,13 @@ func TestListings(t *testing.T) {
 	}
 }
 
+// TestPrices: the table has what a day was between.
+func TestPrices(t *testing.T) {
+	if body := get(t, worldOf("x").console(), "/prices").Body.String(); !strings.Contains(body, "1.50 to 1.50") {
+		t.Error(body)
+	}
+}
+
 // TestDay: the charts say in words what they draw.
 func TestDay(t *testing.T) {
 	w := worldOf("x")

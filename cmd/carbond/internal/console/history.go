@@ -37,23 +37,27 @@ type past struct {
 }
 
 type look struct {
-	at     time.Time
-	values []float64
+	at        time.Time
+	values    []float64
+	low, high float64
 }
 
 // spark returns the prices of a ticker over the last day.
-func (c *Console) spark(q *request, ticker string) []float64 {
+func (c *Console) spark(q *request, ticker string) look {
 	c.past.mu.Lock()
 	l, ok := c.past.sparks[ticker]
 	c.past.mu.Unlock()
 	if ok && q.now.Sub(l.at) < lookFor {
-		return l.values
+		return l
 	}
 	points, err := c.points(q.ctx, ticker, q.now.Add(-24*time.Hour), pb.PriceBucket_PRICE_BUCKET_1M)
 	if err != nil {
-		return l.values // the page goes without
+		return l // the page goes without
 	}
-	l = look{at: q.now}
+	l = look{at: q.now, low: math.Inf(1), high: math.Inf(-1)}
+	for _, p := range points {
+		l.low, l.high = min(l.low, p.Low), max(l.high, p.High)
+	}
 	for i := range min(len(points), sparkPoints) {
 		l.values = append(l.values, points[i*len(points)/min(len(points), sparkPoints)].Close)
 	}
@@ -63,7 +67,15 @@ func (c *Console) spark(q *request, ticker string) []float64 {
 		c.past.sparks = map[string]look{}
 	}
 	c.past.sparks[ticker] = l
-	return l.values
+	return l
+}
+
+// between is the lowest and the highest price of a look.
+func (l look) between() g.Node {
+	if len(l.values) == 0 {
+		return g.Text("\u2013")
+	}
+	return g.Text(decimal(l.low, 2) + " to " + decimal(l.high, 2))
 }
 
 // points returns what the prices of a ticker come to since a time; the zero time is

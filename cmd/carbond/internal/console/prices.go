@@ -28,11 +28,12 @@ func (c *Console) prices(q *request) (g.Node, error) {
 		return nil, err
 	}
 	t := table{id: "price", caption: "Prices", columns: []column{
-		{name: "Ticker"}, {name: "Price", class: "num"}, {name: "Change, %", class: "num"}, {name: "Last 24 hours"}, {name: "Volume", class: "num"}, {name: "Market cap", class: "num"}, {name: "As of"},
+		{name: "Ticker"}, {name: "Price", class: "num"}, {name: "Change, %", class: "num"}, {name: "Last 24 hours"}, {name: "Range", class: "num"}, {name: "Volume", class: "num"}, {name: "Market cap", class: "num"}, {name: "As of"},
 	}}
 	for _, i := range list.Items {
+		day := c.spark(q, i.Ticker)
 		t.rows = append(t.rows, row{i.Ticker, []g.Node{
-			tickerLink(q, i.Ticker), price(i), percent(i.ChangePercent), sparkline(c.spark(q, i.Ticker)), g.Text(count(i.Volume)), marketCap(i.MarketCap), unixAgo(i.Timestamp),
+			tickerLink(q, i.Ticker), price(i), percent(i.ChangePercent), sparkline(day.values), day.between(), g.Text(count(i.Volume)), marketCap(i.MarketCap), unixAgo(i.Timestamp),
 		}})
 	}
 	return g.Group{t, q.takeAway("/v1/finance")}, nil
