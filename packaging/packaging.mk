@@ -6,7 +6,7 @@
 #   deb-test systemd-test      install for real: lintian; a Debian with systemd
 #   image-test prom-test       run the image in podman; rules and dashboard
 #   page-test                  look at the console page with a browser
-#   kafka-test                 read by four clients of Kafka
+#   kafka-test                 read by four clients of Kafka, compared with kfake
 #   pg-matrix                  other majors of Postgres
 #   compose-check docs-check   files that nothing here can run, kept in step
 
@@ -180,7 +180,7 @@ page-test: $(DIST)/bin/$(pkg_deb)/carbond ## the console in a real browser, well
 	cd packaging/pagetest && GOFLAGS= $(GO) vet ./... && GOFLAGS= CARBOND_BINARY=$(abspath $<) CARBOND_ARTIFACTS=$(abspath $(DIST)/pages) $(GO) test -count=1 ./...
 
 # Needs npm for kafkajs.
-kafka-test: $(DIST)/bin/$(pkg_deb)/carbond ## three clients of Kafka in Go and kafkajs read the demo
+kafka-test: $(DIST)/bin/$(pkg_deb)/carbond ## three clients of Kafka in Go and kafkajs read the demo; it answers as kfake does
 	cd packaging/kafkatest && GOFLAGS= $(GO) vet ./... && GOFLAGS= CARBOND_BINARY=$(abspath $<) $(GO) test -count=1 ./...
 
 compose-check: $(DIST)/bin/$(pkg_deb)/carbond ## files of the compose project

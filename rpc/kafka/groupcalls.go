@@ -21,9 +21,8 @@ func (c *conn) joinGroup(ctx context.Context, q *kmsg.JoinGroupRequest) kmsg.Res
 	}
 	if j.code == 0 {
 		r.Generation, r.LeaderID, r.Members, r.SkipAssignment = j.generation, j.leader, j.members, j.skip
-		r.ProtocolType = kmsg.StringPtr(j.kind)
+		r.ProtocolType, r.Protocol = kmsg.StringPtr(j.kind), kmsg.StringPtr(j.protocol)
 	}
-	r.Protocol = kmsg.StringPtr(j.protocol)
 	return r
 }
 
@@ -325,9 +324,10 @@ func (c *conn) describeGroups(_ context.Context, q *kmsg.DescribeGroupsRequest) 
 	slices.Sort(q.Groups) // one that is named twice is told once
 	for _, name := range slices.Compact(q.Groups) {
 		d := kmsg.NewDescribeGroupsResponseGroup()
-		d.Group, d.State, d.ProtocolType, d.AuthorizedOperations = name, "Dead", "consumer", noOperations
+		d.Group, d.State, d.ProtocolType, d.AuthorizedOperations = name, "Dead", "", noOperations
 		if active, ok := known[name]; ok {
-			if d.State = stateEmpty.String(); active != "" && active != holder {
+			d.State, d.ProtocolType = stateEmpty.String(), "consumer"
+			if active != "" && active != holder {
 				// A consumer of the changelog service; Kafka has no members for it.
 				d.State, d.ProtocolType = stateStable.String(), "carbond"
 			}
