@@ -265,6 +265,7 @@ func (s *Store) rollback() error {
 		return err
 	}
 	st.countMessages()
+	st.beginChecksum(tail.Visible)
 	relations := s.changelog.Dictionary()
 	if st.Relations > 0 {
 		s.dict.forget(st.Relations)
@@ -385,6 +386,10 @@ type commitState struct {
 	// with it. Positions of the source mean this history from there on.
 	CopyLSN change.LSN    `json:"copy_lsn,omitempty"`
 	CopyAt  change.Offset `json:"copy_offset,omitempty"`
+	// Checksum is that of the visible changes behind the offset Summed, see
+	// record.Checksum; 0 in what a version wrote that knows none.
+	Checksum uint64        `json:"checksum,omitempty"`
+	Summed   change.Offset `json:"summed,omitempty"`
 }
 
 // visibleRelation reports whether a relation belongs to the visible part of the log.
@@ -439,6 +444,13 @@ func (t *commitState) countMessages() {
 	t.Counted = true
 	for i := range t.Topics {
 		t.Topics[i].Messages = 2 * t.Topics[i].Records
+	}
+}
+
+// beginChecksum begins the checksum of a log that has none, behind what is visible.
+func (t *commitState) beginChecksum(visible change.Offset) {
+	if t.Checksum == 0 {
+		t.Checksum, t.Summed = 1, visible
 	}
 }
 

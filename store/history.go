@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"carbond/store/change"
+	"carbond/store/internal/record"
 )
 
 // Past answers for earlier versions of the views, at the ends of transactions
@@ -140,6 +142,87 @@ func (p Past) checkFloor(at change.Offset) error {
 		return err
 	}
 	return p.gone(at)
+}
+
+// Checksum returns the checksum of the log at the newest version.
+func (s *Store) Checksum() change.Checksum {
+	now := s.Snapshot()
+	return change.Checksum{At: now.Offset(), Sum: now.tail.Checksum, Since: now.tail.Summed}
+}
+
+// Checksums returns those of the log at offsets, which are in order; what is asked for
+// is read once, from the last place before the first of them where the checksum is
+// known. Errors: ErrFuture, *CompactedError.
+func (s *Store) Checksums(ctx context.Context, at []change.Offset) ([]change.Checksum, error) {
+	if len(at) == 0 {
+		return nil, nil
+	}
+	from, sum, since, err := s.summed(at[0])
+	if err != nil {
+		return nil, err
+	}
+	if newest := s.Position().Offset; at[len(at)-1] > newest {
+		return nil, fmt.Errorf("offset %d: %w, the newest is %d", at[len(at)-1], change.ErrFuture, newest)
+	}
+	var out []change.Checksum
+	r := s.newReader(from + 1)
+	for next := s.History().After(from); len(out) < len(at) && next <= at[len(at)-1]; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		blocks, err := s.read(next, readBytes)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range blocks {
+			for it, err := range record.Borrow(b.Data, b.First) {
+				if err != nil {
+					return nil, fmt.Errorf("read offset %d: %w", it.Offset, err)
+				}
+				if it.Ends || it.Offset <= from {
+					continue
+				}
+				for len(out) < len(at) && it.Offset > at[len(out)] {
+					out = append(out, change.Checksum{At: at[len(out)], Sum: sum, Since: since})
+				}
+				sh, err := r.schema(it.Entry.Relation)
+				if err != nil {
+					return nil, err
+				}
+				sum = record.Checksum(sum, it.Offset, sh.Relation, it.Txn, &it.Entry)
+			}
+			next = s.History().After(b.Last())
+		}
+		if len(blocks) == 0 {
+			break
+		}
+	}
+	for len(out) < len(at) {
+		out = append(out, change.Checksum{At: at[len(out)], Sum: sum, Since: since})
+	}
+	return out, nil
+}
+
+// summed returns the last offset up to at where the checksum is known.
+func (s *Store) summed(at change.Offset) (from change.Offset, sum uint64, since change.Offset, err error) {
+	now := s.Snapshot().tail
+	starts, err := s.changelog.Starts()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	for _, b := range slices.Backward(starts) {
+		st, err := decodeCommitState(b.State)
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		if b.Visible <= at && st.Checksum != 0 && st.Summed == now.Summed {
+			return b.Visible, st.Checksum, now.Summed, nil
+		}
+	}
+	if oldest := s.Oldest(); at < now.Summed || now.Summed < s.History().Before(oldest) {
+		return 0, 0, 0, &change.CompactedError{Wanted: at, Oldest: max(oldest, now.Summed)}
+	}
+	return now.Summed, 1, now.Summed, nil
 }
 
 // gone returns the error of what retention has passed, with the oldest version

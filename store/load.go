@@ -36,6 +36,7 @@ func (s *Store) load() (err error) {
 		return err
 	}
 	s.tail.countMessages()
+	s.tail.beginChecksum(s.changelog.Tail().Visible)
 	if err := s.loadTopics(); err != nil {
 		return err
 	}

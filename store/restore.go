@@ -30,6 +30,34 @@ var ErrRestoring = errors.New("a restore into this directory did not end: run `c
 // not whole, and nothing opens it.
 const restoringName = "restoring"
 
+// Contents is what a data directory holds.
+type Contents int
+
+// What Holds returns.
+const (
+	HoldsNothing    Contents = iota // no changelog; or no directory
+	HoldsData                       // a changelog
+	HoldsUnfinished                 // what a restore or a join has left that did not end
+)
+
+// Holds looks what a data directory holds, without opening it.
+func Holds(dir string) (Contents, error) {
+	if unfinished(dir) != nil {
+		return HoldsUnfinished, nil
+	}
+	entries, err := os.ReadDir(logDir(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return HoldsNothing, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return changelog.IsSegment(e.Name()) }) {
+		return HoldsData, nil
+	}
+	return HoldsNothing, nil
+}
+
 // unfinished makes sure that no restore has left a directory half made.
 func unfinished(dir string) error {
 	if _, err := os.Lstat(filepath.Join(dir, restoringName)); err == nil {
@@ -76,10 +104,60 @@ func restore(dir string, r io.Reader, opt Options) (m *Manifest, report *Report,
 		}
 	}()
 	tmp := filepath.Join(dir, restoringName)
+	if m, report, err = s.take(tmp, r); err != nil {
+		return nil, nil, err
+	}
+	if err := s.fork(tmp, report); err != nil {
+		return nil, nil, err
+	}
+	return m, report, s.moveIn(tmp)
+}
+
+// Join makes dir a copy of the directory that a backup is of, with its history: who reads
+// the same source from there on has the same log. What dir holds is replaced when
+// the backup is whole and checked; an error before that leaves it as it was. A join
+// that was killed leaves what nothing opens (ErrRestoring), and can be run again.
+func Join(dir string, r io.Reader, opt Options) (*Manifest, *Report, error) {
+	m, report, err := join(dir, r, opt)
+	if err != nil {
+		return nil, nil, fmt.Errorf("join: %w", err)
+	}
+	return m, report, nil
+}
+
+func join(dir string, r io.Reader, opt Options) (*Manifest, *Report, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer lock.Close()
+	s := &Store{dir: dir, opt: opt}
+	tmp := filepath.Join(dir, restoringName)
+	if err := os.RemoveAll(tmp); err != nil { // what one that was killed has left
+		return nil, nil, err
+	}
+	m, report, err := s.take(tmp, r)
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(tmp))
+	}
+	for _, name := range moved {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return nil, nil, err
+		}
+	}
+	s.crash("join.cleared")
+	return m, report, s.moveIn(tmp)
+}
+
+// take unpacks a backup and checks it.
+func (s *Store) take(tmp string, r io.Reader) (m *Manifest, report *Report, err error) {
 	if err := os.MkdirAll(logDir(tmp), 0o750); err != nil {
 		return nil, nil, err
 	}
-	if err := durable.SyncDir(dir); err != nil {
+	if err := durable.SyncDir(s.dir); err != nil {
 		return nil, nil, err
 	}
 	s.crash("restore.begun")
@@ -90,10 +168,7 @@ func restore(dir string, r io.Reader, opt Options) (m *Manifest, report *Report,
 		return nil, nil, err
 	}
 	s.crash("restore.checked")
-	if err := s.fork(tmp, report); err != nil {
-		return nil, nil, err
-	}
-	return m, report, s.moveIn(tmp)
+	return m, report, nil
 }
 
 // moved are the names that a restore gives to what it has unpacked.

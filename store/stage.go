@@ -377,6 +377,8 @@ func (g *staging) encode(r record.Entry) {
 		o.began = true
 		enc.Begin(o.head)
 	}
+	at := g.first + change.Offset(enc.Count())
+	g.stage.Checksum = record.Checksum(g.stage.Checksum, at, g.s.dict.byNumber[r.Relation].Relation, &o.head, &r)
 	enc.Add(r)
 	o.retracting = r.Op == change.Retract
 }

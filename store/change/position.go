@@ -85,6 +85,13 @@ type Position struct {
 	CopyLSN LSN
 }
 
+// Checksum is of a log's changes behind the offset Since and up to At. Two logs of one
+// history with the same one hold the same changes.
+type Checksum struct {
+	At, Since Offset
+	Sum       uint64
+}
+
 // TxnID tells one source transaction from every other, also from those of
 // another history of the same server.
 type TxnID struct {
