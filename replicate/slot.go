@@ -15,6 +15,7 @@ import (
 	"carbond/replicate/internal/note"
 	"carbond/replicate/internal/server"
 	"carbond/replicate/pgerr"
+	"carbond/replicate/schema"
 	"carbond/store/change"
 )
 
@@ -265,8 +266,49 @@ func PrepareSlot(ctx context.Context, opt server.Options) (created bool, err err
 	case slot != nil:
 		return false, nil
 	}
+	// two_phase is the mark, see slotInfo.
+	return makeSlot(ctx, conn, &opt, true)
+}
+
+// JoinSlot makes the replication slot of a data directory that is about to become the copy
+// of another one, and returns its consistent point: what the other one holds up to
+// there or further leads on to this slot. One that is there belonged to what the directory held
+// before, and is dropped; without TakeOver it is an error of KindSlotForeign.
+func JoinSlot(ctx context.Context, opt server.Options) (change.LSN, error) {
+	opt = opt.WithDefaults()
+	conn, err := opt.Connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	slot, err := server.ReadSlot(ctx, conn, opt.Slot)
+	if err != nil {
+		return 0, opt.Classify(err)
+	}
+	if slot != nil && !slot.Prepared && !opt.TakeOver {
+		return 0, pgerr.New(pgerr.KindSlotForeign, "give this node a slot name of its own; or set postgres.slot_takeover: true", nil,
+			"replication slot %q was made for another data directory (it is confirmed up to %s)", opt.Slot, slot.Confirmed)
+	}
+	if err := schema.DropIdleSlot(ctx, conn, &opt); err != nil {
+		return 0, err
+	}
+	if _, err := makeSlot(ctx, conn, &opt, false); err != nil {
+		return 0, err
+	}
+	slot, err = server.ReadSlot(ctx, conn, opt.Slot)
+	if err == nil && slot == nil {
+		err = fmt.Errorf("replication slot %q is gone again", opt.Slot)
+	}
+	if err != nil {
+		return 0, opt.Classify(err)
+	}
+	return slot.Confirmed, nil
+}
+
+// makeSlot creates the slot, and reports false where somebody was faster.
+func makeSlot(ctx context.Context, conn *pgx.Conn, opt *server.Options, prepared bool) (created bool, err error) {
 	watchCtx, stop := context.WithCancel(ctx)
-	ctl, told := server.Control{Opt: &opt}, false
+	ctl, told := server.Control{Opt: opt}, false
 	defer ctl.Close()
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -277,8 +319,7 @@ func PrepareSlot(ctx context.Context, opt server.Options) (created bool, err err
 			}
 		})
 	})
-	// two_phase is the mark, see slotInfo.
-	err = server.AsLogin(ctx, conn, "SELECT pg_create_logical_replication_slot($1, 'pgoutput', false, true)", opt.Slot)
+	err = server.AsLogin(ctx, conn, "SELECT pg_create_logical_replication_slot($1, 'pgoutput', false, $2)", opt.Slot, prepared)
 	stop()
 	wg.Wait()
 	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "42710" {

@@ -26,7 +26,7 @@ func Teardown(ctx context.Context, opt server.Options) (kept []string, err error
 		return nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := dropIdleSlot(ctx, conn, &opt); err != nil {
+	if err := DropIdleSlot(ctx, conn, &opt); err != nil {
 		return nil, err
 	}
 	p, err := readPublication(ctx, conn, &opt)
@@ -69,8 +69,8 @@ func idleSlot(ctx context.Context, conn *pgx.Conn, opt *server.Options) (*server
 	}
 }
 
-// dropIdleSlot drops our slot, if it exists.
-func dropIdleSlot(ctx context.Context, conn *pgx.Conn, opt *server.Options) error {
+// DropIdleSlot drops our slot, if it exists. One in use is an error of KindSlotInUse.
+func DropIdleSlot(ctx context.Context, conn *pgx.Conn, opt *server.Options) error {
 	slot, err := idleSlot(ctx, conn, opt)
 	if err != nil {
 		return err
