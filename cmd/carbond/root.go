@@ -184,6 +184,7 @@ func (a *app) root() *cobra.Command {
 		cmdTopics(a),
 		cmdConsume(a),
 		cmdGroups(a),
+		cmdFleet(a),
 		cmdWebhooks(a),
 		cmdView(a),
 		cmdFeeds(a),

@@ -62,7 +62,7 @@ func StartFleet(ctx context.Context, binary, dir string, expires time.Time) (*Fl
 		return f, err
 	}
 	f.Postgres, err = StartDaemon(ctx, "https", binary, "serve", homes[1], "CARBOND_CONFIG="+f.Config,
-		"CARBOND_POSTGRES_URL="+f.Server.URL, "CARBOND_POSTGRES_MAX_RETAINED_WAL=100GB", "CARBOND_GRPC_TLS_CERT="+cert, "CARBOND_GRPC_TLS_KEY="+key,
+		"CARBOND_POSTGRES_URL="+f.Server.URL, "CARBOND_POSTGRES_MAX_RETAINED_WAL=100GB", "CARBOND_FLEET_NAME=desk", "CARBOND_FLEET_JOIN=127.0.0.1:9", "CARBOND_GRPC_TLS_CERT="+cert, "CARBOND_GRPC_TLS_KEY="+key,
 		"CARBOND_HTTP_TLS_CERT="+cert, "CARBOND_HTTP_TLS_KEY="+key,
 		// A feed that cannot succeed: nothing listens on the discard port.
 		"CARBOND_FEEDS_ENABLED=news", "CARBOND_FEEDS_NEWS_URLS=gone=http://127.0.0.1:9/feed", "CARBOND_FEEDS_INTERVAL=1s",

@@ -13,6 +13,7 @@ import (
 func (l *loader) check() {
 	c := l.cfg
 	l.checkPostgres()
+	l.checkFleet()
 	if r := c.Retention; len(r.HoldGroups) > 0 && r.HoldBytes > 0 && r.HoldBytes < r.Bytes {
 		l.warn("retention.hold_bytes", "retention.hold_bytes is less than retention.bytes, so retention.hold_groups hold nothing back: raise it")
 	}
@@ -72,6 +73,24 @@ func (l *loader) checkPostgres() {
 		}
 		if _, err := pgconn.ParseConfig(url.Reveal()); err != nil {
 			l.report(key, "%s: %s", key, parseReason(err, url.Reveal()))
+		}
+	}
+}
+
+func (l *loader) checkFleet() {
+	c := l.cfg
+	switch {
+	case len(c.Fleet.Join) > 0 && c.Fleet.Name == "":
+		l.report("fleet.join", "fleet.join needs fleet.name, by which nodes of one fleet know each other")
+	case c.Fleet.Name != "" && c.Embedded():
+		l.report("fleet.name", "fleet.name needs postgres.url: the nodes of a fleet tail one Postgres")
+	}
+	if (c.Fleet.Cert == "") != (c.Fleet.Key == "") {
+		l.report("fleet.tls_cert", "fleet.tls_cert and fleet.tls_key go together")
+	}
+	for _, addr := range c.Fleet.Join {
+		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
+			l.report("fleet.join", "fleet.join: %q is not HOST:PORT", addr)
 		}
 	}
 }

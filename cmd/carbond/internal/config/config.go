@@ -16,6 +16,7 @@ type Config struct {
 	HTTP       HTTP
 	Kafka      Kafka
 	Webhooks   Webhooks
+	Fleet      Fleet
 	Feeds      Feeds
 	Cache      Cache
 	Log        Log
@@ -99,6 +100,16 @@ type Webhooks struct {
 	Rules  []Pair
 	Topics []Pair
 	Secret Secret
+}
+
+// Fleet says with which other nodes this one serves; no Name means none.
+type Fleet struct {
+	Name      string
+	Join      []string // HOST:PORT of gRPC listeners
+	TokenFile string   // "" = none is sent
+	TLS       bool
+	CA        string // PEM files, as the next two; each implies TLS
+	Cert, Key string
 }
 
 // TLS names PEM files; all empty means plain text.

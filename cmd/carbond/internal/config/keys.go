@@ -15,6 +15,7 @@ func (c *Config) keys() []Key {
 	keys = append(keys, c.storeKeys()...)
 	keys = append(keys, c.listenerKeys()...)
 	keys = append(keys, c.webhookKeys()...)
+	keys = append(keys, c.fleetKeys()...)
 	keys = append(keys, c.feedKeys()...)
 	return append(keys, c.otherKeys()...)
 }
@@ -144,6 +145,26 @@ func (c *Config) webhookKeys() []Key {
 			doc("Hooks that hear of every record of a topic, in place of a view: op, before and after, as carbond consume --format row has them. They have no rule."),
 		secret("webhooks.secret", &w.Secret).example("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").
 			doc("Key that deliveries are signed with: whsec_ and base64, or any text. Needed with webhooks.urls."),
+	}
+}
+
+func (c *Config) fleetKeys() []Key {
+	f := &c.Fleet
+	return []Key{
+		text("fleet.name", "", &f.Name).example("desk").
+			doc("Name of the fleet that this node belongs to: daemons that tail the same database, each with a postgres.slot of its own, and hold the same changelog. Empty means none."),
+		texts("fleet.join", "", &f.Join).example("node1.example.org:50051,node2.example.org:50051").
+			doc("gRPC listeners of the nodes; that of this node may be among them, so that all have the same list. A node without data, or one that differs from the others, takes the data of one of them in place of copying the tables. The first node of a fleet copies them."),
+		path("fleet.token_file", "", &f.TokenFile).example("/etc/carbond/fleet.token").
+			doc("File with the bearer token for the other nodes, of the scope admin: a backup needs it."),
+		boolean("fleet.tls", "false", &f.TLS).
+			doc("Reach the other nodes by TLS, trusting the system's authorities; implied by the next three keys."),
+		path("fleet.tls_ca", "", &f.CA).example("/etc/carbond/ca.crt").
+			doc("PEM certificates of the authorities that sign the certificates of the other nodes."),
+		path("fleet.tls_cert", "", &f.Cert).example("/etc/carbond/tls.crt").
+			doc("PEM certificate that this node shows the others, where they have grpc.client_ca."),
+		path("fleet.tls_key", "", &f.Key).example("/etc/carbond/tls.key").
+			doc("PEM private key of fleet.tls_cert."),
 	}
 }
 

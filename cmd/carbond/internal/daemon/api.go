@@ -64,7 +64,8 @@ func (d *Daemon) buildAPI(_ context.Context, cfg *config.Config) (err error) {
 	if d.listen.grpcCerts != nil {
 		opt.TLS = d.listen.grpcCerts.Config()
 	}
-	opt.Register = append(opt.Register, func(r grpc.ServiceRegistrar) { pb.RegisterAdminServiceServer(r, operator{d: d}) })
+	opt.Register = append(opt.Register, func(r grpc.ServiceRegistrar) { pb.RegisterAdminServiceServer(r, operator{d: d}) }, d.registerFleet)
+	opt.ReadMethods = []string{"/carbon.FleetService/"}
 	if d.api, err = rpc.New(reader{d.store, d.source != nil}, opt); err != nil {
 		return fmt.Errorf("make the gRPC server: %w", err)
 	}

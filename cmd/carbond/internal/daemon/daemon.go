@@ -13,12 +13,14 @@ import (
 	"carbond/cmd/carbond/internal/admin"
 	"carbond/cmd/carbond/internal/config"
 	"carbond/cmd/carbond/internal/console"
+	"carbond/cmd/carbond/internal/fleet"
 	"carbond/cmd/carbond/internal/systemd"
 	"carbond/cmd/carbond/internal/trend"
 	"carbond/cmd/carbond/internal/viewfile"
 	"carbond/feeds"
 	"carbond/feeds/postgres"
 	"carbond/replicate"
+	"carbond/replicate/lease"
 	"carbond/replicate/pgconf"
 	"carbond/rpc"
 	"carbond/rpc/kafka"
@@ -54,6 +56,9 @@ type Daemon struct {
 	api         *rpc.Server
 	kafka       *kafka.Server   // nil without kafka.listen
 	webhooks    *webhook.Sender // nil without webhooks.urls
+	fleet       *fleet.Member   // nil without fleet.name
+	peers       fleet.Peers
+	alone       *lease.Lease // of one node of the fleet, nil without one
 	admin       *admin.Server
 
 	listen  listeners
@@ -88,12 +93,13 @@ func build(ctx context.Context, cfg *config.Config, opt Options) (_ *Daemon, err
 		d.buildSource,    // 3. Postgres -> store
 		d.buildFeeds,     // 4. upstreams -> Postgres or store
 		d.buildViews,     // 5. store -> files
-		d.buildHealth,    // 6. what the stages so far say of themselves
-		d.buildAPI,       // 7. store -> clients
-		d.buildKafka,     // 8. the same for Kafka's clients
-		d.buildWebhooks,  // 9. the same, posted to receivers
-		d.buildConsole,   // 10. everything -> people
-		d.buildAdmin,     // 11. everything -> operators
+		d.buildFleet,     // 6. store -> other nodes
+		d.buildHealth,    // 7. what the stages so far say of themselves
+		d.buildAPI,       // 8. store -> clients
+		d.buildKafka,     // 9. the same for Kafka's clients
+		d.buildWebhooks,  // 10. the same, posted to receivers
+		d.buildConsole,   // 11. everything -> people
+		d.buildAdmin,     // 12. everything -> operators
 	} {
 		if err := step(ctx, cfg); err != nil {
 			return nil, err
@@ -115,6 +121,7 @@ func (d *Daemon) release() error {
 	if d.self != nil {
 		errs = append(errs, d.self.Close())
 	}
+	errs = append(errs, d.peers.Close())
 	return errors.Join(errs...)
 }
 

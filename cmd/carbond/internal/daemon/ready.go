@@ -10,6 +10,7 @@ import (
 
 	"carbond/cmd/carbond/internal/admin"
 	"carbond/cmd/carbond/internal/config"
+	"carbond/cmd/carbond/internal/fleet"
 	"carbond/cmd/carbond/internal/systemd"
 	"carbond/cmd/carbond/internal/trend"
 	"carbond/cmd/carbond/internal/viewfile"
@@ -36,6 +37,7 @@ type health struct {
 	source  *replicate.Replicator // nil without Postgres
 	feeds   *feeds.Runner         // nil when no feed is on
 	views   *viewfile.Writer      // nil without views.jsonl_dir
+	fleet   *fleet.Member         // nil without fleet.name
 	api     *rpc.Server           // set before run
 	met     *metrics
 	notify  *systemd.Notifier
@@ -48,7 +50,7 @@ type health struct {
 
 func (d *Daemon) buildHealth(context.Context, *config.Config) error {
 	d.health = &health{
-		log: d.log, conf: d.conf, store: d.store, source: d.source, feeds: d.feeds, views: d.views, met: d.met, notify: d.notify,
+		log: d.log, conf: d.conf, store: d.store, source: d.source, feeds: d.feeds, views: d.views, fleet: d.fleet, met: d.met, notify: d.notify,
 		started: d.started, where: fmt.Sprintf("%s mode on %s", d.mode, d.listen.grpc.Addr()),
 	}
 	d.health.updateAge()
@@ -130,6 +132,9 @@ func (h *health) checks(v *verdict) []admin.Check {
 		trouble := h.views.Trouble()
 		out = append(out, admin.Check{Name: "viewfiles", OK: true, Warning: trouble != "", Reason: trouble})
 	}
+	if h.fleet != nil {
+		out = append(out, fleetCheck(h.fleet.Finding()))
+	}
 	if r := h.conf.reload.Load(); r != nil && !r.ok {
 		out = append(out, admin.Check{Name: "config", OK: true, Warning: true, Remedy: "Correct it, try it with carbond check-config, and send SIGHUP again.", Reason: "the last reload was refused, the old configuration is in force: " + r.reason})
 	}
@@ -149,6 +154,20 @@ func replicationCheck(s replicate.Status) admin.Check {
 	if len(s.Warnings) > 0 {
 		c.Warning = true
 		c.Reason = strings.Trim(c.Reason+"; "+strings.Join(s.Warnings, "; "), "; ")
+	}
+	return c
+}
+
+// fleetCheck says what the last comparison with the other nodes came to.
+func fleetCheck(f fleet.Finding) admin.Check {
+	c := admin.Check{Name: "fleet", OK: f.Difference == "", Reason: f.Difference}
+	switch {
+	case f.Difference != "":
+		c.Remedy = "Where more than half of the nodes agree, the others join again by themselves. Of two, stop the one that is wrong, remove its data_dir and start it: carbond verify compares each with Postgres."
+	case f.Reachable < f.Peers:
+		c.Warning = true
+		c.Reason = fmt.Sprintf("%d of %d other nodes answer", f.Reachable, f.Peers)
+		c.Remedy = "Start the others, or take them out of fleet.join: their slots keep WAL on the server."
 	}
 	return c
 }

@@ -11,6 +11,7 @@ import (
 
 	"carbond/cmd/carbond/internal/admin"
 	"carbond/cmd/carbond/internal/config"
+	"carbond/cmd/carbond/internal/fleet"
 	"carbond/cmd/carbond/internal/life"
 	"carbond/replicate"
 	"carbond/rpc"
@@ -39,15 +40,32 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 		return err
 	}
 	limitMemory(opt.Getenv)
+	for again := false; ; again = true {
+		err := serve(ctx, cfg, opt, again)
+		if errors.Is(err, errStopped) {
+			return nil
+		}
+		if !errors.Is(err, fleet.ErrRejoin) {
+			return err
+		}
+		opt.Log.Warn("this node joins its fleet again", "reason", err)
+	}
+}
+
+// serve is one life of the daemon; a node of a fleet may have several.
+func serve(ctx context.Context, cfg *config.Config, opt Options, again bool) error {
+	alone, end := holdLease(ctx, cfg, opt.Log)
+	defer end()
+	if err := joinFleet(ctx, cfg, opt, alone, again); err != nil {
+		return err
+	}
 	pace := paceCollector(opt.Getenv)
 	defer pace.stop()
 	d, err := build(ctx, cfg, opt)
-	if errors.Is(err, errStopped) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}
+	d.alone = alone
 	pace.opened()
 	defer pace.tidy()()
 	parts := life.New(d.log)
@@ -65,7 +83,7 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 
 // running is the started parts.
 type running struct {
-	store, admin, api, kafka, webhooks, views, source, feeds, health, watchdog *life.Part
+	store, admin, api, kafka, webhooks, views, source, feeds, fleet, health, watchdog *life.Part
 }
 
 // start starts every part, receivers before senders.
@@ -89,6 +107,9 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 	}
 	if d.feeds != nil {
 		r.feeds = p.Start(ctx, "feeds", d.runFeeds) // 5. new rows are written
+	}
+	if d.fleet != nil {
+		r.fleet = p.Start(ctx, "fleet", d.runFleet)
 	}
 	d.health.update()                                                                                              // whoever hears that the daemon is up asks next
 	r.health = p.Start(ctx, "health", func(ctx context.Context) error { return d.health.run(ctx, d.sampleTrend) }) // 6. SERVING when true
@@ -119,8 +140,14 @@ func (d *Daemon) runFeeds(ctx context.Context) error {
 		case <-t.C:
 		}
 	}
+	if d.alone != nil {
+		return d.alone.While(ctx, d.feeds.Run)
+	}
 	return d.feeds.Run(ctx)
 }
+
+// joinsAgain is why a node stops that begins again with the data of a peer.
+const joinsAgain = "joining the fleet again"
 
 // wait handles signals until it is time to stop, and says why.
 func (d *Daemon) wait(ctx context.Context, p *life.Parts) (why string, err error) {
@@ -133,6 +160,9 @@ func (d *Daemon) wait(ctx context.Context, p *life.Parts) (why string, err error
 			}
 			return "signal: " + s.String(), nil
 		case <-p.Down():
+			if err := p.Cause(); errors.Is(err, fleet.ErrRejoin) {
+				return joinsAgain, err
+			}
 			return "error", p.Cause()
 		case <-ctx.Done():
 			return "cancelled", nil
@@ -144,7 +174,11 @@ func (d *Daemon) wait(ctx context.Context, p *life.Parts) (why string, err error
 func (d *Daemon) stop(ctx context.Context, why string, r running) error {
 	began := time.Now()
 	d.log.Info("stopping", "reason", why)
-	_ = d.notify.Stopping("stopping: " + why)
+	if why == joinsAgain { // the process lives on
+		_ = d.notify.Status(why)
+	} else {
+		_ = d.notify.Stopping("stopping: " + why)
+	}
 	hurry := make(chan struct{})
 	over := make(chan struct{})
 	defer close(over)
@@ -153,7 +187,7 @@ func (d *Daemon) stop(ctx context.Context, why string, r running) error {
 	part := func(p *life.Part) func(context.Context) error { return p.Stop }
 	err := life.Shutdown(ctx, d.log, hurry, []life.Step{
 		{Do: "1 stop health and watchdog", Why: "nothing may call itself SERVING any more", Within: time.Second, Run: func(ctx context.Context) error {
-			err := errors.Join(r.health.Stop(ctx), r.watchdog.Stop(ctx))
+			err := errors.Join(r.health.Stop(ctx), r.watchdog.Stop(ctx), r.fleet.Stop(ctx))
 			d.health.setServing(false, false)
 			return err
 		}},
