@@ -191,7 +191,7 @@ func BenchmarkEventSources(b *testing.B) {
 			}
 		})
 	}
-	b.ReportMetric((heap()-before)/clients/1000, "kB/client")
+	held := (heap() - before) / clients / 1000
 	var late []time.Duration
 	for b.Loop() {
 		w.put(b, change.Verra, "project_id project_name supply", row("P", fmt.Sprint("MARK ", len(late)), "1"))
@@ -205,6 +205,7 @@ func BenchmarkEventSources(b *testing.B) {
 	}
 	wg.Wait()
 	slices.Sort(late)
+	b.ReportMetric(held, "kB/client") // the loop forgets what was reported before it
 	b.ReportMetric(float64(late[len(late)*99/100].Microseconds())/1000, "p99-ms")
 	b.ReportMetric(0, "ns/op")
 }
