@@ -155,7 +155,7 @@ func (c *core) load(ctx context.Context, r *reading, f form.Form) (cache.Item[an
 	if keep {
 		c.opt.Gzip.Share(raw)
 	}
-	return cache.Item[any]{Value: newReply(r.list.view, raw), Size: len(raw), Keep: keep}, nil
+	return cache.Item[any]{Value: wire.Reply(r.list.view, raw), Size: len(raw), Keep: keep}, nil
 }
 
 // largeText is the size beyond which a whole list as text is not held: it is written

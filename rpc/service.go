@@ -85,21 +85,6 @@ func reply[M proto.Message](m any, err error) (M, error) {
 	return m.(M), nil
 }
 
-// newReply makes the reply message of a view around encoded bytes.
-func newReply(v change.View, raw []byte) proto.Message {
-	var m proto.Message
-	switch v {
-	case change.ViewNews:
-		m = new(pb.NewsResponse)
-	case change.ViewFinance:
-		m = new(pb.FinanceResponse)
-	default:
-		m = new(pb.ProjectResponse)
-	}
-	m.ProtoReflect().SetUnknown(raw)
-	return m
-}
-
 // list answers a list call.
 func (s service) list(ctx context.Context, l list, q listQuery) (any, error) {
 	r, err := s.read(ctx, l, q)

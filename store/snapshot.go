@@ -88,14 +88,16 @@ func (s *Snapshot) Unfit() (n int, first string) { return s.state.Unfit() }
 
 // ViewRows returns the number of rows of a view without a filter.
 func (s *Snapshot) ViewRows(v change.View) int {
-	switch v {
-	case change.ViewProjects:
-		return s.state.Len(view.Verra)
-	case change.ViewNews:
-		return min(s.state.Len(view.News), change.NewsLimit)
+	def := v.Def()
+	if keys := change.KeyColumns(def.Tables[0]); len(keys) == 1 && keys[0] == def.Key { // a row for each of the table's
+		n := s.Rows(def.Tables[0])
+		if def.Limit > 0 {
+			n = min(n, def.Limit)
+		}
+		return n
 	}
 	n := 0
-	for range s.state.Quotes("", "") {
+	for range change.Rows(s, v, "", "") {
 		n++
 	}
 	return n

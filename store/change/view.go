@@ -12,8 +12,20 @@ const (
 	ViewFinance  View = "finance"
 )
 
+// defs are the views in display order.
+var defs = [...]*ViewDef{&Projects.ViewDef, &NewsItems.ViewDef, &Quotes.ViewDef}
+
+// ViewCount is the number of views.
+const ViewCount = len(defs)
+
 // Views lists the views in display order.
-func Views() []View { return []View{ViewProjects, ViewNews, ViewFinance} }
+func Views() []View {
+	names := make([]View, 0, ViewCount)
+	for _, d := range defs {
+		names = append(names, d.Name)
+	}
+	return names
+}
 
 // Selection is the rows of a view that a filter selects, "" for all; the zero
 // Selection is all views.
@@ -24,13 +36,10 @@ type Selection struct {
 
 // Def returns the definition of a view, nil for an unknown name.
 func (v View) Def() *ViewDef {
-	switch v {
-	case ViewProjects:
-		return &Projects.ViewDef
-	case ViewNews:
-		return &NewsItems.ViewDef
-	case ViewFinance:
-		return &Quotes.ViewDef
+	for _, d := range defs {
+		if d.Name == v {
+			return d
+		}
 	}
 	return nil
 }

@@ -59,20 +59,5 @@ func (h *head) append(b []byte) []byte {
 // message makes a message of a head and encoded deltas.
 func (h *head) message(v change.View, deltas []byte) proto.Message {
 	b := h.append(make([]byte, 0, 160+len(deltas)))
-	return watchMessage(v, append(b, deltas...))
-}
-
-// watchMessage makes the message of a Watch call around encoded bytes.
-func watchMessage(v change.View, raw []byte) proto.Message {
-	var m proto.Message
-	switch v {
-	case change.ViewNews:
-		m = new(pb.WatchNewsResponse)
-	case change.ViewFinance:
-		m = new(pb.WatchFinanceDataResponse)
-	default:
-		m = new(pb.WatchProjectsResponse)
-	}
-	m.ProtoReflect().SetUnknown(raw)
-	return m
+	return wire.WatchMessage(v, append(b, deltas...))
 }

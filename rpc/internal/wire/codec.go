@@ -9,9 +9,8 @@ import (
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
+	protobuf "google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-
-	pb "carbond/proto/carbon"
 )
 
 // codec is the protobuf codec of grpc-go with one shortcut: a reply that holds
@@ -30,39 +29,10 @@ func NewCodec() codec { return codec{encoding.GetCodecV2(proto.Name)} }
 // shared by any number of calls; gRPC reads them only, and a SliceBuffer is
 // never given back to a pool.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
-	var raw []byte
-	switch m := v.(type) {
-	case *pb.ProjectResponse:
-		if m.Items == nil && m.NextPageToken == "" {
-			raw = m.ProtoReflect().GetUnknown()
+	if m, ok := v.(protobuf.Message); ok {
+		if raw := m.ProtoReflect().GetUnknown(); len(raw) > 0 && protobuf.Size(m) == len(raw) {
+			return mem.BufferSlice{mem.SliceBuffer(raw)}, nil
 		}
-	case *pb.FinanceResponse:
-		if m.Items == nil && m.Count == 0 && m.NextPageToken == "" {
-			raw = m.ProtoReflect().GetUnknown()
-		}
-	case *pb.NewsResponse:
-		if m.Items == nil && m.NextPageToken == "" {
-			raw = m.ProtoReflect().GetUnknown()
-		}
-	case *pb.ProjectDetailResponse:
-		if m.Project == nil {
-			raw = m.ProtoReflect().GetUnknown()
-		}
-	case *pb.WatchProjectsResponse:
-		if m.Head == nil && m.Deltas == nil {
-			raw = m.ProtoReflect().GetUnknown()
-		}
-	case *pb.WatchNewsResponse:
-		if m.Head == nil && m.Deltas == nil {
-			raw = m.ProtoReflect().GetUnknown()
-		}
-	case *pb.WatchFinanceDataResponse:
-		if m.Head == nil && m.Deltas == nil {
-			raw = m.ProtoReflect().GetUnknown()
-		}
-	}
-	if len(raw) > 0 {
-		return mem.BufferSlice{mem.SliceBuffer(raw)}, nil
 	}
 	return c.CodecV2.Marshal(v)
 }

@@ -6,7 +6,9 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
+	pb "carbond/proto/carbon"
 	"carbond/store/change"
 )
 
@@ -18,13 +20,28 @@ const (
 	FieldNextToken protowire.Number = 16
 )
 
-// A length is put in front of each item, which is encoded first and moved by
-// the few bytes that its length needs: cheaper than sizing every field twice.
-func appendItem(b []byte, encode func([]byte) []byte) []byte {
-	return AppendBytes(b, fieldItems, encode)
+// messages make the messages of the calls of a view.
+var messages = map[change.View]struct{ reply, watch func() proto.Message }{
+	change.ViewProjects: {func() proto.Message { return new(pb.ProjectResponse) }, func() proto.Message { return new(pb.WatchProjectsResponse) }},
+	change.ViewNews:     {func() proto.Message { return new(pb.NewsResponse) }, func() proto.Message { return new(pb.WatchNewsResponse) }},
+	change.ViewFinance:  {func() proto.Message { return new(pb.FinanceResponse) }, func() proto.Message { return new(pb.WatchFinanceDataResponse) }},
 }
 
-// AppendBytes appends a field of bytes that encode appends.
+// Reply makes the message that a list call answers with around encoded bytes.
+func Reply(v change.View, raw []byte) proto.Message { return around(messages[v].reply(), raw) }
+
+// WatchMessage makes a message of a Watch call around encoded bytes.
+func WatchMessage(v change.View, raw []byte) proto.Message {
+	return around(messages[v].watch(), raw)
+}
+
+func around(m proto.Message, raw []byte) proto.Message {
+	m.ProtoReflect().SetUnknown(raw)
+	return m
+}
+
+// AppendBytes appends a field of bytes that encode appends. They are encoded first and
+// moved by the few bytes that their length needs: cheaper than sizing every field twice.
 func AppendBytes(b []byte, field protowire.Number, encode func([]byte) []byte) []byte {
 	b = protowire.AppendTag(b, field, protowire.BytesType)
 	b = append(b, 0) // one byte is enough for items under 128 bytes
@@ -45,7 +62,7 @@ func AppendBytes(b []byte, field protowire.Number, encode func([]byte) []byte) [
 
 // AppendRow appends a row of a view, a pointer, as an item.
 func AppendRow(b []byte, v *change.ViewDef, row any) []byte {
-	return appendItem(b, func(b []byte) []byte {
+	return AppendBytes(b, fieldItems, func(b []byte) []byte {
 		nulls := v.Null(row)
 		for i := range v.Fields {
 			n := protowire.Number(v.Fields[i].Number)

@@ -177,12 +177,12 @@ func (s *Schema) value(r change.Row, column int) change.Value {
 
 // Matters reports whether an answer for a selection may differ by a row of the table.
 func (s *Schema) Matters(r change.Row, of change.Selection) bool {
-	switch n, ok := viewNumber(of.View); {
+	switch {
 	case s.Table == Plain:
 		return false
-	case !ok: // all views
+	case of.View == "": // all views
 		return true
-	case n != viewOf(s.Table):
+	case of.View != views[viewOf[s.Table]]:
 		return false
 	case of.Filter == "" || filterFields[s.Table] < 0:
 		return true

@@ -53,9 +53,9 @@ type State struct {
 	totals *btree.BTreeG[*total]
 	owner  *owner // of the totals that this State made, until it is copied
 
-	versions *btree.BTreeG[version] // view letter and filter -> last change
-	whole    [3]change.Offset       // last change of anything in a view
-	base     [3]change.Offset       // every filter of a view changed at this offset
+	versions *btree.BTreeG[version]          // by versionKey: the last change
+	whole    [change.ViewCount]change.Offset // last change of anything in a view
+	base     [change.ViewCount]change.Offset // every filter of a view changed at this offset
 }
 
 // New returns an empty State. Its versions begin at the offset base.
@@ -227,14 +227,14 @@ func (s *State) Loaded(t Table, at change.Offset) {
 		}
 		b.Flush()
 	}
-	v := viewOf(t)
+	v := viewOf[t]
 	s.base[v], s.whole[v] = max(s.base[v], at), max(s.whole[v], at)
 }
 
 // Clear deletes every row of a table, as the change with offset at.
 func (s *State) Clear(t Table, at change.Offset) {
 	s.clear(t)
-	v := viewOf(t)
+	v := viewOf[t]
 	s.base[v], s.whole[v] = at, at
 }
 

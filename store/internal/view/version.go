@@ -1,48 +1,38 @@
 package view
 
-import "carbond/store/change"
+import (
+	"slices"
 
-// Views in the order of State.whole.
-const (
-	projects = iota
-	news
-	finance
+	"carbond/store/change"
 )
 
-func viewOf(t Table) int {
-	switch t {
-	case Finance:
-		return finance
-	case News:
-		return news
-	}
-	return projects
-}
+// views in the order of State.whole.
+var views = change.Views()
 
-func viewNumber(v change.View) (int, bool) {
-	switch v {
-	case change.ViewProjects:
-		return projects, true
-	case change.ViewNews:
-		return news, true
-	case change.ViewFinance:
-		return finance, true
+// viewOf is the place among views of the one that reads a table.
+var viewOf = func() (out [TableCount]int) {
+	for n, v := range views {
+		for _, name := range v.Def().Tables {
+			t, _ := TableOf(name)
+			out[t] = n
+		}
 	}
-	return 0, false
-}
+	return out
+}()
+
+// versionKey is a view and a filter in State.versions.
+func versionKey(view int, filter string) string { return string(rune('a'+view)) + filter }
 
 // maxVersions bounds the filters whose last change is remembered. Beyond it all
 // answers count as changed once, which costs a cache, not correctness.
 const maxVersions = 1 << 16
-
-var viewLetter = [...]string{projects: "p", news: "n", finance: "f"}
 
 // touch marks the answers that read a row with fields f as changed.
 func (s *State) touch(t Table, f *fields, at change.Offset) {
 	if at == 0 { // while loading: Rebase follows
 		return
 	}
-	v := viewOf(t)
+	v := viewOf[t]
 	s.whole[v] = at
 	var filter string
 	switch t {
@@ -64,7 +54,7 @@ func (s *State) touch(t Table, f *fields, at change.Offset) {
 		if s.versions.Len() >= maxVersions {
 			s.Rebase(at)
 		}
-		s.versions.Set(version{viewLetter[v] + filter, at})
+		s.versions.Set(version{versionKey(v, filter), at})
 	}
 }
 
@@ -72,15 +62,15 @@ func (s *State) touch(t Table, f *fields, at change.Offset) {
 // view v for the filter reads; "" is the whole view. Two equal versions mean
 // two equal answers.
 func (s *State) Version(v change.View, filter string) change.Offset {
-	n, ok := viewNumber(v)
-	if !ok {
+	n := slices.Index(views, v)
+	if n < 0 {
 		return 0
 	}
 	if filter == "" {
 		return s.whole[n]
 	}
 	at := s.base[n]
-	if e, ok := s.versions.Get(version{key: viewLetter[n] + filter}); ok {
+	if e, ok := s.versions.Get(version{key: versionKey(n, filter)}); ok {
 		at = max(at, e.at)
 	}
 	return at
