@@ -125,8 +125,6 @@ func ParseGraphProjects(body []byte, contentType string) (GraphPage[GraphProject
 	return graphPage("carbonProjects", body, contentType, (*rawGraphProject).project, func(p GraphProject) string { return p.ID })
 }
 
-func (c Credit) key() string { return c.ID }
-
 func graphPage[R, T any](
 	name string, body []byte, contentType string, row func(*R, *payload.Tally) (T, bool), key func(T) string,
 ) (GraphPage[T], error) {
@@ -191,7 +189,7 @@ func (r *rawGraphProject) project(t *payload.Tally) (GraphProject, bool) {
 	if payload.IsNull(r.Credits) {
 		return p, true
 	}
-	page, err := parseRows(r.Credits, (*rawCredit).credit, Credit.key, func(_, _ Credit) bool { return false })
+	page, err := parseRows(r.Credits, (*rawCredit).credit, func(c Credit) string { return c.ID }, func(_, _ Credit) bool { return false })
 	if err != nil || page.Tally.Elements >= maxNested { // a full list may have been cut by the server
 		t.Refuse("carbonCredits")
 		return p, true

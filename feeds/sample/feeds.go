@@ -25,11 +25,7 @@ type story struct {
 	at             time.Time
 }
 
-// write publishes a fresh headline somewhere.
-func (w *World) write(r *rand.Rand, at time.Time) {
-	w.story(r, w.outlets[r.IntN(len(w.outlets))], at)
-}
-
+// story publishes a fresh headline.
 func (w *World) story(r *rand.Rand, o *outlet, at time.Time) {
 	w.nextStory++
 	h := headlines[r.IntN(len(headlines))]

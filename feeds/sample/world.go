@@ -93,7 +93,7 @@ func (w *World) advance() {
 			pace = 5 * time.Minute
 		}
 		if often(r, pace) {
-			w.write(r, at)
+			w.story(r, w.outlets[r.IntN(len(w.outlets))], at)
 		}
 	}
 }
