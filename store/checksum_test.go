@@ -210,6 +210,40 @@ func TestChecksumBounds(t *testing.T) {
 	}
 }
 
+// TestChecksumsOfStripped: what tables without a view have lost to their bound can be summed no
+// more; from the floor on all is as before.
+func TestChecksumsOfStripped(t *testing.T) {
+	src := storetest.NewSource(7)
+	src.Plain = true
+	s := open(t, t.TempDir(), store.Options{First: 1000, SegmentBytes: 4 << 10, NoSync: true})
+	defer s.Close()
+	for range 150 {
+		if err := s.Apply(t.Context(), []change.Txn{src.Next()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var at []change.Offset
+	for o := change.Offset(1000); o <= s.Position().Offset; o++ {
+		at = append(at, o)
+	}
+	before := sumsOf(t, s, at)
+	s.SetRetention(store.Retention{TablesBytes: 1})
+	if err := s.Maintain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	floor := s.Floor()
+	if floor <= 1010 {
+		t.Fatalf("the floor is %d: the test proves nothing", floor)
+	}
+	if got := sumsOf(t, s, at[floor-1000:]); !slices.Equal(got, before[floor-1000:]) {
+		t.Error("the checksums behind the floor are others now")
+	}
+	var gone *change.CompactedError
+	if _, err := s.Checksums(t.Context(), at); !errors.As(err, &gone) || gone.Oldest != floor {
+		t.Errorf("before the floor: %v", err)
+	}
+}
+
 // TestJoin: a directory that becomes the copy of another one goes on as it does, with its
 // history; one that was killed on the way is never opened half made.
 func TestJoin(t *testing.T) {

@@ -185,6 +185,9 @@ func (s *Store) Checksums(ctx context.Context, at []change.Offset) ([]change.Che
 				for len(out) < len(at) && it.Offset > at[len(out)] {
 					out = append(out, change.Checksum{At: at[len(out)], Sum: sum, Since: since})
 				}
+				if it.Entry.Op == change.Removed {
+					return nil, &change.CompactedError{Wanted: at[len(out)], Oldest: s.Floor()}
+				}
 				sh, err := r.schema(it.Entry.Relation)
 				if err != nil {
 					return nil, err

@@ -86,7 +86,7 @@ type GetNodeResponse struct {
 	RetainedWalBytes int64 `protobuf:"varint,14,opt,name=retained_wal_bytes,json=retainedWalBytes,proto3" json:"retained_wal_bytes,omitempty"`
 	// What it has found by comparing itself with its peers, empty for nothing.
 	Difference string `protobuf:"bytes,15,opt,name=difference,proto3" json:"difference,omitempty"`
-	// First offset of its changelog that retention has left.
+	// First offset from which on retention has left all of its changelog.
 	Oldest        uint64 `protobuf:"varint,16,opt,name=oldest,proto3" json:"oldest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -27,7 +27,7 @@ type Log interface {
 	Checksum() change.Checksum
 	Checksums(ctx context.Context, at []change.Offset) ([]change.Checksum, error)
 	History() change.History
-	Oldest() change.Offset
+	Floor() change.Offset
 }
 
 // Options are what a Member needs.
@@ -236,7 +236,7 @@ func (m *Member) judge(ctx context.Context, mine vote, votes []vote) (difference
 		return other.node.Peer.checksums(ctx, other.history, at)
 	}
 	// Both can say it from where the younger of both logs begins.
-	from := max(mine.sum.Since, m.opt.Log.Oldest(), change.Offset(other.node.GetOldest()))
+	from := max(mine.sum.Since, m.opt.Log.Floor(), change.Offset(other.node.GetOldest()))
 	first, err := firstDifference(ctx, from, mine.sum.At, m.opt.Log.Checksums, theirs)
 	switch {
 	case err != nil:
@@ -309,7 +309,7 @@ func (m *Member) GetNode(context.Context, *pb.GetNodeRequest) (*pb.GetNodeRespon
 	n := m.opt.Node()
 	sum := m.opt.Log.Checksum()
 	n.Fleet, n.Slot, n.History, n.Difference = m.opt.Name, m.opt.Slot, m.opt.Log.History().ID, m.Finding().Difference
-	n.Offset, n.Checksum, n.ChecksumSince, n.Oldest = uint64(sum.At), sum.Sum, uint64(sum.Since), uint64(m.opt.Log.Oldest())
+	n.Offset, n.Checksum, n.ChecksumSince, n.Oldest = uint64(sum.At), sum.Sum, uint64(sum.Since), uint64(m.opt.Log.Floor())
 	return n, nil
 }
 

@@ -43,7 +43,7 @@ type shortLog struct {
 	oldest change.Offset
 }
 
-func (l shortLog) Oldest() change.Offset { return l.oldest }
+func (l shortLog) Floor() change.Offset { return l.oldest }
 
 func (l shortLog) Checksums(ctx context.Context, at []change.Offset) ([]change.Checksum, error) {
 	if at[0] < l.oldest {
