@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 
 	"carbond/cmd/carbond/internal/certs"
@@ -24,7 +26,7 @@ import (
 
 // Client is how a command reaches the daemon.
 type Client struct {
-	Addr       string // HOST:PORT of the gRPC listener
+	Addr       string // HOST:PORT of the gRPC listener; of several nodes with commas between
 	TLS        bool
 	CA         string // PEM files, as the next two
 	Cert, Key  string
@@ -38,7 +40,7 @@ type Client struct {
 func Flags(cmd *cobra.Command, version string) *Client {
 	c := &Client{Version: version}
 	f := cmd.Flags()
-	f.StringVar(&c.Addr, "addr", "127.0.0.1:50051", "`HOST:PORT` of the daemon's gRPC listener")
+	f.StringVar(&c.Addr, "addr", "127.0.0.1:50051", "`HOST:PORT` of the daemon's gRPC listener; of a fleet those of several nodes, with commas between: the first that can be reached is asked")
 	f.BoolVar(&c.TLS, "tls", false, "use TLS, trusting the system's authorities; implied by the other TLS flags")
 	f.StringVar(&c.CA, "tls-ca", "", "trust the authorities in this PEM `FILE`")
 	f.StringVar(&c.Cert, "tls-cert", "", "present the client certificate in this PEM `FILE`")
@@ -75,7 +77,26 @@ func (c *Client) Dial() (*grpc.ClientConn, error) {
 		}
 		opts = append(opts, grpc.WithPerRPCCredentials(bearer(token)))
 	}
-	return grpc.NewClient("passthrough:///"+c.Addr, opts...)
+	if !strings.Contains(c.Addr, ",") {
+		return grpc.NewClient("passthrough:///"+c.Addr, opts...)
+	}
+	nodes := manual.NewBuilderWithScheme("nodes")
+	nodes.InitialState(resolver.State{Addresses: c.addresses()})
+	return grpc.NewClient("nodes:///", append(opts, grpc.WithResolvers(nodes))...)
+}
+
+// addresses are the nodes of a fleet, the first that can be reached is asked. Each has a
+// certificate of its own name, unless ServerName says otherwise.
+func (c *Client) addresses() (out []resolver.Address) {
+	for addr := range strings.SplitSeq(c.Addr, ",") {
+		addr = strings.TrimSpace(addr)
+		name := c.ServerName
+		if host, _, err := net.SplitHostPort(addr); err == nil && name == "" {
+			name = host
+		}
+		out = append(out, resolver.Address{Addr: addr, ServerName: name})
+	}
+	return out
 }
 
 func (c *Client) credentials() (credentials.TransportCredentials, error) {
