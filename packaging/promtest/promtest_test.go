@@ -22,6 +22,7 @@ import (
 
 	"carbond/packaging/internal/exposition"
 	"carbond/packaging/internal/run"
+	"carbond/replicate/pgtest"
 )
 
 // absent stops a test that cannot run here, which in CI is a failure.
@@ -127,7 +128,7 @@ func TestPack(t *testing.T) {
 	dir := t.TempDir()
 	fleet, err := run.StartFleet(ctx, binary, dir, time.Now().Add(24*time.Hour))
 	t.Cleanup(func() { stop(); fleet.Wait() })
-	if errors.Is(err, run.ErrNoPostgres) {
+	if errors.Is(err, pgtest.ErrMissing) {
 		absent(t, err.Error())
 	}
 	if err != nil {
@@ -243,9 +244,7 @@ func alerts(ctx context.Context, t *testing.T, fleet *run.Fleet, prom *run.Prome
 	fleet.Upstream.Break()
 	fires("CarbondFeedStale/embedded")
 
-	if err := fleet.Server.Stop(); err != nil {
-		t.Fatal(err)
-	}
+	fleet.Server.Stop(t, pgtest.Immediate)
 	fires("CarbondReplicationDown/postgres", "CarbondViewOld/postgres")
 
 	if err := fleet.Embedded.Signal(syscall.SIGTERM); err != nil {

@@ -67,11 +67,23 @@ func Start(tb testing.TB, conf ...string) *Cluster {
 	return c
 }
 
+// ErrMissing means that the programs of Postgres are not installed.
+var ErrMissing = errors.New("the Postgres programs initdb and postgres are not installed")
+
+// Launch is Start for a program that is no test. Whoever calls it calls Remove.
+func Launch(conf ...string) (*Cluster, error) {
+	bin, err := findPrograms()
+	if err != nil {
+		return nil, err
+	}
+	return start(bin, conf)
+}
+
 func (c *Cluster) finish(tb testing.TB) {
 	if tb.Failed() {
 		tb.Logf("end of the Postgres log:\n%s", c.LogTail(4000))
 	}
-	if err := c.remove(); err != nil {
+	if err := c.Remove(); err != nil {
 		tb.Errorf("remove the private Postgres: %v", err)
 	}
 }
@@ -276,7 +288,8 @@ func (c *Cluster) stop(mode Mode, patience time.Duration) error {
 	}
 }
 
-func (c *Cluster) remove() error {
+// Remove ends the server and takes its folder away.
+func (c *Cluster) Remove() error {
 	if c.External() {
 		return nil
 	}

@@ -89,7 +89,7 @@ func begin(bin string, conf []string, create func(*Cluster) error) (*Cluster, er
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%w\n%s", err, c.LogTail(2000)), c.remove())
+		return nil, errors.Join(fmt.Errorf("%w\n%s", err, c.LogTail(2000)), c.Remove())
 	}
 	return c, nil
 }

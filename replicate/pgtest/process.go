@@ -115,7 +115,7 @@ func findPrograms() (string, error) {
 			return d, nil
 		}
 	}
-	return "", fmt.Errorf("the Postgres programs initdb and postgres are not installed (looked in %q; Debian: apt install postgresql)", dirs)
+	return "", fmt.Errorf("%w (looked in %q; Debian: apt install postgresql)", ErrMissing, dirs)
 }
 
 func executable(path string) bool {

@@ -61,7 +61,7 @@ func Close() error {
 	if shared.c == nil {
 		return nil
 	}
-	return shared.c.remove()
+	return shared.c.Remove()
 }
 
 // M is a testing.M that stops the shared cluster after its tests.

@@ -33,7 +33,7 @@ func StartDaemon(ctx context.Context, scheme, binary, command, dir string, env .
 		"CARBOND_HTTP_LISTEN=127.0.0.1:" + ports[0],
 		"CARBOND_GRPC_LISTEN=127.0.0.1:" + ports[1],
 	}, env...)
-	p, err := start(ctx, env, nil, binary, command)
+	p, err := start(ctx, env, binary, command)
 	if err != nil {
 		return nil, err
 	}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
 	"carbond/packaging/internal/exposition"
+	"carbond/replicate/pgtest"
 )
 
 // Fleet is carbond in its two modes, so that together they show every metric:
@@ -17,7 +19,7 @@ import (
 type Fleet struct {
 	Embedded, Postgres *Daemon
 	Upstream           *Upstream
-	Server             *Postgres
+	Server             *pgtest.Cluster
 	Config             string // the file that Postgres was started with
 }
 
@@ -31,7 +33,7 @@ func StartFleet(ctx context.Context, binary, dir string, expires time.Time) (*Fl
 	if err := os.WriteFile(f.Config, []byte("log:\n  level: info\n"), 0o600); err != nil {
 		return f, err
 	}
-	if f.Server, err = StartPostgres(ctx, os.TempDir()); err != nil {
+	if f.Server, err = pgtest.Launch("max_slot_wal_keep_size=1GB"); err != nil {
 		return f, err
 	}
 	f.Upstream = StartUpstream(ctx)
@@ -62,7 +64,7 @@ func StartFleet(ctx context.Context, binary, dir string, expires time.Time) (*Fl
 		return f, err
 	}
 	f.Postgres, err = StartDaemon(ctx, "https", binary, "serve", homes[1], "CARBOND_CONFIG="+f.Config,
-		"CARBOND_POSTGRES_URL="+f.Server.URL, "CARBOND_POSTGRES_MAX_RETAINED_WAL=100GB", "CARBOND_FLEET_NAME=desk", "CARBOND_FLEET_JOIN=127.0.0.1:9", "CARBOND_GRPC_TLS_CERT="+cert, "CARBOND_GRPC_TLS_KEY="+key,
+		"CARBOND_POSTGRES_URL="+f.Server.URL("postgres"), "CARBOND_POSTGRES_MAX_RETAINED_WAL=100GB", "CARBOND_FLEET_NAME=desk", "CARBOND_FLEET_JOIN=127.0.0.1:9", "CARBOND_GRPC_TLS_CERT="+cert, "CARBOND_GRPC_TLS_KEY="+key,
 		"CARBOND_HTTP_TLS_CERT="+cert, "CARBOND_HTTP_TLS_KEY="+key,
 		// A feed that cannot succeed: nothing listens on the discard port.
 		"CARBOND_FEEDS_ENABLED=news", "CARBOND_FEEDS_NEWS_URLS=gone=http://127.0.0.1:9/feed", "CARBOND_FEEDS_INTERVAL=1s",
@@ -73,7 +75,7 @@ func StartFleet(ctx context.Context, binary, dir string, expires time.Time) (*Fl
 	}
 	// The daemon makes the tables.
 	return f, f.Postgres.Until(ctx, 30*time.Second, func(ctx context.Context) error {
-		return f.Server.Exec(ctx, `INSERT INTO finance (ticker, price, "timestamp") VALUES ('SAMPLE', 1, 1) ON CONFLICT DO NOTHING`)
+		return execute(ctx, f.Server.URL("postgres"), `INSERT INTO finance (ticker, price, "timestamp") VALUES ('SAMPLE', 1, 1) ON CONFLICT DO NOTHING`)
 	})
 }
 
@@ -118,7 +120,15 @@ func (f *Fleet) Wait() {
 		}
 	}
 	if f.Server != nil {
-		f.Server.Wait()
-		_ = os.RemoveAll(f.Server.dir) // a folder left in the temporary one harms nobody
+		_ = f.Server.Remove() // a folder left in the temporary one harms nobody
 	}
+}
+
+// execute runs SQL by psql.
+func execute(ctx context.Context, url, sql string) error {
+	out, err := exec.CommandContext(ctx, "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql, url).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("psql: %w: %s", err, out)
+	}
+	return nil
 }

@@ -41,14 +41,14 @@ func (p *Process) Output() string {
 
 // start runs cmd until ctx ends, then asks it to stop and, after 15 seconds,
 // kills it. Its environment is env alone, with PATH.
-func start(ctx context.Context, env []string, cred *syscall.Credential, name string, args ...string) (*Process, error) {
+func start(ctx context.Context, env []string, name string, args ...string) (*Process, error) {
 	p := &Process{done: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, name, args...)
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = 15 * time.Second
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func StartPrometheus(ctx context.Context, dir, rules string, targets map[string]
 		return nil, err
 	}
 	p := &Prometheus{base: "http://127.0.0.1:" + number}
-	p.Process, err = start(ctx, nil, nil, binary, "--config.file="+filepath.Join(dir, "prometheus.yml"),
+	p.Process, err = start(ctx, nil, binary, "--config.file="+filepath.Join(dir, "prometheus.yml"),
 		"--storage.tsdb.path="+filepath.Join(dir, "tsdb"), "--web.listen-address=127.0.0.1:"+number, "--log.level=warn")
 	if err != nil {
 		return nil, err
