@@ -59,8 +59,12 @@ func (l *Log) Strip(first change.Offset, strip func(Block) ([]byte, error)) erro
 // where strip is not nil. was is its seal.
 func (l *Log) rewrite(what string, s *segment, was seal, strip func(Block) ([]byte, error)) error {
 	tmp := &segment{path: s.path + tempSuffix, first: s.first, created: s.created}
+	o := Options{SegmentBytes: l.opt.SegmentBytes, NoSync: l.opt.NoSync}.file(false)
+	if strip != nil {
+		o.Grow = max(o.Grow/16, 4<<10) // little may be left
+	}
 	var err error
-	if tmp.db, err = boltfile.Make(tmp.path, Options{SegmentBytes: l.opt.SegmentBytes, NoSync: l.opt.NoSync}.file(false)); err != nil {
+	if tmp.db, err = boltfile.Make(tmp.path, o); err != nil {
 		return fmt.Errorf("%s %s: %w", what, s.path, err)
 	}
 	err = l.fill(tmp, s, was, strip)
