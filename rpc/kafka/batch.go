@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 	"strconv"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"carbond/rpc/internal/changelog"
 	"carbond/rpc/internal/debezium"
@@ -17,6 +20,7 @@ import (
 type batch struct {
 	first, next uint64 // messages
 	data        []byte
+	size        int // before compression: what a client has to hold
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -115,14 +119,24 @@ func appendHeader(b []byte, name string, value []byte) []byte {
 	return appendBytes(b, value)
 }
 
-// end returns the finished batch.
-func (b *batchBuilder) end(epoch int32) *batch {
-	h, be := bytes.Clone(b.out), binary.BigEndian
+// codecZstd is the attribute of a batch whose records are compressed so.
+const codecZstd = 4
+
+// end returns the finished batch, its records compressed where that makes it smaller
+// and enc is not nil.
+func (b *batchBuilder) end(epoch int32, enc *zstd.Encoder) *batch {
+	h, be, codec := b.out, binary.BigEndian, uint16(0)
+	if enc != nil {
+		if packed := enc.EncodeAll(h[batchHeader:], slices.Clone(h[:batchHeader])); len(packed) < len(h) {
+			h, codec = packed, codecZstd
+		}
+	}
+	h = bytes.Clone(h)
 	be.PutUint64(h[0:], b.first)
 	be.PutUint32(h[8:], uint32(len(h)-12))
 	be.PutUint32(h[12:], uint32(epoch))
 	h[16] = 2               // format
-	be.PutUint16(h[21:], 0) // attributes: not compressed, time of creation
+	be.PutUint16(h[21:], codec) // attributes; time of creation
 	be.PutUint32(h[23:], b.count-1)
 	be.PutUint64(h[27:], uint64(b.base))
 	be.PutUint64(h[35:], uint64(b.latest))
@@ -131,7 +145,7 @@ func (b *batchBuilder) end(epoch int32) *batch {
 	be.PutUint32(h[53:], ^uint32(0)) // or sequence
 	be.PutUint32(h[57:], b.count)
 	be.PutUint32(h[17:], crc32.Checksum(h[21:], castagnoli))
-	return &batch{first: b.first, next: b.first + uint64(b.count), data: h}
+	return &batch{first: b.first, next: b.first + uint64(b.count), data: h, size: len(b.out)}
 }
 
 // millis is a commit time as Kafka has it, 0 for none.

@@ -33,8 +33,8 @@ func used() time.Duration {
 }
 
 // BenchmarkEarliest reads a topic of 200,000 inserted projects of about 200 bytes from
-// the beginning over loopback by a client that decodes nothing, in each format, beside
-// reading the segments alone. Processor time is that of both sides.
+// the beginning over loopback by a client that decodes nothing, in each format and
+// compressed, beside reading the segments alone. Processor time is that of both sides.
 func BenchmarkEarliest(b *testing.B) {
 	const n = 200_000
 	s, err := store.Open(filepath.Join(b.TempDir(), "data"), store.Options{NoSync: true})
@@ -70,9 +70,10 @@ func BenchmarkEarliest(b *testing.B) {
 			}
 		})
 	})
-	for _, format := range []string{debezium.Row, debezium.Bare, debezium.Payload, debezium.Connect} {
-		b.Run(format, func(b *testing.B) {
-			addr := listen(b, s, kafka.Options{Format: format, Version: "1.0.0"})
+	for _, name := range []string{debezium.Row, debezium.Bare, debezium.Payload, debezium.Connect, debezium.Connect + "+zstd"} {
+		b.Run(name, func(b *testing.B) {
+			format, _, compress := strings.Cut(name, "+")
+			addr := listen(b, s, kafka.Options{Format: format, Compress: compress, Version: "1.0.0"})
 			report(b, func() (bytes int64) {
 				err := readAll(addr, topic, n, func(batches []byte, _ int64) { bytes += int64(len(batches)) })
 				if err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -19,6 +20,8 @@ type client struct {
 	t    *testing.T
 	conn net.Conn
 	n    int32
+
+	packed int // batches that came compressed
 }
 
 func dial(t *testing.T, addr string) *client {
@@ -103,12 +106,16 @@ func (c *client) fetch(topic string, from int64, change func(*kmsg.FetchRequest,
 	t := kmsg.NewFetchRequestTopic()
 	t.Topic, t.Partitions = topic, []kmsg.FetchRequestTopicPartition{p}
 	q.Topics = []kmsg.FetchRequestTopic{t}
-	r := ask[*kmsg.FetchResponse](c, q, fetchVersion(p))
+	version, packed := fetchVersion(p), c.packed
+	r := ask[*kmsg.FetchResponse](c, q, version)
 	if r.ErrorCode != 0 || len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 {
 		c.t.Fatalf("fetch %s from %d: %+v", topic, from, r)
 	}
 	out := r.Topics[0].Partitions[0]
 	ms := c.decode(out.RecordBatches)
+	if c.packed > packed && version < 10 {
+		c.t.Fatalf("zstd in an answer of version %d", version)
+	}
 	if n := len(ms); n > 0 && ms[n-1].offset >= out.HighWatermark {
 		c.t.Fatalf("message %d beside the high watermark %d", ms[n-1].offset, out.HighWatermark)
 	}
@@ -128,6 +135,19 @@ func (c *client) decode(b []byte) (out []message) {
 			c.t.Fatalf("a batch of format %d with checksum %d, has %d", batch.Magic, batch.CRC, sum)
 		}
 		raw := batch.Records
+		if batch.Attributes&7 == 4 {
+			dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+			if err == nil {
+				raw, err = dec.DecodeAll(raw, nil)
+				dec.Close()
+			}
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			c.packed++
+		} else if batch.Attributes != 0 {
+			c.t.Fatalf("attributes %#x", batch.Attributes)
+		}
 		for i := range batch.NumRecords {
 			length, n := binary.Varint(raw)
 			var r kmsg.Record

@@ -19,6 +19,8 @@ const (
 	// maxSending is the number of bytes that clients have not taken yet from which
 	// each gets one batch at a time.
 	maxSending = 16 << 20
+	// zstdFetch is the first version of Fetch whose clients read zstd.
+	zstdFetch = 10
 	// maxWait bounds how long a client may ask to wait for more.
 	maxWait = 5 * time.Minute
 )
@@ -52,7 +54,7 @@ func (c *conn) fetch(ctx context.Context, q *kmsg.FetchRequest) kmsg.Response {
 type fetchAnswer struct {
 	*kmsg.FetchResponse
 	batches []net.Buffers // of each partition in turn
-	size    int           // of all batches
+	size    int           // of all batches, before compression
 	settled bool          // a client hears of it at once: there is an error, or no room for more
 }
 
@@ -73,7 +75,7 @@ func (c *conn) collect(ctx context.Context, q *kmsg.FetchRequest, r *fetchAnswer
 		rt := kmsg.NewFetchResponseTopic()
 		rt.Topic = t.Topic
 		for _, p := range t.Partitions {
-			rt.Partitions = append(rt.Partitions, c.partition(ctx, t.Topic, p, limit, r))
+			rt.Partitions = append(rt.Partitions, c.partition(ctx, t.Topic, p, limit, q.Version >= zstdFetch && c.opt.Compress, r))
 		}
 		r.Topics = append(r.Topics, rt)
 	}
@@ -89,7 +91,7 @@ func (c *conn) hold(n int) (all int64) {
 
 // partition reads what a client wants of a topic, as many batches as fit, but one
 // at least when it is the first of the answer.
-func (c *conn) partition(ctx context.Context, topic string, q kmsg.FetchRequestTopicPartition, limit int, r *fetchAnswer) kmsg.FetchResponseTopicPartition {
+func (c *conn) partition(ctx context.Context, topic string, q kmsg.FetchRequestTopicPartition, limit int, packed bool, r *fetchAnswer) kmsg.FetchResponseTopicPartition {
 	p := kmsg.NewFetchResponseTopicPartition()
 	p.Partition, p.HighWatermark, p.LastStableOffset, p.LogStartOffset, p.PreferredReadReplica = q.Partition, -1, -1, -1, -1
 	r.batches = append(r.batches, nil)
@@ -111,25 +113,26 @@ func (c *conn) partition(ctx context.Context, topic string, q kmsg.FetchRequestT
 		err = &change.CompactedError{}
 	}
 	var out net.Buffers
-	size, next := 0, uint64(max(q.FetchOffset, 0))
+	size, sent, next := 0, 0, uint64(max(q.FetchOffset, 0))
 	for room := min(limit-r.size, int(q.PartitionMaxBytes)); err == nil && next < t.Messages; {
 		var b *batch
-		if b, err = c.batches.get(ctx, batchKey{topic, epoch, next}); b == nil {
+		if b, err = c.batches.get(ctx, batchKey{topic, epoch, next, packed}); b == nil {
 			break
 		}
-		if size+len(b.data) > room && r.size+size > 0 {
+		if size+b.size > room && r.size+size > 0 {
 			r.settled = true
 			break
 		}
 		out, next = append(out, b.data), b.next
-		size += len(b.data)
+		size += b.size
+		sent += len(b.data)
 	}
 	if err != nil {
 		r.settled = true
 		if p.ErrorCode = code(err); p.ErrorCode == errKafkaStorage && !errors.Is(err, context.Canceled) {
 			c.opt.Log.Error("Kafka client cannot be served", "topic", topic, "offset", q.FetchOffset, "error", err)
 		}
-		out, size = nil, 0
+		out, size, sent = nil, 0, 0
 	}
 	if now, ok := c.log.Topic(topic); ok { // after reading: no batch ends behind it
 		t = now
@@ -137,7 +140,7 @@ func (c *conn) partition(ctx context.Context, topic string, q kmsg.FetchRequestT
 	p.HighWatermark, p.LastStableOffset, p.LogStartOffset = int64(t.Messages), int64(t.Messages), int64(low)
 	r.batches[len(r.batches)-1] = out
 	r.size += size
-	c.met.bytes.Add(float64(size))
+	c.met.bytes.Add(float64(sent))
 	return p
 }
 

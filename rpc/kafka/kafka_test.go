@@ -144,11 +144,12 @@ func (w *world) expected(t *testing.T, topic string) (out []message) {
 }
 
 // TestEqualsChangelog: from any message on, in every format, a client reads what the
-// changelog holds, while it grows, over restarts, and behind retention.
+// changelog holds, while it grows, over restarts, and behind retention, compressed or not.
 func TestEqualsChangelog(t *testing.T) {
-	for _, format := range debezium.Formats() {
+	for i, format := range debezium.Formats() {
 		t.Run(format, func(t *testing.T) {
-			w := newWorld(t, kafka.Options{Format: format, Version: "1.2.3", CacheBytes: 100 << 10})
+			compress, packed := i%2 == 0, 0
+			w := newWorld(t, kafka.Options{Format: format, Version: "1.2.3", CacheBytes: 100 << 10, Compress: compress})
 			for round := range 5 {
 				w.write(t, 150)
 				if round == 3 {
@@ -191,10 +192,13 @@ func TestEqualsChangelog(t *testing.T) {
 						}
 					}
 				}
-				if round == 2 {
+				if packed += c.packed; round == 2 {
 					w.stop()
 					w.start(t)
 				}
+			}
+			if packed > 0 != compress {
+				t.Errorf("%d batches came compressed", packed)
 			}
 		})
 	}

@@ -56,6 +56,7 @@ type Options struct {
 
 	Version   string // of carbond, for the source of change events
 	Format    string // of keys and values, see `carbond consume --format`; default connect
+	Compress  bool   // batches for clients whose requests say that they read zstd
 	Advertise string // HOST:PORT that clients are told; default is the address that they connected to
 
 	TLS *tls.Config // nil = plain text

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/klauspost/compress/zstd"
 
 	"carbond/rpc/internal/changelog"
 	"carbond/rpc/internal/debezium"
@@ -25,9 +26,10 @@ const (
 
 // batchKey names a batch: that of a topic in an epoch that begins at a message.
 type batchKey struct {
-	topic string
-	epoch int32
-	first uint64
+	topic  string
+	epoch  int32
+	first  uint64
+	packed bool // compressed
 }
 
 // batches makes the batches of all topics. Each is made once, however many clients
@@ -43,12 +45,14 @@ type batches struct {
 	making  map[batchKey]chan struct{}
 
 	builders sync.Pool
+	zstd     *zstd.Encoder // for everybody
 }
 
 func newBatches(srv *Server, max int64) *batches {
 	b := &batches{srv: srv, max: max, making: map[batchKey]chan struct{}{}, builders: sync.Pool{New: func() any { return new(batchBuilder) }}}
 	// Bounded by bytes; each batch has some hundred at least. Both err only below 1.
 	b.kept, _ = simplelru.NewLRU(int(max/128)+1, func(_ batchKey, old *batch) { b.bytes -= int64(cap(old.data)) })
+	b.zstd, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(batchBytes)) // these options are right
 	b.cursors, _ = simplelru.NewLRU[batchKey, *cursor](maxCursors, nil)
 	return b
 }
@@ -131,7 +135,11 @@ func (b *batches) make(ctx context.Context, c *cursor, key batchKey) (out *batch
 		}
 	}
 	if to.count > 0 {
-		out = to.end(key.epoch)
+		var enc *zstd.Encoder
+		if key.packed {
+			enc = b.zstd
+		}
+		out = to.end(key.epoch, enc)
 		key.first = out.next
 		b.srv.met.batches.Inc()
 	}

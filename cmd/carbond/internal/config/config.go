@@ -90,6 +90,7 @@ type Kafka struct {
 	Listen    string // "" = none
 	Advertise string // HOST:PORT for clients, "" for the one that they connected to
 	Format    string // of keys and values
+	Compress  bool   // with zstd
 	TLS       TLS
 }
 

@@ -106,6 +106,8 @@ func (c *Config) listenerKeys() []Key {
 			doc("HOST:PORT that Kafka's clients are told to connect to, where a proxy or a forwarded port is in front; empty means the address that they connected to."),
 		oneOf("kafka.format", "connect", &k.Format, "connect", "payload", "debezium", "row").
 			doc("Keys and values for Kafka's clients. connect: schema and payload, as Kafka Connect's JSON converter writes; payload: the same with an empty schema; debezium: the bare envelope; row: the plain row."),
+		boolean("kafka.compress", "false", &k.Compress).
+			doc("Send batches compressed with zstd to Kafka's clients whose requests can mean it (Fetch from version 10 on). Of connect little is left. A client without zstd, as kafkajs is, cannot read them then."),
 		path("kafka.tls_cert", "", &k.TLS.Cert).example("/etc/carbond/tls.crt").
 			doc("PEM certificate chain for Kafka's clients; with kafka.tls_key it turns TLS on. The files are read again on reload."),
 		path("kafka.tls_key", "", &k.TLS.Key).example("/etc/carbond/tls.key").

@@ -83,7 +83,7 @@ func (d *Daemon) buildKafka(_ context.Context, cfg *config.Config) (err error) {
 	}
 	opt := kafka.Options{
 		Log: d.log.With("stage", "kafka"), Registerer: d.met.reg, Version: d.opt.Version.Version,
-		Format: cfg.Kafka.Format, Advertise: cfg.Kafka.Advertise, PeerShare: cfg.Limits.PeerShare,
+		Format: cfg.Kafka.Format, Compress: cfg.Kafka.Compress, Advertise: cfg.Kafka.Advertise, PeerShare: cfg.Limits.PeerShare,
 	}
 	if d.listen.kafkaCerts != nil {
 		opt.TLS = d.listen.kafkaCerts.Config()
