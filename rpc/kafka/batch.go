@@ -135,7 +135,7 @@ func (b *batchBuilder) end(epoch int32, enc *zstd.Encoder) *batch {
 	be.PutUint64(h[0:], b.first)
 	be.PutUint32(h[8:], uint32(len(h)-12))
 	be.PutUint32(h[12:], uint32(epoch))
-	h[16] = 2               // format
+	h[16] = 2                   // format
 	be.PutUint16(h[21:], codec) // attributes; time of creation
 	be.PutUint32(h[23:], b.count-1)
 	be.PutUint64(h[27:], uint64(b.base))
