@@ -153,6 +153,59 @@ func TestVerraAbsence(t *testing.T) {
 	})
 }
 
+// TestVerraVintages: the issuances come out by vintage, in all as many as the project has, and
+// what is known of them adds up. What the registry corrects is written over, what it does not say
+// takes nothing back, and the rows go with their project.
+func TestVerraVintages(t *testing.T) {
+	follow(t, verra.Options{SweepEvery: time.Hour, TotalsPerPoll: 20}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
+		figures := func() map[string]map[string][4]string {
+			out := map[string]map[string][4]string{}
+			rows, err := m.Rows(t.Context(), change.Vintages, []string{"project_id", "vintage", "issued", "retired", "cancelled", "available"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range rows {
+				id := r.Value(0).Text
+				if out[id] == nil {
+					out[id] = map[string][4]string{}
+				}
+				out[id][r.Value(1).Text] = [4]string{r.Value(2).Text, r.Value(3).Text, r.Value(4).Text, r.Value(5).Text}
+			}
+			return out
+		}
+		mustFetch(t, r, "verra")
+		added := 0
+		for id, years := range figures() {
+			issued := 0.0
+			for year, f := range years {
+				n, known := [4]float64{}, true
+				for i, s := range f {
+					x, err := strconv.ParseFloat(s, 64)
+					n[i], known = x, known && err == nil
+				}
+				issued += n[0]
+				if known && n[0] != n[1]+n[2]+n[3] {
+					t.Errorf("%s %s does not add up: %v", id, year, n)
+				} else if known {
+					added++
+				}
+			}
+			if want := sum(g.pass("issuances", by(strings.TrimPrefix(id, "VCS-")))); issued != want {
+				t.Errorf("%s has %v issued, want %v", id, issued, want)
+			}
+		}
+		if added == 0 {
+			t.Error("of no vintage all is known")
+		}
+		_, _ = m.Write(t.Context(), []change.Edit{{Table: change.Vintages, Columns: []string{"project_id", "vintage", "retired"}, Rows: []change.Row{change.NewRow(v("VCS-934"), v("1991"), v("5"))}}})
+		<-time.After(2 * time.Hour)
+		mustFetch(t, r, "verra")
+		if f := figures()["VCS-934"]["1991"]; f[0] != "0" || f[1] == "" {
+			t.Errorf("a vintage that the registry does not know has %q", f)
+		}
+	})
+}
+
 // RETIRED needs issued units of which none is left.
 func TestVerraRetired(t *testing.T) {
 	follow(t, verra.Options{TotalsPerPoll: 20}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
@@ -210,13 +263,13 @@ func TestVerraLocalStandIn(t *testing.T) {
 func TestVerraDryRun(t *testing.T) {
 	follow(t, verra.Options{}, func(t *testing.T, r *feeds.Runner, m *memory, g *registry, u *upstream) {
 		rep, err := r.Fetch(t.Context(), "verra", true)
-		if err != nil || rep.Written.Inserted != 20 || m.count(change.Verra) != 0 || len(rep.Edits) == 0 {
+		if err != nil || rep.Written.Inserted != 40 || m.count(change.Verra) != 0 || m.count(change.Vintages) != 0 || len(rep.Edits) == 0 {
 			t.Errorf("%+v, %v, %d rows", rep.Written, err, m.count(change.Verra))
 		}
 		if s := status(r, "verra"); s.Polls != 0 {
 			t.Error("a dry run was counted")
 		}
-		if rep := mustFetch(t, r, "verra"); rep.Written.Inserted != 20 {
+		if rep := mustFetch(t, r, "verra"); rep.Written.Inserted != 40 {
 			t.Errorf("after it: %+v", rep.Written)
 		}
 	})

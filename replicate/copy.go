@@ -69,7 +69,7 @@ func (s *session) copyAll(ctx context.Context, failed <-chan struct{}) (*catalog
 	if err := conn.QueryRow(ctx, "SELECT transaction_timestamp()").Scan(&c.txn.CommitTime); err != nil {
 		return nil, s.opt.Classify(err)
 	}
-	for _, table := range change.Tables() {
+	for _, table := range s.opt.Viewed() {
 		if t := seen.Tables[table]; change.TableOf(table).Added && (t == nil || t.Place == "none") {
 			continue // it is copied once it is there
 		}
@@ -144,7 +144,7 @@ func openSnapshot(ctx context.Context, conn *pgx.Conn, opt *server.Options, name
 			return fmt.Errorf("open snapshot %s: %w", name, err)
 		}
 	}
-	for _, t := range change.Tables() {
+	for _, t := range opt.Viewed() {
 		name, there := server.Ident(opt.Schema, t), true
 		if change.TableOf(t).Added {
 			if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", name).Scan(&there); err != nil {

@@ -6,11 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
 	"carbond/replicate/internal/server"
+	"carbond/replicate/schema"
 	"carbond/store/change"
 )
 
@@ -20,7 +22,8 @@ type Exported struct {
 	LSN  change.LSN
 	Name string // of the snapshot, as pg_export_snapshot gives it
 
-	conn *pgx.Conn
+	conn    *pgx.Conn
+	without []string // tables of the views that somebody has made for something else
 }
 
 // ExportSnapshot pins a moment of the database to an LSN by way of a temporary
@@ -44,6 +47,10 @@ func (e *Exported) open(ctx context.Context, opt *server.Options) error {
 	if err != nil {
 		return err
 	}
+	if _, err := schema.Recognise(ctx, e.conn, opt); err != nil {
+		return err
+	}
+	e.without = opt.Without
 	for attempt := 1; ; attempt++ {
 		err := e.takeSnapshot(ctx, opt, srv)
 		if !errors.Is(err, errRewritten) || attempt == maxSnapshots {
@@ -76,6 +83,15 @@ func (e *Exported) takeSnapshot(ctx context.Context, opt *server.Options, srv se
 	}
 	e.Name = res.SnapshotName
 	return openSnapshot(ctx, e.conn, opt, e.Name, nil)
+}
+
+// Has reports whether the snapshot has a table of the views that came later than the others.
+func (e *Exported) Has(ctx context.Context, schema, table string) (there bool, err error) {
+	if slices.Contains(e.without, table) {
+		return false, nil
+	}
+	err = e.conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", server.Ident(schema, table)).Scan(&there)
+	return there, err
 }
 
 // Query runs a query inside the snapshot. One query at a time.

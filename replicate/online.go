@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,7 +140,7 @@ func (o *online) next(ctx context.Context) (*target, error) {
 		return nil, o.opt.Classify(err)
 	}
 	marks, id := o.sink.Marks(), o.sink.Position().Source.Copy
-	if t, err := o.nextOfViews(ctx, marks, id); t != nil || err != nil {
+	if t, err := o.nextOfViews(ctx, marks, id, tables); t != nil || err != nil {
 		return t, err
 	}
 	rules := o.opt.MaskRules()
@@ -166,12 +167,16 @@ func (o *online) next(ctx context.Context) (*target, error) {
 	return nil, nil
 }
 
-// nextOfViews returns a table of the views that has to be copied, nil for none.
-func (o *online) nextOfViews(ctx context.Context, marks map[string]string, id string) (*target, error) {
+// nextOfViews returns a table of the views that has to be copied, nil for none. plain may
+// have the table of a name that this database has for something else.
+func (o *online) nextOfViews(ctx context.Context, marks map[string]string, id string, plain plainTables) (*target, error) {
 	for _, name := range change.Tables() {
 		t := &target{topic: change.TopicName(name), name: o.opt.Schema + "." + name, table: name, rows: -1}
+		if slices.ContainsFunc(plain.sorted(), func(p *catalog.Plain) bool { return p.Topic() == t.topic }) {
+			continue
+		}
 		had, _ := readMark(marks[t.topic])
-		due := o.later[name] && !(had.Done && had.Copy == id)
+		due := o.later[name] && !(had.Done && had.Copy == id && had.Viewed)
 		if !due && !o.r.wanted.has(t.topic) || o.failed[t.topic] {
 			continue
 		}
@@ -187,7 +192,7 @@ func (o *online) nextOfViews(ctx context.Context, marks map[string]string, id st
 			continue // not there yet
 		}
 		t.fresh = due
-		t.mark = tableMark{OID: now.OID, Place: now.Place, Copy: id}
+		t.mark = tableMark{OID: now.OID, Place: now.Place, Copy: id, Viewed: true}
 		return t, nil
 	}
 	return nil, nil

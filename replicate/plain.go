@@ -20,15 +20,18 @@ import (
 // all tables, with those masks. When one of these is another, changes may be missing, or
 // rows be shown otherwise.
 type tableMark struct {
-	OID   uint32   `json:"oid"`
-	Place string   `json:"place"` // as in catalog.Plain
-	Copy  string   `json:"copy"`  // as in change.Source
-	Masks string   `json:"masks,omitempty"`
-	Done  bool     `json:"done,omitempty"`
-	After []string `json:"after,omitempty"` // key of the last row that was copied
-	Rows  uint64   `json:"rows,omitempty"`  // copied so far
-	Seen  string   `json:"seen,omitempty"`  // snapshot of a table that was read in one piece, as parseSnapshot reads it
-	End   string   `json:"end,omitempty"`   // LSN before which everything that it shows was committed
+	OID   uint32 `json:"oid"`
+	Place string `json:"place"` // as in catalog.Plain
+	// Viewed says that it is a table of the views: of one that came later, a table of the same
+	// name may have been kept without a view.
+	Viewed bool     `json:"viewed,omitempty"`
+	Copy   string   `json:"copy"` // as in change.Source
+	Masks  string   `json:"masks,omitempty"`
+	Done   bool     `json:"done,omitempty"`
+	After  []string `json:"after,omitempty"` // key of the last row that was copied
+	Rows   uint64   `json:"rows,omitempty"`  // copied so far
+	Seen   string   `json:"seen,omitempty"`  // snapshot of a table that was read in one piece, as parseSnapshot reads it
+	End    string   `json:"end,omitempty"`   // LSN before which everything that it shows was committed
 }
 
 func (m tableMark) text() string {

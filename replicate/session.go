@@ -56,9 +56,10 @@ type session struct {
 }
 
 func newSession(r *Replicator, started func()) *session {
+	opt := r.opt // which tables there are is found out by each
 	return &session{
-		r: r, sink: r.sink, opt: &r.opt, log: r.log, st: r.st, metrics: r.metrics,
-		ctl: server.Control{Opt: &r.opt}, started: started, pieces: make(chan *piece, 1), covered: coveredBy(r.sink),
+		r: r, sink: r.sink, opt: &opt, log: r.log, st: r.st, metrics: r.metrics,
+		ctl: server.Control{Opt: &opt}, started: started, pieces: make(chan *piece, 1), covered: coveredBy(r.sink),
 	}
 }
 
@@ -171,6 +172,7 @@ func (s *session) prepare(ctx context.Context) (p plan, err error) {
 				return err
 			}
 		}
+		s.opt.Held = s.held(pos)
 		extended, err := s.check(ctx, conn)
 		if err != nil {
 			return err
@@ -277,7 +279,7 @@ func (s *session) migrate(ctx context.Context, conn *pgx.Conn, findings []schema
 		if err != nil {
 			return false, false, err
 		}
-		for _, name := range change.Tables() {
+		for _, name := range s.opt.Viewed() {
 			if tables[name] == nil && s.neverCopied(pos)[name] {
 				m.Create = true // it cannot be missed, and is made
 			} else if tables[name] == nil {
@@ -530,7 +532,7 @@ func (s *session) watchChildren(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	for _, table := range change.Tables() {
+	for _, table := range s.opt.Viewed() {
 		text := ""
 		if list := children[table]; list != nil {
 			text = schema.Inherited(s.opt, table, list)

@@ -48,7 +48,7 @@ type survey struct {
 const statisticsDelay = 12 * time.Second
 
 func (s *session) query(known *catalog.Marks) catalog.Query {
-	return catalog.Query{Publication: s.opt.Publication, Schema: s.opt.Schema, Version: s.srv.Version, Known: known}
+	return catalog.Query{Publication: s.opt.Publication, Schema: s.opt.Schema, Tables: s.opt.Viewed(), Version: s.srv.Version, Known: known}
 }
 
 // newSurvey begins with marks that hold for the durable position, and with the
@@ -100,14 +100,32 @@ func (s *session) neverCopied(pos change.Position) map[string]bool {
 	if !pos.Copied || pos.Source.Embedded() {
 		return nil
 	}
-	copied, marks := catalog.Parse(pos.Source.Catalog), s.sink.Marks()
 	out := map[string]bool{}
-	for _, name := range change.Tables() {
-		had := copied == nil && !change.TableOf(name).Added || copied != nil && copied.Tables[name] != nil
-		m, _ := readMark(marks[change.TopicName(name)])
-		if !had && !(m.Done && m.Copy == pos.Source.Copy) {
+	for _, name := range s.opt.Viewed() {
+		if !s.holds(pos, name) {
 			out[name] = true
 		}
+	}
+	return out
+}
+
+// holds reports whether a copy has brought a table of the views.
+func (s *session) holds(pos change.Position, name string) bool {
+	copied := catalog.Parse(pos.Source.Catalog)
+	if copied != nil && copied.Tables[name] != nil {
+		return true
+	}
+	later := change.TableOf(name).Added
+	m, _ := readMark(s.sink.Marks()[change.TopicName(name)])
+	return copied == nil && !later || m.Done && m.Copy == pos.Source.Copy && (m.Viewed || !later)
+}
+
+// held lists the tables that came later and that a copy has brought: what is wrong with
+// them is no reason to go without.
+func (s *session) held(pos change.Position) map[string]bool {
+	out := map[string]bool{}
+	for _, name := range change.Tables() {
+		out[name] = change.TableOf(name).Added && pos.Copied && !pos.Source.Embedded() && s.holds(pos, name)
 	}
 	return out
 }
@@ -121,7 +139,7 @@ func (s *session) withLater(base, now *catalog.Marks) *catalog.Marks {
 	for _, name := range change.Tables() {
 		m, ok := readMark(marks[change.TopicName(name)])
 		switch t := now.Tables[name]; {
-		case s.later[name]:
+		case s.later[name], !s.opt.Keeps(s.opt.Schema, name):
 			delete(out.Tables, name)
 		case out.Tables[name] == nil && ok && t != nil && t.OID == m.OID:
 			out.Tables[name] = t

@@ -134,10 +134,10 @@ func TestResetGroup(t *testing.T) {
 		q    *pb.ResetGroupRequest
 		want string // of news and verra, or an error
 	}{
-		"earliest":        {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Earliest{Earliest: true}}, "1 1 1 1"},
-		"latest":          {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Latest{Latest: true}}, "4 4 4 4"},
-		"offset":          {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Offset{Offset: 3}}, "3 3 3 3"},
-		"time":            {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Time{Time: l.time(2).Format(time.RFC3339Nano)}}, "2 2 2 2"},
+		"earliest":        {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Earliest{Earliest: true}}, "1 1 1 1 1"},
+		"latest":          {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Latest{Latest: true}}, "4 4 4 4 4"},
+		"offset":          {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Offset{Offset: 3}}, "3 3 3 3 3"},
+		"time":            {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Time{Time: l.time(2).Format(time.RFC3339Nano)}}, "2 2 2 2 2"},
 		"one topic":       {&pb.ResetGroupRequest{Topic: newsTopic, To: &pb.ResetGroupRequest_Offset{Offset: 3}}, "3"},
 		"before the log":  {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Offset{Offset: 0}}, "OutOfRange OFFSET_COMPACTED 2-4"},
 		"behind the log":  {&pb.ResetGroupRequest{To: &pb.ResetGroupRequest_Offset{Offset: 5}}, "OutOfRange OFFSET_NOT_REACHED 2-4"},

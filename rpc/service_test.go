@@ -37,7 +37,7 @@ func sample() *data {
 			ProjectLink: "https://example.org/" + id, ProjectSummary: "About " + id, Source: "verra+carbonmark",
 		}
 	}
-	return &data{
+	d := &data{
 		offset: 42, lsn: 0x16_B374D848, base: 40, reads: new(atomic.Int64),
 		projects: []change.ProjectDetail{
 			detail("", "", "", 0, 0),
@@ -58,6 +58,18 @@ func sample() *data {
 			{Ticker: "ZERO"},
 		},
 	}
+	vintage := func(v change.VintageSupply, unknown ...int) change.VintageSupply {
+		for _, field := range unknown {
+			v.Null.Set(field)
+		}
+		return v
+	}
+	d.projects[2].Vintages = []change.VintageSupply{
+		vintage(change.VintageSupply{Vintage: -1, Issued: 5, Retired: math.Inf(1)}, 3),
+		vintage(change.VintageSupply{}, 1, 2, 3, 4),
+		vintage(change.VintageSupply{Vintage: 2020, Cancelled: 1}, 1, 2, 4),
+	}
+	return d
 }
 
 func clean(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
@@ -151,10 +163,12 @@ func TestAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := d.projects[2]
+		n := func(v float64) *float64 { return &v }
 		same(t, got, &pb.ProjectDetailResponse{Project: &pb.ProjectDetail{
 			ProjectId: p.ProjectID, ProjectName: p.ProjectName, ProjectLink: p.ProjectLink, ProjectSummary: p.ProjectSummary,
 			RegistryStatus: p.RegistryStatus, Country: p.Country, Vintage: p.Vintage, Supply: p.Supply, Source: p.Source,
 			PriceUsd: new(float64), HasSupply: new(bool), AnnualEstimate: new(float64), Latitude: new(float64), Longitude: new(float64), // 0 is not NULL
+			Vintages: []*pb.VintageSupply{{Vintage: -1, Issued: n(5), Retired: n(math.Inf(1)), Available: new(float64)}, {}, {Vintage: 2020, Cancelled: n(1)}},
 		}})
 	}
 }

@@ -38,6 +38,19 @@ func ViewSQL(d *change.ViewDef) string {
 	return sql
 }
 
+// VintagesSQL returns the query that the vintages of projects are compared with: the key of
+// their project and the fields of change.VintageSupplies, of projects that there are.
+func VintagesSQL(schema string) string {
+	d := &change.VintageSupplies
+	fields := make([]string, len(d.Fields))
+	for i, f := range d.Fields {
+		fields[i] = column(f.From[0]) + "::" + castNames[f.Type]
+	}
+	in := func(table string) string { return pgx.Identifier{schema, table}.Sanitize() }
+	return "SELECT vintages.project_id::text, " + strings.Join(fields, ", ") + "\nFROM " + in(change.Vintages) +
+		"\nWHERE EXISTS (SELECT FROM " + in(change.Verra) + " AS verra WHERE verra.project_id = vintages.project_id)\n" + `ORDER BY vintages.project_id COLLATE "C", vintages.vintage`
+}
+
 // TotalsSQL returns the query that the totals by one of change.Groupings are compared
 // with, "" where the tables have no such column. Its columns are the group, the number of
 // rows, the sum of finite supplies as text, the numbers of rows whose supply is NULL, NaN

@@ -23,12 +23,19 @@ func TestViewFields(t *testing.T) {
 	}{
 		{&change.Projects.ViewDef, new(pb.ProjectItem)},
 		{&change.ProjectDetails.ViewDef, new(pb.ProjectDetail)},
+		{&change.VintageSupplies.ViewDef, new(pb.VintageSupply)},
 		{&change.NewsItems.ViewDef, new(pb.NewsItem)},
 		{&change.Quotes.ViewDef, new(pb.FinanceItem)},
 	} {
 		fields := tt.row.ProtoReflect().Descriptor().Fields()
-		if fields.Len() != len(tt.view.Fields) {
-			t.Errorf("%s: %d fields, %d in the proto file", tt.view.Name, len(tt.view.Fields), fields.Len())
+		if n := len(tt.view.Fields) + len(tt.view.Many); fields.Len() != n {
+			t.Errorf("%s: %d fields, %d in the proto file", tt.view.Name, n, fields.Len())
+		}
+		for _, m := range tt.view.Many {
+			want := fields.ByNumber(protoreflect.FieldNumber(m.Number))
+			if want == nil || string(want.Name()) != m.Name || !want.IsList() || want.Kind() != protoreflect.MessageKind {
+				t.Errorf("%s: field %s = %d is %v in the proto file", tt.view.Name, m.Name, m.Number, want)
+			}
 		}
 		for _, f := range tt.view.Fields {
 			want := fields.ByNumber(protoreflect.FieldNumber(f.Number))

@@ -407,6 +407,12 @@ type topicState struct {
 	Time     int64         `json:"time"` // commit time of the last change, microseconds
 }
 
+// add counts what another one counted of the topic.
+func (p *topicState) add(o *topicState) {
+	p.Records, p.Messages, p.Bytes = p.Records+o.Records, p.Messages+o.Messages, p.Bytes+o.Bytes
+	p.Last, p.Time = max(p.Last, o.Last), max(p.Time, o.Time)
+}
+
 func (t *commitState) encode() []byte {
 	b, err := json.Marshal(t)
 	if err != nil {

@@ -20,7 +20,7 @@ func histories(t *testing.T, s *store.Store) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
 	for _, rec := range readAll(t, s, s.Oldest()) {
-		if n := rec.Relation.Name; rec.Op == change.Truncate || n != change.Verra && n != change.Carbonmark {
+		if n := rec.Relation.Name; rec.Op == change.Truncate || n != change.Verra && n != change.Carbonmark && n != change.Vintages {
 			continue
 		}
 		var ids []string

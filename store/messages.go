@@ -95,7 +95,7 @@ func (s *Store) uncounted(ctx context.Context, topic string, from change.Offset,
 func (s *Store) countMessages(ctx context.Context, topic string, from, to change.Offset, visit func(at change.Offset, before, n uint64) bool) (sum uint64, err error) {
 	r := s.newReader(from)
 	of := topicFilter(topic)
-	_, viewed := topicAmong(topic, new(plainTopics))
+	strips := s.strips(topic)
 	for r.Next() < to {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -111,7 +111,7 @@ func (s *Store) countMessages(ctx context.Context, topic string, from, to change
 			if recs[i].Offset >= to {
 				return sum, nil
 			}
-			if recs[i].Op == change.Removed && !viewed { // just now
+			if recs[i].Op == change.Removed && strips { // just now
 				return 0, &change.CompactedError{Wanted: recs[i].Offset, Oldest: s.Floor()}
 			}
 			if n := messages(recs[i].Op); n > 0 && of(recs[i].Relation) {

@@ -161,13 +161,14 @@ func topicAmong(name string, plain *plainTopics) (view.Table, bool) {
 	return view.Plain, ok
 }
 
-// topic returns the figures of a topic in a version.
+// topic returns the figures of a topic in a version. Where a table of the views came
+// later, another of its name may have been kept without a view: the topic goes on.
 func (s *Snapshot) topic(name string) (topicState, bool) {
 	t, ok := topicAmong(name, s.plain)
+	p, _ := s.plain.Get(name)
 	if t != view.Plain {
-		return s.tail.Topics[t], ok
+		p.add(&s.tail.Topics[t])
 	}
-	p, ok := s.plain.Get(name)
 	return p.topicState, ok
 }
 
@@ -175,12 +176,22 @@ func (s *Snapshot) topic(name string) (topicState, bool) {
 // are kept.
 func (s *Store) Floor() change.Offset { return s.changelog.Floor() }
 
+// strips reports whether a topic has records that go below the floor: those of a table
+// without a view, which may have had the name of one of a view that came later.
+func (s *Store) strips(topic string) bool {
+	if _, viewed := topicAmong(topic, new(plainTopics)); !viewed {
+		return true
+	}
+	p, _ := s.Snapshot().plain.Get(topic)
+	return p.Records > 0
+}
+
 // oldest returns the oldest offset from which on all of a topic is kept.
 func (s *Store) oldest(topic string) change.Offset {
-	if _, viewed := topicAmong(topic, new(plainTopics)); viewed {
-		return s.Oldest()
+	if s.strips(topic) {
+		return s.Floor()
 	}
-	return s.Floor()
+	return s.Oldest()
 }
 
 // starts returns the tails at which the segments start that hold all of a topic,
@@ -271,8 +282,12 @@ func (s *Store) topicAtStart(start changelog.Tail, name string) (figures topicSt
 	if err != nil {
 		return figures, false, err
 	}
+	counted = true
 	if t, ok := topicAmong(name, new(plainTopics)); ok {
-		return st.Topics[t], st.Counted, nil
+		figures, counted = st.Topics[t], st.Counted
+		if !change.TableOf(change.Tables()[t]).Added {
+			return figures, counted, nil
+		}
 	}
 	type place struct {
 		at    change.Offset
@@ -280,7 +295,9 @@ func (s *Store) topicAtStart(start changelog.Tail, name string) (figures topicSt
 	}
 	key := place{start.Next, name}
 	if f, ok := s.counted.Load(key); ok {
-		return f.(topicState), true, nil
+		f := f.(topicState)
+		figures.add(&f)
+		return figures, counted, nil
 	}
 	b, err := s.changelog.TopicAtStart(start.Next, name)
 	if err != nil {
@@ -290,5 +307,6 @@ func (s *Store) topicAtStart(start changelog.Tail, name string) (figures topicSt
 	if err == nil && s.History().After(start.Visible) == start.Next { // else it may be cut off, and another begin there
 		s.counted.Store(key, p.topicState)
 	}
-	return p.topicState, true, err
+	figures.add(&p.topicState)
+	return figures, counted, err
 }

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"carbond/store"
@@ -215,5 +217,60 @@ func TestTablesBytes(t *testing.T) {
 	s = open(t, restored, opt)
 	if s.Floor() != floor {
 		t.Errorf("behind a restore they are kept from %d on, before it %d", s.Floor(), floor)
+	}
+}
+
+// TestTopicOfBoth: a table of a view that came later takes over the topic of another of its
+// name, which was kept without a view. Messages are counted on, also over segments and starts.
+func TestTopicOfBoth(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, store.Options{SegmentBytes: 4 << 10})
+	own := &change.Relation{Schema: "public", Name: change.Vintages, Plain: true, Columns: []change.Column{{Name: "wine", Type: change.OIDText}}}
+	later := change.Standard(change.Vintages)
+	const topic = "carbon.public.vintages"
+	lsn, records := change.LSN(100), uint64(0)
+	write := func(c change.Change) {
+		lsn += 10
+		records++
+		c.LSN = lsn
+		mustApply(t, s, change.Txn{XID: uint32(lsn), CommitLSN: lsn, EndLSN: lsn + 5, First: true, Final: true, Changes: []change.Change{c}})
+	}
+	check := func() {
+		t.Helper()
+		figures, ok := s.Topic(topic)
+		if !ok || figures.Records != records || figures.Messages != records || figures.Next != s.Position().Offset+1 {
+			t.Errorf("%d records: topic %+v", records, figures)
+		}
+		if n := len(s.Topics()); n != len(change.Tables()) {
+			t.Errorf("%d topics", n)
+		}
+		offset := s.History().First
+		for n := range records {
+			if at, first, err := s.FindMessage(t.Context(), topic, n); err != nil || at != offset+change.Offset(n) || first != n {
+				t.Fatalf("message %d is the %d of offset %d, %v; want offset %d", n, first, at, err, offset+change.Offset(n))
+			}
+		}
+	}
+	long := strings.Repeat("x", 500)
+	for range 12 {
+		write(change.Change{Op: change.Create, Relation: own, After: change.NewRow(change.T(long))})
+	}
+	check()
+	for y := range 40 {
+		write(change.Change{Op: change.Create, Relation: later, After: change.NewRow(change.T("P"+long), change.T(strconv.Itoa(2000+y)), change.Value{}, change.Value{}, change.Value{}, change.Value{}, change.Value{})})
+	}
+	write(change.Change{Op: change.Create, Relation: own, After: change.NewRow(change.T(long))})
+	check()
+	if d, _ := s.Snapshot().Project("P" + long); len(d.Vintages) != 0 {
+		t.Error("a project without a row has vintages")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, store.Options{SegmentBytes: 4 << 10})
+	defer s.Close()
+	check()
+	if n := s.Snapshot().Rows(change.Vintages); n != 40 {
+		t.Errorf("%d rows", n)
 	}
 }

@@ -20,8 +20,10 @@ import (
 func (s *Store) Topics() []change.Topic {
 	now := s.Snapshot()
 	out := make([]change.Topic, 0, len(now.tail.Topics)+now.plain.Len())
-	for i, table := range change.Tables() {
-		out = append(out, s.describeTopic(change.TopicName(table), table, &now.tail.Topics[i], false))
+	for _, table := range change.Tables() {
+		name := change.TopicName(table)
+		figures, _ := now.topic(name)
+		out = append(out, s.describeTopic(name, table, &figures, s.strips(name)))
 	}
 	now.plain.Scan(func(name string, p plainTopic) bool {
 		if t, _ := topicAmong(name, now.plain); t == view.Plain {
@@ -44,7 +46,7 @@ func (s *Store) Topic(name string) (change.Topic, bool) {
 		table = change.Tables()[t]
 	}
 	figures, _ := now.topic(name)
-	return s.describeTopic(name, table, &figures, t == view.Plain), true
+	return s.describeTopic(name, table, &figures, s.strips(name)), true
 }
 
 func (s *Store) describeTopic(name, table string, t *topicState, plain bool) change.Topic {
@@ -179,10 +181,10 @@ func (r *reader) schema(number uint32) (*view.Schema, error) {
 }
 
 // projectsOf tells add the projects that a change is about: those of its own row before
-// and after, or those that a Carbonmark row names. The key filters and the reading of a
+// and after, or those that a row of Carbonmark or of the supplies by vintage names. The key filters and the reading of a
 // history have to agree on it.
 func projectsOf(rel *change.Relation, before, after change.Row, add func(id string)) {
-	if rel.Plain || rel.Name != change.Verra && rel.Name != change.Carbonmark {
+	if rel.Plain || rel.Name != change.Verra && rel.Name != change.Carbonmark && rel.Name != change.Vintages {
 		return
 	}
 	at := rel.Index("project_id")
@@ -222,7 +224,7 @@ type projectReader struct {
 	spent    int
 }
 
-// NewProjectReader returns a reader of the changes of one project, and of the Carbonmark
+// NewProjectReader returns a reader of the changes of one project, and of the other
 // rows that name it, up to what is visible now.
 func (s *Store) NewProjectReader(id string, from change.Offset) change.ProjectReader {
 	end := s.Position().Offset

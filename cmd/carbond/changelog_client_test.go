@@ -79,7 +79,7 @@ func TestConsumeThroughRestart(t *testing.T) {
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	env = append(env, "CARBOND_GRPC_LISTEN="+addr)
 	p := start(t, env, "serve")
-	topics := []string{"verra", "carbonmark", "finance", "news"}
+	topics := change.Tables()
 	args := append([]string{"consume"}, topics...)
 	args = append(args, "--addr", addr, "--follow", "--format", "row")
 	plain, stopPlain := follow(t, args...)
@@ -222,7 +222,7 @@ func TestFollowThroughRestore(t *testing.T) {
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	env := []string{"CARBOND_DATA_DIR=" + dir, "CARBOND_GRPC_LISTEN=" + addr}
 	p := start(t, env, "serve")
-	topics := []string{"verra", "carbonmark", "finance", "news"}
+	topics := change.Tables()
 	all := append(append([]string{"consume"}, topics...), "--addr", addr, "--format", "row")
 	must(t, nil, append(all, "--group", "desk", "--member", "one")...)
 	archive := filepath.Join(t.TempDir(), "backup.tar")

@@ -33,9 +33,10 @@ func cmdImport(a *app) *cobra.Command {
 		Short: "Fill in projects from CSV exports of registries",
 		Long: "Reads exports of Verra, Gold Standard, ACR, CAR and Puro as CSV, whatever their separator and encoding, says\n" +
 			"what they would change, asks on a terminal, and writes the projects in one transaction. Files of units are\n" +
-			"summed up: they give the newest vintage, and the supply where issued, retired and cancelled units are there.\n" +
-			"Only what is not known is filled in; --overwrite replaces values, --replace also deletes projects of the files'\n" +
-			"registries that they lack. The feed of a registry overrules what it knows better at its next poll.\n" +
+			"summed up: they give what became of each vintage, the newest vintage, and the supply where issued, retired and\n" +
+			"cancelled units are there.\n" +
+			"Only what is not known is filled in; --overwrite replaces values, --replace also deletes projects, and vintages,\n" +
+			"of the files' registries that they lack. The feed of a registry overrules what it knows better at its next poll.\n" +
 			"With a database it writes by SQL, in embedded mode through the running daemon (scope admin).",
 		Example: "  carbond import allprojects.csv vcus.csv\n  carbond import --yes --map 'Project No.=project_id' --map 'Land=country' --registry 'Gold Standard' list.csv",
 		Args:    cobra.MatchAll(cobra.MinimumNArgs(1)),
@@ -50,12 +51,12 @@ func cmdImport(a *app) *cobra.Command {
 					return fmt.Errorf("read %s: %w", name, err)
 				}
 			}
-			in.rows, in.rule.Overwrite = set.Rows(), over
-			if len(in.rows) == 0 {
+			in.rows, in.rule.Overwrite = registry.Rows{Projects: set.Rows(), Vintages: set.Vintages()}, over
+			if len(in.rows.Projects) == 0 {
 				return errNoRows
 			}
 			if in.replace {
-				in.rule.Replace = set.Registries()
+				in.rule.Replace, in.rule.Units = set.Registries(), set.UnitRegistries()
 			}
 			return importProjects(cmd.Context(), a, c, &in, yes)
 		},
@@ -65,14 +66,14 @@ func cmdImport(a *app) *cobra.Command {
 	f.StringToStringVar(&opt.Map, "map", nil, "read the column under `HEADER=COLUMN` as one of the table")
 	f.StringVar(&opt.Registry, "registry", "", "`NAME` of the registry of a file that only --map makes known")
 	f.BoolVar(&over, "overwrite", false, "replace values that are there")
-	f.BoolVar(&in.replace, "replace", false, "delete the projects of the files' registries that the files lack")
+	f.BoolVar(&in.replace, "replace", false, "delete the projects and vintages of the files' registries that the files lack")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }
 
 // importing is what an import brings.
 type importing struct {
-	rows    []change.Row
+	rows    registry.Rows
 	rule    registry.Rule
 	replace bool
 	show    *client.Progress
@@ -110,22 +111,29 @@ func importProjects(ctx context.Context, a *app, c *client.Client, in *importing
 	if err != nil {
 		return err
 	}
-	write := func(preview bool) (change.Written, error) { return importOverAPI(ctx, c, in, preview) }
+	write := func(preview bool) (change.Written, string, error) { return importOverAPI(ctx, c, in, preview) }
 	if !cfg.Embedded() {
 		pool, err := daemon.OpenPool(ctx, cfg)
 		if err != nil {
 			return err
 		}
 		defer pool.Close()
-		write = func(preview bool) (change.Written, error) {
+		write = func(preview bool) (change.Written, string, error) {
 			return daemon.Import(ctx, postgres.New(pool), in.rows, in.rule, preview)
 		}
 	}
-	n, err := write(true)
+	n, note, err := write(true)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "%d projects: would insert %d, update %d, delete %d; %d are unchanged\n", len(in.rows), n.Inserted, n.Updated, n.Deleted, n.Unchanged)
+	vintages := ""
+	if k := len(in.rows.Vintages); k > 0 {
+		vintages = fmt.Sprintf(" and %d vintages", k)
+	}
+	fmt.Fprintf(a.out, "%d projects%s: would insert %d, update %d, delete %d; %d are unchanged\n", len(in.rows.Projects), vintages, n.Inserted, n.Updated, n.Deleted, n.Unchanged)
+	if note != "" {
+		fmt.Fprintln(a.out, client.Plain(note))
+	}
 	if !n.Changed() {
 		return nil
 	}
@@ -134,7 +142,7 @@ func importProjects(ctx context.Context, a *app, c *client.Client, in *importing
 			return err
 		}
 	}
-	if n, err = write(false); err != nil {
+	if n, _, err = write(false); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(a.out, "inserted %d, updated %d, deleted %d; %d are unchanged\n", n.Inserted, n.Updated, n.Deleted, n.Unchanged)
@@ -145,41 +153,50 @@ func importProjects(ctx context.Context, a *app, c *client.Client, in *importing
 const importPart = 200
 
 // importOverAPI has the daemon import.
-func importOverAPI(ctx context.Context, c *client.Client, in *importing, preview bool) (n change.Written, err error) {
+func importOverAPI(ctx context.Context, c *client.Client, in *importing, preview bool) (n change.Written, note string, err error) {
 	conn, err := c.Dial()
 	if err != nil {
-		return n, err
+		return n, "", err
 	}
 	defer conn.Close()
 	s, err := pb.NewAdminServiceClient(conn).ImportProjects(ctx, grpc.WaitForReady(false))
 	if err != nil {
-		return n, c.Explain(err)
+		return n, "", c.Explain(err)
 	}
 	defer in.show.End()
-	sent := 0
-	m := &pb.ImportProjectsRequest{Preview: preview, Overwrite: in.rule.Overwrite, Replace: in.rule.Replace}
-	for part := range slices.Chunk(in.rows, importPart) {
-		for _, row := range part {
-			columns := map[string]string{}
-			for i, v := range row.All() {
-				if v.Kind == change.Text {
-					columns[registry.Fields()[i]] = v.Text
-				}
+	sent, all := 0, len(in.rows.Projects)+len(in.rows.Vintages)
+	m := &pb.ImportProjectsRequest{Preview: preview, Overwrite: in.rule.Overwrite, Replace: in.rule.Replace, ReplaceVintages: in.rule.Units}
+	send := func(rows []change.Row, columns []string, to func(*pb.ImportProjectsRequest) *[]*pb.ImportRow) {
+		for part := range slices.Chunk(rows, importPart) {
+			*to(m) = importRows(part, columns)
+			if s.Send(m) != nil {
+				return // CloseAndRecv says why
 			}
-			m.Rows = append(m.Rows, &pb.ImportRow{Columns: columns})
+			m = &pb.ImportProjectsRequest{}
+			sent += len(part)
+			in.show.Part("send projects", int64(sent), int64(all))
 		}
-		if err := s.Send(m); err != nil {
-			break // CloseAndRecv says why
-		}
-		m = &pb.ImportProjectsRequest{}
-		sent += len(part)
-		in.show.Part("send projects", int64(sent), int64(len(in.rows)))
 	}
+	send(in.rows.Projects, registry.Fields(), func(m *pb.ImportProjectsRequest) *[]*pb.ImportRow { return &m.Rows })
+	send(in.rows.Vintages, registry.VintageFields(), func(m *pb.ImportProjectsRequest) *[]*pb.ImportRow { return &m.Vintages })
 	r, err := s.CloseAndRecv()
 	if err != nil {
-		return n, c.Explain(err)
+		return n, "", c.Explain(err)
 	}
-	return change.Written{Inserted: int(r.GetInserted()), Updated: int(r.GetUpdated()), Deleted: int(r.GetDeleted()), Unchanged: int(r.GetUnchanged())}, nil
+	return change.Written{Inserted: int(r.GetInserted()), Updated: int(r.GetUpdated()), Deleted: int(r.GetDeleted()), Unchanged: int(r.GetUnchanged())}, r.GetNote(), nil
+}
+
+func importRows(rows []change.Row, columns []string) (out []*pb.ImportRow) {
+	for _, row := range rows {
+		values := map[string]string{}
+		for i, v := range row.All() {
+			if v.Kind == change.Text {
+				values[columns[i]] = v.Text
+			}
+		}
+		out = append(out, &pb.ImportRow{Columns: values})
+	}
+	return out
 }
 
 // errNoRows is an import without a project.

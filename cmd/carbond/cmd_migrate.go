@@ -16,7 +16,7 @@ func cmdMigrate(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "migrate",
 		Short: "Create or upgrade the tables, the publication and the slot in Postgres",
-		Long: "Creates or upgrades the four tables, their indexes, the publication and the replication slot.\n" +
+		Long: "Creates or upgrades the tables, their indexes, the publication and the replication slot.\n" +
 			"Never drops or changes what it finds. serve does the same at its start unless postgres.migrate\n" +
 			"is off. The slot keeps WAL from now on: start serve soon, it replaces the slot by its own in\n" +
 			"the moment of the first copy. A role that may not replicate leaves the slot to serve.",

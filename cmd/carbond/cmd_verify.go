@@ -9,9 +9,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"carbond/cmd/carbond/internal/client"
@@ -30,7 +32,7 @@ func cmdVerify(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Compare the daemon's views with SQL in Postgres at the same LSN",
-		Long: "Pins a moment of the database to an LSN, runs the SQL of the three views and of the totals in it,\n" +
+		Long: "Pins a moment of the database to an LSN, runs the SQL of the three views, the vintages and the totals in it,\n" +
 			"and compares every row and total with what the daemon's views were at exactly that LSN. Writers may go on meanwhile:\n" +
 			"the comparison is exact. While the SQL runs, the tables are locked against TRUNCATE and ALTER.\n" +
 			"Exit code 0 when everything is equal, 1 with the keys when not.",
@@ -77,6 +79,12 @@ type difference struct{ daemon, sql string }
 // equal texts.
 type rowsByView map[change.View]map[string]string
 
+// verified are the views, and what is compared as one beside them.
+func verified() []change.View { return append(change.Views(), viewVintages) }
+
+// viewVintages are the supplies by vintage that come with the projects.
+const viewVintages change.View = "vintages"
+
 // comparison is the outcome of comparing views with SQL at an LSN.
 type comparison struct {
 	lsn    change.LSN
@@ -90,8 +98,11 @@ type comparison struct {
 
 // String is the comparison in one line.
 func (c comparison) String() string {
-	s := fmt.Sprintf("at LSN %s: %d projects, %d news, %d finance rows in SQL, %d keys differ",
-		c.lsn, c.rows[change.ViewProjects], c.rows[change.ViewNews], c.rows[change.ViewFinance], c.keys)
+	s := fmt.Sprintf("at LSN %s: %d projects, %d news, %d finance rows in SQL", c.lsn, c.rows[change.ViewProjects], c.rows[change.ViewNews], c.rows[change.ViewFinance])
+	if n := c.rows[viewVintages]; n > 0 {
+		s += fmt.Sprintf(" and %d vintages", n)
+	}
+	s += fmt.Sprintf(", %d keys differ", c.keys)
 	if c.groups > 0 {
 		s += fmt.Sprintf(", %d totals differ", c.groups)
 	}
@@ -118,7 +129,7 @@ func (v *verifier) compare(ctx context.Context) (c comparison, err error) {
 		}
 	}
 	c.rows, c.differ = map[change.View]int{}, map[change.View]map[string]difference{}
-	for _, view := range change.Views() {
+	for _, view := range verified() {
 		c.rows[view] = len(want[view])
 		c.differ[view] = compareRows(got[view], want[view])
 		c.keys += len(c.differ[view])
@@ -140,7 +151,7 @@ func verify(a *app, ctx context.Context, v *verifier, limit int) error {
 	if err != nil {
 		return err
 	}
-	for _, view := range change.Views() {
+	for _, view := range verified() {
 		printDifferences(a, string(view), c.differ[view], limit)
 	}
 	for _, by := range slices.Sorted(maps.Keys(c.totals)) {
@@ -188,6 +199,9 @@ func (v *verifier) inSQL(ctx context.Context) (lsn change.LSN, rows rowsByView, 
 			return 0, nil, nil, fmt.Errorf("run the SQL of view %s: %w", view, err)
 		}
 	}
+	if rows[viewVintages], err = v.sqlVintages(ctx, snap); err != nil {
+		return 0, nil, nil, fmt.Errorf("run the SQL of the vintages: %w", err)
+	}
 	sums, err = totalsInSQL(ctx, snap)
 	return snap.LSN, rows, sums, err
 }
@@ -201,7 +215,96 @@ func (v *verifier) inDaemon(ctx context.Context, lsn change.LSN) (rowsByView, er
 			return nil, err
 		}
 	}
-	return rows, nil
+	var err error
+	rows[viewVintages], err = v.daemonVintages(ctx, lsn, rows[change.ViewProjects])
+	return rows, err
+}
+
+// sqlVintages are the vintages in the database by project and vintage, where it has the table.
+func (v *verifier) sqlVintages(ctx context.Context, s *replicate.Exported) (map[string]string, error) {
+	out := map[string]string{}
+	schema := v.opt.WithDefaults().Schema
+	if there, err := s.Has(ctx, schema, change.Vintages); err != nil || !there {
+		return out, err
+	}
+	rows, err := s.Query(ctx, rpc.VintagesSQL(schema))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		values, err := rows.Values()
+		if err != nil {
+			return nil, err
+		}
+		if id := values[0].(string); id != "" { // which cannot be asked for
+			addVintage(out, id, values[1:])
+		}
+	}
+	return out, rows.Err()
+}
+
+// addVintage adds a row of change.VintageSupplies.
+func addVintage(out map[string]string, project string, values []any) {
+	text := make([]string, len(values)-1)
+	for i, v := range values[1:] {
+		text[i] = exact(v)
+	}
+	out[fmt.Sprintf("%s %d", project, values[0])] = strings.Join(text, " ")
+}
+
+// daemonVintages asks for each project as of the offset that lsn means: the daemon keeps
+// that version, where each look for an LSN would read the log.
+func (v *verifier) daemonVintages(ctx context.Context, lsn change.LSN, projects map[string]string) (map[string]string, error) {
+	var head metadata.MD
+	_, err := v.api.GetFinanceData(metadata.AppendToOutgoingContext(ctx, rpc.HeaderAtLSN, lsn.String()), &pb.FinanceQuery{PageSize: 1}, grpc.Header(&head))
+	if err != nil {
+		return nil, err
+	}
+	at, err := strconv.ParseUint(strings.Join(head.Get(rpc.HeaderOffset), ""), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("read the reply header %s: %w", rpc.HeaderOffset, err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ids := make(chan string)
+	out := map[string]string{}
+	var mu sync.Mutex // guards out
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for id := range ids {
+				r, err := v.api.GetProjectDetail(ctx, &pb.ProjectDetailQuery{ProjectId: id, AsOfOffset: at})
+				if err != nil {
+					cancel(err)
+				}
+				mu.Lock()
+				for _, x := range r.GetProject().GetVintages() {
+					addVintage(out, id, []any{x.Vintage, number(x.Issued), number(x.Retired), number(x.Cancelled), number(x.Available)})
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for id := range projects {
+		if ctx.Err() != nil {
+			break
+		}
+		if id != "" {
+			ids <- id
+		}
+	}
+	close(ids)
+	wg.Wait()
+	return out, context.Cause(ctx)
+}
+
+// number is a value that may be absent, as a row of SQL has it.
+func number(p *float64) any {
+	if p == nil {
+		return nil
+	}
+	return *p
 }
 
 func compareRows(daemon, sql map[string]string) map[string]difference {

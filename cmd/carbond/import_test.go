@@ -53,6 +53,31 @@ func TestImportEmbedded(t *testing.T) {
 	if out := rows(); strings.Contains(out, "GS-11234") || !strings.Contains(out, "GS-7,Another Name") || !strings.Contains(out, "ACR101") {
 		t.Error(out)
 	}
+	units := file(t, "units.csv", "GSID,Vintage,Quantity,Credit Status\n7,2020,10,Issued\n7,2020,5,Retired\n7,2021,1,Issued\n")
+	if out := run(units); !strings.Contains(out, "1 projects and 2 vintages: would insert 2, update 1") {
+		t.Errorf("units: %s", out)
+	}
+	vintages := func(want string) {
+		t.Helper()
+		if _, body := p.get("/v1/projects/GS-7"); !strings.Contains(body, `"vintages":[`+want+`]`) {
+			t.Errorf("%s, want %s", body, want)
+		}
+	}
+	vintages(`{"vintage":2020,"issued":15,"retired":5,"cancelled":0,"available":10},{"vintage":2021,"issued":1,"retired":0,"cancelled":0,"available":1}`)
+	fewer := file(t, "fewer.csv", "GSID,Vintage,Quantity,Credit Status\n7,2020,20,Issued\n")
+	run(fewer)
+	vintages(`{"vintage":2020,"issued":15,"retired":5,"cancelled":0,"available":10},{"vintage":2021,"issued":1,"retired":0,"cancelled":0,"available":1}`)
+	if out := run("--overwrite", "--replace", fewer); !strings.Contains(out, "deleted 1") {
+		t.Errorf("replaced: %s", out)
+	}
+	vintages(`{"vintage":2020,"issued":20,"retired":0,"cancelled":0,"available":20}`)
+	if _, body := p.get("/projects/GS-7"); !strings.Contains(body, "Supply per vintage") {
+		t.Error(body)
+	}
+	run("--replace", file(t, "last.csv", "GSID,Project Name,Status\n8,Last,Listed\n"))
+	if out := must(t, nil, "consume", "carbon.public.vintages", "--addr", p.grpc, "--from", "earliest", "--format", "row"); strings.Count(out, `"op":"d"`) != 2 {
+		t.Errorf("the vintages of a project that was replaced are left: %s", out)
+	}
 	bad := file(t, "bad.csv", "a,b\n1,2\n")
 	if code, _, errs := command(t, env, "import", "--addr", p.grpc, acr, bad); code != 1 || !strings.Contains(errs, "bad.csv") || !strings.Contains(errs, "--map") {
 		t.Errorf("%d %s", code, errs)
@@ -75,6 +100,18 @@ func TestImportPostgres(t *testing.T) {
 	if out := must(t, env, "import", "--replace", "--yes", gs); !strings.Contains(out, "would insert 0, update 0, delete 0") {
 		t.Errorf("a row of nobody's registry is gone: %s", out)
 	}
+	units := file(t, "units.csv", "GSID,Vintage,Quantity,Credit Status\n7,2020,10,Issued\n7,2020,5,Cancelled\n")
+	if out := must(t, env, "import", units); !strings.Contains(out, "1 projects and 1 vintages: would insert 1, update 1") {
+		t.Error(out)
+	}
+	if got := pgtest.Text(t, url, "SELECT concat_ws('|', project_id, vintage, issued, retired, cancelled, available, updated_at IS NOT NULL) FROM vintages")[0][0]; got != "GS-7|2020|15|0|5|10|t" {
+		t.Errorf("vintages %s", got)
+	}
+	pgtest.Exec(t, url, "ALTER TABLE vintages RENAME TO mine", "CREATE TABLE vintages (wine text)")
+	if out := must(t, env, "import", units); !strings.Contains(out, "1 vintages are left out: read table public.vintages: it is not there, or not as carbond makes it") {
+		t.Error(out)
+	}
+	pgtest.Exec(t, url, "UPDATE verra SET vintage = NULL, supply = NULL")
 	got := pgtest.Text(t, url, "SELECT string_agg(concat_ws('|', project_id, project_name, country, registry, annual_estimate), ' ' ORDER BY project_id) FROM verra")[0][0]
 	if want := "ACR101|Invented Methane|United States of America|ACR GS-1|of before GS-11234|mine|Kenya|Gold Standard|1200.5 GS-7|Invented Wind|Gold Standard"; got != want {
 		t.Errorf("%s, want %s", got, want)

@@ -35,6 +35,7 @@ func churn(ctx context.Context, url string, seed uint64, done *atomic.Int64) err
 			fmt.Sprintf("INSERT INTO finance(ticker, price, timestamp) VALUES ('T%d', %d, %d) ON CONFLICT DO NOTHING", n%40, n, r.IntN(100_000)),
 			fmt.Sprintf("DELETE FROM finance WHERE ticker = 'T%d'", n%40),
 			fmt.Sprintf("INSERT INTO news(guid, title, published_at) VALUES ('g%d', 't%d', now()) ON CONFLICT (guid) DO UPDATE SET title = excluded.title, published_at = excluded.published_at", r.IntN(300), n),
+			fmt.Sprintf("INSERT INTO vintages(project_id, vintage, issued) VALUES ('%s', %d, %d) ON CONFLICT (project_id, vintage) DO UPDATE SET issued = excluded.issued", id, 2000+n%5, n),
 			fmt.Sprintf("UPDATE news SET guid = 'h%d' WHERE guid = 'g%d' AND NOT EXISTS (SELECT FROM news WHERE guid = 'h%d')", n, r.IntN(300), n),
 		}
 		r.Shuffle(len(statements), func(i, j int) { statements[i], statements[j] = statements[j], statements[i] })
@@ -115,19 +116,21 @@ func TestVerifyNamesTheKeys(t *testing.T) {
 	pgtest.Exec(t, url,
 		"INSERT INTO verra(project_id, country) SELECT 'P' || i, 'Peru' FROM generate_series(1, 25000) i", // more than one page
 		"INSERT INTO finance(ticker, price, timestamp) VALUES ('KRBN', 1, 1)",
+		"INSERT INTO vintages(project_id, vintage, issued) VALUES ('P1', 2020, 7), ('P1', 2021, 'NaN'), ('nobody', 2020, 1)",
 		"INSERT INTO news(guid, title, published_at) VALUES ('old', 'a', now()), ('new', 'b', now() + '1 s')")
-	if out := must(t, env, "verify", "--addr", p.grpc); !strings.Contains(out, "25000 projects, 2 news, 1 finance rows in SQL, 0 keys differ") {
+	if out := must(t, env, "verify", "--addr", p.grpc); !strings.Contains(out, "25000 projects, 2 news, 1 finance rows in SQL and 2 vintages, 0 keys differ") {
 		t.Error(out)
 	}
 	for _, table := range []string{"finance", "news"} {
 		pgtest.Unseen(t, url, table)
 	}
 	pgtest.Vanish(t, url, "verra", "project_id = 'P7'")
+	pgtest.Vanish(t, url, "vintages", "vintage = 2020 AND project_id = 'P1'")
 	pgtest.Vanish(t, url, "news", "guid = 'new'")
 	pgtest.Exec(t, url, "INSERT INTO finance_unseen(ticker, price, timestamp) VALUES ('KEUA', 2, 1)",
 		"INSERT INTO news_unseen(guid, title, published_at) VALUES ('new', 'b', now() - interval '1 day')")
 	code, out, errs := command(t, env, "verify", "--addr", p.grpc)
-	for _, want := range []string{"projects P7\n", "sql:    (no row)", "finance KEUA\n", "daemon: (no row)", "news new\n", "news old\n", "totals by country Peru\n", "4 keys differ, "} {
+	for _, want := range []string{"projects P7\n", "sql:    (no row)", "finance KEUA\n", "daemon: (no row)", "news new\n", "news old\n", "totals by country Peru\n", "vintages P1 2020\n  daemon: 7 <nil> <nil> <nil>\n", "5 keys differ, "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"carbond/feeds/internal/poll"
 	"carbond/store/change"
 )
 
@@ -18,6 +20,9 @@ func (w *Writer) Rows(ctx context.Context, table string, columns []string) ([]ch
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
+	if fits, err := fits(ctx, w.pool, table); err != nil || !fits {
+		return nil, cmp.Or(err, fmt.Errorf("read table public.%s: %w: carbond doctor says more", table, poll.ErrNoTable))
+	}
 	casts := make([]string, len(columns))
 	for i, c := range columns {
 		casts[i] = quote(c) + "::text"

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"carbond/feeds/internal/poll"
 	"carbond/store/change"
 )
 
@@ -123,10 +124,46 @@ func columnTypes(ctx context.Context, tx pgx.Tx, table string) (map[string]strin
 	if _, err := pgx.ForEachRow(rows, []any{&name, &typ}, func() error { types[name] = typ; return nil }); err != nil {
 		return nil, fmt.Errorf("read columns of table %s: %w", table, err)
 	}
+	if fits, err := fits(ctx, tx, table); err != nil || !fits {
+		return nil, cmp.Or(err, fmt.Errorf("table public.%s: %w: carbond doctor says more", table, poll.ErrNoTable))
+	}
 	if len(types) == 0 {
 		return nil, fmt.Errorf("table public.%s does not exist: run carbond migrate", table)
 	}
 	return types, nil
+}
+
+// querier is a Pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// fits reports whether a table is one to write to. One that came later may not be there,
+// and one of its name may be somebody else's: it has to be as the migrations make it.
+func fits(ctx context.Context, q querier, table string) (ok bool, err error) {
+	t := change.TableOf(table)
+	if !t.Added {
+		return true, nil
+	}
+	var names []string
+	var types []uint32
+	for _, c := range t.Columns {
+		names, types = append(names, c.Name), append(types, c.Type)
+	}
+	rows, err := q.Query(ctx, `
+SELECT has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+   AND (SELECT count(*) FROM unnest($2::text[], $3::oid[]) AS w (name, type) JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = w.name AND a.atttypid = w.type AND NOT a.attisdropped AND a.attgenerated = '') = cardinality($2::text[])
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND a.attname <> ALL ($2::text[]))
+   AND EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate AND i.indnkeyatts = cardinality($4::text[])
+     AND ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey)) @> $4::text[])
+FROM pg_catalog.pg_class c WHERE c.oid = to_regclass($1)`, "public."+table, names, types, change.KeyColumns(table))
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, []any{&ok}, func() error { return nil })
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at table %s: %w", table, err)
+	}
+	return ok, nil
 }
 
 // fitting returns the edit without the columns that came later than a table and

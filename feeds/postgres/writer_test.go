@@ -293,6 +293,47 @@ func TestColumnsAdded(t *testing.T) {
 	}
 }
 
+// TestLaterTable writes to a table that came later only where it is as carbond makes it.
+func TestLaterTable(t *testing.T) {
+	w, url := newWriter(t)
+	const columns = "project_id text, vintage int, issued float8, retired float8, cancelled float8, available float8, updated_at timestamptz"
+	e := change.Edit{
+		Table: change.Vintages, Columns: []string{"project_id", "vintage", "issued"}, Stamp: "updated_at",
+		Rows: []change.Row{change.NewRow(v("P"), v("2020"), v("7"))},
+	}
+	for name, tt := range map[string]struct {
+		sql []string
+		ok  bool
+	}{
+		"missing":         {nil, false},
+		"as it is made":   {[]string{"CREATE TABLE vintages (" + columns + ", PRIMARY KEY (project_id, vintage))"}, true},
+		"with more":       {[]string{"CREATE TABLE vintages (note text, " + columns + ", PRIMARY KEY (vintage, project_id))"}, true},
+		"a needed column": {[]string{"CREATE TABLE vintages (note text NOT NULL, " + columns + ", PRIMARY KEY (project_id, vintage))"}, false},
+		"no key":          {[]string{"CREATE TABLE vintages (" + columns + ")"}, false},
+		"another key":     {[]string{"CREATE TABLE vintages (" + columns + ", PRIMARY KEY (project_id))"}, false},
+		"a longer key":    {[]string{"CREATE TABLE vintages (n int DEFAULT 0, " + columns + ", PRIMARY KEY (project_id, vintage, n))"}, false},
+		"another type":    {[]string{"CREATE TABLE vintages (" + strings.Replace(columns, "issued float8", "issued text", 1) + ", PRIMARY KEY (project_id, vintage))"}, false},
+		"a column less":   {[]string{"CREATE TABLE vintages (project_id text, vintage int, PRIMARY KEY (project_id, vintage))"}, false},
+		"a view":          {[]string{"CREATE VIEW vintages AS SELECT 'P' AS project_id"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pgtest.Exec(t, url, tt.sql...)
+			_, err := w.Write(t.Context(), []change.Edit{e})
+			if rows, read := w.Rows(t.Context(), change.Vintages, []string{"project_id"}); (err == nil) != tt.ok || (read == nil) != tt.ok || tt.ok && len(rows) != 1 {
+				t.Errorf("written: %v, read: %v, %d rows", err, read, len(rows))
+			}
+			if _, _, err := w.Preview(t.Context(), []change.Edit{e}); (err == nil) != tt.ok {
+				t.Errorf("preview: %v", err)
+			}
+			if name != "missing" && name != "a view" {
+				pgtest.Exec(t, url, "DROP TABLE vintages")
+			} else if name == "a view" {
+				pgtest.Exec(t, url, "DROP VIEW vintages")
+			}
+		})
+	}
+}
+
 func TestErrors(t *testing.T) {
 	w, url := newWriter(t)
 	tests := map[string]struct {

@@ -45,6 +45,12 @@ func Fields() []string {
 	}
 }
 
+// VintageFields lists the columns of the table of vintages that files of units fill, the
+// key first.
+func VintageFields() []string {
+	return []string{fieldID, fieldVintage, "issued", "retired", "cancelled", "available"}
+}
+
 var formats = []format{
 	{"Verra", "projects of Verra", projects, []string{"id", "name", "proponent", "country/area", "status"}, map[string]string{
 		"id": fieldID, "name": "project_name", "proponent": "proponent", "project type": "project_type", "methodology": "methodology",
@@ -91,6 +97,16 @@ var formats = []format{
 	}},
 	{"Puro", "projects of Puro", projects, []string{"id number", "name", "method", "country"}, map[string]string{
 		"id number": fieldID, "name": "project_name", "method": "methodology", "country": "country",
+	}},
+	{"Puro", "projects of Puro's registry of 2024", projects, []string{"projectid", "name", "suppliername", "methodologycode"}, map[string]string{
+		"projectid": fieldID, "name": "project_name", "suppliername": "proponent", "methodologycode": "methodology", "country": "country",
+		"creditingperiodstart": "crediting_start", "creditingperiodend": "crediting_end",
+	}},
+	{"Puro", "issued units of Puro", issued, []string{"projectid", "vintage", "volume", "issuancedate"}, map[string]string{
+		"projectid": fieldID, "vintage": fieldVintage, "volume": fieldQuantity,
+	}},
+	{"Puro", "retired units of Puro", retired, []string{"projectid", "vintage", "volume", "completedon", "beneficiary"}, map[string]string{
+		"projectid": fieldID, "vintage": fieldVintage, "volume": fieldQuantity,
 	}},
 }
 

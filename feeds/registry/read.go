@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	headerRows = 50       // that are looked at for the header
-	headBytes  = 64 << 10 // that are looked at for it
-	maxProject = 1_000_000
+	headerRows = 50        // that are looked at for the header
+	headBytes  = 64 << 10  // that are looked at for it
+	maxProject = 1_000_000 // projects, and their vintages
 )
 
 // Options say how files are read. The zero value finds everything out.
@@ -47,6 +47,7 @@ type Set struct {
 	projects map[string]*project
 	kinds    map[string][blocks + 1]bool // of units, by registry
 	whole    map[string]bool             // registries of which a file of projects was read
+	vintages int                         // of all projects
 }
 
 // project is what the files say of one project.
@@ -54,6 +55,7 @@ type project struct {
 	values map[string]string // by column of the table
 	units  map[int32]*[3]float64
 	broken bool // a row of units could not be read
+	untold bool // units are gone, and the file does not say whether they are retired or cancelled
 }
 
 // NewSet returns an empty Set.
@@ -231,3 +233,13 @@ func (s *Set) Read(r io.Reader) (*Found, error) {
 
 // Registries lists those of which a file of projects was read.
 func (s *Set) Registries() []string { return slices.Sorted(maps.Keys(s.whole)) }
+
+// UnitRegistries lists those of which a file of issued units was read.
+func (s *Set) UnitRegistries() (out []string) {
+	for _, r := range slices.Sorted(maps.Keys(s.kinds)) {
+		if s.kinds[r][blocks] || s.kinds[r][issued] {
+			out = append(out, r)
+		}
+	}
+	return out
+}

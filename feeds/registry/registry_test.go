@@ -32,6 +32,9 @@ const (
 	carRetired    = "Vintage,Offset Credit Serial Numbers,Quantity of Offset Credits,Status Effective,Project ID,Project Name,Retirement Reason"
 	carCancelled  = "Vintage,Offset Credit Serial Numbers,Quantity of Offset Credits,Status Effective,Project ID,Project Name"
 	puroProjects  = "Name,ID Number,Country,Method"
+	puroLater     = "projectId,name,supplierName,methodologyCode,country,creditingPeriodStart,creditingPeriodEnd"
+	puroIssued    = "transactionId,projectId,projectName,volume,issuanceDate,methodologyName,methodologyCode,owner,vintage,creditType"
+	puroRetired   = "transactionId,projectId,projectName,volume,completedOn,methodologyName,methodologyCode,owner,beneficiary,usePurpose,vintage,creditType"
 )
 
 // read reads files into one set and returns its rows, one text for each, and what was
@@ -102,6 +105,10 @@ func TestFormats(t *testing.T) {
 			files: []string{file(puroProjects, "Invented Biochar,302684,Finland,Biochar")},
 			want:  []string{"project_id=PURO-302684 project_name=Invented Biochar country=Finland registry=Puro methodology=Biochar"},
 		},
+		"Puro, of 2024": {
+			files: []string{file(puroLater, "302684,Invented Biochar,Example Oy,C03000000,Finland,2023-01-01,2027-12-31")},
+			want:  []string{"project_id=PURO-302684 project_name=Invented Biochar country=Finland registry=Puro methodology=C03000000 proponent=Example Oy crediting_start=2023-01-01 crediting_end=2027-12-31"},
+		},
 		"header on a later row, spaces, lower case": {
 			files: []string{file("Report of yesterday", "", " gsid , PROJECT  NAME,status", "7,A,Listed")},
 			want:  []string{"project_id=GS-7 project_name=A registry_status=UNDER_VALIDATION registry=Gold Standard"},
@@ -136,6 +143,63 @@ func TestFormats(t *testing.T) {
 			}
 			if !slices.Equal(left, tt.left) {
 				t.Errorf("left out %q, want %q", left, tt.left)
+			}
+		})
+	}
+}
+
+// TestVintages adds up files of units by vintage.
+func TestVintages(t *testing.T) {
+	acr := []string{
+		file(acrIssued, `d,ACR101,n,t,2015,"1,000",US`, `d,ACR101,n,t,2015,1,US`, `d,ACR101,n,t,2016,7,US`),
+		file(acrRetired, `2015,s,300,d,ACR101,n,Environmental,x`), file(acrCancelled, `2015,s,0.5,d,ACR101,n,Voluntary`, `2016,s,7,d,ACR101,n,Voluntary`),
+	}
+	for name, tt := range map[string]struct {
+		files []string
+		want  []string
+	}{
+		"all three files": {acr, []string{"ACR101 2015: 1001 - 300 - 0.5 = 700.5", "ACR101 2016: 7 - 0 - 7 = 0"}},
+		"one is missing":  {acr[:2], []string{"ACR101 2015: 1001 - 300 - ? = ?", "ACR101 2016: 7 - 0 - ? = ?"}},
+		"no issued units": {acr[1:2], []string{"ACR101 2015: ? - 300 - ? = ?"}},
+		"CAR": {
+			[]string{file(carIssued, `d,CAR1001,n,2015,10,US`), file(carRetired, `2015,s,300,d,CAR1001,n,E`), file(carCancelled, `2015,s,0,d,CAR1001,n`)},
+			[]string{"CAR1001 2015: 10 - 300 - 0 = ?"},
+		},
+		"Verra does not tell retired from cancelled": {
+			[]string{file(verraUnits, `d,,01/01/2019,31/12/2019,934,n,c,t,m,9,6,s,,,,,`, `d,,01/01/2019,31/12/2019,934,n,c,t,m,9,3,s,,20/11/2023,,,`, `d,,01/01/2020,31/12/2020,935,n,c,t,m,9,9,s,,,,,`)},
+			[]string{"VCS-934 2019: 9 - 3 - ? = 6", "VCS-935 2020: 9 - 0 - 0 = 9"},
+		},
+		"Gold Standard": {
+			[]string{file(gsUnits, `,,n,7,Kenya,VER,2021,100,s,,,Issued,,`, `,,n,7,Kenya,VER,2021,40,s,,,Retired,,`, `,,n,7,Kenya,VER,2021,2,s,,,Cancelled,,`)},
+			[]string{"GS-7 2021: 142 - 40 - 2 = 100"},
+		},
+		"Puro": {
+			[]string{file(puroIssued, "a,302684,n,150,2024-01-02T10:00:00Z,Biochar,C03,Example Oy,2023,CORC200+"), file(puroRetired, "b,302684,n,20,2024-03-02,Biochar,C03,Somebody,Else,Use,2023,CORC200+")},
+			[]string{"PURO-302684 2023: 150 - 20 - ? = ?"},
+		},
+		"a row without a quantity":   {[]string{file(gsUnits, `,,n,7,Kenya,VER,2021,many,s,,,Issued,,`, `,,n,7,Kenya,VER,2021,40,s,,,Issued,,`, `,,n,8,Kenya,VER,2021,1,s,,,Issued,,`)}, []string{"GS-8 2021: 1 - 0 - 0 = 1"}},
+		"a row without a vintage":    {[]string{file(gsUnits, `,,n,7,Kenya,VER,,2,s,,,Issued,,`, `,,n,7,Kenya,VER,2021,40,s,,,Issued,,`)}, nil},
+		"projects without any units": {[]string{file(puroProjects, "n,1,Finland,Biochar")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := registry.NewSet(registry.Options{})
+			for _, f := range tt.files {
+				if _, err := set.Read(strings.NewReader(f)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var got []string
+			for _, r := range set.Vintages() {
+				n := make([]string, r.Len())
+				for i, v := range r.All() {
+					if n[i] = "?"; v.Kind == change.Text {
+						n[i] = v.Text
+					}
+				}
+				got = append(got, fmt.Sprintf("%s %s: %s - %s - %s = %s", n[0], n[1], n[2], n[3], n[4], n[5]))
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
 			}
 		})
 	}
@@ -224,6 +288,9 @@ func TestManyUnits(t *testing.T) {
 	if len(rows) != 500 || rows[0] != fmt.Sprintf("project_id=VCS-1 vintage=2019 supply=%d registry=Verra", n/500*10) {
 		t.Errorf("%d rows, the first %s", len(rows), rows[0])
 	}
+	if v := set.Vintages(); len(v) != 500 || v[0].Value(2).Text != fmt.Sprint(n/500*10) {
+		t.Errorf("%d vintages, the first %q", len(v), v[0])
+	}
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -235,7 +302,7 @@ func TestManyUnits(t *testing.T) {
 
 // FuzzRead: whatever a file holds, rows have ids and nothing is out of its type.
 func FuzzRead(f *testing.F) {
-	for _, h := range []string{verraProjects, verraUnits, gsProjects, gsUnits, acrProjects, acrIssued, acrRetired, carProjects, carIssued, puroProjects} {
+	for _, h := range []string{verraProjects, verraUnits, gsProjects, gsUnits, acrProjects, acrIssued, acrRetired, carProjects, carIssued, puroProjects, puroIssued, puroRetired} {
 		f.Add([]byte(file(h, strings.Repeat("7,", strings.Count(h, ","))+"1")))
 		f.Add([]byte(file("x", strings.ReplaceAll(h, ",", ";"), strings.Repeat("2020-01-01;", strings.Count(h, ",")))))
 	}
@@ -247,6 +314,11 @@ func FuzzRead(f *testing.F) {
 		for _, r := range set.Rows() {
 			if r.Check() != nil || r.Value(0).Text == "" {
 				t.Fatalf("row %q", r)
+			}
+		}
+		for _, r := range set.Vintages() {
+			if r.Check() != nil || r.Value(0).Text == "" || r.Value(1).Text < "1990" {
+				t.Fatalf("vintage %q", r)
 			}
 		}
 	})

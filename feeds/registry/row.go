@@ -64,8 +64,8 @@ func (f *file) row(cells []string) error {
 	}
 	if f.format.kind == projects {
 		f.facts(p, cell)
-	} else {
-		f.units(p, cell)
+	} else if f.units(p, cell); f.set.vintages > maxProject {
+		return fmt.Errorf("more than %d vintages of projects", maxProject)
 	}
 	return nil
 }
@@ -123,6 +123,7 @@ func (f *file) units(p *project, cell map[string]string) {
 	}
 	if p.units[y] == nil {
 		p.units[y] = new([3]float64)
+		f.set.vintages++
 	}
 	sums := p.units[y]
 	switch f.format.kind {
@@ -132,6 +133,7 @@ func (f *file) units(p *project, cell map[string]string) {
 		sums[0] += q
 		if state := strings.ToLower(cell[fieldUnitState]); cell[fieldGoneOn] != "" || strings.Contains(state, "retired") {
 			sums[1] += q
+			p.untold = p.untold || cell[fieldGoneOn] != ""
 		} else if strings.Contains(state, "cancel") {
 			sums[2] += q
 		}

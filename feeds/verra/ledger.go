@@ -200,13 +200,17 @@ func (b *book) sum(number int64) *float64 {
 		}
 		quantities = append(quantities, h.quantity)
 	}
-	slices.Sort(quantities) // the same rows give the same last bit, whatever their order
-	var sum float64
+	sum := total(quantities)
+	return &sum
+}
+
+// total adds up. The same rows give the same last bit, whatever their order.
+func total(quantities []float64) (sum float64) {
+	slices.Sort(quantities)
 	for _, q := range quantities {
 		sum += q
 	}
-	sum = tidy(sum)
-	return &sum
+	return tidy(sum)
 }
 
 // tidy removes the noise that adding fractions of a tonne leaves: the registry

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,6 +128,80 @@ func TestLedger(t *testing.T) {
 			c.fill(l)
 			if got := show(l.Facts(7)); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestLedgerVintages adds up by vintage what is known, and nothing else.
+func TestLedgerVintages(t *testing.T) {
+	t.Parallel()
+	n := func(v float64) *float64 { return &v }
+	complete := func(l *verra.Ledger, books ...verra.Resource) {
+		for _, r := range books {
+			l.SetComplete(r, true)
+		}
+	}
+	cases := map[string]struct {
+		fill func(*verra.Ledger)
+		also []int32
+		want string
+	}{
+		"an unfinished sweep": {func(l *verra.Ledger) { l.Add(verra.Issuances, row(1, 7, 2020, 10, 0)) }, nil, ""},
+		"all known": {func(l *verra.Ledger) {
+			l.Add(verra.Issuances, row(1, 7, 2020, 10, 0), row(2, 7, 2019, 5, 0), row(3, 7, 2020, 2, 0), row(4, 8, 2020, 99, 0))
+			l.Add(verra.Retirements, row(1, 7, 2020, 4, 0), row(2, 7, 2020, 1, 0))
+			l.Add(verra.Cancellations, row(1, 7, 2019, 5, 0))
+			complete(l, verra.Issuances, verra.Retirements, verra.Cancellations)
+		}, nil, "2019 5-0-5=0, 2020 12-5-0=7"},
+		"what is gone is not known": {func(l *verra.Ledger) {
+			l.Add(verra.Issuances, row(1, 7, 2020, 10, 0))
+			l.Add(verra.Retirements, row(1, 7, 2020, 4, 0))
+			complete(l, verra.Issuances, verra.Cancellations)
+		}, nil, "2020 10-?-0=?"},
+		"a total of one vintage": {func(l *verra.Ledger) {
+			l.Add(verra.Issuances, row(1, 7, 2020, 10, 0))
+			l.SetTotal(verra.Retirements, 7, n(4))
+			l.SetTotal(verra.Cancellations, 7, n(0))
+			complete(l, verra.Issuances)
+		}, nil, "2020 10-4-0=6"},
+		"totals of two vintages": {func(l *verra.Ledger) {
+			l.Add(verra.Issuances, row(1, 7, 2020, 10, 0), row(2, 7, 2021, 1, 0))
+			l.SetTotal(verra.Retirements, 7, n(4))
+			l.SetTotal(verra.Cancellations, 7, n(0))
+			complete(l, verra.Issuances)
+		}, nil, "2020 10-?-0=?, 2021 1-?-0=?"},
+		"a vintage unknown": {func(l *verra.Ledger) {
+			l.Add(verra.Issuances, row(1, 7, 2020, 10, 0))
+			l.Add(verra.Retirements, row(1, 7, 0, 4, 0))
+			complete(l, verra.Issuances, verra.Retirements, verra.Cancellations)
+		}, nil, "2020 10-?-0=?"},
+		"an issuance without a vintage": {func(l *verra.Ledger) {
+			l.Add(verra.Issuances, row(1, 7, 2020, 10, 0), row(2, 7, 0, 1, 0))
+			complete(l, verra.Issuances)
+		}, nil, ""},
+		"more gone than issued": {func(l *verra.Ledger) {
+			l.Add(verra.Issuances, row(1, 7, 2020, 10, 0))
+			l.Add(verra.Retirements, row(1, 7, 2020, 11, 0), row(2, 7, 2018, 1, 0))
+			complete(l, verra.Issuances, verra.Retirements, verra.Cancellations)
+		}, nil, "2018 0-1-0=?, 2020 10-11-0=?"},
+		"a vintage that was corrected": {func(l *verra.Ledger) {
+			l.Add(verra.Issuances, row(1, 7, 2020, 10, 1))
+			l.Add(verra.Issuances, row(1, 7, 2021, 10, 0))
+			complete(l, verra.Issuances, verra.Retirements, verra.Cancellations)
+		}, []int32{2020}, "2020 0-0-0=0, 2021 10-0-0=10"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			l := verra.NewLedger()
+			c.fill(l)
+			var got []string
+			for _, v := range l.Vintages(7, c.also...) {
+				f := show(verra.Facts{Issued: v.Issued, Retired: v.Retired, Cancelled: v.Cancelled, Supply: v.Available})
+				got = append(got, fmt.Sprintf("%d %s", v.Vintage, strings.TrimSuffix(f, " ?")))
+			}
+			if s := strings.Join(got, ", "); s != c.want {
+				t.Errorf("got %s, want %s", s, c.want)
 			}
 		})
 	}

@@ -39,9 +39,12 @@ type Poller struct {
 	stale    map[int64]bool      // projects whose totals are to be asked again
 	refused  map[int64]time.Time // when the totals of a project were last asked in vain
 	retired  map[string]bool     // project ids stored as RETIRED, read before a sweep
-	rows     poll.Presence[int64]
-	sweepAt  time.Time // next sweep; zero = now
-	failed   int       // sweeps in a row
+	vintages map[string][]int32  // stored, by project id
+	// lacksVintages says that there is no table for them.
+	lacksVintages bool
+	rows          poll.Presence[int64]
+	sweepAt       time.Time // next sweep; zero = now
+	failed        int       // sweeps in a row
 	// bodies are fingerprints of the newest page of each resource as last
 	// written. They are never saved: the table may be another one then.
 	bodies map[Resource]string
@@ -112,6 +115,7 @@ func (s *Poller) forget() {
 	s.mem = memory{Totals: map[int64]*unitTotals{}}
 	s.projects, s.pending, s.stale = map[int64]Project{}, map[int64]bool{}, map[int64]bool{}
 	s.rows, s.bodies, s.refused = poll.NewPresence[int64](nil, nil), map[Resource]string{}, map[int64]time.Time{}
+	s.vintages = map[string][]int32{}
 	s.ledger, s.sweepAt, s.failed, s.note = NewLedger(), time.Time{}, 0, ""
 }
 

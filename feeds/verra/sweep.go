@@ -2,6 +2,7 @@ package verra
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -38,7 +39,7 @@ func (s *Poller) sweep(ctx context.Context, c *poll.Cycle) error {
 }
 
 func (s *Poller) sweepOnce(ctx context.Context, c *poll.Cycle) error {
-	if err := s.readRetired(ctx, c); err != nil {
+	if err := errors.Join(s.readRetired(ctx, c), s.readVintages(ctx, c)); err != nil {
 		return err
 	}
 	projects, total, exact, err := sweepAll(ctx, s, c, Projects, s.mem.ProjectCount, ParseProjects,
@@ -131,11 +132,16 @@ func (s *Poller) readRetired(ctx context.Context, c *poll.Cycle) error {
 func (s *Poller) writeGone(ctx context.Context, c *poll.Cycle, fresh map[int64]Project) error {
 	gone, missed := s.rows.Gone(func(n int64) bool { _, ok := fresh[n]; return ok })
 	if len(gone) > 0 {
-		edit := change.Edit{Table: change.Verra}
+		edit, vintages := change.Edit{Table: change.Verra}, change.Edit{Table: change.Vintages}
 		for _, n := range gone {
-			edit.Delete = append(edit.Delete, change.NewRow(change.T(ProjectID(n))))
+			id := ProjectID(n)
+			edit.Delete = append(edit.Delete, change.NewRow(change.T(id)))
+			for _, y := range s.vintages[id] {
+				vintages.Delete = append(vintages.Delete, change.NewRow(change.T(id), poll.Int(&y)))
+			}
+			delete(s.vintages, id)
 		}
-		if err := c.Write(ctx, edit); err != nil {
+		if err := c.Write(ctx, edit, vintages); err != nil {
 			return err
 		}
 	}

@@ -38,6 +38,7 @@ func (s *Poller) writePending(ctx context.Context, c *poll.Cycle) error {
 func (s *Poller) edits() []change.Edit {
 	opts := RowOptions{Status: s.opt.Status, LinkPrefix: s.opt.LinkPrefix}
 	e := change.Edit{Table: change.Verra, Columns: columns, Stamp: "updated_at", Merge: change.Known}
+	v := change.Edit{Table: change.Vintages, Columns: vintageColumns, Stamp: "updated_at", Merge: change.Known}
 	for _, n := range slices.Sorted(maps.Keys(s.pending)) {
 		p, ok := s.projects[n]
 		if !ok {
@@ -51,12 +52,9 @@ func (s *Poller) edits() []change.Edit {
 		if s.stale[n] {
 			row.Supply = nil
 		}
-		e.Rows = append(e.Rows, tableRow(row))
+		e.Rows, v.Rows = append(e.Rows, tableRow(row)), append(v.Rows, s.vintageRows(n)...)
 	}
-	if len(e.Rows) == 0 {
-		return nil
-	}
-	return []change.Edit{e}
+	return slices.DeleteFunc([]change.Edit{e, v}, func(e change.Edit) bool { return len(e.Rows) == 0 })
 }
 
 // noneIssued reports that a project is known to have no units.

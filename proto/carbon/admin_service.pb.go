@@ -1024,11 +1024,15 @@ type ImportProjectsRequest struct {
 	Preview bool `protobuf:"varint,1,opt,name=preview,proto3" json:"preview,omitempty"`
 	// Values that are there are replaced; else only what is NULL is filled in.
 	Overwrite bool `protobuf:"varint,2,opt,name=overwrite,proto3" json:"overwrite,omitempty"`
-	// Registries of which the projects that the rows lack are deleted.
-	Replace       []string     `protobuf:"bytes,3,rep,name=replace,proto3" json:"replace,omitempty"`
-	Rows          []*ImportRow `protobuf:"bytes,4,rep,name=rows,proto3" json:"rows,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Registries of which the projects that the rows lack are deleted, with their vintages.
+	Replace []string     `protobuf:"bytes,3,rep,name=replace,proto3" json:"replace,omitempty"`
+	Rows    []*ImportRow `protobuf:"bytes,4,rep,name=rows,proto3" json:"rows,omitempty"`
+	// Rows of the table vintages.
+	Vintages []*ImportRow `protobuf:"bytes,5,rep,name=vintages,proto3" json:"vintages,omitempty"`
+	// Registries of which the vintages that the rows lack are deleted.
+	ReplaceVintages []string `protobuf:"bytes,6,rep,name=replace_vintages,json=replaceVintages,proto3" json:"replace_vintages,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ImportProjectsRequest) Reset() {
@@ -1089,7 +1093,21 @@ func (x *ImportProjectsRequest) GetRows() []*ImportRow {
 	return nil
 }
 
-// ImportRow is a row of the table verra: column to value, as Postgres reads it. Columns
+func (x *ImportProjectsRequest) GetVintages() []*ImportRow {
+	if x != nil {
+		return x.Vintages
+	}
+	return nil
+}
+
+func (x *ImportProjectsRequest) GetReplaceVintages() []string {
+	if x != nil {
+		return x.ReplaceVintages
+	}
+	return nil
+}
+
+// ImportRow is a row of the table verra or vintages: column to value, as Postgres reads it. Columns
 // that are not there change nothing.
 type ImportRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1135,13 +1153,15 @@ func (x *ImportRow) GetColumns() map[string]string {
 	return nil
 }
 
-// ImportProjectsResponse counts rows of the table.
+// ImportProjectsResponse counts rows of the tables.
 type ImportProjectsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Inserted      int32                  `protobuf:"varint,1,opt,name=inserted,proto3" json:"inserted,omitempty"`
-	Updated       int32                  `protobuf:"varint,2,opt,name=updated,proto3" json:"updated,omitempty"`
-	Deleted       int32                  `protobuf:"varint,3,opt,name=deleted,proto3" json:"deleted,omitempty"`
-	Unchanged     int32                  `protobuf:"varint,4,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Inserted  int32                  `protobuf:"varint,1,opt,name=inserted,proto3" json:"inserted,omitempty"`
+	Updated   int32                  `protobuf:"varint,2,opt,name=updated,proto3" json:"updated,omitempty"`
+	Deleted   int32                  `protobuf:"varint,3,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Unchanged int32                  `protobuf:"varint,4,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	// What was left out, and why.
+	Note          string `protobuf:"bytes,5,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1202,6 +1222,13 @@ func (x *ImportProjectsResponse) GetUnchanged() int32 {
 		return x.Unchanged
 	}
 	return 0
+}
+
+func (x *ImportProjectsResponse) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
 }
 
 var File_carbon_admin_service_proto protoreflect.FileDescriptor
@@ -1273,22 +1300,25 @@ const file_carbon_admin_service_proto_rawDesc = "" +
 	"\x11FlushCacheRequest\"D\n" +
 	"\x12FlushCacheResponse\x12\x18\n" +
 	"\aentries\x18\x01 \x01(\x05R\aentries\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"\x90\x01\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"\xea\x01\n" +
 	"\x15ImportProjectsRequest\x12\x18\n" +
 	"\apreview\x18\x01 \x01(\bR\apreview\x12\x1c\n" +
 	"\toverwrite\x18\x02 \x01(\bR\toverwrite\x12\x18\n" +
 	"\areplace\x18\x03 \x03(\tR\areplace\x12%\n" +
-	"\x04rows\x18\x04 \x03(\v2\x11.carbon.ImportRowR\x04rows\"\x81\x01\n" +
+	"\x04rows\x18\x04 \x03(\v2\x11.carbon.ImportRowR\x04rows\x12-\n" +
+	"\bvintages\x18\x05 \x03(\v2\x11.carbon.ImportRowR\bvintages\x12)\n" +
+	"\x10replace_vintages\x18\x06 \x03(\tR\x0freplaceVintages\"\x81\x01\n" +
 	"\tImportRow\x128\n" +
 	"\acolumns\x18\x01 \x03(\v2\x1e.carbon.ImportRow.ColumnsEntryR\acolumns\x1a:\n" +
 	"\fColumnsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x86\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9a\x01\n" +
 	"\x16ImportProjectsResponse\x12\x1a\n" +
 	"\binserted\x18\x01 \x01(\x05R\binserted\x12\x18\n" +
 	"\aupdated\x18\x02 \x01(\x05R\aupdated\x12\x18\n" +
 	"\adeleted\x18\x03 \x01(\x05R\adeleted\x12\x1c\n" +
-	"\tunchanged\x18\x04 \x01(\x05R\tunchanged2\xcf\x04\n" +
+	"\tunchanged\x18\x04 \x01(\x05R\tunchanged\x12\x12\n" +
+	"\x04note\x18\x05 \x01(\tR\x04note2\xcf\x04\n" +
 	"\fAdminService\x12=\n" +
 	"\bPollFeed\x12\x17.carbon.PollFeedRequest\x1a\x18.carbon.PollFeedResponse\x12@\n" +
 	"\tListCache\x12\x18.carbon.ListCacheRequest\x1a\x19.carbon.ListCacheResponse\x12C\n" +
@@ -1340,28 +1370,29 @@ var file_carbon_admin_service_proto_depIdxs = []int32{
 	2,  // 0: carbon.ListWebhooksResponse.hooks:type_name -> carbon.Webhook
 	12, // 1: carbon.ListCacheResponse.entries:type_name -> carbon.CacheEntry
 	17, // 2: carbon.ImportProjectsRequest.rows:type_name -> carbon.ImportRow
-	19, // 3: carbon.ImportRow.columns:type_name -> carbon.ImportRow.ColumnsEntry
-	9,  // 4: carbon.AdminService.PollFeed:input_type -> carbon.PollFeedRequest
-	11, // 5: carbon.AdminService.ListCache:input_type -> carbon.ListCacheRequest
-	14, // 6: carbon.AdminService.FlushCache:input_type -> carbon.FlushCacheRequest
-	7,  // 7: carbon.AdminService.Resnapshot:input_type -> carbon.ResnapshotRequest
-	16, // 8: carbon.AdminService.ImportProjects:input_type -> carbon.ImportProjectsRequest
-	0,  // 9: carbon.AdminService.ListWebhooks:input_type -> carbon.ListWebhooksRequest
-	3,  // 10: carbon.AdminService.TestWebhook:input_type -> carbon.TestWebhookRequest
-	5,  // 11: carbon.AdminService.ReplayWebhook:input_type -> carbon.ReplayWebhookRequest
-	10, // 12: carbon.AdminService.PollFeed:output_type -> carbon.PollFeedResponse
-	13, // 13: carbon.AdminService.ListCache:output_type -> carbon.ListCacheResponse
-	15, // 14: carbon.AdminService.FlushCache:output_type -> carbon.FlushCacheResponse
-	8,  // 15: carbon.AdminService.Resnapshot:output_type -> carbon.ResnapshotProgress
-	18, // 16: carbon.AdminService.ImportProjects:output_type -> carbon.ImportProjectsResponse
-	1,  // 17: carbon.AdminService.ListWebhooks:output_type -> carbon.ListWebhooksResponse
-	4,  // 18: carbon.AdminService.TestWebhook:output_type -> carbon.TestWebhookResponse
-	6,  // 19: carbon.AdminService.ReplayWebhook:output_type -> carbon.ReplayWebhookResponse
-	12, // [12:20] is the sub-list for method output_type
-	4,  // [4:12] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	17, // 3: carbon.ImportProjectsRequest.vintages:type_name -> carbon.ImportRow
+	19, // 4: carbon.ImportRow.columns:type_name -> carbon.ImportRow.ColumnsEntry
+	9,  // 5: carbon.AdminService.PollFeed:input_type -> carbon.PollFeedRequest
+	11, // 6: carbon.AdminService.ListCache:input_type -> carbon.ListCacheRequest
+	14, // 7: carbon.AdminService.FlushCache:input_type -> carbon.FlushCacheRequest
+	7,  // 8: carbon.AdminService.Resnapshot:input_type -> carbon.ResnapshotRequest
+	16, // 9: carbon.AdminService.ImportProjects:input_type -> carbon.ImportProjectsRequest
+	0,  // 10: carbon.AdminService.ListWebhooks:input_type -> carbon.ListWebhooksRequest
+	3,  // 11: carbon.AdminService.TestWebhook:input_type -> carbon.TestWebhookRequest
+	5,  // 12: carbon.AdminService.ReplayWebhook:input_type -> carbon.ReplayWebhookRequest
+	10, // 13: carbon.AdminService.PollFeed:output_type -> carbon.PollFeedResponse
+	13, // 14: carbon.AdminService.ListCache:output_type -> carbon.ListCacheResponse
+	15, // 15: carbon.AdminService.FlushCache:output_type -> carbon.FlushCacheResponse
+	8,  // 16: carbon.AdminService.Resnapshot:output_type -> carbon.ResnapshotProgress
+	18, // 17: carbon.AdminService.ImportProjects:output_type -> carbon.ImportProjectsResponse
+	1,  // 18: carbon.AdminService.ListWebhooks:output_type -> carbon.ListWebhooksResponse
+	4,  // 19: carbon.AdminService.TestWebhook:output_type -> carbon.TestWebhookResponse
+	6,  // 20: carbon.AdminService.ReplayWebhook:output_type -> carbon.ReplayWebhookResponse
+	13, // [13:21] is the sub-list for method output_type
+	5,  // [5:13] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_carbon_admin_service_proto_init() }

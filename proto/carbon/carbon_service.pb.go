@@ -1784,8 +1784,11 @@ type ProjectDetail struct {
 	// Tonnes of CO2 equivalent a year that the project expects to reduce or remove.
 	AnnualEstimate *float64 `protobuf:"fixed64,25,opt,name=annual_estimate,json=annualEstimate,proto3,oneof" json:"annual_estimate,omitempty"`
 	// Degrees north and east.
-	Latitude      *float64 `protobuf:"fixed64,26,opt,name=latitude,proto3,oneof" json:"latitude,omitempty"`
-	Longitude     *float64 `protobuf:"fixed64,27,opt,name=longitude,proto3,oneof" json:"longitude,omitempty"`
+	Latitude  *float64 `protobuf:"fixed64,26,opt,name=latitude,proto3,oneof" json:"latitude,omitempty"`
+	Longitude *float64 `protobuf:"fixed64,27,opt,name=longitude,proto3,oneof" json:"longitude,omitempty"`
+	// Supply by vintage, in the order of vintages, as far as it is known: the feed of the
+	// registry reads it from the ledger of units, imports from files of units.
+	Vintages      []*VintageSupply `protobuf:"bytes,28,rep,name=vintages,proto3" json:"vintages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1967,6 +1970,92 @@ func (x *ProjectDetail) GetLongitude() float64 {
 	return 0
 }
 
+func (x *ProjectDetail) GetVintages() []*VintageSupply {
+	if x != nil {
+		return x.Vintages
+	}
+	return nil
+}
+
+// VintageSupply says what became of the credits of one vintage of a project, in tonnes of
+// CO2 equivalent. Figures that nobody knows are absent. Where carbond has filled them in,
+// issued = retired + cancelled + available; other writers may have other figures.
+type VintageSupply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vintage       int32                  `protobuf:"varint,1,opt,name=vintage,proto3" json:"vintage,omitempty"`
+	Issued        *float64               `protobuf:"fixed64,2,opt,name=issued,proto3,oneof" json:"issued,omitempty"`
+	Retired       *float64               `protobuf:"fixed64,3,opt,name=retired,proto3,oneof" json:"retired,omitempty"`
+	Cancelled     *float64               `protobuf:"fixed64,4,opt,name=cancelled,proto3,oneof" json:"cancelled,omitempty"`
+	Available     *float64               `protobuf:"fixed64,5,opt,name=available,proto3,oneof" json:"available,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VintageSupply) Reset() {
+	*x = VintageSupply{}
+	mi := &file_carbon_carbon_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VintageSupply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VintageSupply) ProtoMessage() {}
+
+func (x *VintageSupply) ProtoReflect() protoreflect.Message {
+	mi := &file_carbon_carbon_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VintageSupply.ProtoReflect.Descriptor instead.
+func (*VintageSupply) Descriptor() ([]byte, []int) {
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *VintageSupply) GetVintage() int32 {
+	if x != nil {
+		return x.Vintage
+	}
+	return 0
+}
+
+func (x *VintageSupply) GetIssued() float64 {
+	if x != nil && x.Issued != nil {
+		return *x.Issued
+	}
+	return 0
+}
+
+func (x *VintageSupply) GetRetired() float64 {
+	if x != nil && x.Retired != nil {
+		return *x.Retired
+	}
+	return 0
+}
+
+func (x *VintageSupply) GetCancelled() float64 {
+	if x != nil && x.Cancelled != nil {
+		return *x.Cancelled
+	}
+	return 0
+}
+
+func (x *VintageSupply) GetAvailable() float64 {
+	if x != nil && x.Available != nil {
+		return *x.Available
+	}
+	return 0
+}
+
 // ProjectDetailResponse holds one project.
 type ProjectDetailResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1977,7 +2066,7 @@ type ProjectDetailResponse struct {
 
 func (x *ProjectDetailResponse) Reset() {
 	*x = ProjectDetailResponse{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[21]
+	mi := &file_carbon_carbon_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2078,7 @@ func (x *ProjectDetailResponse) String() string {
 func (*ProjectDetailResponse) ProtoMessage() {}
 
 func (x *ProjectDetailResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[21]
+	mi := &file_carbon_carbon_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2091,7 @@ func (x *ProjectDetailResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProjectDetailResponse.ProtoReflect.Descriptor instead.
 func (*ProjectDetailResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{21}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProjectDetailResponse) GetProject() *ProjectDetail {
@@ -2027,7 +2116,7 @@ type GetTotalsRequest struct {
 
 func (x *GetTotalsRequest) Reset() {
 	*x = GetTotalsRequest{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[22]
+	mi := &file_carbon_carbon_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2039,7 +2128,7 @@ func (x *GetTotalsRequest) String() string {
 func (*GetTotalsRequest) ProtoMessage() {}
 
 func (x *GetTotalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[22]
+	mi := &file_carbon_carbon_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2052,7 +2141,7 @@ func (x *GetTotalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTotalsRequest.ProtoReflect.Descriptor instead.
 func (*GetTotalsRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{22}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetTotalsRequest) GetBy() TotalsGroup {
@@ -2098,7 +2187,7 @@ type Total struct {
 
 func (x *Total) Reset() {
 	*x = Total{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[23]
+	mi := &file_carbon_carbon_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2110,7 +2199,7 @@ func (x *Total) String() string {
 func (*Total) ProtoMessage() {}
 
 func (x *Total) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[23]
+	mi := &file_carbon_carbon_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2123,7 +2212,7 @@ func (x *Total) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Total.ProtoReflect.Descriptor instead.
 func (*Total) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{23}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Total) GetGroup() string {
@@ -2185,7 +2274,7 @@ type GetTotalsResponse struct {
 
 func (x *GetTotalsResponse) Reset() {
 	*x = GetTotalsResponse{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[24]
+	mi := &file_carbon_carbon_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2286,7 @@ func (x *GetTotalsResponse) String() string {
 func (*GetTotalsResponse) ProtoMessage() {}
 
 func (x *GetTotalsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[24]
+	mi := &file_carbon_carbon_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2299,7 @@ func (x *GetTotalsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTotalsResponse.ProtoReflect.Descriptor instead.
 func (*GetTotalsResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{24}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetTotalsResponse) GetItems() []*Total {
@@ -2239,7 +2328,7 @@ type GetPriceHistoryRequest struct {
 
 func (x *GetPriceHistoryRequest) Reset() {
 	*x = GetPriceHistoryRequest{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[25]
+	mi := &file_carbon_carbon_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2251,7 +2340,7 @@ func (x *GetPriceHistoryRequest) String() string {
 func (*GetPriceHistoryRequest) ProtoMessage() {}
 
 func (x *GetPriceHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[25]
+	mi := &file_carbon_carbon_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2264,7 +2353,7 @@ func (x *GetPriceHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPriceHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetPriceHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{25}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetPriceHistoryRequest) GetTicker() string {
@@ -2329,7 +2418,7 @@ type PricePoint struct {
 
 func (x *PricePoint) Reset() {
 	*x = PricePoint{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[26]
+	mi := &file_carbon_carbon_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2430,7 @@ func (x *PricePoint) String() string {
 func (*PricePoint) ProtoMessage() {}
 
 func (x *PricePoint) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[26]
+	mi := &file_carbon_carbon_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2443,7 @@ func (x *PricePoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PricePoint.ProtoReflect.Descriptor instead.
 func (*PricePoint) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{26}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PricePoint) GetTimestamp() int64 {
@@ -2418,7 +2507,7 @@ type GetPriceHistoryResponse struct {
 
 func (x *GetPriceHistoryResponse) Reset() {
 	*x = GetPriceHistoryResponse{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[27]
+	mi := &file_carbon_carbon_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2430,7 +2519,7 @@ func (x *GetPriceHistoryResponse) String() string {
 func (*GetPriceHistoryResponse) ProtoMessage() {}
 
 func (x *GetPriceHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[27]
+	mi := &file_carbon_carbon_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2443,7 +2532,7 @@ func (x *GetPriceHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPriceHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetPriceHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{27}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetPriceHistoryResponse) GetItems() []*PricePoint {
@@ -2474,7 +2563,7 @@ type GetProjectHistoryRequest struct {
 
 func (x *GetProjectHistoryRequest) Reset() {
 	*x = GetProjectHistoryRequest{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[28]
+	mi := &file_carbon_carbon_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2486,7 +2575,7 @@ func (x *GetProjectHistoryRequest) String() string {
 func (*GetProjectHistoryRequest) ProtoMessage() {}
 
 func (x *GetProjectHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[28]
+	mi := &file_carbon_carbon_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2499,7 +2588,7 @@ func (x *GetProjectHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProjectHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetProjectHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{28}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetProjectHistoryRequest) GetProjectId() string {
@@ -2543,7 +2632,7 @@ type ProjectChange struct {
 
 func (x *ProjectChange) Reset() {
 	*x = ProjectChange{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[29]
+	mi := &file_carbon_carbon_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2555,7 +2644,7 @@ func (x *ProjectChange) String() string {
 func (*ProjectChange) ProtoMessage() {}
 
 func (x *ProjectChange) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[29]
+	mi := &file_carbon_carbon_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2568,7 +2657,7 @@ func (x *ProjectChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProjectChange.ProtoReflect.Descriptor instead.
 func (*ProjectChange) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{29}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ProjectChange) GetOffset() uint64 {
@@ -2634,7 +2723,7 @@ type GetProjectHistoryResponse struct {
 
 func (x *GetProjectHistoryResponse) Reset() {
 	*x = GetProjectHistoryResponse{}
-	mi := &file_carbon_carbon_service_proto_msgTypes[30]
+	mi := &file_carbon_carbon_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2646,7 +2735,7 @@ func (x *GetProjectHistoryResponse) String() string {
 func (*GetProjectHistoryResponse) ProtoMessage() {}
 
 func (x *GetProjectHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_carbon_carbon_service_proto_msgTypes[30]
+	mi := &file_carbon_carbon_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2659,7 +2748,7 @@ func (x *GetProjectHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProjectHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetProjectHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{30}
+	return file_carbon_carbon_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetProjectHistoryResponse) GetItems() []*ProjectChange {
@@ -2828,7 +2917,7 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\fas_of_offset\x18\x12 \x01(\x04R\n" +
 	"asOfOffset\x12\x1c\n" +
 	"\n" +
-	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xa3\a\n" +
+	"as_of_time\x18\x13 \x01(\tR\basOfTime\"\xd6\a\n" +
 	"\rProjectDetail\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tR\tprojectId\x12!\n" +
@@ -2853,7 +2942,8 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\x0fannual_estimate\x18\x19 \x01(\x01H\tR\x0eannualEstimate\x88\x01\x01\x12\x1f\n" +
 	"\blatitude\x18\x1a \x01(\x01H\n" +
 	"R\blatitude\x88\x01\x01\x12!\n" +
-	"\tlongitude\x18\x1b \x01(\x01H\vR\tlongitude\x88\x01\x01B\v\n" +
+	"\tlongitude\x18\x1b \x01(\x01H\vR\tlongitude\x88\x01\x01\x121\n" +
+	"\bvintages\x18\x1c \x03(\v2\x15.carbon.VintageSupplyR\bvintagesB\v\n" +
 	"\t_registryB\x0e\n" +
 	"\f_methodologyB\x0f\n" +
 	"\r_project_typeB\t\n" +
@@ -2868,7 +2958,20 @@ const file_carbon_carbon_service_proto_rawDesc = "" +
 	"\x10_annual_estimateB\v\n" +
 	"\t_latitudeB\f\n" +
 	"\n" +
-	"_longitude\"H\n" +
+	"_longitude\"\xde\x01\n" +
+	"\rVintageSupply\x12\x18\n" +
+	"\avintage\x18\x01 \x01(\x05R\avintage\x12\x1b\n" +
+	"\x06issued\x18\x02 \x01(\x01H\x00R\x06issued\x88\x01\x01\x12\x1d\n" +
+	"\aretired\x18\x03 \x01(\x01H\x01R\aretired\x88\x01\x01\x12!\n" +
+	"\tcancelled\x18\x04 \x01(\x01H\x02R\tcancelled\x88\x01\x01\x12!\n" +
+	"\tavailable\x18\x05 \x01(\x01H\x03R\tavailable\x88\x01\x01B\t\n" +
+	"\a_issuedB\n" +
+	"\n" +
+	"\b_retiredB\f\n" +
+	"\n" +
+	"_cancelledB\f\n" +
+	"\n" +
+	"_available\"H\n" +
 	"\x15ProjectDetailResponse\x12/\n" +
 	"\aproject\x18\x01 \x01(\v2\x15.carbon.ProjectDetailR\aproject\"w\n" +
 	"\x10GetTotalsRequest\x12#\n" +
@@ -2977,7 +3080,7 @@ func file_carbon_carbon_service_proto_rawDescGZIP() []byte {
 }
 
 var file_carbon_carbon_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_carbon_carbon_service_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_carbon_carbon_service_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_carbon_carbon_service_proto_goTypes = []any{
 	(WatchKind)(0),                    // 0: carbon.WatchKind
 	(TotalsGroup)(0),                  // 1: carbon.TotalsGroup
@@ -3003,16 +3106,17 @@ var file_carbon_carbon_service_proto_goTypes = []any{
 	(*FinanceResponse)(nil),           // 21: carbon.FinanceResponse
 	(*ProjectDetailQuery)(nil),        // 22: carbon.ProjectDetailQuery
 	(*ProjectDetail)(nil),             // 23: carbon.ProjectDetail
-	(*ProjectDetailResponse)(nil),     // 24: carbon.ProjectDetailResponse
-	(*GetTotalsRequest)(nil),          // 25: carbon.GetTotalsRequest
-	(*Total)(nil),                     // 26: carbon.Total
-	(*GetTotalsResponse)(nil),         // 27: carbon.GetTotalsResponse
-	(*GetPriceHistoryRequest)(nil),    // 28: carbon.GetPriceHistoryRequest
-	(*PricePoint)(nil),                // 29: carbon.PricePoint
-	(*GetPriceHistoryResponse)(nil),   // 30: carbon.GetPriceHistoryResponse
-	(*GetProjectHistoryRequest)(nil),  // 31: carbon.GetProjectHistoryRequest
-	(*ProjectChange)(nil),             // 32: carbon.ProjectChange
-	(*GetProjectHistoryResponse)(nil), // 33: carbon.GetProjectHistoryResponse
+	(*VintageSupply)(nil),             // 24: carbon.VintageSupply
+	(*ProjectDetailResponse)(nil),     // 25: carbon.ProjectDetailResponse
+	(*GetTotalsRequest)(nil),          // 26: carbon.GetTotalsRequest
+	(*Total)(nil),                     // 27: carbon.Total
+	(*GetTotalsResponse)(nil),         // 28: carbon.GetTotalsResponse
+	(*GetPriceHistoryRequest)(nil),    // 29: carbon.GetPriceHistoryRequest
+	(*PricePoint)(nil),                // 30: carbon.PricePoint
+	(*GetPriceHistoryResponse)(nil),   // 31: carbon.GetPriceHistoryResponse
+	(*GetProjectHistoryRequest)(nil),  // 32: carbon.GetProjectHistoryRequest
+	(*ProjectChange)(nil),             // 33: carbon.ProjectChange
+	(*GetProjectHistoryResponse)(nil), // 34: carbon.GetProjectHistoryResponse
 }
 var file_carbon_carbon_service_proto_depIdxs = []int32{
 	0,  // 0: carbon.WatchHead.kind:type_name -> carbon.WatchKind
@@ -3028,43 +3132,44 @@ var file_carbon_carbon_service_proto_depIdxs = []int32{
 	14, // 10: carbon.ProjectResponse.items:type_name -> carbon.ProjectItem
 	17, // 11: carbon.NewsResponse.items:type_name -> carbon.NewsItem
 	20, // 12: carbon.FinanceResponse.items:type_name -> carbon.FinanceItem
-	23, // 13: carbon.ProjectDetailResponse.project:type_name -> carbon.ProjectDetail
-	1,  // 14: carbon.GetTotalsRequest.by:type_name -> carbon.TotalsGroup
-	26, // 15: carbon.GetTotalsResponse.items:type_name -> carbon.Total
-	2,  // 16: carbon.GetPriceHistoryRequest.bucket:type_name -> carbon.PriceBucket
-	29, // 17: carbon.GetPriceHistoryResponse.items:type_name -> carbon.PricePoint
-	32, // 18: carbon.GetProjectHistoryResponse.items:type_name -> carbon.ProjectChange
-	13, // 19: carbon.CarbonService.GetProjects:input_type -> carbon.ProjectQuery
-	16, // 20: carbon.CarbonService.GetNews:input_type -> carbon.NewsQuery
-	19, // 21: carbon.CarbonService.GetFinanceData:input_type -> carbon.FinanceQuery
-	22, // 22: carbon.CarbonService.GetProjectDetail:input_type -> carbon.ProjectDetailQuery
-	13, // 23: carbon.CarbonService.GetNonStreamingProjects:input_type -> carbon.ProjectQuery
-	16, // 24: carbon.CarbonService.GetNonStreamingNews:input_type -> carbon.NewsQuery
-	19, // 25: carbon.CarbonService.GetNonStreamingFinanceData:input_type -> carbon.FinanceQuery
-	25, // 26: carbon.CarbonService.GetTotals:input_type -> carbon.GetTotalsRequest
-	28, // 27: carbon.CarbonService.GetPriceHistory:input_type -> carbon.GetPriceHistoryRequest
-	31, // 28: carbon.CarbonService.GetProjectHistory:input_type -> carbon.GetProjectHistoryRequest
-	4,  // 29: carbon.CarbonService.WatchProjects:input_type -> carbon.WatchProjectsRequest
-	7,  // 30: carbon.CarbonService.WatchNews:input_type -> carbon.WatchNewsRequest
-	10, // 31: carbon.CarbonService.WatchFinanceData:input_type -> carbon.WatchFinanceDataRequest
-	15, // 32: carbon.CarbonService.GetProjects:output_type -> carbon.ProjectResponse
-	18, // 33: carbon.CarbonService.GetNews:output_type -> carbon.NewsResponse
-	21, // 34: carbon.CarbonService.GetFinanceData:output_type -> carbon.FinanceResponse
-	24, // 35: carbon.CarbonService.GetProjectDetail:output_type -> carbon.ProjectDetailResponse
-	15, // 36: carbon.CarbonService.GetNonStreamingProjects:output_type -> carbon.ProjectResponse
-	18, // 37: carbon.CarbonService.GetNonStreamingNews:output_type -> carbon.NewsResponse
-	21, // 38: carbon.CarbonService.GetNonStreamingFinanceData:output_type -> carbon.FinanceResponse
-	27, // 39: carbon.CarbonService.GetTotals:output_type -> carbon.GetTotalsResponse
-	30, // 40: carbon.CarbonService.GetPriceHistory:output_type -> carbon.GetPriceHistoryResponse
-	33, // 41: carbon.CarbonService.GetProjectHistory:output_type -> carbon.GetProjectHistoryResponse
-	6,  // 42: carbon.CarbonService.WatchProjects:output_type -> carbon.WatchProjectsResponse
-	9,  // 43: carbon.CarbonService.WatchNews:output_type -> carbon.WatchNewsResponse
-	12, // 44: carbon.CarbonService.WatchFinanceData:output_type -> carbon.WatchFinanceDataResponse
-	32, // [32:45] is the sub-list for method output_type
-	19, // [19:32] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	24, // 13: carbon.ProjectDetail.vintages:type_name -> carbon.VintageSupply
+	23, // 14: carbon.ProjectDetailResponse.project:type_name -> carbon.ProjectDetail
+	1,  // 15: carbon.GetTotalsRequest.by:type_name -> carbon.TotalsGroup
+	27, // 16: carbon.GetTotalsResponse.items:type_name -> carbon.Total
+	2,  // 17: carbon.GetPriceHistoryRequest.bucket:type_name -> carbon.PriceBucket
+	30, // 18: carbon.GetPriceHistoryResponse.items:type_name -> carbon.PricePoint
+	33, // 19: carbon.GetProjectHistoryResponse.items:type_name -> carbon.ProjectChange
+	13, // 20: carbon.CarbonService.GetProjects:input_type -> carbon.ProjectQuery
+	16, // 21: carbon.CarbonService.GetNews:input_type -> carbon.NewsQuery
+	19, // 22: carbon.CarbonService.GetFinanceData:input_type -> carbon.FinanceQuery
+	22, // 23: carbon.CarbonService.GetProjectDetail:input_type -> carbon.ProjectDetailQuery
+	13, // 24: carbon.CarbonService.GetNonStreamingProjects:input_type -> carbon.ProjectQuery
+	16, // 25: carbon.CarbonService.GetNonStreamingNews:input_type -> carbon.NewsQuery
+	19, // 26: carbon.CarbonService.GetNonStreamingFinanceData:input_type -> carbon.FinanceQuery
+	26, // 27: carbon.CarbonService.GetTotals:input_type -> carbon.GetTotalsRequest
+	29, // 28: carbon.CarbonService.GetPriceHistory:input_type -> carbon.GetPriceHistoryRequest
+	32, // 29: carbon.CarbonService.GetProjectHistory:input_type -> carbon.GetProjectHistoryRequest
+	4,  // 30: carbon.CarbonService.WatchProjects:input_type -> carbon.WatchProjectsRequest
+	7,  // 31: carbon.CarbonService.WatchNews:input_type -> carbon.WatchNewsRequest
+	10, // 32: carbon.CarbonService.WatchFinanceData:input_type -> carbon.WatchFinanceDataRequest
+	15, // 33: carbon.CarbonService.GetProjects:output_type -> carbon.ProjectResponse
+	18, // 34: carbon.CarbonService.GetNews:output_type -> carbon.NewsResponse
+	21, // 35: carbon.CarbonService.GetFinanceData:output_type -> carbon.FinanceResponse
+	25, // 36: carbon.CarbonService.GetProjectDetail:output_type -> carbon.ProjectDetailResponse
+	15, // 37: carbon.CarbonService.GetNonStreamingProjects:output_type -> carbon.ProjectResponse
+	18, // 38: carbon.CarbonService.GetNonStreamingNews:output_type -> carbon.NewsResponse
+	21, // 39: carbon.CarbonService.GetNonStreamingFinanceData:output_type -> carbon.FinanceResponse
+	28, // 40: carbon.CarbonService.GetTotals:output_type -> carbon.GetTotalsResponse
+	31, // 41: carbon.CarbonService.GetPriceHistory:output_type -> carbon.GetPriceHistoryResponse
+	34, // 42: carbon.CarbonService.GetProjectHistory:output_type -> carbon.GetProjectHistoryResponse
+	6,  // 43: carbon.CarbonService.WatchProjects:output_type -> carbon.WatchProjectsResponse
+	9,  // 44: carbon.CarbonService.WatchNews:output_type -> carbon.WatchNewsResponse
+	12, // 45: carbon.CarbonService.WatchFinanceData:output_type -> carbon.WatchFinanceDataResponse
+	33, // [33:46] is the sub-list for method output_type
+	20, // [20:33] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_carbon_carbon_service_proto_init() }
@@ -3077,13 +3182,14 @@ func file_carbon_carbon_service_proto_init() {
 	file_carbon_carbon_service_proto_msgTypes[14].OneofWrappers = []any{}
 	file_carbon_carbon_service_proto_msgTypes[17].OneofWrappers = []any{}
 	file_carbon_carbon_service_proto_msgTypes[20].OneofWrappers = []any{}
+	file_carbon_carbon_service_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_carbon_carbon_service_proto_rawDesc), len(file_carbon_carbon_service_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -15,10 +15,10 @@ func ExampleRoleSQL() {
 	// CREATE ROLE "carbond" LOGIN REPLICATION PASSWORD 'choose one';
 	// GRANT CONNECT ON DATABASE "market" TO "carbond";
 	// GRANT USAGE ON SCHEMA "public" TO "carbond";
-	// GRANT SELECT ON "public"."verra", "public"."carbonmark", "public"."finance", "public"."news" TO "carbond";
-	// CREATE PUBLICATION "carbond" FOR TABLE ONLY "public"."verra", ONLY "public"."carbonmark", ONLY "public"."finance", ONLY "public"."news" WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true);
+	// GRANT SELECT ON "public"."verra", "public"."carbonmark", "public"."finance", "public"."news", "public"."vintages" TO "carbond";
+	// CREATE PUBLICATION "carbond" FOR TABLE ONLY "public"."verra", ONLY "public"."carbonmark", ONLY "public"."finance", ONLY "public"."news", ONLY "public"."vintages" WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true);
 	// -- Only if carbond's feeds write the tables:
-	// GRANT INSERT, UPDATE, DELETE ON "public"."verra", "public"."carbonmark", "public"."finance", "public"."news" TO "carbond";
+	// GRANT INSERT, UPDATE, DELETE ON "public"."verra", "public"."carbonmark", "public"."finance", "public"."news", "public"."vintages" TO "carbond";
 	// GRANT USAGE ON ALL SEQUENCES IN SCHEMA "public" TO "carbond";
 	// -- Only if carbond itself creates and upgrades tables and publication (it must own the tables then):
 	// -- GRANT CREATE ON DATABASE "market" TO "carbond";

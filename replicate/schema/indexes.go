@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"carbond/replicate/internal/server"
-	"carbond/store/change"
 )
 
 // Indexes makes those of our indexes that are missing, beside readers and writers.
@@ -23,7 +22,7 @@ func (m *Migration) Indexes(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	left, err := m.missingIndexes(ctx, change.Tables()...)
+	left, err := m.missingIndexes(ctx, m.Opt.Viewed()...)
 	if err != nil {
 		return err
 	}

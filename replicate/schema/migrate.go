@@ -47,7 +47,7 @@ type Migration struct {
 	Wait   func(string)    // is told for whom a statement waits, and "" when it does no more
 }
 
-// Migrate creates or upgrades the schema, the four tables, their indexes and
+// Migrate creates or upgrades the schema, the tables, their indexes and
 // the publication. It never drops or changes what it finds: tables, columns and
 // rows of others stay. Concurrent calls take turns. Tables that a newer carbond
 // has made are refused with KindMigrate and left alone.
@@ -122,7 +122,7 @@ func (m *Migration) Needed(ctx context.Context, findings []Finding) (bool, error
 	if err != nil {
 		return false, m.Opt.Classify(err)
 	}
-	for _, name := range change.Tables() {
+	for _, name := range m.Opt.Viewed() {
 		if t := tables[name]; t == nil || len(m.lacks(t)) > 0 {
 			return true, nil
 		}
@@ -288,7 +288,7 @@ func (m *Migration) tables(ctx context.Context) error {
 		return err
 	}
 	added := 0
-	for _, name := range change.Tables() {
+	for _, name := range m.Opt.Viewed() {
 		t := found[name]
 		if t != nil && len(m.lacks(t)) == 0 || t == nil && !m.Create {
 			continue
@@ -306,7 +306,7 @@ func (m *Migration) tables(ctx context.Context) error {
 			return err
 		}
 	}
-	switch left, err := m.missingIndexes(ctx, change.Tables()...); {
+	switch left, err := m.missingIndexes(ctx, m.Opt.Viewed()...); {
 	case err != nil && m.Create:
 		return err
 	case err != nil || state.version > latestVersion:
@@ -373,7 +373,7 @@ func (m *Migration) AddColumns(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(change.Tables(), func(name string) bool { t := tables[name]; return t != nil && len(m.lacks(t)) > 0 }) {
+	if !slices.ContainsFunc(m.Opt.Viewed(), func(name string) bool { t := tables[name]; return t != nil && len(m.lacks(t)) > 0 }) {
 		return nil
 	}
 	unlock, err := m.lock(ctx)
@@ -384,8 +384,10 @@ func (m *Migration) AddColumns(ctx context.Context) error {
 	if tables, err = ReadTables(ctx, m.Conn, m.Opt); err != nil { // what another one has made meanwhile
 		return err
 	}
-	for _, t := range tables {
-		if err := m.columns(ctx, t); err != nil {
+	for _, name := range m.Opt.Viewed() {
+		if t := tables[name]; t == nil {
+			continue
+		} else if err := m.columns(ctx, t); err != nil {
 			return err
 		}
 	}
@@ -408,7 +410,7 @@ func (m *Migration) publication(ctx context.Context) (extended bool, err error) 
 		}
 		return false, m.PublishPlain(ctx)
 	}
-	for _, name := range change.Tables() {
+	for _, name := range opt.Viewed() {
 		if p.tables[name] || p.all {
 			continue
 		}
@@ -440,7 +442,7 @@ func publishable(ctx context.Context, conn *pgx.Conn, opt *server.Options, p pub
 	if err != nil {
 		return err
 	}
-	for _, name := range change.Tables() {
+	for _, name := range opt.Viewed() {
 		t := tables[name]
 		published := (p.all || p.tables[name]) && p.ops["update"] && p.ops["delete"]
 		if t == nil || published || t.identityHolds(change.KeyColumns(name)) {
@@ -457,7 +459,7 @@ func publishable(ctx context.Context, conn *pgx.Conn, opt *server.Options, p pub
 func refuseForeignTables(ctx context.Context, conn *pgx.Conn, opt *server.Options, p publicationInfo) error {
 	var others int
 	if err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_publication_tables WHERE pubname = $1 AND NOT (schemaname = $2 AND tablename = ANY ($3::text[]))",
-		opt.Publication, opt.Schema, change.Tables()).Scan(&others); err != nil {
+		opt.Publication, opt.Schema, opt.Viewed()).Scan(&others); err != nil {
 		return err
 	}
 	if p.all || others > 0 {
@@ -469,7 +471,7 @@ func refuseForeignTables(ctx context.Context, conn *pgx.Conn, opt *server.Option
 
 func publicationSQL(opt *server.Options) string {
 	var names []string
-	for _, t := range change.Tables() {
+	for _, t := range opt.Viewed() {
 		names = append(names, "ONLY "+server.Ident(opt.Schema, t)) // tables that inherit from it are not ours
 	}
 	return "CREATE PUBLICATION " + server.Ident(opt.Publication) + " FOR TABLE " + strings.Join(names, ", ") +

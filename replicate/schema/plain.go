@@ -30,7 +30,7 @@ func ReadPlain(ctx context.Context, conn *pgx.Conn, opt *server.Options) (fit []
 		return nil, nil, err
 	}
 	topics := map[string][]string{}
-	for _, name := range change.Tables() {
+	for _, name := range opt.Viewed() {
 		topics[change.TopicName(name)] = []string{opt.Schema + "." + name}
 	}
 	for _, p := range all {
@@ -82,7 +82,7 @@ func PlainByOID(ctx context.Context, conn *pgx.Conn, opt *server.Options, oid ui
 }
 
 func plainQuery(ctx context.Context, conn *pgx.Conn, opt *server.Options) (q catalog.PlainQuery, err error) {
-	q = catalog.PlainQuery{Query: catalog.Query{Publication: opt.Publication, Schema: opt.Schema}, Schemas: []string{}, Names: []string{}}
+	q = catalog.PlainQuery{Query: catalog.Query{Publication: opt.Publication, Schema: opt.Schema, Tables: opt.Viewed()}, Schemas: []string{}, Names: []string{}}
 	for _, p := range opt.Patterns() {
 		q.Schemas, q.Names = append(q.Schemas, p.Schema), append(q.Names, p.Name)
 	}

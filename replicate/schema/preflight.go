@@ -108,7 +108,7 @@ func Prerequisites(findings []Finding) error {
 func Check(ctx context.Context, conn *pgx.Conn, opt *server.Options) ([]Finding, error) {
 	var out []Finding
 	for _, check := range []func(context.Context, *pgx.Conn, *server.Options) ([]Finding, error){
-		checkServer, checkEncoding, checkTables, checkPublication, checkFurther,
+		checkServer, checkEncoding, Recognise, checkTables, checkPublication, checkFurther,
 	} {
 		f, err := check(ctx, conn, opt)
 		out = append(out, f...)

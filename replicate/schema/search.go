@@ -20,7 +20,7 @@ func FindUnencodable(ctx context.Context, conn *pgx.Conn, opt *server.Options) (
 	if err != nil {
 		return "", err
 	}
-	for _, name := range change.Tables() {
+	for _, name := range opt.Viewed() {
 		t := tables[name]
 		if t == nil || !t.selects || len(t.columns) == 0 {
 			continue

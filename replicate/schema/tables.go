@@ -86,7 +86,7 @@ WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])`, opt.Schema, change.Table
 	return out, rows.Err()
 }
 
-// checkTables looks at the four tables.
+// checkTables looks at the tables of the views.
 func checkTables(ctx context.Context, conn *pgx.Conn, opt *server.Options) ([]Finding, error) {
 	tables, err := ReadTables(ctx, conn, opt)
 	if err != nil {
@@ -105,7 +105,7 @@ func checkTables(ctx context.Context, conn *pgx.Conn, opt *server.Options) ([]Fi
 		return nil, err
 	}
 	var out []Finding
-	for _, name := range change.Tables() {
+	for _, name := range opt.Viewed() {
 		full := opt.Schema + "." + name
 		t := tables[name]
 		if t == nil {
@@ -123,12 +123,12 @@ func checkTables(ctx context.Context, conn *pgx.Conn, opt *server.Options) ([]Fi
 // checkPartitions looks whether the partitions of our tables bring their changes
 // as the tables would.
 func checkPartitions(ctx context.Context, conn *pgx.Conn, opt *server.Options, version int) ([]Finding, error) {
-	m, err := catalog.Look(ctx, conn, catalog.Query{Publication: opt.Publication, Schema: opt.Schema, Version: version})
+	m, err := catalog.Look(ctx, conn, catalog.Query{Publication: opt.Publication, Schema: opt.Schema, Tables: opt.Viewed(), Version: version})
 	if err != nil {
 		return nil, err
 	}
 	var out []Finding
-	for _, name := range change.Tables() {
+	for _, name := range opt.Viewed() {
 		t := m.Tables[name]
 		if t == nil {
 			continue
@@ -313,7 +313,7 @@ func readPublication(ctx context.Context, conn *pgx.Conn, opt *server.Options) (
 	rows, err = conn.Query(ctx, `
 SELECT j->>'tablename', ARRAY(SELECT jsonb_array_elements_text(CASE WHEN jsonb_typeof(j->'attnames') = 'array' THEN j->'attnames' ELSE '[]' END)), COALESCE(j->>'rowfilter', '')
 FROM (SELECT to_jsonb(t) AS j FROM pg_publication_tables t WHERE t.pubname = $1 AND t.schemaname = $2 AND t.tablename = ANY ($3::text[])) x`,
-		opt.Publication, opt.Schema, change.Tables())
+		opt.Publication, opt.Schema, opt.Viewed())
 	if err != nil {
 		return p, err
 	}
@@ -351,12 +351,13 @@ func checkPublication(ctx context.Context, conn *pgx.Conn, opt *server.Options) 
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range change.Tables() {
+	for _, name := range opt.Viewed() {
 		full := opt.Schema + "." + name
 		switch t := tables[name]; {
 		case !p.tables[name] && t != nil && t.kind == "p" && !p.viaRoot:
 			out = append(out, repairable(pgerr.KindPublicationTables, false, fmt.Sprintf("table %s is partitioned, but publication %q shows its partitions only", full, opt.Publication), "",
 				fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = true)", server.Ident(opt.Publication))))
+		case !p.tables[name] && t == nil && change.TableOf(name).Added: // that it is not there is said once
 		case !p.tables[name]:
 			out = append(out, repairable(pgerr.KindPublicationTables, false, fmt.Sprintf("table %s is not in publication %q", full, opt.Publication), "", AddTable(opt, name)))
 			out[len(out)-1].Table, out[len(out)-1].Warning = name, change.TableOf(name).Added // that is copied once it is there

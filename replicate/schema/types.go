@@ -151,7 +151,7 @@ func checkValues(ctx context.Context, conn *pgx.Conn, opt *server.Options) ([]Fi
 		return nil, err
 	}
 	var out []Finding
-	for _, name := range change.Tables() {
+	for _, name := range opt.Viewed() {
 		t := tables[name]
 		if t == nil || !t.selects || t.rowsec || t.kind != "r" && t.kind != "p" {
 			continue

@@ -2,12 +2,13 @@ package change
 
 import "strings"
 
-// Names of the four source tables, in the schema "public".
+// Names of the source tables, in the schema "public".
 const (
 	Verra      = "verra"
 	Carbonmark = "carbonmark"
 	Finance    = "finance"
 	News       = "news"
+	Vintages   = "vintages"
 )
 
 // Table describes a source table as carbond's own migrations make it.
@@ -99,6 +100,15 @@ var tables = []Table{
 		{Name: "source", Type: OIDText},
 		{Name: "summary", Type: OIDText},
 		{Name: "published_estimated", Type: OIDBool, Added: true},
+	}},
+	{Name: Vintages, Added: true, Columns: []TableColumn{
+		{Name: "project_id", Type: OIDText, Key: true},
+		{Name: "vintage", Type: OIDInt4, Key: true},
+		{Name: "issued", Type: OIDFloat8},
+		{Name: "retired", Type: OIDFloat8},
+		{Name: "cancelled", Type: OIDFloat8},
+		{Name: "available", Type: OIDFloat8},
+		{Name: "updated_at", Type: OIDTimestamptz, Unread: true},
 	}},
 }
 

@@ -1,6 +1,9 @@
 package change
 
-import "fmt"
+import (
+	"fmt"
+	"iter"
+)
 
 // View names one of the three materialised views.
 type View string
@@ -57,11 +60,20 @@ type ViewDef struct {
 	Latest bool     // of the rows of one key, it has the first by Order alone
 	Order  string   // ORDER BY of its SQL
 	Limit  int      // rows that it has for each filter, 0 for all
+	Many   []Many   // what a row has any number of
 
 	value func(row any, field int) any
 	nulls func(row any) *Nulls
 	fresh func() any
 	clone func(row any) any
+}
+
+// Many is a field of a row that is any number of rows of another definition.
+type Many struct {
+	Name   string // in JSON
+	Number int32  // of the repeated field in the protobuf message of a row
+	View   *ViewDef
+	Rows   func(row any) iter.Seq[any] // pointers, which hold until the next row
 }
 
 // Nulls says which fields of a row are NULL in the source, by their place in the

@@ -1,5 +1,10 @@
 package change
 
+import (
+	"iter"
+	"slices"
+)
+
 // NewsLimit is the number of rows that the news view holds for each filter.
 const NewsLimit = 100
 
@@ -54,11 +59,37 @@ type ProjectDetail struct {
 	AnnualEstimate float64 // tonnes a year
 	Latitude       float64 // degrees north
 	Longitude      float64 // degrees east
+	Vintages       []VintageSupply
 }
+
+// VintageSupply is what became of the credits of one vintage of a project, in tonnes of
+// CO2 equivalent.
+type VintageSupply struct {
+	Vintage   int32
+	Issued    float64
+	Retired   float64
+	Cancelled float64
+	Available float64
+
+	Null Nulls
+}
+
+// VintageSupplies defines the rows of ProjectDetail.Vintages.
+var VintageSupplies = viewOf(ViewDef{Name: "vintages", Tables: []string{Vintages}}, func(v *VintageSupply) *Nulls { return &v.Null },
+	field("vintage", 1, func(v *VintageSupply) any { return &v.Vintage }, "vintages.vintage"),
+	nullable("issued", 2, func(v *VintageSupply) any { return &v.Issued }, "vintages.issued"),
+	nullable("retired", 3, func(v *VintageSupply) any { return &v.Retired }, "vintages.retired"),
+	nullable("cancelled", 4, func(v *VintageSupply) any { return &v.Cancelled }, "vintages.cancelled"),
+	nullable("available", 5, func(v *VintageSupply) any { return &v.Available }, "vintages.available"),
+)
 
 // ProjectDetails defines what GetProjectDetail answers: a row of the projects
 // view with more fields.
-var ProjectDetails = viewOf(ViewDef{Name: "project", Tables: Projects.Tables, Key: "project_id"}, func(p *ProjectDetail) *Nulls { return &p.Null },
+var ProjectDetails = viewOf(ViewDef{Name: "project", Tables: Projects.Tables, Key: "project_id", Many: []Many{
+	{Name: "vintages", Number: 28, View: &VintageSupplies.ViewDef, Rows: func(row any) iter.Seq[any] {
+		return pointers(slices.Values(row.(*ProjectDetail).Vintages))
+	}},
+}}, func(p *ProjectDetail) *Nulls { return &p.Null },
 	field("project_id", 1, func(p *ProjectDetail) any { return &p.ProjectID }, "verra.project_id"),
 	field("project_name", 2, func(p *ProjectDetail) any { return &p.ProjectName }, "carbonmark.project_name", "verra.project_name"),
 	field("project_link", 3, func(p *ProjectDetail) any { return &p.ProjectLink }, "verra.project_link"),

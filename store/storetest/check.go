@@ -13,6 +13,7 @@ type Views interface {
 	Projects(country, after string) iter.Seq[change.Project]
 	News(source string) iter.Seq[change.NewsItem]
 	Quotes(ticker, after string) iter.Seq[change.Quote]
+	Project(id string) (change.ProjectDetail, bool)
 }
 
 // Diff compares every answer of the views with the model's and describes the
@@ -21,6 +22,11 @@ func (m *Model) Diff(v Views) string {
 	for _, c := range append([]string{"Nowhere"}, Countries...) {
 		if got, want := slices.Collect(v.Projects(c, "")), m.Projects(c); !slices.Equal(got, want) {
 			return fmt.Sprintf("projects %q:\n got %+v\nwant %+v", c, got, want)
+		}
+	}
+	for _, p := range m.Projects("") {
+		if got, want := must(v.Project(p.ProjectID)).Vintages, m.Vintages(p.ProjectID); !slices.Equal(got, want) {
+			return fmt.Sprintf("vintages of %s:\n got %+v\nwant %+v", p.ProjectID, got, want)
 		}
 	}
 	for _, o := range append([]string{"Nobody"}, Outlets...) {
@@ -35,6 +41,8 @@ func (m *Model) Diff(v Views) string {
 	}
 	return ""
 }
+
+func must[T any](v T, _ bool) T { return v }
 
 // ReadAll reads the records of a log from the reader on to the end.
 func ReadAll(r change.RecordReader) (out []change.Record, err error) {

@@ -13,7 +13,7 @@ import (
 	"carbond/store/change"
 )
 
-// Model is the four tables as maps from key to column values.
+// Model is the tables as maps from key to column values.
 type Model struct {
 	Tables map[string]map[string]map[string]change.Value
 	// Log is what a complete changelog would hold, one line a change.
@@ -226,6 +226,20 @@ func (m *Model) Projects(country string) []change.Project {
 		p.Null = nulls(&change.Projects.ViewDef, map[string]map[string]change.Value{change.Verra: v, change.Carbonmark: c})
 		out = append(out, p)
 	}
+	return out
+}
+
+// Vintages answers what became of the credits of a project.
+func (m *Model) Vintages(id string) (out []change.VintageSupply) {
+	for _, r := range m.Tables[change.Vintages] {
+		if r["project_id"].Text == id {
+			out = append(out, change.VintageSupply{
+				Vintage: int32(num(r["vintage"])), Issued: num(r["issued"]), Retired: num(r["retired"]), Cancelled: num(r["cancelled"]), Available: num(r["available"]),
+				Null: nulls(&change.VintageSupplies.ViewDef, map[string]map[string]change.Value{change.Vintages: r}),
+			})
+		}
+	}
+	slices.SortFunc(out, func(a, b change.VintageSupply) int { return cmp.Compare(a.Vintage, b.Vintage) })
 	return out
 }
 

@@ -115,7 +115,7 @@ func (s *Source) plain() change.Change {
 }
 
 func (s *Source) change() change.Change {
-	table := change.Tables()[s.rng.IntN(4)]
+	table := change.Tables()[s.rng.IntN(len(change.Tables()))]
 	rel := s.rels[table]
 	if s.rng.IntN(60) == 0 && !s.Steady {
 		s.alter(table)
@@ -253,6 +253,13 @@ func (s *Source) row(table string) map[string]change.Value {
 		maybe("source", Outlets[r.IntN(len(Outlets))])
 		maybe("published_at", stamp)
 		maybe("published_estimated", []string{"t", "f"}[r.IntN(2)])
+	case change.Vintages:
+		row["project_id"] = change.T(fmt.Sprintf("VCS-%d", r.IntN(12)))
+		row["vintage"] = change.T(strconv.Itoa(2015 + r.IntN(6)))
+		for _, c := range []string{"issued", "retired", "cancelled", "available"} {
+			maybe(c, strconv.Itoa(r.IntN(1000)))
+		}
+		maybe("updated_at", stamp)
 	}
 	return row
 }

@@ -3,6 +3,7 @@ package poll
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/textproto"
@@ -91,6 +92,10 @@ func (c *Cycle) Stored(ctx context.Context, table string, columns ...string) ([]
 	}
 	return rows, nil
 }
+
+// ErrNoTable says that a table that came later than the others is not there, or is somebody
+// else's of the same name. Nothing is written to it.
+var ErrNoTable = errors.New("it is not there, or not as carbond makes it")
 
 // storeError tells a writer that failed from one that was stopped.
 func storeError(ctx context.Context, op string, err error) error {

@@ -21,6 +21,6 @@ type Writer interface {
 	// of finance by timestamp, except the newest row of each ticker, of news by
 	// published_at. Other tables are refused.
 	Prune(ctx context.Context, table string, before time.Time) (int, error)
-	// Rows returns the named columns of every stored row, in any order.
+	// Rows returns the named columns of every stored row, in any order. Errors: ErrNoTable.
 	Rows(ctx context.Context, table string, columns []string) ([]change.Row, error)
 }

@@ -107,8 +107,9 @@ type Part struct {
 type Query struct {
 	Publication string
 	Schema      string
-	Version     int    // of the server
-	Known       *Marks // an earlier look, nil for none: tables are found by its numbers, and parts that it lacks are measured
+	Tables      []string // of the views, in Schema
+	Version     int      // of the server
+	Known       *Marks   // an earlier look, nil for none: tables are found by its numbers, and parts that it lacks are measured
 }
 
 // Look reads the catalog through the snapshot of conn's transaction. It locks no
@@ -116,7 +117,7 @@ type Query struct {
 func Look(ctx context.Context, conn *pgx.Conn, q Query) (*Marks, error) {
 	var names, keys []string
 	var known, parts []uint32
-	for _, t := range change.Tables() {
+	for _, t := range q.Tables {
 		names, keys = append(names, t), append(keys, strings.Join(change.KeyColumns(t), ","))
 		var oid uint32
 		if k := q.Known.table(t); k != nil {

@@ -73,7 +73,7 @@ type PlainQuery struct {
 // Look reads what the catalog says of the tables, by schema and name. Partitions
 // are part of their table, and the tables of the views are none of these.
 func (q PlainQuery) Look(ctx context.Context, conn *pgx.Conn) ([]*Plain, error) {
-	rows, err := conn.Query(ctx, plainSQL(q.Version), q.Publication, q.Schema, change.Tables(), q.Schemas, q.Names, q.OID)
+	rows, err := conn.Query(ctx, plainSQL(q.Version), q.Publication, q.Schema, q.Tables, q.Schemas, q.Names, q.OID)
 	if err != nil {
 		return nil, fmt.Errorf("read the catalog of further tables: %w", err)
 	}

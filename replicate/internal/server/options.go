@@ -51,6 +51,11 @@ type Options struct {
 	Adopt       string            // system identifier of a cluster that is taken for the copy's, once
 	Failover    bool              // create the slot as a failover slot (Postgres 17 and later)
 
+	// Without are the tables of the views that this database goes without, and Held those that
+	// came later and whose rows the sink holds: schema.Recognise and its caller set them.
+	Without []string
+	Held    map[string]bool
+
 	// Fresh returns URL with the user and the password of now, for each new
 	// connection. nil: URL says it all, together with the password file of libpq.
 	Fresh func() string
@@ -134,9 +139,14 @@ func def[T comparable](v *T, d T) {
 	}
 }
 
-// Keeps reports whether changes of a table are handed to the sink.
+// Viewed lists the tables of the views that this database is to have.
+func (o *Options) Viewed() []string {
+	return slices.DeleteFunc(change.Tables(), func(t string) bool { return slices.Contains(o.Without, t) })
+}
+
+// Keeps reports whether changes of a table are handed to the sink, for a view.
 func (o *Options) Keeps(schema, name string) bool {
-	return schema == o.Schema && slices.Contains(change.Tables(), name)
+	return schema == o.Schema && slices.Contains(o.Viewed(), name)
 }
 
 // CheckMasks reports the first mask that cannot be used.

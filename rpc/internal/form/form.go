@@ -55,7 +55,8 @@ func (f Form) AppendHead(b []byte, fields []change.ViewField) []byte {
 	return b
 }
 
-// AppendRow appends a row of a view, a pointer, as row number n from 0.
+// AppendRow appends a row of a view, a pointer, as row number n from 0. CSV has no place
+// for what a row has many of.
 func (f Form) AppendRow(b []byte, v *change.ViewDef, row any, n int) []byte {
 	switch f {
 	case JSON:
@@ -116,6 +117,15 @@ func AppendObject(b []byte, v *change.ViewDef, row any) []byte {
 		case *bool:
 			b = strconv.AppendBool(b, *x)
 		}
+	}
+	for _, m := range v.Many {
+		b = append(appendName(append(b, ','), m.Name), '[')
+		n := 0
+		for part := range m.Rows(row) {
+			b = JSON.AppendRow(b, m.View, part, n)
+			n++
+		}
+		b = append(b, ']')
 	}
 	return append(b, '}')
 }

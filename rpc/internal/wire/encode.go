@@ -62,37 +62,44 @@ func AppendBytes(b []byte, field protowire.Number, encode func([]byte) []byte) [
 
 // AppendRow appends a row of a view, a pointer, as an item.
 func AppendRow(b []byte, v *change.ViewDef, row any) []byte {
-	return AppendBytes(b, fieldItems, func(b []byte) []byte {
-		nulls := v.Null(row)
-		for i := range v.Fields {
-			n := protowire.Number(v.Fields[i].Number)
-			switch x := v.Value(row, i).(type) {
-			case *string:
-				b = AppendString(b, n, *x)
-			case *int32:
-				b = AppendInt(b, n, int64(*x))
-			case *int64:
-				b = AppendInt(b, n, *x)
-			case *float64:
-				there := math.Float64bits(*x) != 0 // negative zero is not the default value
-				if v.Fields[i].Null {
-					there = !nulls.Has(i)
-				}
-				if there {
-					b = appendDouble(b, n, *x)
-				}
-			case *bool:
-				there := *x
-				if v.Fields[i].Null {
-					there = !nulls.Has(i)
-				}
-				if there {
-					b = protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), protowire.EncodeBool(*x))
-				}
+	return AppendBytes(b, fieldItems, func(b []byte) []byte { return appendFields(b, v, row) })
+}
+
+func appendFields(b []byte, v *change.ViewDef, row any) []byte {
+	nulls := v.Null(row)
+	for i := range v.Fields {
+		n := protowire.Number(v.Fields[i].Number)
+		switch x := v.Value(row, i).(type) {
+		case *string:
+			b = AppendString(b, n, *x)
+		case *int32:
+			b = AppendInt(b, n, int64(*x))
+		case *int64:
+			b = AppendInt(b, n, *x)
+		case *float64:
+			there := math.Float64bits(*x) != 0 // negative zero is not the default value
+			if v.Fields[i].Null {
+				there = !nulls.Has(i)
+			}
+			if there {
+				b = appendDouble(b, n, *x)
+			}
+		case *bool:
+			there := *x
+			if v.Fields[i].Null {
+				there = !nulls.Has(i)
+			}
+			if there {
+				b = protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), protowire.EncodeBool(*x))
 			}
 		}
-		return b
-	})
+	}
+	for _, m := range v.Many {
+		for part := range m.Rows(row) {
+			b = AppendBytes(b, protowire.Number(m.Number), func(b []byte) []byte { return appendFields(b, m.View, part) })
+		}
+	}
+	return b
 }
 
 // AppendString appends a field of text, nothing for "". It replaces bytes that are not UTF-8, which a database with the

@@ -2,6 +2,7 @@ package view
 
 import (
 	"iter"
+	"math"
 	"strings"
 
 	"carbond/store/change"
@@ -77,6 +78,15 @@ func (s *State) Project(id string) (change.ProjectDetail, bool) {
 		detailRows.read(&d, &f)
 		d.Source = "verra"
 	}
+	s.Scan(Vintages, numberedKey(id, math.MinInt64), func(e Entry) bool {
+		if textOf(e.Key) != id {
+			return false
+		}
+		var v change.VintageSupply
+		vintageRows.of(&v, e)
+		d.Vintages = append(d.Vintages, v)
+		return true
+	})
 	return d, true
 }
 
@@ -106,7 +116,7 @@ func (s *State) Quotes(ticker, after string) iter.Seq[change.Quote] {
 			var next string
 			found := false
 			s.Scan(Finance, from, func(e Entry) bool {
-				next, found = tickerOf(e.Key), true
+				next, found = textOf(e.Key), true
 				return false
 			})
 			if !found {
@@ -120,12 +130,9 @@ func (s *State) Quotes(ticker, after string) iter.Seq[change.Quote] {
 	}
 }
 
-// tickerOf cuts the NUL and the eight bytes of time off a finance key.
-func tickerOf(key string) string { return key[:max(0, len(key)-9)] }
-
 func (s *State) latest(ticker string) (out Entry, ok bool) {
 	s.rows[Finance].Descend(ticker+"\x00\xff\xff\xff\xff\xff\xff\xff\xff", func(it packed.Item) bool {
-		out, ok = s.entry(it), tickerOf(it.Key) == ticker
+		out, ok = s.entry(it), textOf(it.Key) == ticker
 		return false
 	})
 	return out, ok

@@ -60,8 +60,8 @@ func timePlace(t time.Time) string {
 func (s *State) Prices(ticker string, from, to int64) iter.Seq[change.Quote] {
 	return func(yield func(change.Quote) bool) {
 		var q change.Quote
-		last := financeKey(ticker, to)
-		s.Scan(Finance, financeKey(ticker, from), func(e Entry) bool {
+		last := numberedKey(ticker, to)
+		s.Scan(Finance, numberedKey(ticker, from), func(e Entry) bool {
 			if e.Key > last {
 				return false
 			}

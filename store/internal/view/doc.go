@@ -1,4 +1,4 @@
-// Package view holds the rows of the four source tables and answers the three
+// Package view holds the rows of the source tables and answers the three
 // views from them. It is pure: no files, no goroutines, no clock.
 //
 // A State is a set of copy-on-write B-trees. One writer changes its State;

@@ -31,6 +31,7 @@ func readerOf[R any](v *change.ViewOf[R]) rowReader[R] {
 var (
 	projectRows = readerOf(&change.Projects)
 	detailRows  = readerOf(&change.ProjectDetails)
+	vintageRows = readerOf(&change.VintageSupplies)
 	newsRows    = readerOf(&change.NewsItems)
 	quoteRows   = readerOf(&change.Quotes)
 )

@@ -18,6 +18,7 @@ const (
 	Carbonmark
 	Finance
 	News
+	Vintages
 	TableCount
 
 	// Plain is no table of a view: the state has nothing of it.
@@ -76,8 +77,12 @@ var (
 	nSource      = fieldOf(News, "source")
 	nPublishedAt = fieldOf(News, "published_at")
 
-	keyFields    = [TableCount]int{Verra: vProjectID, Carbonmark: cID, Finance: fTicker, News: nGUID}
-	filterFields = [TableCount]int{Verra: vCountry, Carbonmark: -1, Finance: fTicker, News: nSource}
+	sProjectID = fieldOf(Vintages, "project_id")
+	sVintage   = fieldOf(Vintages, "vintage")
+
+	keyFields    = [TableCount]int{Verra: vProjectID, Carbonmark: cID, Finance: fTicker, News: nGUID, Vintages: sProjectID}
+	numberFields = [TableCount]int{Verra: -1, Carbonmark: -1, Finance: fTimestamp, News: -1, Vintages: sVintage} // behind the text of a key
+	filterFields = [TableCount]int{Verra: vCountry, Carbonmark: -1, Finance: fTicker, News: nSource, Vintages: -1}
 )
 
 // maxFields is the largest number of columns that the views read of one table.
@@ -131,7 +136,7 @@ func NewSchema(r *change.Relation, number uint32) (*Schema, error) {
 		if c == asIs {
 			continue
 		}
-		if t == Finance && f == fTimestamp {
+		if f == numberFields[t] {
 			c = exact
 		}
 		if s.cast == nil {
@@ -182,7 +187,7 @@ func (s *Schema) Matters(r change.Row, of change.Selection) bool {
 		return false
 	case of.View == "": // all views
 		return true
-	case of.View != views[viewOf[s.Table]]:
+	case viewOf[s.Table] == noView || of.View != views[viewOf[s.Table]]:
 		return false
 	case of.Filter == "" || filterFields[s.Table] < 0:
 		return true
@@ -206,25 +211,26 @@ func (s *Schema) unfit(r change.Row) int {
 }
 
 // Key returns the primary key of a row in the form that sorts as the table's
-// order: the text itself, or ticker, NUL and the big-endian timestamp with its
-// sign flipped. The text shares memory with the row.
+// order: the text itself, or the text, NUL and the big-endian number with its sign
+// flipped. The text shares memory with the row.
 func (s *Schema) Key(r change.Row) (string, error) {
 	v := s.value(r, s.key)
 	if v.Kind != change.Text {
 		return "", s.unkeyed(readColumns[s.Table][keyFields[s.Table]].Name, "NULL")
 	}
-	if s.Table != Finance {
+	number := numberFields[s.Table]
+	if number < 0 {
 		return v.Text, nil
 	}
-	f := s.read(r)
-	if f[fTimestamp].Kind != change.Text {
-		return "", s.unkeyed("timestamp", "NULL")
+	f, column := s.read(r), readColumns[s.Table][number].Name
+	if f[number].Kind != change.Text {
+		return "", s.unkeyed(column, "NULL")
 	}
-	ts, err := strconv.ParseInt(f[fTimestamp].Text, 10, 64)
+	n, err := strconv.ParseInt(f[number].Text, 10, 64)
 	if err != nil {
-		return "", s.unkeyed("timestamp", fmt.Sprintf("%.40q, which is no whole number of a bigint,", f[fTimestamp].Text))
+		return "", s.unkeyed(column, fmt.Sprintf("%.40q, which is no whole number of a bigint,", f[number].Text))
 	}
-	return financeKey(f[fTicker].Text, ts), nil
+	return numberedKey(v.Text, n), nil
 }
 
 // unkeyed says that a row cannot be told from others.
@@ -239,14 +245,17 @@ func (s *Schema) unkeyed(column, value string) error {
 
 // KeyText returns a key of the table for people.
 func (s *Schema) KeyText(key string) string {
-	if n := len(key) - 9; s.Table == Finance && n >= 0 {
+	if n := len(key) - 9; numberFields[s.Table] >= 0 && n >= 0 {
 		return fmt.Sprintf("%.100q, %d", key[:n], int64(binary.BigEndian.Uint64([]byte(key[n+1:]))^1<<63))
 	}
 	return fmt.Sprintf("%.100q", key)
 }
 
-func financeKey(ticker string, ts int64) string {
-	k := make([]byte, 0, len(ticker)+9)
-	k = append(append(k, ticker...), 0)
-	return string(binary.BigEndian.AppendUint64(k, uint64(ts)^1<<63))
+func numberedKey(text string, n int64) string {
+	k := make([]byte, 0, len(text)+9)
+	k = append(append(k, text...), 0)
+	return string(binary.BigEndian.AppendUint64(k, uint64(n)^1<<63))
 }
+
+// textOf cuts the NUL and the eight bytes of the number off such a key.
+func textOf(key string) string { return key[:max(0, len(key)-9)] }

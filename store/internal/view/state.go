@@ -227,15 +227,17 @@ func (s *State) Loaded(t Table, at change.Offset) {
 		}
 		b.Flush()
 	}
-	v := viewOf[t]
-	s.base[v], s.whole[v] = max(s.base[v], at), max(s.whole[v], at)
+	if v := viewOf[t]; v != noView {
+		s.base[v], s.whole[v] = max(s.base[v], at), max(s.whole[v], at)
+	}
 }
 
 // Clear deletes every row of a table, as the change with offset at.
 func (s *State) Clear(t Table, at change.Offset) {
 	s.clear(t)
-	v := viewOf[t]
-	s.base[v], s.whole[v] = at, at
+	if v := viewOf[t]; v != noView {
+		s.base[v], s.whole[v] = at, at
+	}
 }
 
 func (s *State) clear(t Table) {

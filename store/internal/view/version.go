@@ -9,8 +9,12 @@ import (
 // views in the order of State.whole.
 var views = change.Views()
 
-// viewOf is the place among views of the one that reads a table.
+// viewOf is the place among views of the one that reads a table. The supplies by vintage
+// are in no view: they are read with one project, whose answer is its own version.
 var viewOf = func() (out [TableCount]int) {
+	for t := range out {
+		out[t] = noView
+	}
 	for n, v := range views {
 		for _, name := range v.Def().Tables {
 			t, _ := TableOf(name)
@@ -19,6 +23,8 @@ var viewOf = func() (out [TableCount]int) {
 	}
 	return out
 }()
+
+const noView = -1
 
 // versionKey is a view and a filter in State.versions.
 func versionKey(view int, filter string) string { return string(rune('a'+view)) + filter }
@@ -29,10 +35,10 @@ const maxVersions = 1 << 16
 
 // touch marks the answers that read a row with fields f as changed.
 func (s *State) touch(t Table, f *fields, at change.Offset) {
-	if at == 0 { // while loading: Rebase follows
+	v := viewOf[t]
+	if at == 0 || v == noView { // while loading: Rebase follows
 		return
 	}
-	v := viewOf[t]
 	s.whole[v] = at
 	var filter string
 	switch t {

@@ -22,9 +22,10 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the expected parts of the tra
 // lead to, separated by blank lines.
 //
 //	put TABLE column=value ...   columns not named are NULL
-//	del TABLE KEY                finance keys are TICKER,TIMESTAMP
+//	del TABLE KEY                finance keys are TICKER,TIMESTAMP, those of vintages PROJECT_ID,VINTAGE
 //	truncate TABLE
 //	show projects|news|finance [FILTER]
+//	show vintages PROJECT_ID
 //	detail PROJECT_ID
 //
 // The commands of one part are one transaction; its deltas come first.
@@ -157,8 +158,11 @@ func (s *script) put(touched *view.Touched, sh *view.Schema, args string) {
 
 func (s *script) del(touched *view.Touched, sh *view.Schema, key string) {
 	if ticker, ts, ok := strings.Cut(key, ","); ok {
-		row := change.NewRow(change.T(ticker), change.Value{}, change.Value{}, change.Value{}, change.Value{}, change.T(ts), change.Value{})
-		k, err := sh.Key(row)
+		vals := make([]change.Value, len(sh.Relation.Columns))
+		for i, k := range change.KeyColumns(sh.Relation.Name) {
+			vals[sh.Relation.Index(k)] = change.T([]string{ticker, ts}[i])
+		}
+		k, err := sh.Key(change.NewRow(vals...))
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -181,6 +185,11 @@ func (s *script) show(b *strings.Builder, line string) {
 	case f[0] == "detail":
 		d, ok := s.state.Project(f[1])
 		fmt.Fprintf(b, "= %v %+v\n", ok, d)
+	case f[1] == "vintages":
+		d, _ := s.state.Project(f[2])
+		for _, v := range d.Vintages {
+			fmt.Fprintf(b, "= %d issued %g retired %g cancelled %g available %g, NULL %b\n", v.Vintage, v.Issued, v.Retired, v.Cancelled, v.Available, v.Null)
+		}
 	case f[1] == "projects":
 		for p := range s.state.Projects(filter, "") {
 			fmt.Fprintf(b, "= %s\n", delta(change.Delta{Project: &p}))
@@ -309,6 +318,7 @@ func TestLoad(t *testing.T) {
 			change.Carbonmark: fmt.Sprintf("id=m%d project_id=P%d project_name=m%d updated_at=%02d", i, i/2, i, 1+rng.IntN(28)),
 			change.Finance:    fmt.Sprintf("ticker=T%d timestamp=%d price=%d", i%20, i, i),
 			change.News:       fmt.Sprintf("guid=g%d title=t source=S%d published_at=%02d", i, i%3, 1+i%28),
+			change.Vintages:   fmt.Sprintf("project_id=P%d vintage=%d issued=%d", i/3, 2000+i%3, i),
 		} {
 			fmt.Fprintf(&puts, "put %s %s\n", table, args)
 		}
@@ -328,7 +338,7 @@ func TestLoad(t *testing.T) {
 		t.Errorf("the loaded one differs: %+d %s", d.Diff, delta(d))
 	}
 	show := func(s *script) (out string) {
-		for _, line := range []string{"show projects", "show projects C3", "show news", "show news S1", "show finance", "show finance T5"} {
+		for _, line := range []string{"show projects", "show projects C3", "show news", "show news S1", "show finance", "show finance T5", "detail P5"} {
 			var b strings.Builder
 			s.show(&b, line)
 			out += line + "\n" + b.String()

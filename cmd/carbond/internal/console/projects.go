@@ -3,6 +3,7 @@ package console
 import (
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	g "maragu.dev/gomponents"
@@ -138,8 +139,34 @@ func (c *Console) project(q *request) (g.Node, error) {
 	return g.Group{
 		g.If(p.ProjectSummary != "", h.P(foreign(p.ProjectSummary, 2000))),
 		facts(p, &change.ProjectDetails.ViewDef, "project_summary", "project_link"),
+		g.If(len(p.Vintages) > 0, supplies(p.Vintages)),
 		h.P(h.Class("links"), g.If(web(p.ProjectLink), outward(p.ProjectLink, g.Text("At the registry"))), g.Text(" "),
 			h.A(h.Href(q.to("/v1/projects/"+url.PathEscape(q.id))), g.Text("As JSON"))),
 		past,
 	}, nil
+}
+
+// supplies is what became of each vintage, the newest first. Figures that do not add up are
+// named: others write the table too.
+func supplies(vintages []*pb.VintageSupply) g.Node {
+	t := table{id: "vintage", caption: "Supply per vintage, tonnes"}
+	view := &change.VintageSupplies.ViewDef
+	for i := range view.Fields {
+		t.columns = append(t.columns, column{name: label(view.Fields[i].Name), class: "num"})
+	}
+	var odd []string
+	for _, v := range slices.Backward(vintages) {
+		r := row{key: strconv.Itoa(int(v.Vintage))}
+		for i := range view.Fields {
+			r.cells = append(r.cells, cell(v, &view.Fields[i]))
+		}
+		t.rows = append(t.rows, r)
+		if v.Issued == nil || v.Retired == nil || v.Cancelled == nil || v.Available == nil {
+			continue
+		}
+		if d := *v.Issued - *v.Retired - *v.Cancelled - *v.Available; d != 0 {
+			odd = append(odd, figureText(d)+" of "+r.key)
+		}
+	}
+	return g.Group{t, g.If(odd != nil, h.P(h.Class("note"), g.Text("Issued, but neither retired nor cancelled nor available: "+strings.Join(odd, ", ")+".")))}
 }

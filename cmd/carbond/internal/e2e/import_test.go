@@ -25,9 +25,9 @@ func TestImportKills(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	file := func(round int) string {
 		var b bytes.Buffer
-		b.WriteString("ID,Name,Proponent,Country/Area,Status\n")
+		b.WriteString("ID,Vintage End,Quantity Issued,Retirement/Cancellation Date\n") // each a row of two tables
 		for i := range rows {
-			fmt.Fprintf(&b, "%d,Project %d,Somebody,Peru,Registered\n", 100_000*round+i, i)
+			fmt.Fprintf(&b, "%d,2020-12-31,%d,\n", 100_000*round+i, i)
 		}
 		path := filepath.Join(dir, fmt.Sprintf("round-%d.csv", round))
 		if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
@@ -37,7 +37,7 @@ func TestImportKills(t *testing.T) {
 	}
 	moment := func() { <-time.After(time.Duration(rng.IntN(1500)) * time.Millisecond) }
 	var all, none int
-	whole := func(how string, n int) {
+	whole := func(how string, n, vintages int) {
 		switch n {
 		case 0:
 			none++
@@ -45,6 +45,9 @@ func TestImportKills(t *testing.T) {
 			all++
 		default:
 			t.Errorf("%s: %d rows of %d", how, n, rows)
+		}
+		if vintages != n {
+			t.Errorf("%s: %d projects and %d vintages", how, n, vintages)
 		}
 	}
 
@@ -57,13 +60,14 @@ func TestImportKills(t *testing.T) {
 		moment()
 		_ = p.Cmd.Process.Kill() // it may have ended, which Done says
 		<-p.Done
-		var n int
+		var n, vintages int
 		// The server ends the transaction when it notices, which may take a moment.
 		programtest.Until(t, time.Minute, "the end of the transaction", func() bool {
 			return pgtest.Text(t, url, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()")[0][0] == "0"
 		})
 		_, _ = fmt.Sscan(pgtest.Text(t, url, fmt.Sprintf("SELECT count(*) FROM verra WHERE substr(project_id, 5)::int / 100000 = %d", round+1))[0][0], &n)
-		whole("by SQL: "+out.String(), n)
+		_, _ = fmt.Sscan(pgtest.Text(t, url, fmt.Sprintf("SELECT count(*) FROM vintages WHERE substr(project_id, 5)::int / 100000 = %d", round+1))[0][0], &vintages)
+		whole("by SQL: "+out.String(), n, vintages)
 	}
 
 	env = []string{"CARBOND_DATA_DIR=" + filepath.Join(dir, "data"), "CARBOND_FEEDS_ENABLED=none"}
@@ -77,7 +81,8 @@ func TestImportKills(t *testing.T) {
 		<-p.Done
 		d = serve(t, env)
 		got := program.Must(t, env, "view", "projects", "--addr", d.GRPC, "--format", "csv")
-		whole("embedded: "+out.String(), strings.Count(got, fmt.Sprintf("\nVCS-%d", round+1)))
+		log := program.Must(t, env, "consume", "carbon.public.vintages", "--addr", d.GRPC, "--from", "earliest", "--format", "row")
+		whole("embedded: "+out.String(), strings.Count(got, fmt.Sprintf("\nVCS-%d", round+1)), strings.Count(log, fmt.Sprintf(`"project_id":"VCS-%d`, round+1)))
 		_ = d.Cmd.Process.Kill()
 		<-d.Done
 	}

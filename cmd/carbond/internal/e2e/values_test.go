@@ -133,6 +133,14 @@ func (r random) columns(table string) []column {
 			{"change_percent", "float8", r.float()},
 			{"currency", "text", r.maybe(r.one(currencies))},
 		}
+	case "vintages":
+		return []column{
+			{"issued", "float8", r.float()},
+			{"retired", "float8", r.float()},
+			{"cancelled", "float8", r.float()},
+			{"available", "float8", r.float()},
+			{"updated_at", "timestamptz", r.time()},
+		}
 	}
 	return []column{
 		{"title", "text", r.text()},
@@ -158,6 +166,8 @@ func (r random) key(table string) []column {
 			at = r.one(bigints)
 		}
 		return []column{{"ticker", "text", r.one(tickers)}, {"timestamp", "bigint", at}}
+	case "vintages":
+		return []column{{"project_id", "text", r.one(projectIDs)}, {"vintage", "int", r.one(ints)}}
 	}
 	return []column{{"guid", "text", r.one(guids)}}
 }

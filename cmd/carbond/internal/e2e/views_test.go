@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,7 +34,9 @@ WHERE ($1 = '' OR ticker = $1) ORDER BY ticker COLLATE "C", timestamp DESC`
 	detailSQL = `SELECT DISTINCT ON (v.project_id COLLATE "C") v.project_id, COALESCE(c.project_name, v.project_name), v.project_link, v.project_summary, v.registry_status, v.country, v.vintage, v.supply,
 CASE WHEN c.id IS NULL THEN 'verra' ELSE 'verra+carbonmark' END,
 v.registry, v.methodology, v.project_type, v.region, c.price_usd, CASE WHEN v.registry IS NOT NULL THEN v.supply IS NOT NULL END,
-v.proponent, v.crediting_start, v.crediting_end, v.annual_estimate, v.latitude, v.longitude
+v.proponent, v.crediting_start, v.crediting_end, v.annual_estimate, v.latitude, v.longitude,
+(SELECT string_agg(concat_ws(' ', x.vintage, COALESCE(float8send(x.issued)::text, '-'), COALESCE(float8send(x.retired)::text, '-'), COALESCE(float8send(x.cancelled)::text, '-'), COALESCE(float8send(x.available)::text, '-')), ', ' ORDER BY x.vintage)
+ FROM vintages x WHERE x.project_id = v.project_id)
 FROM verra v LEFT JOIN carbonmark c ON c.project_id = v.project_id WHERE v.project_id = $1
 ORDER BY v.project_id COLLATE "C", v.updated_at DESC, c.updated_at DESC NULLS LAST, c.id COLLATE "C" DESC`
 )
@@ -273,17 +276,17 @@ func compareDetails(ctx context.Context, t testing.TB, r *rand.Rand, conn *pgx.C
 		if id == "" {
 			continue
 		}
-		want, err := sqlRows(ctx, conn, detailSQL, "ttttttiftttttnotttnnn", id)
+		want, err := sqlRows(ctx, conn, detailSQL, "ttttttiftttttnotttnnnt", id)
 		if err != nil {
 			t.Fatalf("%s: %v", detailSQL, err)
 		}
 		var got []string
 		resp, err := api.GetProjectDetail(ctx, &pb.ProjectDetailQuery{ProjectId: id})
 		if p := resp.GetProject(); err == nil {
-			got = append(got, fmt.Sprintf("%q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q", p.ProjectId, p.ProjectName, p.ProjectLink, p.ProjectSummary,
+			got = append(got, fmt.Sprintf("%q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q %q", p.ProjectId, p.ProjectName, p.ProjectLink, p.ProjectSummary,
 				p.RegistryStatus, p.Country, strconv.Itoa(int(p.Vintage)), number(p.Supply), p.Source,
 				p.GetRegistry(), p.GetMethodology(), p.GetProjectType(), p.GetRegion(), optional(p.PriceUsd), optionalBool(p.HasSupply),
-				p.GetProponent(), p.GetCreditingStart(), p.GetCreditingEnd(), optional(p.AnnualEstimate), optional(p.Latitude), optional(p.Longitude)))
+				p.GetProponent(), p.GetCreditingStart(), p.GetCreditingEnd(), optional(p.AnnualEstimate), optional(p.Latitude), optional(p.Longitude), vintagesOf(p)))
 		} else if status.Code(err) != codes.NotFound {
 			t.Fatalf("detail of %q: %v", id, err)
 		}
@@ -291,6 +294,26 @@ func compareDetails(ctx context.Context, t testing.TB, r *rand.Rand, conn *pgx.C
 			t.Fatalf("detail of %q: %s", id, d)
 		}
 	}
+}
+
+// vintagesOf is the supply by vintage as detailSQL has it.
+func vintagesOf(p *pb.ProjectDetail) string {
+	var out []string
+	for _, v := range p.GetVintages() {
+		text := strconv.Itoa(int(v.Vintage))
+		for _, n := range []*float64{v.Issued, v.Retired, v.Cancelled, v.Available} {
+			switch {
+			case n == nil:
+				text += " -"
+			case math.IsNaN(*n):
+				text += ` \x7ff8000000000000` // that of Postgres
+			default:
+				text += fmt.Sprintf(` \x%016x`, math.Float64bits(*n))
+			}
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, ", ")
 }
 
 // waitLSN waits until the daemon has everything up to lsn.

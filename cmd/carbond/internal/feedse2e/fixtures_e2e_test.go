@@ -110,9 +110,54 @@ func checkDetail(t *testing.T, d *daemon) {
 		p.Country != "Democratic Republic of the Congo" || !strings.Contains(p.ProjectSummary, "Write to [address removed]") {
 		t.Errorf("detail: %v", p)
 	}
+	issued := 0.0
+	for _, v := range p.GetVintages() {
+		issued += v.GetIssued()
+	}
+	if issued != 2_636_576 {
+		t.Errorf("%v issued by vintage: %v", issued, p.GetVintages())
+	}
 	byCountry, err := d.api.GetProjects(ctx, &carbon.ProjectQuery{Country: p.Country})
 	if err != nil || len(byCountry.Items) == 0 {
 		t.Errorf("projects of %s: %v %v", p.Country, byCountry, err)
+	}
+	checkVintages(t, d)
+}
+
+// checkVintages: what became of the credits of a vintage adds up wherever it is known, also to
+// what is left of the project.
+func checkVintages(t *testing.T, d *daemon) {
+	t.Helper()
+	list, err := d.api.GetProjects(t.Context(), &carbon.ProjectQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := 0
+	for _, item := range list.Items {
+		got, err := d.api.GetProjectDetail(t.Context(), &carbon.ProjectDetailQuery{ProjectId: item.ProjectId})
+		if err != nil {
+			t.Fatal(err)
+		}
+		known, left := true, 0.0
+		for _, v := range got.GetProject().GetVintages() {
+			if v.Issued == nil || v.Retired == nil || v.Cancelled == nil || v.Available == nil {
+				known = false
+				continue
+			}
+			left += *v.Available
+			if *v.Issued != *v.Retired+*v.Cancelled+*v.Available {
+				t.Errorf("%s: a vintage does not add up: %v", item.ProjectId, v)
+			}
+		}
+		if known && len(got.GetProject().GetVintages()) > 0 {
+			full++
+			if left != item.Supply {
+				t.Errorf("%s: %v left by vintage, %v in all", item.ProjectId, left, item.Supply)
+			}
+		}
+	}
+	if full == 0 {
+		t.Error("of no project all vintages are known")
 	}
 }
 
@@ -179,7 +224,7 @@ func checkAddresses(t *testing.T, data, db, said string) {
 	if a := address.FindString(said); a != "" {
 		t.Errorf("%s was said or served", a)
 	}
-	for _, table := range []string{"verra", "carbonmark", "finance", "news"} {
+	for _, table := range []string{"verra", "carbonmark", "finance", "news", "vintages"} {
 		for _, r := range pgtest.Text(t, db, "SELECT t::text FROM "+table+" t") {
 			if a := address.FindString(r[0]); a != "" {
 				t.Errorf("table %s has %s", table, a)
