@@ -154,8 +154,11 @@ func TestTablesBytes(t *testing.T) {
 					want = from - 1
 				}
 				snap, err := s.Past().AsOf(t.Context(), o, change.Selection{}, nil)
-				if err != nil || snap.Offset() != want || o == p.Offset && snap.LSN() != p.LSN {
+				if err != nil || snap.Offset() != want {
 					t.Fatalf("as of %d: %v, want offset %d", o, err, want)
+				}
+				if o == p.Offset && o < s.Position().Offset && snap.LSN() != p.LSN { // transactions without changes may follow the newest
+					t.Fatalf("as of %d: at %s, want %s", o, snap.LSN(), p.LSN)
 				}
 			}
 		}

@@ -31,7 +31,7 @@ func TestTogether(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, store.Options{
 		SegmentBytes: 8 << 10, NoSync: true, Compress: true, CheckpointInterval: time.Millisecond,
-		Registerer: reg, Retention: store.Retention{Bytes: 400 << 10},
+		Registerer: reg, Retention: store.Retention{Bytes: 400 << 10, TablesBytes: 16 << 10},
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -106,6 +106,7 @@ func TestTogether(t *testing.T) {
 	})
 	rng := rand.New(rand.NewPCG(sd, 0))
 	src := storetest.NewSource(sd)
+	src.Plain = true
 	for range 300 {
 		txn := src.Next()
 		parts := storetest.Split(txn, 1+rng.IntN(3))
