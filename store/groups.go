@@ -214,5 +214,9 @@ func (s *Store) ResetGroup(ctx context.Context, name string, topics []string, of
 	return s.groups.Reset(name, places)
 }
 
+// SyncGroups takes over what other nodes have made of the groups, and fences members that
+// another node has replaced. Errors: ErrGroupsAway.
+func (s *Store) SyncGroups() error { return s.groups.Sync() }
+
 // DeleteGroup forgets a group without a consumer.
 func (s *Store) DeleteGroup(name string) error { return s.groups.Delete(name) }

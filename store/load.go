@@ -20,7 +20,7 @@ func (s *Store) load() (err error) {
 		return err
 	}
 	s.history = s.changelog.History()
-	if s.groups, err = group.Open(groupsPath(s.dir), group.Options{NoSync: s.opt.NoSync, Crash: s.opt.Crash}); err != nil {
+	if s.groups, err = group.Open(groupsPath(s.dir), group.Options{NoSync: s.opt.NoSync, Crash: s.opt.Crash, Shared: s.opt.Groups}); err != nil {
 		return err
 	}
 	if err := s.groups.Within(s.changelog.Tail().Visible, s.history); err != nil {

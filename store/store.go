@@ -49,6 +49,8 @@ type Options struct {
 
 	// NoSync skips fsync: for tests of everything but durability.
 	NoSync bool
+	// Groups keeps the consumer groups of a fleet, in place of the directory; nil for none.
+	Groups change.SharedGroups
 	// Crash is called at named points of every write, for crash tests.
 	Crash func(point string)
 	// Fault is asked at named points for the error that the disk gives there,

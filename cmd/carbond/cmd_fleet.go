@@ -17,15 +17,15 @@ func cmdFleet(a *app) *cobra.Command {
 		Use:   "fleet",
 		Short: "List the nodes of the fleet, and compare their changelogs",
 		Long: "Lists the nodes of the fleet (fleet.name) that the daemon belongs to, that one first: the slot by\n" +
-			"which a node goes, whether it is ready, its position, its lag in seconds, the checksum of its changelog\n" +
+			"which a node goes, whether it is ready, whether feeds and webhooks run there (lease), its position, its lag in seconds, the checksum of its changelog\n" +
 			"up to its offset, and the WAL that its slot keeps on the server. Nodes of one history have equal\n" +
 			"checksums at equal offsets.",
 		Example: "  carbond fleet\n  carbond fleet verify\n  carbond fleet leave",
 		Args:    unknownCommand,
 	}
 	listing(a, cmd, client.Columns{
-		Names: []string{"node", "address", "ready", "offset", "lsn", "lag_seconds", "checksum", "history", "retained_wal_bytes", "version", "remark"},
-		Brief: []int{0, 1, 2, 3, 4, 5, 6, 10},
+		Names: []string{"node", "address", "ready", "lease", "offset", "lsn", "lag_seconds", "checksum", "history", "retained_wal_bytes", "version", "remark"},
+		Brief: []int{0, 1, 2, 3, 4, 5, 6, 7, 11},
 	}, func(ctx context.Context, conn *grpc.ClientConn) (rows [][]any, err error) {
 		r, err := pb.NewFleetServiceClient(conn).ListNodes(ctx, &pb.ListNodesRequest{})
 		for _, n := range r.GetNodes() {
@@ -44,14 +44,14 @@ func nodeRow(n *pb.FleetNode) []any {
 	}
 	v := n.GetNode()
 	if v == nil {
-		return []any{nil, address, false, nil, nil, nil, nil, nil, nil, nil, n.GetError()}
+		return []any{nil, address, false, nil, nil, nil, nil, nil, nil, nil, nil, n.GetError()}
 	}
 	remark := v.GetReason()
 	if d := v.GetDifference(); d != "" {
 		remark = d
 	}
 	return []any{
-		client.Key(v.GetSlot()), address, v.GetReady(), client.Offset(v.GetOffset()), v.GetLsn(), math.Round(v.GetLagSeconds()*10) / 10,
+		client.Key(v.GetSlot()), address, v.GetReady(), v.GetLease(), client.Offset(v.GetOffset()), v.GetLsn(), math.Round(v.GetLagSeconds()*10) / 10,
 		fmt.Sprintf("%016x", v.GetChecksum()), v.GetHistory(), v.GetRetainedWalBytes(), v.GetVersion(), remark,
 	}
 }

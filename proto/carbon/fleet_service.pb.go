@@ -87,7 +87,9 @@ type GetNodeResponse struct {
 	// What it has found by comparing itself with its peers, empty for nothing.
 	Difference string `protobuf:"bytes,15,opt,name=difference,proto3" json:"difference,omitempty"`
 	// First offset from which on retention has left all of its changelog.
-	Oldest        uint64 `protobuf:"varint,16,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	Oldest uint64 `protobuf:"varint,16,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	// It holds the lease: feeds are polled and webhooks posted there.
+	Lease         bool `protobuf:"varint,17,opt,name=lease,proto3" json:"lease,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -232,6 +234,13 @@ func (x *GetNodeResponse) GetOldest() uint64 {
 		return x.Oldest
 	}
 	return 0
+}
+
+func (x *GetNodeResponse) GetLease() bool {
+	if x != nil {
+		return x.Lease
+	}
+	return false
 }
 
 // ListNodesRequest is empty.
@@ -501,7 +510,7 @@ var File_carbon_fleet_service_proto protoreflect.FileDescriptor
 const file_carbon_fleet_service_proto_rawDesc = "" +
 	"\n" +
 	"\x1acarbon/fleet_service.proto\x12\x06carbon\"\x10\n" +
-	"\x0eGetNodeRequest\"\xca\x03\n" +
+	"\x0eGetNodeRequest\"\xe0\x03\n" +
 	"\x0fGetNodeResponse\x12\x14\n" +
 	"\x05fleet\x18\x01 \x01(\tR\x05fleet\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\tR\x04slot\x12\x18\n" +
@@ -522,7 +531,8 @@ const file_carbon_fleet_service_proto_rawDesc = "" +
 	"\n" +
 	"difference\x18\x0f \x01(\tR\n" +
 	"difference\x12\x16\n" +
-	"\x06oldest\x18\x10 \x01(\x04R\x06oldest\"\x12\n" +
+	"\x06oldest\x18\x10 \x01(\x04R\x06oldest\x12\x14\n" +
+	"\x05lease\x18\x11 \x01(\bR\x05lease\"\x12\n" +
 	"\x10ListNodesRequest\"\\\n" +
 	"\x11ListNodesResponse\x12'\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x11.carbon.FleetNodeR\x05nodes\x12\x1e\n" +

@@ -82,7 +82,7 @@ func PlainByOID(ctx context.Context, conn *pgx.Conn, opt *server.Options, oid ui
 }
 
 func plainQuery(ctx context.Context, conn *pgx.Conn, opt *server.Options) (q catalog.PlainQuery, err error) {
-	q = catalog.PlainQuery{Query: catalog.Query{Publication: opt.Publication, Schema: opt.Schema, Tables: opt.Viewed()}, Schemas: []string{}, Names: []string{}}
+	q = catalog.PlainQuery{Query: catalog.Query{Publication: opt.Publication, Schema: opt.Schema, Tables: append(opt.Viewed(), server.GroupsTable)}, Schemas: []string{}, Names: []string{}}
 	for _, p := range opt.Patterns() {
 		q.Schemas, q.Names = append(q.Schemas, p.Schema), append(q.Names, p.Name)
 	}

@@ -57,7 +57,7 @@ func code(err error) int16 {
 		return errGroupNotFound
 	case errors.Is(err, change.ErrGroupName), errors.Is(err, change.ErrTooManyGroups):
 		return errInvalidGroup
-	case errors.Is(err, change.ErrClosed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, change.ErrClosed), errors.Is(err, change.ErrGroupsAway), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return errCoordinatorNotAvailable
 	}
 	return errKafkaStorage

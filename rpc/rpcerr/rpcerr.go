@@ -58,6 +58,7 @@ const (
 	ReasonNoTopic   = "NO_SUCH_TOPIC"      // no topic of this name
 	ReasonGroupName = "GROUP_NAME"         // not a name for a group or member
 	ReasonGroups    = "TOO_MANY_GROUPS"    // forget some first
+	ReasonAway      = "GROUPS_AWAY"        // Postgres, which keeps the groups of a fleet, cannot be reached
 	ReasonConsumers = "TOO_MANY_CONSUMERS" // Consume streams at a time
 	ReasonBackup    = "BACKUP_RUNNING"     // one at a time
 	ReasonSlow      = "BACKUP_NOT_READ"    // the client stopped reading

@@ -27,6 +27,8 @@ var (
 	ErrGroupName = errors.New("group and member names have 1 to 255 printable characters")
 	// ErrTooManyGroups means that no further group is kept.
 	ErrTooManyGroups = errors.New("there are 1000 consumer groups already; forget those that nobody uses with carbond groups reset GROUP --delete")
+	// ErrGroupsAway means that what the nodes of a fleet keep groups in cannot be asked.
+	ErrGroupsAway = errors.New("the groups of the fleet cannot be reached; reading goes on, and commits work again with Postgres")
 	// ErrTopicUnknown means that there is no such topic.
 	ErrTopicUnknown = errors.New("no such topic")
 )

@@ -2,6 +2,18 @@ package change
 
 import "time"
 
+// SharedGroups keeps the consumer groups of several nodes, each as a text under its name. Its
+// methods may be called from any goroutine, and are bounded in time.
+type SharedGroups interface {
+	// Get returns what is kept of a group, "" for nothing.
+	Get(name string) (string, error)
+	// Swap durably puts a text in the place of another, "" for nothing, and reports false
+	// when the group has another one by now.
+	Swap(name, old, text string) (bool, error)
+	// All returns all groups.
+	All() (map[string]string, error)
+}
+
 // Topic describes one topic of the changelog.
 type Topic struct {
 	Name  string // "carbon.<schema>.<table>"

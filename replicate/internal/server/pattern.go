@@ -35,7 +35,11 @@ func (o *Options) Patterns() []Pattern {
 	return out
 }
 
+// GroupsTable is where a fleet keeps its consumer groups. It is not for the changelog: what is
+// committed there would be changes to consume.
+const GroupsTable = "carbond_groups"
+
 // KeepsPlain reports whether a table is one of Tables that no view reads.
 func (o *Options) KeepsPlain(schema, name string) bool {
-	return !o.Keeps(schema, name) && slices.ContainsFunc(o.Patterns(), func(p Pattern) bool { return p.Matches(schema, name) })
+	return !o.Keeps(schema, name) && name != GroupsTable && slices.ContainsFunc(o.Patterns(), func(p Pattern) bool { return p.Matches(schema, name) })
 }

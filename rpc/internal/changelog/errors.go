@@ -24,6 +24,7 @@ var statuses = []struct {
 	{change.ErrTopicUnknown, codes.NotFound, rpcerr.ReasonNoTopic},
 	{change.ErrGroupName, codes.InvalidArgument, rpcerr.ReasonGroupName},
 	{change.ErrTooManyGroups, codes.ResourceExhausted, rpcerr.ReasonGroups},
+	{change.ErrGroupsAway, codes.Unavailable, rpcerr.ReasonAway},
 	{change.ErrClosed, codes.Unavailable, rpcerr.ReasonDraining},
 }
 

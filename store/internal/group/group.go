@@ -72,8 +72,9 @@ type content struct {
 
 // Options tune a File. The zero value has production defaults.
 type Options struct {
-	NoSync bool               // for tests of everything but durability
-	Crash  func(point string) // called at named points of every write, for crash tests
+	NoSync bool                // for tests of everything but durability
+	Crash  func(point string)  // called at named points of every write, for crash tests
+	Shared change.SharedGroups // of the nodes of a fleet, which the file then gives way to; nil for none
 }
 
 // File is the open file. It is safe for concurrent use.
@@ -86,6 +87,8 @@ type File struct {
 	mu     sync.Mutex // held by the one who writes; guards what follows
 	disk   content
 	active map[string]*member
+	synced bool   // the Shared groups were read
+	was    string // what the Shared groups have of the group that is being changed
 }
 
 // view is what readers see.
@@ -96,9 +99,10 @@ type view struct {
 
 // member is who consumes for a group, until it leaves or is fenced.
 type member struct {
-	id     string
-	alone  bool // others are refused, rather than this one fenced
-	fenced chan struct{}
+	id         string
+	generation uint64
+	alone      bool // others are refused, rather than this one fenced
+	fenced     chan struct{}
 }
 
 // Open opens the file, or creates it.
@@ -294,17 +298,6 @@ func (f *File) Close() error {
 	return nil
 }
 
-// lock begins a change. After a commit that failed it reads again what the disk
-// holds, so that the change begins from that.
-func (f *File) lock() (unlock func(), err error) {
-	f.mu.Lock()
-	if err := f.file.Ready(); err != nil {
-		f.mu.Unlock()
-		return nil, explain("read", f.path, err)
-	}
-	return f.mu.Unlock, nil
-}
-
 // publish shows readers what is there now. Callers hold mu.
 func (f *File) publish() {
 	v := &view{groups: maps.Clone(f.disk.groups), active: map[string]string{}}
@@ -355,6 +348,9 @@ func putGroup(tx *bolt.Tx, name string, g *Group) error {
 
 // put stores a group durably, then in memory. Callers hold mu.
 func (f *File) put(name string, g *Group) error {
+	if f.opt.Shared != nil {
+		return f.share(name, g)
+	}
 	if err := f.write(func(tx *bolt.Tx) error { return putGroup(tx, name, g) }); err != nil {
 		return explain(fmt.Sprintf("store group %q in", name), f.path, err)
 	}
@@ -378,12 +374,15 @@ func (g *Group) clone() *Group {
 // need. Another member is fenced; the same member is refused with change.ErrMemberActive.
 // One that is to be alone is refused while there is another, and others while it is
 // there, with change.ErrGroupBusy.
-func (f *File) Join(name, id string, alone bool) (change.Member, error) {
-	unlock, err := f.lock()
-	if err != nil {
-		return change.Member{}, err
-	}
-	defer unlock()
+func (f *File) Join(name, id string, alone bool) (out change.Member, err error) {
+	err = f.update(name, func() error {
+		out, err = f.join(name, id, alone)
+		return err
+	})
+	return out, err
+}
+
+func (f *File) join(name, id string, alone bool) (change.Member, error) {
 	old := f.active[name]
 	if old != nil && old.id == id {
 		return change.Member{}, fmt.Errorf("group %q: %w: %q", name, change.ErrMemberActive, id)
@@ -403,7 +402,7 @@ func (f *File) Join(name, id string, alone bool) (change.Member, error) {
 	if old != nil {
 		close(old.fenced)
 	}
-	m := &member{id: id, alone: alone, fenced: make(chan struct{})}
+	m := &member{id: id, generation: g.Generation, alone: alone, fenced: make(chan struct{})}
 	f.active[name] = m
 	f.publish()
 	return change.Member{ID: id, Generation: g.Generation, Fenced: m.fenced, Leave: func() { f.leave(name, m) }}, nil
@@ -416,7 +415,14 @@ func (f *File) groupOrNew(name string) (*Group, error) {
 		return nil, change.ErrTooManyGroups
 	}
 	g := old.clone()
-	if old == nil {
+	switch {
+	case old != nil:
+	case f.opt.Shared != nil:
+		// Nobody keeps the generations of groups that are gone: a clock of microseconds is
+		// above them, as nobody joins so often, and above those of restored files.
+		now := time.Now()
+		g.Generation = max(f.disk.retired, uint64(now.Unix())<<20+uint64(now.Nanosecond())<<20/1e9)
+	default:
 		g.Generation = f.disk.retired
 	}
 	return g, nil
@@ -425,13 +431,13 @@ func (f *File) groupOrNew(name string) (*Group, error) {
 // Supersede raises every generation to at least one: those that a copy of the file
 // may have given out since it was made are not given out again.
 func (f *File) Supersede(least uint64) error {
-	unlock, err := f.lock()
-	if err != nil {
-		return err
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.file.Ready(); err != nil {
+		return explain("read", f.path, err)
 	}
-	defer unlock()
 	c := content{retired: max(f.disk.retired, least), groups: map[string]*Group{}}
-	err = f.write(func(tx *bolt.Tx) error {
+	err := f.write(func(tx *bolt.Tx) error {
 		for name, g := range f.disk.groups {
 			c.groups[name] = g.clone()
 			c.groups[name].Generation = max(g.Generation, least)
@@ -478,92 +484,83 @@ func (f *File) All() (groups map[string]Group, active map[string]string) {
 // Commit stores a place. The generation must be the group's newest, and the
 // member, unless it is "", the one that got it.
 func (f *File) Commit(name string, generation uint64, member, topic string, c Commit) error {
-	unlock, err := f.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	g := f.disk.groups[name].clone()
-	switch {
-	case f.disk.groups[name] == nil:
-		return fmt.Errorf("group %q: %w", name, change.ErrGroupUnknown)
-	case generation != g.Generation:
-		return fmt.Errorf("group %q, generation %d, now %d: %w", name, generation, g.Generation, change.ErrStaleGeneration)
-	case member != "" && g.Member != "" && member != g.Member:
-		return fmt.Errorf("group %q: generation %d is not one of member %q: %w", name, generation, member, change.ErrStaleGeneration)
-	case c.Offset < g.Topics[topic].Offset:
-		return fmt.Errorf("group %q, %s, offset %d, committed %d: %w", name, topic, c.Offset, g.Topics[topic].Offset, change.ErrCommitBackwards)
-	}
-	g.Topics[topic] = c
-	return f.put(name, g)
+	return f.update(name, func() error {
+		g := f.disk.groups[name].clone()
+		switch {
+		case f.disk.groups[name] == nil:
+			return fmt.Errorf("group %q: %w", name, change.ErrGroupUnknown)
+		case generation != g.Generation:
+			return fmt.Errorf("group %q, generation %d, now %d: %w", name, generation, g.Generation, change.ErrStaleGeneration)
+		case member != "" && g.Member != "" && member != g.Member:
+			return fmt.Errorf("group %q: generation %d is not one of member %q: %w", name, generation, member, change.ErrStaleGeneration)
+		case c.Offset < g.Topics[topic].Offset:
+			return fmt.Errorf("group %q, %s, offset %d, committed %d: %w", name, topic, c.Offset, g.Topics[topic].Offset, change.ErrCommitBackwards)
+		}
+		g.Topics[topic] = c
+		return f.put(name, g)
+	})
 }
 
 // CommitPlaces stores places of several topics at once, also backwards. The
 // generation must be the group's newest; 0 is for a group without a consumer.
 func (f *File) CommitPlaces(name string, generation uint64, places map[string]Commit) error {
-	unlock, err := f.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	g, err := f.groupOrNew(name)
-	switch m := f.active[name]; {
-	case err != nil:
-		return err
-	case generation == 0 && m != nil:
-		return fmt.Errorf("group %q: %w: %q", name, change.ErrGroupBusy, m.id)
-	case generation != 0 && generation != g.Generation:
-		return fmt.Errorf("group %q, generation %d, now %d: %w", name, generation, g.Generation, change.ErrStaleGeneration)
-	}
-	maps.Copy(g.Topics, places)
-	return f.put(name, g)
+	return f.update(name, func() error {
+		g, err := f.groupOrNew(name)
+		switch m := f.active[name]; {
+		case err != nil:
+			return err
+		case generation == 0 && m != nil:
+			return fmt.Errorf("group %q: %w: %q", name, change.ErrGroupBusy, m.id)
+		case generation != 0 && generation != g.Generation:
+			return fmt.Errorf("group %q, generation %d, now %d: %w", name, generation, g.Generation, change.ErrStaleGeneration)
+		}
+		maps.Copy(g.Topics, places)
+		return f.put(name, g)
+	})
 }
 
 // Reset replaces the places of some topics. The group must have no consumer.
 func (f *File) Reset(name string, places map[string]Commit) error {
-	unlock, err := f.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if m := f.active[name]; m != nil {
-		return fmt.Errorf("group %q: %w: %q", name, change.ErrGroupBusy, m.id)
-	}
-	g, err := f.groupOrNew(name)
-	if err != nil {
-		return err
-	}
-	maps.Copy(g.Topics, places)
-	return f.put(name, g)
+	return f.update(name, func() error {
+		if m := f.active[name]; m != nil {
+			return fmt.Errorf("group %q: %w: %q", name, change.ErrGroupBusy, m.id)
+		}
+		g, err := f.groupOrNew(name)
+		if err != nil {
+			return err
+		}
+		maps.Copy(g.Topics, places)
+		return f.put(name, g)
+	})
 }
 
 // Delete forgets a group, but not its generation. The group must have no consumer.
 func (f *File) Delete(name string) error {
-	unlock, err := f.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	g := f.disk.groups[name]
-	if m := f.active[name]; m != nil {
-		return fmt.Errorf("group %q: %w: %q", name, change.ErrGroupBusy, m.id)
-	}
-	if g == nil {
-		return fmt.Errorf("group %q: %w", name, change.ErrGroupUnknown)
-	}
-	retired := max(f.disk.retired, g.Generation)
-	if err := f.write(func(tx *bolt.Tx) error {
-		if err := putMeta(tx.Bucket(bucketMeta), retired); err != nil {
-			return err
+	return f.update(name, func() error {
+		g := f.disk.groups[name]
+		if m := f.active[name]; m != nil {
+			return fmt.Errorf("group %q: %w: %q", name, change.ErrGroupBusy, m.id)
 		}
-		return tx.Bucket(bucketGroups).Delete([]byte(name))
-	}); err != nil {
-		return explain(fmt.Sprintf("delete group %q from", name), f.path, err)
-	}
-	f.disk.retired = retired
-	delete(f.disk.groups, name)
-	f.publish()
-	return nil
+		if g == nil {
+			return fmt.Errorf("group %q: %w", name, change.ErrGroupUnknown)
+		}
+		if f.opt.Shared != nil {
+			return f.share(name, nil)
+		}
+		retired := max(f.disk.retired, g.Generation)
+		if err := f.write(func(tx *bolt.Tx) error {
+			if err := putMeta(tx.Bucket(bucketMeta), retired); err != nil {
+				return err
+			}
+			return tx.Bucket(bucketGroups).Delete([]byte(name))
+		}); err != nil {
+			return explain(fmt.Sprintf("delete group %q from", name), f.path, err)
+		}
+		f.disk.retired = retired
+		delete(f.disk.groups, name)
+		f.publish()
+		return nil
+	})
 }
 
 // CopyTo writes a consistent copy of the file to the writer that open returns

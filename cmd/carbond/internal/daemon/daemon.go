@@ -58,6 +58,7 @@ type Daemon struct {
 	webhooks    *webhook.Sender // nil without webhooks.urls
 	fleet       *fleet.Member   // nil without fleet.name
 	peers       fleet.Peers
+	groups      *fleet.Groups
 	alone       *lease.Lease // of one node of the fleet, nil without one
 	admin       *admin.Server
 
@@ -129,6 +130,10 @@ func (d *Daemon) buildStore(_ context.Context, cfg *config.Config) error {
 	opt := StoreOptions(cfg)
 	opt.Logger, opt.Registerer = d.log.With("stage", "store"), d.met.reg
 	opt.Progress = d.opening()
+	if cfg.Fleet.Name != "" {
+		d.groups = fleet.NewGroups(cfg.Fleet.Name)
+		opt.Groups = d.groups
+	}
 	s, err := openStore(cfg.DataDir, opt, d.opt.Signals, d.log)
 	if err != nil {
 		return err
@@ -186,6 +191,9 @@ func (d *Daemon) buildSource(ctx context.Context, cfg *config.Config) error {
 	var err error
 	if d.pool, err = OpenPool(ctx, cfg); err != nil {
 		return err
+	}
+	if d.groups != nil {
+		d.groups.Use(d.pool)
 	}
 	opt.Logger, opt.Registerer = d.log.With("stage", "replicate"), d.met.reg
 	d.source = replicate.New(d.store, opt)

@@ -78,7 +78,7 @@ func (d *Daemon) node() *pb.GetNodeResponse {
 	pos, s := d.store.Position(), d.source.Status()
 	n := &pb.GetNodeResponse{
 		Version: d.opt.Version.Version, SystemId: pos.Source.SystemID, Database: pos.Source.Database, Lsn: pos.LSN.String(),
-		LagSeconds: s.LagSeconds, RetainedWalBytes: max(s.SlotRetained, 0),
+		LagSeconds: s.LagSeconds, RetainedWalBytes: max(s.SlotRetained, 0), Lease: d.alone != nil && d.alone.Held(),
 	}
 	if v := d.health.last.Load(); v != nil {
 		n.Ready, n.Reason = v.ok, d.opt.Redaction.Text(v.reason)
@@ -90,11 +90,17 @@ func (d *Daemon) node() *pb.GetNodeResponse {
 // tables would close, joins again when there is a node to join with.
 func (d *Daemon) runFleet(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	defer cancel(nil)
-	go func() {
+	wg.Go(func() {
 		t := time.NewTicker(time.Second)
 		defer t.Stop()
-		for {
+		for away := false; ; {
+			if err := d.store.SyncGroups(); (err != nil) != away {
+				away = err != nil
+				d.log.Warn("the groups of the fleet", "reachable", !away, "error", err)
+			}
 			select {
 			case <-ctx.Done():
 				return
@@ -104,7 +110,7 @@ func (d *Daemon) runFleet(ctx context.Context) error {
 				cancel(fmt.Errorf("%w: %s", fleet.ErrRejoin, s.Reason))
 			}
 		}
-	}()
+	})
 	if err := d.fleet.Run(ctx); err != nil {
 		return err
 	}

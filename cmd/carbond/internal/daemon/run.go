@@ -97,7 +97,7 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 		r.kafka = p.Start(ctx, "kafka", func(ctx context.Context) error { return d.kafka.Serve(ctx, d.listen.kafka) })
 	}
 	if d.webhooks != nil {
-		r.webhooks = p.Start(ctx, "webhooks", d.webhooks.Run)
+		r.webhooks = p.Start(ctx, "webhooks", func(ctx context.Context) error { return d.byOne(ctx, d.webhooks.Run) })
 	}
 	if d.views != nil {
 		r.views = p.Start(ctx, "view files", d.views.Run)
@@ -140,10 +140,15 @@ func (d *Daemon) runFeeds(ctx context.Context) error {
 		case <-t.C:
 		}
 	}
+	return d.byOne(ctx, d.feeds.Run)
+}
+
+// byOne runs what one node of a fleet does for all: while this one holds the lease.
+func (d *Daemon) byOne(ctx context.Context, f func(context.Context) error) error {
 	if d.alone != nil {
-		return d.alone.While(ctx, d.feeds.Run)
+		return d.alone.While(ctx, f)
 	}
-	return d.feeds.Run(ctx)
+	return f(ctx)
 }
 
 // joinsAgain is why a node stops that begins again with the data of a peer.

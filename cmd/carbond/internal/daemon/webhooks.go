@@ -144,6 +144,9 @@ func (o operator) ReplayWebhook(ctx context.Context, req *pb.ReplayWebhookReques
 	if o.d.webhooks == nil {
 		return nil, status.Error(codes.NotFound, webhook.ErrUnknown.Error())
 	}
+	if o.d.alone != nil && !o.d.alone.Held() {
+		return nil, status.Error(codes.FailedPrecondition, "another node of the fleet posts the webhooks: ask the one that has the lease in carbond fleet")
+	}
 	to := &pb.ResetGroupRequest{Group: webhook.Group(req.GetHook())}
 	switch from := req.From.(type) {
 	case *pb.ReplayWebhookRequest_Earliest:

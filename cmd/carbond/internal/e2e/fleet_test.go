@@ -2,11 +2,14 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +41,9 @@ type fleetWorld struct {
 	gate    sync.RWMutex
 	nodes   []*fleetNode
 	events  map[string]int
+
+	consumed []uint64 // offsets that the group has committed, in order
+	turn     int      // how often it has moved
 }
 
 func newFleetWorld(t *testing.T, seed uint64) *fleetWorld {
@@ -185,6 +191,70 @@ func (w *fleetWorld) equal() {
 	}
 }
 
+// consume goes on with a group at the next node: what it reads is behind what it has
+// committed anywhere.
+func (w *fleetWorld) consume() {
+	w.t.Helper()
+	n := w.nodes[w.turn%len(w.nodes)]
+	w.turn++
+	conn := n.d.Dial(w.t)
+	defer conn.Close()
+	api := pb.NewChangelogServiceClient(conn)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	topic := change.TopicName(change.Verra)
+	ss, err := api.Consume(ctx, &pb.ConsumeRequest{Topics: []string{topic}, Group: "desk", MemberId: n.name})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for generation := uint64(0); ; {
+		m, err := ss.Recv()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			w.t.Fatalf("consume at %s: %v", n.name, err)
+		}
+		generation = max(generation, m.GetGeneration()) // the first message has it
+		for _, r := range m.GetRecords() {
+			w.consumed = append(w.consumed, r.GetOffset())
+		}
+		if k := len(m.GetRecords()); k > 0 {
+			req := &pb.CommitOffsetRequest{Group: "desk", Topic: topic, Offset: m.Records[k-1].GetOffset(), Generation: generation, MemberId: n.name}
+			if _, err := api.CommitOffset(ctx, req); err != nil {
+				w.t.Fatalf("commit at %s: %v", n.name, err)
+			}
+		}
+	}
+}
+
+// consumedAll compares what the group has read at all nodes with what is there.
+func (w *fleetWorld) consumedAll() {
+	w.t.Helper()
+	conn := w.nodes[0].d.Dial(w.t)
+	defer conn.Close()
+	ss, err := pb.NewChangelogServiceClient(conn).Consume(w.t.Context(), &pb.ConsumeRequest{Topics: []string{change.TopicName(change.Verra)}, Start: &pb.ConsumeRequest_Earliest{Earliest: true}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var want []uint64
+	for {
+		m, err := ss.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, r := range m.GetRecords() {
+			want = append(want, r.GetOffset())
+		}
+	}
+	if n := len(w.consumed); n < 100 || n > len(want) || !slices.Equal(w.consumed, want[:n]) {
+		w.t.Errorf("the group has read %d records in %d turns, and they are not the first ones of %d", n, w.turn, len(want))
+	}
+}
+
 // happen does one thing to a node or to Postgres.
 func (w *fleetWorld) happen(what string) {
 	w.t.Helper()
@@ -263,6 +333,7 @@ func TestFleet(t *testing.T) {
 			w.happen(events[(i+w.IntN(2))%len(events)])
 		}
 		w.equal()
+		w.consume()
 	}
 
 	n := w.nodes[w.IntN(len(w.nodes))]
@@ -291,7 +362,9 @@ func TestFleet(t *testing.T) {
 	if got := w.node(w.nodes[0]).GetHistory(); got != history {
 		t.Errorf("the history was %s and is %s", history, got)
 	}
-	t.Logf("%d rounds: %v", rounds, w.events)
+	w.consume()
+	w.consumedAll()
+	t.Logf("%d rounds: %v, %d records read by a group at %d nodes in turn", rounds, w.events, len(w.consumed), w.turn)
 
 	ask := func(args ...string) (int, string) {
 		return program.Command(t, nil, append(args, "--addr", w.nodes[0].addr)...)

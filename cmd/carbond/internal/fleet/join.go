@@ -114,7 +114,7 @@ func (j *Joining) fetch(ctx context.Context, peer *Peer) (*store.Manifest, *stor
 	b := &backup{recv: ss.Recv, progress: j.Progress}
 	m, report, err := store.Join(j.Dir, b, j.Store)
 	if b.err != nil {
-		err = errors.New(client.Reason(b.err))
+		err = errors.New(said(b.err))
 	}
 	return m, report, err
 }

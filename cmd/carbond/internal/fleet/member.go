@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
 	"carbond/store/change"
 )
@@ -257,7 +256,7 @@ func (p *Peer) checksums(ctx context.Context, history string, at []change.Offset
 	}
 	r, err := pb.NewFleetServiceClient(p.conn).GetChecksums(ctx, req)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s", p.Addr, client.Reason(err))
+		return nil, fmt.Errorf("%s: %s", p.Addr, said(err))
 	}
 	if len(r.GetChecksums()) != len(at) {
 		return nil, fmt.Errorf("%s: %d checksums for %d offsets", p.Addr, len(r.GetChecksums()), len(at))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
@@ -69,7 +70,7 @@ func (p Peers) Ask(ctx context.Context) []Node {
 			defer cancel()
 			n, err := pb.NewFleetServiceClient(peer.conn).GetNode(ctx, &pb.GetNodeRequest{})
 			if err != nil {
-				err = fmt.Errorf("%s: %s", peer.Addr, client.Reason(err))
+				err = fmt.Errorf("%s: %s", peer.Addr, said(err))
 			}
 			out[i] = Node{Peer: peer, GetNodeResponse: n, Err: err}
 		})
@@ -78,3 +79,6 @@ func (p Peers) Ask(ctx context.Context) []Node {
 	slices.SortStableFunc(out, func(a, b Node) int { return cmp.Compare(a.GetSlot(), b.GetSlot()) })
 	return slices.CompactFunc(out, func(a, b Node) bool { return a.Err == nil && b.Err == nil && a.GetSlot() == b.GetSlot() })
 }
+
+// said is what a peer says of an error, without the words of gRPC.
+func said(err error) string { return status.Convert(err).Message() }
