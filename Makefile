@@ -12,7 +12,7 @@ BUILD_VER  := $(shell packaging/version.sh 2>/dev/null || echo dev)
 LDFLAGS    := -s -w -X main.version=$(BUILD_VER) -X main.revision=$(BUILD_REV) -X main.date=$(BUILD_DATE)
 
 .PHONY: help build run run-postgres test race race-all fuzz bench check verify fmt fmt-check vet lint tidy-check \
-	proto proto-check peer-test crash faults soak oracle clean
+	proto proto-check peer-test crash faults soak fleet oracle clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ faults: ## FAULT_RUNS random runs under faults of disk, process and network; FAU
 SOAK ?= 30m
 soak: ## 200 changes a second with watchers and groups for SOAK: what the daemon holds stays flat
 	$(GO) test ./cmd/carbond/internal/e2e -run '^TestSoak$$' -count=1 -timeout 0 -v -args -soak $(SOAK)
+
+FLEET ?= 300
+fleet: ## three nodes of one Postgres for FLEET rounds of kills, cuts, lost disks and slots: equal checksums after each
+	$(GO) test ./cmd/carbond/internal/e2e -run '^TestFleet$$' -count=1 -timeout 0 -v -args -fleet $(FLEET)
 
 oracle: ## the oracle against a real Postgres for ten minutes
 	$(GO) test ./cmd/carbond/internal/e2e -run Oracle -count=1 -timeout 40m -v -args -long

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,6 +29,7 @@ import (
 type fleetNode struct {
 	name, dir, addr string
 	env             []string
+	net             *proxy  // between it and Postgres
 	d               *daemon // nil while it is down
 }
 
@@ -61,9 +63,14 @@ func newFleetWorld(t *testing.T, seed uint64) *fleetWorld {
 		join = append(join, n.addr)
 		w.nodes = append(w.nodes, n)
 	}
+	server, err := url.Parse(w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, n := range w.nodes {
+		n.net = newProxy(t, server.Host)
 		n.env = []string{
-			"CARBOND_DATA_DIR=" + n.dir, "CARBOND_POSTGRES_URL=" + w.url, "CARBOND_POSTGRES_SLOT=" + n.name,
+			"CARBOND_DATA_DIR=" + n.dir, "CARBOND_POSTGRES_URL=" + n.net.through(t, w.url), "CARBOND_POSTGRES_SLOT=" + n.name,
 			"CARBOND_GRPC_LISTEN=" + n.addr, "CARBOND_FLEET_NAME=desk", "CARBOND_FLEET_JOIN=" + strings.Join(join, ","),
 			"CARBOND_STORE_SEGMENT_BYTES=1MiB", "CARBOND_CHECKPOINT_INTERVAL=200ms", "CARBOND_RETENTION_BYTES=0",
 		}
@@ -283,6 +290,19 @@ func (w *fleetWorld) happen(what string) {
 		w.dropSlot(n.name)
 		rest()
 		w.start(n)
+	case "cut": // the network between it and Postgres
+		n.net.cut()
+	case "vanish":
+		release := n.net.vanish()
+		rest()
+		release()
+	case "alter":
+		table := []string{"verra", "carbonmark", "news", "finance"}[w.IntN(4)]
+		w.gate.Lock()
+		if _, err := w.conn.Exec(w.t.Context(), fmt.Sprintf("ALTER TABLE %s ADD COLUMN more%d text DEFAULT 'x'", table, w.events[what])); err != nil {
+			w.t.Fatal(err)
+		}
+		w.gate.Unlock()
 	case "postgres":
 		w.gate.Lock()
 		w.cluster.Restart(w.t)
@@ -324,13 +344,14 @@ func TestFleet(t *testing.T) {
 	w.equal()
 	history := w.node(w.nodes[0]).GetHistory()
 
-	events := []string{"kill", "freeze", "join", "slot", "postgres"}
+	events := []string{"kill", "cut", "join", "alter", "slot", "freeze", "postgres", "vanish"}
+	w.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
 	rounds := *fleetFlag
 	for i := range rounds {
 		if *eventFlag != "" {
 			w.happen(*eventFlag)
 		} else {
-			w.happen(events[(i+w.IntN(2))%len(events)])
+			w.happen(events[i%len(events)])
 		}
 		w.equal()
 		w.consume()

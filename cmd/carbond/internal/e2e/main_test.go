@@ -18,7 +18,7 @@ var (
 	longFlag  = flag.Bool("long", false, "run the oracle test for ten minutes")
 	eventFlag = flag.String("event", "", "the one event that is to happen, again and again")
 	soakFlag  = flag.Duration("soak", 15*time.Second, "measure the soak test for so long")
-	fleetFlag = flag.Int("fleet", 6, "rounds of the fleet test")
+	fleetFlag = flag.Int("fleet", 8, "rounds of the fleet test")
 	forFlag   = flag.Duration("for", 0, "run the oracle test for so long")
 )
 
