@@ -216,7 +216,7 @@ func (s *Store) ResetGroup(ctx context.Context, name string, topics []string, of
 
 // SyncGroups takes over what other nodes have made of the groups, and fences members that
 // another node has replaced. Errors: ErrGroupsAway.
-func (s *Store) SyncGroups() error { return s.groups.Sync() }
+func (s *Store) SyncGroups(ctx context.Context) error { return s.groups.Sync(ctx) }
 
 // DeleteGroup forgets a group without a consumer.
 func (s *Store) DeleteGroup(name string) error { return s.groups.Delete(name) }

@@ -34,7 +34,7 @@ var arrows = map[string][]string{
 	"cmd/carbond/internal/client":   {"cmd/carbond/internal/admin", "cmd/carbond/internal/certs", "cmd/carbond/internal/config", "store/change", "proto/carbon"},
 	"cmd/carbond/internal/console":  {"cmd/carbond/internal/admin", "cmd/carbond/internal/trend", "proto/carbon", "store/change"},
 	"cmd/carbond/internal/fleet":    {"cmd/carbond/internal/client", "replicate/pgconf", "store", "proto/carbon"}, // joins by a backup, asks other nodes, keeps groups in Postgres
-	"cmd/carbond/internal/daemon":   {"*"},                                                    // wires the stages
+	"cmd/carbond/internal/daemon":   {"*"},                                                                        // wires the stages
 	"packaging":                     {},
 	"cmd/carbond/internal/e2e":      {"*"}, // drives the whole program from outside
 	"cmd/carbond/internal/feedse2e": {"*"}, // the same for the feeds

@@ -1,9 +1,12 @@
 package change
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // SharedGroups keeps the consumer groups of several nodes, each as a text under its name. Its
-// methods may be called from any goroutine, and are bounded in time.
+// methods may be called from any goroutine, and end in some seconds.
 type SharedGroups interface {
 	// Get returns what is kept of a group, "" for nothing.
 	Get(name string) (string, error)
@@ -11,7 +14,7 @@ type SharedGroups interface {
 	// when the group has another one by now.
 	Swap(name, old, text string) (bool, error)
 	// All returns all groups.
-	All() (map[string]string, error)
+	All(ctx context.Context) (map[string]string, error)
 }
 
 // Topic describes one topic of the changelog.

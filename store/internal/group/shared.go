@@ -1,6 +1,7 @@
 package group
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,16 +103,16 @@ func (f *File) share(name string, g *Group) error {
 
 // Sync takes over all that the Shared groups have. Where they have nothing at all when it is
 // called for the first time, those of the file are the first.
-func (f *File) Sync() error {
+func (f *File) Sync(ctx context.Context) error {
 	if f.opt.Shared == nil {
 		return nil
 	}
-	all, err := f.opt.Shared.All()
+	f.mu.Lock() // first: what is read must not be older than what this node makes meanwhile
+	defer f.mu.Unlock()
+	all, err := f.opt.Shared.All(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", change.ErrGroupsAway, err)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	defer f.publish()
 	first := !f.synced
 	f.synced = true

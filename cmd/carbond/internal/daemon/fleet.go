@@ -97,7 +97,7 @@ func (d *Daemon) runFleet(ctx context.Context) error {
 		t := time.NewTicker(time.Second)
 		defer t.Stop()
 		for away := false; ; {
-			if err := d.store.SyncGroups(); (err != nil) != away {
+			if err := d.store.SyncGroups(ctx); (err != nil) != away && ctx.Err() == nil {
 				away = err != nil
 				d.log.Warn("the groups of the fleet", "reachable", !away, "error", err)
 			}

@@ -32,12 +32,12 @@ const groupsFor = 5 * time.Second
 const groupsTable = `CREATE TABLE IF NOT EXISTS public.carbond_groups (fleet text, name text, state text NOT NULL, PRIMARY KEY (fleet, name))`
 
 // do runs f, with the table made where there is none.
-func (g *Groups) do(f func(context.Context, *pgconf.Pool) error) error {
+func (g *Groups) do(ctx context.Context, f func(context.Context, *pgconf.Pool) error) error {
 	pool := g.pool.Load()
 	if pool == nil {
 		return errors.New("not connected yet")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), groupsFor)
+	ctx, cancel := context.WithTimeout(ctx, groupsFor)
 	defer cancel()
 	err := f(ctx, pool)
 	if pe, ok := errors.AsType[*pgconn.PgError](err); !ok || pe.Code != "42P01" { // undefined_table
@@ -51,7 +51,7 @@ func (g *Groups) do(f func(context.Context, *pgconf.Pool) error) error {
 
 // Get implements change.SharedGroups.
 func (g *Groups) Get(name string) (state string, err error) {
-	err = g.do(func(ctx context.Context, pool *pgconf.Pool) error {
+	err = g.do(context.Background(), func(ctx context.Context, pool *pgconf.Pool) error {
 		rows, err := pool.Query(ctx, "SELECT state FROM public.carbond_groups WHERE fleet = $1 AND name = $2", g.fleet, name)
 		if err != nil {
 			return err
@@ -77,7 +77,7 @@ func (g *Groups) Swap(name, old, text string) (done bool, err error) {
 	case text == "":
 		sql, args = "DELETE FROM public.carbond_groups WHERE fleet = $1 AND name = $2 AND state = $3", []any{g.fleet, name, old}
 	}
-	err = g.do(func(ctx context.Context, pool *pgconf.Pool) error {
+	err = g.do(context.Background(), func(ctx context.Context, pool *pgconf.Pool) error {
 		tag, err := pool.Exec(ctx, sql, args...)
 		done = tag.RowsAffected() == 1
 		return err
@@ -86,8 +86,8 @@ func (g *Groups) Swap(name, old, text string) (done bool, err error) {
 }
 
 // All implements change.SharedGroups.
-func (g *Groups) All() (all map[string]string, err error) {
-	err = g.do(func(ctx context.Context, pool *pgconf.Pool) error {
+func (g *Groups) All(ctx context.Context) (all map[string]string, err error) {
+	err = g.do(ctx, func(ctx context.Context, pool *pgconf.Pool) error {
 		rows, err := pool.Query(ctx, "SELECT name, state FROM public.carbond_groups WHERE fleet = $1", g.fleet)
 		if err != nil {
 			return err
