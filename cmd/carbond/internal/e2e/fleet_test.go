@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	pb "carbond/proto/carbon"
 	"carbond/replicate/pgtest"
@@ -227,8 +229,13 @@ func (w *fleetWorld) consume() {
 			w.consumed = append(w.consumed, r.GetOffset())
 		}
 		if k := len(m.GetRecords()); k > 0 {
+			// UNAVAILABLE is for a client to try again.
 			req := &pb.CommitOffsetRequest{Group: "desk", Topic: topic, Offset: m.Records[k-1].GetOffset(), Generation: generation, MemberId: n.name}
-			if _, err := api.CommitOffset(ctx, req); err != nil {
+			_, err := api.CommitOffset(ctx, req)
+			for ; status.Code(err) == codes.Unavailable && pause(ctx, 100*time.Millisecond); _, err = api.CommitOffset(ctx, req) {
+				w.events["commit tried again"]++
+			}
+			if err != nil {
 				w.t.Fatalf("commit at %s: %v", n.name, err)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -31,22 +32,33 @@ const groupsFor = 5 * time.Second
 
 const groupsTable = `CREATE TABLE IF NOT EXISTS public.carbond_groups (fleet text, name text, state text NOT NULL, PRIMARY KEY (fleet, name))`
 
-// do runs f, with the table made where there is none.
-func (g *Groups) do(ctx context.Context, f func(context.Context, *pgconf.Pool) error) error {
+// groupsTries is how often something is tried when a connection of the pool turns out to have
+// ended, as all do with a restart of Postgres.
+const groupsTries = 3
+
+// do runs f, with the table made where there is none. It may run f again.
+func (g *Groups) do(ctx context.Context, f func(context.Context, *pgconf.Pool) error) (err error) {
 	pool := g.pool.Load()
 	if pool == nil {
 		return errors.New("not connected yet")
 	}
 	ctx, cancel := context.WithTimeout(ctx, groupsFor)
 	defer cancel()
-	err := f(ctx, pool)
-	if pe, ok := errors.AsType[*pgconn.PgError](err); !ok || pe.Code != "42P01" { // undefined_table
-		return err
+	for range groupsTries {
+		err = f(ctx, pool)
+		pe, answered := errors.AsType[*pgconn.PgError](err)
+		switch {
+		case err == nil, ctx.Err() != nil:
+			return err
+		case answered && pe.Code == "42P01": // undefined_table
+			if _, err := pool.Exec(ctx, groupsTable); err != nil {
+				return fmt.Errorf("make the table public.carbond_groups, which a fleet keeps its groups in: %w", err)
+			}
+		case answered && !strings.HasPrefix(pe.Code, "57P"): // it was shut down, or starts
+			return err
+		}
 	}
-	if _, err := pool.Exec(ctx, groupsTable); err != nil {
-		return fmt.Errorf("make the table public.carbond_groups, which a fleet keeps its groups in: %w", err)
-	}
-	return f(ctx, pool)
+	return err
 }
 
 // Get implements change.SharedGroups.
@@ -65,8 +77,8 @@ func (g *Groups) Get(name string) (state string, err error) {
 	return state, err
 }
 
-// Swap implements change.SharedGroups. A swap that was made and whose answer was lost
-// returns an error: who tries again finds another text, and decides anew.
+// Swap implements change.SharedGroups. One that was made and whose answer was lost returns an
+// error, or false: who tries again finds another text, and decides anew.
 func (g *Groups) Swap(name, old, text string) (done bool, err error) {
 	sql, args := "UPDATE public.carbond_groups SET state = $3 WHERE fleet = $1 AND name = $2 AND state = $4", []any{g.fleet, name, text, old}
 	switch {
