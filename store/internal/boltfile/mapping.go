@@ -9,7 +9,7 @@ import (
 
 // spent is how many bytes may be touched through a mapping before it is worth
 // giving them back.
-const spent = 8 << 20
+const spent = 2 << 20
 
 // Spend counts bytes that a transaction has touched, and gives the mapping's
 // memory back once in a while: what the store reads it does not read again soon.
