@@ -98,8 +98,11 @@ func (d *Daemon) runFleet(ctx context.Context) error {
 		defer t.Stop()
 		for away := false; ; {
 			if err := d.store.SyncGroups(ctx); (err != nil) != away && ctx.Err() == nil {
-				away = err != nil
-				d.log.Warn("the groups of the fleet", "reachable", !away, "error", err)
+				if away = err != nil; away {
+					d.log.Warn("cannot read the consumer groups of the fleet", "error", err)
+				} else {
+					d.log.Info("the consumer groups of the fleet can be read again")
+				}
 			}
 			select {
 			case <-ctx.Done():

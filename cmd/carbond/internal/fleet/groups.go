@@ -52,7 +52,7 @@ func (g *Groups) do(ctx context.Context, f func(context.Context, *pgconf.Pool) e
 			return err
 		case answered && pe.Code == "42P01": // undefined_table
 			if _, err := pool.Exec(ctx, groupsTable); err != nil {
-				return fmt.Errorf("make the table public.carbond_groups, which a fleet keeps its groups in: %w", err)
+				return fmt.Errorf("make the table that a fleet keeps its groups in: %w; run as the owner of the schema: %s; GRANT SELECT, INSERT, UPDATE, DELETE ON public.carbond_groups TO the role of carbond", err, groupsTable)
 			}
 		case answered && !strings.HasPrefix(pe.Code, "57P"): // it was shut down, or starts
 			return err

@@ -19,12 +19,13 @@ import (
 	"carbond/cmd/carbond/internal/client"
 	"carbond/cmd/carbond/internal/fleet"
 	pb "carbond/proto/carbon"
+	"carbond/replicate/pgtest"
 	"carbond/store"
 	"carbond/store/change"
 	"carbond/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Wrap(m)) }
 
 // node is a store behind a gRPC listener, as a member of a fleet.
 type node struct {
