@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"carbond/cmd/carbond/internal/programtest"
+	pb "carbond/proto/carbon"
 	"carbond/replicate/pgtest"
 )
 
@@ -83,6 +84,23 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// kept is how many records the topic of shop.big has.
+func kept(t *testing.T, d *daemon) (n uint64) {
+	t.Helper()
+	conn := d.Dial(t)
+	defer conn.Close()
+	r, err := pb.NewChangelogServiceClient(conn).ListTopics(t.Context(), &pb.ListTopicsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range r.GetTopics() {
+		if topic.GetName() == "carbon.shop.big" {
+			n = topic.GetRecords()
+		}
+	}
+	return n
+}
+
 // TestKillInsideCopy kills the daemon while it copies a table beside the stream, again and again,
 // while somebody writes to the table. In the end the topic leads to what SQL says, and
 // no row was copied twice: a copy goes on behind the last piece that is durable.
@@ -112,9 +130,14 @@ func TestKillInsideCopy(t *testing.T) {
 		if m := copying.FindStringSubmatch(d.Log.String()); m != nil && m[1] != "0" {
 			resumed++
 		}
-		// A machine on which nothing was copied until then gets more time.
-		<-time.After(time.Duration(300+random.IntN(700)) * time.Millisecond * time.Duration(1+kills-resumed))
-		if strings.Contains(d.Log.String(), "copied a table beside the stream") {
+		// It dies when some more rows are kept, however fast the machine is.
+		more := kept(t, d) + 1 + uint64(random.IntN(25_000))
+		ended := false
+		programtest.Until(t, 2*time.Minute, "more rows are copied", func() bool {
+			ended = strings.Contains(d.Log.String(), "copied a table beside the stream")
+			return ended || kept(t, d) >= more
+		})
+		if ended {
 			break
 		}
 		d.Kill()
