@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"carbond/store/change"
@@ -153,20 +154,28 @@ func (s *Store) Checksum() change.Checksum {
 // Checksums returns those of the log at offsets, which are in order; what is asked for
 // is read once, from the last place before the first of them where the checksum is
 // known. Errors: ErrFuture, *CompactedError.
-func (s *Store) Checksums(ctx context.Context, at []change.Offset) ([]change.Checksum, error) {
+func (s *Store) Checksums(ctx context.Context, at []change.Offset) (out []change.Checksum, err error) {
 	if len(at) == 0 {
 		return nil, nil
 	}
-	from, sum, since, err := s.summed(at[0])
+	sum, err := s.summed(at[0])
 	if err != nil {
 		return nil, err
 	}
 	if newest := s.Position().Offset; at[len(at)-1] > newest {
 		return nil, fmt.Errorf("offset %d: %w, the newest is %d", at[len(at)-1], change.ErrFuture, newest)
 	}
-	var out []change.Checksum
-	r := s.newReader(from + 1)
-	for next := s.History().After(from); len(out) < len(at) && next <= at[len(at)-1]; {
+	// reach adds what is asked for before an offset, and reports whether that is all.
+	reach := func(next change.Offset) bool {
+		for len(out) < len(at) && at[len(out)] < next {
+			sum.At = at[len(out)]
+			out = append(out, sum)
+		}
+		return len(out) == len(at)
+	}
+	known := sum.At
+	r := s.newReader(known + 1)
+	for next := s.History().After(known); !reach(next); {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -176,56 +185,87 @@ func (s *Store) Checksums(ctx context.Context, at []change.Offset) ([]change.Che
 		}
 		for _, b := range blocks {
 			for it, err := range record.Borrow(b.Data, b.First) {
-				if err != nil {
+				switch {
+				case err != nil:
 					return nil, fmt.Errorf("read offset %d: %w", it.Offset, err)
-				}
-				if it.Ends || it.Offset <= from {
+				case it.Ends || it.Offset <= known:
 					continue
-				}
-				for len(out) < len(at) && it.Offset > at[len(out)] {
-					out = append(out, change.Checksum{At: at[len(out)], Sum: sum, Since: since})
-				}
-				if it.Entry.Op == change.Removed {
+				case reach(it.Offset):
+					s.sums.add(sum)
+					return out, nil
+				case it.Entry.Op == change.Removed:
 					return nil, &change.CompactedError{Wanted: at[len(out)], Oldest: s.Floor()}
 				}
 				sh, err := r.schema(it.Entry.Relation)
 				if err != nil {
 					return nil, err
 				}
-				sum = record.Checksum(sum, it.Offset, sh.Relation, it.Txn, &it.Entry)
+				sum.Sum = record.Checksum(sum.Sum, it.Offset, sh.Relation, it.Txn, &it.Entry)
 			}
 			next = s.History().After(b.Last())
 		}
-		if len(blocks) == 0 {
-			break
+		if len(blocks) == 0 { // a hole alone is left
+			next = at[len(at)-1] + 1
 		}
 	}
-	for len(out) < len(at) {
-		out = append(out, change.Checksum{At: at[len(out)], Sum: sum, Since: since})
-	}
+	s.sums.add(sum)
 	return out, nil
 }
 
-// summed returns the last offset up to at where the checksum is known.
-func (s *Store) summed(at change.Offset) (from change.Offset, sum uint64, since change.Offset, err error) {
-	now := s.Snapshot().tail
+// summed returns the checksum at the last offset up to at where it is known.
+func (s *Store) summed(at change.Offset) (change.Checksum, error) {
+	since := s.Snapshot().tail.Summed
 	starts, err := s.changelog.Starts()
 	if err != nil {
-		return 0, 0, 0, err
+		return change.Checksum{}, err
 	}
-	for _, b := range slices.Backward(starts) {
+	best, found := s.sums.last(at, since)
+	for _, b := range starts {
 		st, err := decodeCommitState(b.State)
 		if err != nil {
-			return 0, 0, 0, err
+			return change.Checksum{}, err
 		}
-		if b.Visible <= at && st.Checksum != 0 && st.Summed == now.Summed {
-			return b.Visible, st.Checksum, now.Summed, nil
+		if b.Visible <= at && b.Visible >= best.At && st.Checksum != 0 && st.Summed == since {
+			best, found = change.Checksum{At: b.Visible, Since: since, Sum: st.Checksum}, true
 		}
 	}
-	if oldest := s.Oldest(); at < now.Summed || now.Summed < s.History().Before(oldest) {
-		return 0, 0, 0, &change.CompactedError{Wanted: at, Oldest: max(oldest, now.Summed)}
+	if found {
+		return best, nil
 	}
-	return now.Summed, 1, now.Summed, nil
+	if oldest := s.Oldest(); at < since || since < s.History().Before(oldest) {
+		return change.Checksum{}, &change.CompactedError{Wanted: at, Oldest: max(oldest, since)}
+	}
+	return change.Checksum{At: since, Since: since, Sum: 1}, nil
+}
+
+// knownSums are checksums that were answered last: nodes ask for those of offsets that go
+// on, and the way from the start of a segment may be long.
+type knownSums struct {
+	mu   sync.Mutex // guards list
+	list []change.Checksum
+}
+
+const maxKnownSums = 16
+
+func (k *knownSums) add(c change.Checksum) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.list) == maxKnownSums {
+		k.list = slices.Delete(k.list, 0, 1)
+	}
+	k.list = append(k.list, c)
+}
+
+// last returns the one with the highest offset up to at.
+func (k *knownSums) last(at, since change.Offset) (best change.Checksum, found bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range k.list {
+		if c.At <= at && c.At >= best.At && c.Since == since {
+			best, found = c, true
+		}
+	}
+	return best, found
 }
 
 // gone returns the error of what retention has passed, with the oldest version

@@ -233,7 +233,7 @@ func TestRestoreInto(t *testing.T) {
 // never opened as good, unless it is whole, and can be restored into again.
 func TestRestoreKilled(t *testing.T) {
 	if spec := os.Getenv("CARBOND_RESTORE_CRASH"); spec != "" {
-		restoreChild(spec)
+		unpackChild(spec, store.Restore)
 	}
 	archive := backedUp(t, 5)
 	path := filepath.Join(t.TempDir(), "backup.tar")
@@ -275,7 +275,8 @@ func TestRestoreKilled(t *testing.T) {
 	t.Logf("%d kills, %d directories were whole", kills, opened)
 }
 
-func restoreChild(spec string) {
+// unpackChild takes an archive as a spec says, and dies at one of its steps.
+func unpackChild(spec string, unpack func(string, io.Reader, store.Options) (*store.Manifest, *store.Report, error)) {
 	var left int
 	var path, dir string
 	if _, err := fmt.Sscanf(spec, "%d %s %s", &left, &path, &dir); err != nil {
@@ -291,7 +292,7 @@ func restoreChild(spec string) {
 			select {}
 		}
 	}
-	if _, _, err := store.Restore(dir, f, store.Options{Crash: crash}); err != nil {
+	if _, _, err := unpack(dir, f, store.Options{Crash: crash}); err != nil {
 		fmt.Println(err)
 		os.Exit(3)
 	}

@@ -84,6 +84,7 @@ type Store struct {
 	changelog *changelog.Log
 	history   change.History // of the changelog, for as long as it is open
 	groups    *group.File
+	sums      knownSums
 
 	published atomic.Pointer[Snapshot]
 	wake      wake

@@ -13,7 +13,7 @@ import (
 // checkRun makes sure that every segment begins where the one before it ends,
 // or behind the hole that the log's history knows there, without reading blocks:
 // a segment's tail says where it ends. Segments that cannot be read are left to
-// whoever reads them. floor is the offset behind the last one that is stripped, 0
+// those who read them. floor is the offset behind the last one that is stripped, 0
 // when none is.
 func checkRun(segs []*segment) (floor change.Offset, err error) {
 	ends := make([]change.Offset, len(segs))
