@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -17,9 +16,9 @@ func cmdFleet(a *app) *cobra.Command {
 		Use:   "fleet",
 		Short: "List the nodes of the fleet, and compare their changelogs",
 		Long: "Lists the nodes of the fleet (fleet.name) that the daemon belongs to, that one first: the slot by\n" +
-			"which a node goes, whether it is ready, whether feeds and webhooks run there (lease), its position, its lag in seconds, the checksum of its changelog\n" +
-			"up to its offset, and the WAL that its slot keeps on the server. Nodes of one history have equal\n" +
-			"checksums at equal offsets.",
+			"which a node goes, whether it is ready, whether feeds and webhooks run there (lease), its position,\n" +
+			"its lag in seconds, the checksum of its changelog up to its offset, and the WAL that its slot keeps\n" +
+			"on the server. Nodes of one history have equal checksums at equal offsets.",
 		Example: "  carbond fleet\n  carbond fleet verify\n  carbond fleet leave",
 		Args:    unknownCommand,
 	}
@@ -51,7 +50,7 @@ func nodeRow(n *pb.FleetNode) []any {
 		remark = d
 	}
 	return []any{
-		client.Key(v.GetSlot()), address, v.GetReady(), v.GetLease(), client.Offset(v.GetOffset()), v.GetLsn(), math.Round(v.GetLagSeconds()*10) / 10,
+		client.Key(v.GetSlot()), address, v.GetReady(), v.GetLease(), client.Offset(v.GetOffset()), v.GetLsn(), tenths(v.GetLagSeconds()),
 		fmt.Sprintf("%016x", v.GetChecksum()), v.GetHistory(), v.GetRetainedWalBytes(), v.GetVersion(), remark,
 	}
 }

@@ -122,6 +122,9 @@ func Edits(ctx context.Context, w poll.Writer, rows Rows, rule Rule) (edits []ch
 			}
 		}
 	}
+	if len(rows.Vintages)+len(gone)+len(rule.Units) == 0 {
+		return []change.Edit{e}, "", nil // it is about projects alone
+	}
 	stored, err := w.Rows(ctx, change.Vintages, []string{fieldID, fieldVintage})
 	if errors.Is(err, poll.ErrNoTable) {
 		if len(rows.Vintages) > 0 {

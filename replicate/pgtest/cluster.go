@@ -70,7 +70,7 @@ func Start(tb testing.TB, conf ...string) *Cluster {
 // ErrMissing means that the programs of Postgres are not installed.
 var ErrMissing = errors.New("the Postgres programs initdb and postgres are not installed")
 
-// Launch is Start for a program that is no test. Whoever calls it calls Remove.
+// Launch is Start for a program that is no test. The caller calls Remove.
 func Launch(conf ...string) (*Cluster, error) {
 	bin, err := findPrograms()
 	if err != nil {

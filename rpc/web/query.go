@@ -245,7 +245,7 @@ func encodingOf(accept string) form.Encoding {
 }
 
 // accepts returns the weight that a header Accept-Encoding gives an encoding, 0 for one
-// that it does not name: whoever sends * rarely knows what zstd is.
+// that it does not name: a client that sends * rarely knows what zstd is.
 func accepts(accept, encoding string) float64 {
 	for part := range strings.SplitSeq(accept, ",") {
 		if name, weight := weighted(part); name == encoding {

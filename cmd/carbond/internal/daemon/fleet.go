@@ -109,7 +109,7 @@ func (d *Daemon) runFleet(ctx context.Context) error {
 				return
 			case <-t.C:
 			}
-			if s := d.source.Status(); s.Kind.Gap() && fleet.CanJoin(ctx, d.peers, d.conf.cfg.Load().Fleet.Name, d.conf.cfg.Load().Postgres.Slot) {
+			if s := d.source.Status(); s.Kind.Gap() && d.peers.CanJoin(ctx, d.conf.cfg.Load().Fleet.Name, d.conf.cfg.Load().Postgres.Slot) {
 				cancel(fmt.Errorf("%w: %s", fleet.ErrRejoin, s.Reason))
 			}
 		}
@@ -151,18 +151,11 @@ func joinFleet(ctx context.Context, cfg *config.Config, opt Options, alone *leas
 			if sig != syscall.SIGHUP { // the configuration was read a moment ago
 				opt.Log.Info("stopping while the node joins its fleet", "reason", "signal: "+sig.String())
 				cancel()
-				return errors.Join(errStopped, waitFor(done), peers.Close())
+				<-done // what the directory held is left as it was
+				return errors.Join(errStopped, peers.Close())
 			}
 		}
 	}
-}
-
-// waitFor waits for what was told to end.
-func waitFor(done <-chan error) error {
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
 }
 
 // join tries until it has the data of a peer, or no peer has any and none is needed.

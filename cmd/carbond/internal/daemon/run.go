@@ -111,7 +111,7 @@ func (d *Daemon) start(ctx context.Context, p *life.Parts) running {
 	if d.fleet != nil {
 		r.fleet = p.Start(ctx, "fleet", d.runFleet)
 	}
-	d.health.update()                                                                                              // whoever hears that the daemon is up asks next
+	d.health.update()                                                                                              // a client that hears that the daemon is up asks next
 	r.health = p.Start(ctx, "health", func(ctx context.Context) error { return d.health.run(ctx, d.sampleTrend) }) // 6. SERVING when true
 	guard := &watchdog{
 		store: d.store, source: d.source, self: d.self, addr: d.listen.grpc.Addr(),

@@ -78,7 +78,7 @@ func (g *Groups) Get(name string) (state string, err error) {
 }
 
 // Swap implements change.SharedGroups. One that was made and whose answer was lost returns an
-// error, or false: who tries again finds another text, and decides anew.
+// error, or false: who tries again finds another text, and decides again.
 func (g *Groups) Swap(name, old, text string) (done bool, err error) {
 	sql, args := "UPDATE public.carbond_groups SET state = $3 WHERE fleet = $1 AND name = $2 AND state = $4", []any{g.fleet, name, text, old}
 	switch {

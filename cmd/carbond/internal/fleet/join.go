@@ -38,7 +38,7 @@ const poll = 200 * time.Millisecond
 // on. What it held is replaced, at the very end. Errors: ErrNoPeer, those of Postgres,
 // of the peer's backup and of store.Join.
 func Join(ctx context.Context, j Joining) error {
-	peer, ok := j.best(ctx)
+	peer, ok := j.Peers.best(ctx, j.Name, j.Slot)
 	if !ok {
 		return ErrNoPeer
 	}
@@ -59,27 +59,6 @@ func Join(ctx context.Context, j Joining) error {
 	j.Log.Info("joined the fleet", "fleet", j.Name, "peer", peer.Peer.Addr, "peer_slot", peer.GetSlot(), "history", m.History.ID,
 		"offset", uint64(report.Position.Offset), "lsn", report.Position.LSN.String(), "took", time.Since(began).Round(time.Millisecond))
 	return nil
-}
-
-// CanJoin reports whether there is a peer to join with.
-func CanJoin(ctx context.Context, peers Peers, fleet, slot string) bool {
-	_, ok := (&Joining{Name: fleet, Slot: slot, Peers: peers}).best(ctx)
-	return ok
-}
-
-// best returns the peer to join with: of those that have a copy and are ready, the one that
-// is furthest.
-func (j *Joining) best(ctx context.Context) (best Node, ok bool) {
-	var far change.LSN
-	for _, n := range j.Peers.Ask(ctx) {
-		if n.Err != nil || n.GetSlot() == j.Slot || n.GetFleet() != j.Name || n.GetSystemId() == "" || !n.GetReady() || n.GetDifference() != "" {
-			continue
-		}
-		if lsn, err := change.ParseLSN(n.GetLsn()); err == nil && (!ok || lsn > far) {
-			best, far, ok = n, lsn, true
-		}
-	}
-	return best, ok
 }
 
 // passed waits until a peer's position is at or beyond point.

@@ -14,6 +14,7 @@ import (
 
 	"carbond/cmd/carbond/internal/client"
 	pb "carbond/proto/carbon"
+	"carbond/store/change"
 )
 
 // Peer is another node, as the configuration names it.
@@ -78,6 +79,27 @@ func (p Peers) Ask(ctx context.Context) []Node {
 	wg.Wait()
 	slices.SortStableFunc(out, func(a, b Node) int { return cmp.Compare(a.GetSlot(), b.GetSlot()) })
 	return slices.CompactFunc(out, func(a, b Node) bool { return a.Err == nil && b.Err == nil && a.GetSlot() == b.GetSlot() })
+}
+
+// CanJoin reports whether there is a peer that the node of a slot can join with.
+func (p Peers) CanJoin(ctx context.Context, fleet, slot string) bool {
+	_, ok := p.best(ctx, fleet, slot)
+	return ok
+}
+
+// best returns the peer to join with: of those that have a copy and are ready, the one that
+// is furthest.
+func (p Peers) best(ctx context.Context, fleet, slot string) (best Node, ok bool) {
+	var far change.LSN
+	for _, n := range p.Ask(ctx) {
+		if n.Err != nil || n.GetSlot() == slot || n.GetFleet() != fleet || n.GetSystemId() == "" || !n.GetReady() || n.GetDifference() != "" {
+			continue
+		}
+		if lsn, err := change.ParseLSN(n.GetLsn()); err == nil && (!ok || lsn > far) {
+			best, far, ok = n, lsn, true
+		}
+	}
+	return best, ok
 }
 
 // said is what a peer says of an error, without the words of gRPC.
